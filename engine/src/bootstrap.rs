@@ -1,0 +1,108 @@
+//! First use: the remote's exported snapshot becomes both Draft and Synced.
+//!
+//! The identity is durable before the first file is created, so that files without metadata are never the engine's own, and
+//! whatever an interrupted bootstrap left behind is known to be rubbish and made anew. The bytes are in place before a database is
+//! opened on them: a core that opens an empty file would later write a page of its own over them.
+
+use turso_core::IO;
+
+use crate::error::{Error, Result};
+use crate::files::{Files, OpenFile};
+use crate::metadata::Phase;
+use crate::remote::Remote;
+use crate::synced::State;
+use crate::wal::PAGE_BYTES;
+use crate::wire::Wire;
+
+/// The identity of a new client; its randomness is `io`'s.
+pub(crate) fn new_identity(client_name: &str, io: &dyn IO) -> String {
+    let mut bytes = [0; 16];
+    io.fill_bytes(&mut bytes);
+    format!("{client_name}-{}", uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated())
+}
+
+/// Refuses to take over files that no metadata speaks of.
+pub(crate) fn refuse_foreign_files(files: &Files) -> Result<()> {
+    for path in files.databases() {
+        if files.open_existing(path)?.is_some() {
+            return Err(Error::ForeignFile { file: path.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Downloads the snapshot of the remote's current generation.
+pub(crate) async fn bootstrap<R: Remote>(files: &Files, wire: &Wire<R>, state: &mut State) -> Result<()> {
+    assert_eq!(state.metadata.phase, Phase::Bootstrapping, "only an unfinished bootstrap is begun again");
+    let [draft, draft_wal, synced, synced_wal] = files.databases();
+    for wal in [draft_wal, synced_wal] {
+        files.create_empty(wal)?;
+    }
+    let generation = wire.current_generation().await?;
+    tracing::info!(generation, "bootstrap");
+    {
+        let copies = [files.create_empty(draft)?, files.create_empty(synced)?];
+        download(wire, generation, &copies).await?;
+    }
+    for path in files.databases() {
+        files.sync(path).await?;
+    }
+    files.sync_directory()?;
+    state
+        .store(files, |metadata| {
+            metadata.phase = Phase::FirstPull;
+            metadata.synced_generation = generation;
+        })
+        .await
+}
+
+async fn download<R: Remote>(wire: &Wire<R>, generation: u64, copies: &[OpenFile]) -> Result<()> {
+    let mut body = wire.export(generation).await?;
+    let mut offset = 0;
+    while let Some(chunk) = body.chunk().await? {
+        for copy in copies {
+            copy.write(offset, &chunk)?;
+        }
+        offset += chunk.len() as u64;
+    }
+    if offset < PAGE_BYTES as u64 {
+        return Err(body.bad(format!("a database of {offset} bytes")));
+    }
+    let header = DatabaseHeader::read(&copies[0])?;
+    header.check(offset).map_err(|problem| body.bad(problem))
+}
+
+/// The fields of the 100-byte database header that a snapshot is checked by
+/// (<https://www.sqlite.org/fileformat2.html#the_database_header>).
+struct DatabaseHeader {
+    magic: [u8; 16],
+    page_bytes: u16,
+    pages: u32,
+}
+
+impl DatabaseHeader {
+    fn read(file: &OpenFile) -> Result<Self> {
+        let bytes = file.read(0, 100)?;
+        let mut magic = [0; 16];
+        magic.copy_from_slice(&bytes[..16]);
+        Ok(Self {
+            magic,
+            page_bytes: u16::from_be_bytes([bytes[16], bytes[17]]),
+            pages: u32::from_be_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]),
+        })
+    }
+
+    fn check(&self, actual_bytes: u64) -> std::result::Result<(), String> {
+        if &self.magic != b"SQLite format 3\0" {
+            return Err("not an SQLite database".into());
+        }
+        if usize::from(self.page_bytes) != PAGE_BYTES {
+            return Err(format!("pages of {} bytes where {PAGE_BYTES} are expected", self.page_bytes));
+        }
+        let expected_bytes = u64::from(self.pages) * PAGE_BYTES as u64;
+        if expected_bytes != actual_bytes {
+            return Err(format!("{actual_bytes} bytes where its header says {} pages", self.pages));
+        }
+        Ok(())
+    }
+}

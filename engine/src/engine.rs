@@ -1,0 +1,245 @@
+//! [`SyncEngine`]: the operations and their order.
+
+use std::sync::Arc;
+
+use async_lock::{Mutex, MutexGuard};
+use turso_core::{Connection, Database, IO};
+
+use crate::bootstrap::{bootstrap, new_identity, refuse_foreign_files};
+use crate::database::{self, Capture};
+use crate::error::{DatabaseContext, Error, Result};
+use crate::files::Files;
+use crate::metadata::{FrameStamp, Metadata, Phase};
+use crate::push::push;
+use crate::rebase::rebase;
+use crate::remote::Remote;
+use crate::report::{PullReport, PushReport, SyncReport};
+use crate::storage::Storage;
+use crate::synced::State;
+use crate::wal::{RawSession, wal_bytes};
+use crate::walk::walk;
+use crate::wire::Wire;
+
+/// How an engine works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(crate) client_name: String,
+    pub(crate) pull_batch_frames: u64,
+    pub(crate) push_batch_statements_max: usize,
+    pub(crate) synced_wal_frames_max: u64,
+}
+
+impl Options {
+    /// The defaults, for a client of this name. The name is only used at bootstrap, as the readable part of the client's identity.
+    pub fn new(client_name: impl Into<String>) -> Self {
+        Self {
+            client_name: client_name.into(),
+            pull_batch_frames: 256,
+            push_batch_statements_max: 1000,
+            synced_wal_frames_max: 1000,
+        }
+    }
+
+    /// How many frames one request of a pull asks for; at least 1, by default 256.
+    pub fn pull_batch_frames(mut self, frames: u64) -> Self {
+        self.pull_batch_frames = frames.max(1);
+        self
+    }
+
+    /// How many statements one request of a push holds, unless a single transaction has more; at least 1, by default 1000.
+    pub fn push_batch_statements_max(mut self, statements: usize) -> Self {
+        self.push_batch_statements_max = statements.max(1);
+        self
+    }
+
+    /// How many frames Synced's WAL may hold before a pull moves them into its main file; at least 1, by default 1000.
+    pub fn synced_wal_frames_max(mut self, frames: u64) -> Self {
+        self.synced_wal_frames_max = frames.max(1);
+        self
+    }
+}
+
+/// Keeps a local database in step with a remote one.
+///
+/// `pull`, `push` and `sync` exclude each other: one that is begun while another is under way fails with
+/// [`Error::OperationInProgress`]. Connections may be used all the while; during a pull's rebase a writer gets Busy.
+/// Dropping the future of an operation is safe at any suspension: the next operation takes up what it left.
+pub struct SyncEngine<R> {
+    files: Files,
+    wire: Wire<R>,
+    options: Options,
+    draft: Arc<Database>,
+    state: Mutex<State>,
+}
+
+impl<R: Remote> SyncEngine<R> {
+    /// Opens the database at `path`: bootstraps it from the remote on first use, resumes it afterwards. The files are `path` with
+    /// the endings `-draft`, `-draft-wal`, `-synced`, `-synced-wal` and `-info`.
+    ///
+    /// Returns once the database has been in step with the remote at least once, so that an interrupted first use never shows
+    /// an older state than the application has asked for; later openings need no network.
+    ///
+    /// # Errors
+    /// [`Error::ForeignFile`], [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] refuse the files as they are and
+    /// change nothing; anything else is worth another try.
+    pub async fn open(
+        io: Arc<dyn IO>,
+        storage: Arc<dyn Storage>,
+        remote: R,
+        path: &str,
+        options: Options,
+    ) -> Result<Self> {
+        let files = Files::new(io, storage, path);
+        let wire = Wire::new(remote);
+        let mut state = load_or_begin(&files, &options).await?;
+        if state.metadata.phase == Phase::Bootstrapping {
+            bootstrap(&files, &wire, &mut state).await?;
+        }
+        let draft = open_draft(&files, &state.metadata).await?;
+        let engine = Self { files, wire, options, draft, state: Mutex::new(state) };
+        engine.finish_opening().await?;
+        Ok(engine)
+    }
+
+    async fn finish_opening(&self) -> Result<()> {
+        let mut state = self.begin_operation()?;
+        state.settle(&self.files).await?;
+        if state.metadata.phase == Phase::FirstPull {
+            self.pull_locked(&mut state).await?;
+            state.store(&self.files, |metadata| metadata.phase = Phase::Ready).await?;
+        }
+        Ok(())
+    }
+
+    /// A connection to the local database, its changes recorded for the next push.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the change log has to be created while another connection writes.
+    pub fn connect(&self) -> Result<Arc<Connection>> {
+        database::connect(&self.draft, Capture::On).while_doing("connecting", &self.files.draft)
+    }
+
+    /// Brings the remote's transactions into the local database, with the unacknowledged local ones on top.
+    ///
+    /// # Errors
+    /// See [`Error`]; the local database is then as it was, or as after the pull, never in between.
+    pub async fn pull(&self) -> Result<PullReport> {
+        let mut state = self.begin_operation()?;
+        state.settle(&self.files).await?;
+        self.pull_locked(&mut state).await
+    }
+
+    /// Sends the local transactions that the remote has not acknowledged yet; sends nothing if there are none.
+    ///
+    /// # Errors
+    /// See [`Error`]. After [`Error::Unreachable`] the transactions may have been applied; the next push or pull finds out.
+    pub async fn push(&self) -> Result<PushReport> {
+        let mut state = self.begin_operation()?;
+        state.settle(&self.files).await?;
+        self.push_locked(&mut state).await
+    }
+
+    /// A push, then a pull.
+    ///
+    /// # Errors
+    /// Those of [`push`](Self::push) and [`pull`](Self::pull).
+    pub async fn sync(&self) -> Result<SyncReport> {
+        let mut state = self.begin_operation()?;
+        state.settle(&self.files).await?;
+        let push = self.push_locked(&mut state).await?;
+        let pull = self.pull_locked(&mut state).await?;
+        Ok(SyncReport { push, pull })
+    }
+
+    /// What the engine knows about its files.
+    ///
+    /// # Errors
+    /// [`Error::OperationInProgress`] while an operation is changing it.
+    pub fn metadata(&self) -> Result<Metadata> {
+        Ok(self.begin_operation()?.metadata.clone())
+    }
+
+    /// Whether Synced may hold a local tail that the next operation will cut off.
+    ///
+    /// # Errors
+    /// [`Error::OperationInProgress`] while an operation is under way.
+    pub fn synced_is_dirty(&self) -> Result<bool> {
+        Ok(self.begin_operation()?.synced_is_dirty)
+    }
+
+    fn begin_operation(&self) -> Result<MutexGuard<'_, State>> {
+        self.state.try_lock().ok_or(Error::OperationInProgress)
+    }
+
+    async fn push_locked(&self, state: &mut State) -> Result<PushReport> {
+        push(&self.files, &self.wire, &self.draft, &self.options, state).await
+    }
+
+    async fn pull_locked(&self, state: &mut State) -> Result<PullReport> {
+        let walked = walk(&self.files, &self.wire, state, self.options.pull_batch_frames).await?;
+        let mut report = PullReport {
+            frames: walked.frames,
+            body_bytes: walked.body_bytes,
+            generations_crossed: walked.generations_crossed,
+            ..PullReport::default()
+        };
+        if state.metadata.synced_wal_frames > state.metadata.synced_wal_match_watermark {
+            let rebased = rebase(&self.files, &self.draft, state).await?;
+            report.rebased = true;
+            report.transactions_replayed = rebased.transactions_replayed;
+        }
+        state.checkpoint_if_due(&self.files, self.options.synced_wal_frames_max).await?;
+        Ok(report)
+    }
+}
+
+/// The metadata as it is on disk, or a new identity when there is none.
+async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
+    if let Some(bytes) = files.read_small(&files.metadata)? {
+        let metadata = Metadata::decode(&files.metadata, &bytes)?;
+        tracing::debug!(phase = ?metadata.phase, "resume");
+        return Ok(State::new(metadata));
+    }
+    refuse_foreign_files(files)?;
+    let identity = new_identity(&options.client_name, files.io.as_ref());
+    let mut state = State::new(Metadata::bootstrapping(identity));
+    state.store(files, |_| ()).await?;
+    Ok(state)
+}
+
+/// Opens Draft after making sure that it is what the metadata says. Its WAL is synced first: a transaction that a killed process
+/// had written but not synced is visible now and may be pushed, so it must not vanish any more.
+async fn open_draft(files: &Files, metadata: &Metadata) -> Result<Arc<Database>> {
+    for path in files.databases() {
+        files.open_named(path)?;
+    }
+    files.sync(&files.draft_wal).await?;
+    let watermark = metadata.draft_wal_match_watermark;
+    let damaged = |problem: String| Error::Damaged { file: files.draft_wal.clone(), problem };
+    {
+        let wal = files.open_named(&files.draft_wal)?;
+        let (actual, expected) = (wal.length()?, wal_bytes(watermark));
+        if actual < expected {
+            return Err(damaged(format!("{actual} bytes where the watermark needs {expected}")));
+        }
+        let stamp = FrameStamp::read(&wal, watermark)?;
+        if stamp != metadata.draft_wal_stamp {
+            return Err(damaged(format!(
+                "frame {watermark} is stamped {stamp:?}, not {:?}",
+                metadata.draft_wal_stamp
+            )));
+        }
+    }
+    let open = || {
+        let draft = database::open(&files.io, &files.draft)?;
+        let session = RawSession::begin(database::connect(&draft, Capture::Off)?)?;
+        let frames = session.frame_count()?;
+        session.end()?;
+        Ok((frames, draft))
+    };
+    let (frames, draft) = open().while_doing("opening the local database", &files.draft)?;
+    if frames < watermark {
+        return Err(damaged(format!("its checksums hold for {frames} frames, the watermark is {watermark}")));
+    }
+    Ok(draft)
+}

@@ -1,0 +1,215 @@
+//! The engine's errors: one enum, each variant naming the operation and the file or request that it is about.
+//!
+//! No variant is a catch-all for text, and [`Error::is_retryable`] says whether trying the same again can help.
+
+use std::fmt;
+
+use turso_core::LimboError;
+
+use crate::remote::RemoteError;
+
+/// A result of the engine.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What was being done to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileOperation {
+    /// Opening or creating it.
+    Open,
+    /// Reading from it.
+    Read,
+    /// Writing to it.
+    Write,
+    /// Making its content durable.
+    Sync,
+    /// Setting its length.
+    Truncate,
+    /// Replacing it by another file.
+    Rename,
+    /// Making its directory's entries durable.
+    SyncDirectory,
+}
+
+impl fmt::Display for FileOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Truncate => "truncate",
+            Self::Rename => "rename",
+            Self::SyncDirectory => "sync the directory of",
+        })
+    }
+}
+
+/// What can go wrong in the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file operation of the engine's own failed.
+    #[error("could not {operation} {file}")]
+    File {
+        /// What was being done.
+        operation: FileOperation,
+        /// The file's path.
+        file: String,
+        /// Why it failed.
+        source: LimboError,
+    },
+    /// A directory operation failed.
+    #[error("could not {operation} {file}")]
+    Directory {
+        /// What was being done.
+        operation: FileOperation,
+        /// The file's path.
+        file: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The core failed while working on a database.
+    #[error("{action} failed on {file}")]
+    Database {
+        /// What the engine was doing.
+        action: &'static str,
+        /// The database's path.
+        file: String,
+        /// Why it failed.
+        source: LimboError,
+    },
+    /// Another connection is writing to Draft; nothing was changed.
+    #[error("{file} is busy: another connection holds its write lock")]
+    Busy {
+        /// The database's path.
+        file: String,
+    },
+    /// Another `pull`, `push` or `sync` of this engine has not ended yet.
+    #[error("another operation of this engine is in progress")]
+    OperationInProgress,
+    /// The request did not reach the server, or its answer did not arrive whole. Whether it took effect is unknown.
+    #[error("{request}: no whole answer")]
+    Unreachable {
+        /// Method and path.
+        request: String,
+        /// What the transport says.
+        source: RemoteError,
+    },
+    /// The server answered with a status that the protocol does not give for this request.
+    #[error("{request}: the server answered {status}: {detail}")]
+    UnexpectedStatus {
+        /// Method and path.
+        request: String,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of the answer's body.
+        detail: String,
+    },
+    /// The server's answer contradicts the protocol, itself or what it said before.
+    #[error("{request}: {problem}")]
+    BadAnswer {
+        /// Method and path.
+        request: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The remote's history no longer contains the point that this client has reached.
+    #[error(
+        "the remote went back: it is at generation {remote_generation}, frame {remote_frame_no}, this client had reached generation {local_generation}, frame {local_frame_no}"
+    )]
+    RemoteWentBack {
+        /// The server's current generation.
+        remote_generation: u64,
+        /// The server's last frame.
+        remote_frame_no: u64,
+        /// The generation that Synced replicates.
+        local_generation: u64,
+        /// The last remote frame that Synced holds.
+        local_frame_no: u64,
+    },
+    /// The remote refused a statement of a push; the whole request was rolled back. It can be retried when the statement was one of
+    /// the frame around the local transactions (the remote was busy, say).
+    #[error("the remote refused to run `{sql}`: {message}")]
+    PushRefused {
+        /// The number of the local transaction that the statement replays, if it does.
+        transaction_no: Option<u64>,
+        /// The statement that was refused.
+        sql: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The remote acknowledges transactions that this client never sent: its files are an older copy, or another client uses
+    /// the same identity.
+    #[error(
+        "the remote has applied transaction {acknowledged} of client {client_id}, but this copy has sent none after {attempted}"
+    )]
+    ForeignAcknowledgement {
+        /// The client's identity.
+        client_id: String,
+        /// The number that the remote has applied.
+        acknowledged: u64,
+        /// The highest number that this copy ever sent.
+        attempted: u64,
+    },
+    /// The metadata file is unreadable; nothing was changed.
+    #[error("{file} is no metadata of this engine: {problem}")]
+    BadMetadata {
+        /// The metadata file's path.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The metadata names a file that is not there; nothing was changed.
+    #[error("{file} is missing although the metadata names it")]
+    MissingFile {
+        /// The missing file's path.
+        file: String,
+    },
+    /// There is a file where the engine would create one, and no metadata that says it is the engine's.
+    #[error("{file} exists but there is no metadata beside it: refusing to overwrite it")]
+    ForeignFile {
+        /// The file's path.
+        file: String,
+    },
+    /// A file does not hold what the metadata says it holds.
+    #[error("{file} is damaged: {problem}")]
+    Damaged {
+        /// The file's path.
+        file: String,
+        /// What was expected and found.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call can succeed later without anybody mending anything on this machine.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Directory { .. } | Self::Database { .. } => true,
+            Self::Busy { .. } | Self::OperationInProgress => true,
+            Self::Unreachable { .. } | Self::UnexpectedStatus { .. } | Self::BadAnswer { .. } => true,
+            Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
+            Self::RemoteWentBack { .. }
+            | Self::ForeignAcknowledgement { .. }
+            | Self::BadMetadata { .. }
+            | Self::MissingFile { .. }
+            | Self::ForeignFile { .. }
+            | Self::Damaged { .. } => false,
+        }
+    }
+}
+
+/// Names the database and the action in an error of the core.
+pub(crate) trait DatabaseContext<T> {
+    fn while_doing(self, action: &'static str, file: &str) -> Result<T>;
+}
+
+impl<T> DatabaseContext<T> for std::result::Result<T, LimboError> {
+    fn while_doing(self, action: &'static str, file: &str) -> Result<T> {
+        self.map_err(|source| match source {
+            LimboError::Busy => Error::Busy { file: file.to_owned() },
+            source => Error::Database { action, file: file.to_owned(), source },
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! The engine's files and the durable operations on them.
+//!
+//! Every wait ends with the completion's error, never only with its success. Each `async` function here is one durable step
+//! and suspends once before and once after it.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use turso_core::io::FileSyncType;
+use turso_core::{Buffer, Completion, CompletionError, File, IO, LimboError, OpenFlags};
+
+use crate::error::{Error, FileOperation, Result};
+use crate::metadata::Metadata;
+use crate::pause::pause;
+use crate::storage::Storage;
+
+/// The paths that belong to one application path, and what they are reached through.
+pub(crate) struct Files {
+    pub(crate) io: Arc<dyn IO>,
+    storage: Arc<dyn Storage>,
+    pub(crate) draft: String,
+    pub(crate) draft_wal: String,
+    pub(crate) synced: String,
+    pub(crate) synced_wal: String,
+    pub(crate) metadata: String,
+}
+
+impl Files {
+    pub(crate) fn new(io: Arc<dyn IO>, storage: Arc<dyn Storage>, path: &str) -> Self {
+        Self {
+            io,
+            storage,
+            draft: format!("{path}-draft"),
+            draft_wal: format!("{path}-draft-wal"),
+            synced: format!("{path}-synced"),
+            synced_wal: format!("{path}-synced-wal"),
+            metadata: format!("{path}-info"),
+        }
+    }
+
+    /// The four database files: Draft and Synced, main file and WAL.
+    pub(crate) fn databases(&self) -> [&str; 4] {
+        [&self.draft, &self.draft_wal, &self.synced, &self.synced_wal]
+    }
+
+    /// Opens a file that has to exist; `None` when it does not.
+    pub(crate) fn open_existing(&self, path: &str) -> Result<Option<OpenFile>> {
+        match self.open(path, OpenFlags::NoLock) {
+            Ok(file) => Ok(Some(file)),
+            Err(Error::File {
+                source: LimboError::CompletionError(CompletionError::IOError(ErrorKind::NotFound, _)),
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a file that the metadata says is there.
+    pub(crate) fn open_named(&self, path: &str) -> Result<OpenFile> {
+        self.open_existing(path)?.ok_or_else(|| Error::MissingFile { file: path.to_owned() })
+    }
+
+    /// Opens a file, creates it when it is missing, and leaves it empty either way.
+    pub(crate) fn create_empty(&self, path: &str) -> Result<OpenFile> {
+        let file = self.open(path, OpenFlags::Create | OpenFlags::NoLock)?;
+        if file.length()? > 0 {
+            file.truncate(0)?;
+        }
+        Ok(file)
+    }
+
+    fn open(&self, path: &str, flags: OpenFlags) -> Result<OpenFile> {
+        let file = self
+            .io
+            .open_file(path, flags, false)
+            .map_err(|source| file_error(FileOperation::Open, path, source))?;
+        Ok(OpenFile { io: self.io.clone(), file, path: path.to_owned() })
+    }
+
+    /// The whole content of a small file, `None` when it is missing or empty.
+    pub(crate) fn read_small(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let Some(file) = self.open_existing(path)? else { return Ok(None) };
+        let length = file.length()?;
+        if length == 0 {
+            return Ok(None);
+        }
+        file.read(0, length as usize).map(Some)
+    }
+
+    /// Makes the metadata file's content `metadata`, atomically and durably.
+    pub(crate) async fn replace_metadata(&self, metadata: &Metadata) -> Result<()> {
+        pause().await;
+        let temporary = format!("{}.tmp", self.metadata);
+        let file = self.create_empty(&temporary)?;
+        file.write(0, &metadata.encode()?)?;
+        file.sync()?;
+        self.storage.rename(&temporary, &self.metadata).map_err(|source| Error::Directory {
+            operation: FileOperation::Rename,
+            file: self.metadata.clone(),
+            source,
+        })?;
+        self.sync_directory()?;
+        pause().await;
+        Ok(())
+    }
+
+    /// Makes a file's content durable.
+    pub(crate) async fn sync(&self, path: &str) -> Result<()> {
+        pause().await;
+        self.open_named(path)?.sync()?;
+        pause().await;
+        Ok(())
+    }
+
+    /// Cuts a file back to `length` bytes, durably. Never makes it longer: a file that is shorter stays as it is.
+    pub(crate) async fn cut(&self, path: &str, length: u64) -> Result<()> {
+        pause().await;
+        let file = self.open_named(path)?;
+        if file.length()? > length {
+            file.truncate(length)?;
+            file.sync()?;
+        }
+        pause().await;
+        Ok(())
+    }
+
+    /// Makes the directory's entries durable.
+    pub(crate) fn sync_directory(&self) -> Result<()> {
+        self.storage.sync_dir(&self.metadata).map_err(|source| Error::Directory {
+            operation: FileOperation::SyncDirectory,
+            file: self.metadata.clone(),
+            source,
+        })
+    }
+}
+
+/// An open file of the engine's own.
+pub(crate) struct OpenFile {
+    io: Arc<dyn IO>,
+    file: Arc<dyn File>,
+    path: String,
+}
+
+impl OpenFile {
+    /// Length in bytes.
+    pub(crate) fn length(&self) -> Result<u64> {
+        self.file.size().map_err(|source| file_error(FileOperation::Read, &self.path, source))
+    }
+
+    /// Exactly `length` bytes from `offset`; a short read is an error.
+    pub(crate) fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let buffer = Arc::new(Buffer::new(vec![0; length]));
+        let transferred = Arc::new(AtomicI32::new(0));
+        let completion = Completion::new_read(buffer.clone(), {
+            let transferred = transferred.clone();
+            move |outcome| {
+                if let Ok((_, bytes)) = outcome {
+                    transferred.store(bytes, Ordering::SeqCst);
+                }
+                None
+            }
+        });
+        self.finish(FileOperation::Read, self.file.pread(offset, completion))?;
+        let actual = transferred.load(Ordering::SeqCst) as usize;
+        if actual != length {
+            return Err(Error::Damaged {
+                file: self.path.clone(),
+                problem: format!("{actual} bytes at offset {offset} where {length} were expected"),
+            });
+        }
+        Ok(buffer.as_slice().to_vec())
+    }
+
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let transferred = Arc::new(AtomicI32::new(0));
+        let completion = Completion::new_write({
+            let transferred = transferred.clone();
+            move |outcome| {
+                if let Ok(bytes) = outcome {
+                    transferred.store(bytes, Ordering::SeqCst);
+                }
+            }
+        });
+        let buffer = Arc::new(Buffer::new(bytes.to_vec()));
+        self.finish(FileOperation::Write, self.file.pwrite(offset, buffer, completion))?;
+        if transferred.load(Ordering::SeqCst) as usize != bytes.len() {
+            return Err(file_error(FileOperation::Write, &self.path, CompletionError::ShortWrite.into()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn truncate(&self, length: u64) -> Result<()> {
+        self.finish(FileOperation::Truncate, self.file.truncate(length, Completion::new_trunc(|_| {})))
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.finish(FileOperation::Sync, self.file.sync(Completion::new_sync(|_| {}), FileSyncType::Fsync))
+    }
+
+    fn finish(&self, operation: FileOperation, submitted: turso_core::Result<Completion>) -> Result<()> {
+        submitted
+            .and_then(|completion| self.io.wait_for_completion(completion))
+            .map_err(|source| file_error(operation, &self.path, source))
+    }
+}
+
+fn file_error(operation: FileOperation, path: &str, source: LimboError) -> Error {
+    Error::File { operation, file: path.to_owned(), source }
+}

@@ -1,0 +1,67 @@
+//! # plimsoll-engine
+//!
+//! Keeps a local SQLite database in step with a remote one. The application works on *Draft*, with change capture on;
+//! *Synced* is a byte replica of the remote. Both stand on the real `turso_core`.
+//!
+//! The engine reads no clock, draws no random number, starts no thread and opens no file on its own: files, clock and
+//! randomness come through [`turso_core::IO`], atomic replace and directory sync through [`Storage`], and the server
+//! through [`Remote`]. It is plain `async` without a runtime: it suspends while it waits for the network and once before and
+//! after each durable step, and nowhere else.
+//!
+//! ```text
+//!   application ── connect() ──► Draft ──────────── change log (turso_cdc), the local transactions
+//!                                  ▲   │
+//!                   rebase: pages  │   │ push: one conditional batch, with its acknowledgement row
+//!                                  │   ▼
+//!   Synced ◄── walk: frames ──── remote
+//! ```
+//!
+//! # Map, in reading order
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`engine`](SyncEngine) | [`SyncEngine`]: open, connect, pull, push, sync; the order of things |
+//! | `metadata` | the small file that says what the other files are; its format is [`Metadata`] |
+//! | `bootstrap` | first use: the exported snapshot becomes Draft and Synced |
+//! | `synced` | the replica: open, verify, cut, checkpoint |
+//! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
+//! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
+//! | `rebase` | puts the local transactions on top of the new remote state, Draft page by page |
+//! | `push` | sends the local transactions, whole, once |
+//! | `wire`, `protocol` | requests, answers and what is checked about them |
+//! | `files`, `database`, `wal` | durable file operations, connections, raw WAL sessions and frames |
+//!
+//! # Transactions have numbers
+//!
+//! Every local transaction has a number that it keeps for life, however often a rebase rewrites the change log. The remote
+//! keeps, per client, the highest number that it has applied, in the same transaction as the rows themselves
+//! (`turso_sync_last_change_id`), and a push is conditional on the number that it builds on. So a request that arrives twice,
+//! late, or after a rebase can take effect at most once, and what is unacknowledged is decided by one comparison.
+//! The reference design numbers change-log rows anew at each rebase and tells the numberings apart by an epoch; that leaves a
+//! delayed request able to land between two epochs.
+
+mod bootstrap;
+mod database;
+mod engine;
+mod error;
+mod files;
+mod metadata;
+mod pause;
+mod protocol;
+mod push;
+mod rebase;
+mod remote;
+mod report;
+mod storage;
+mod synced;
+mod tape;
+mod wal;
+mod walk;
+mod wire;
+
+pub use engine::{Options, SyncEngine};
+pub use error::{Error, FileOperation, Result};
+pub use metadata::{FrameStamp, Metadata, Phase};
+pub use remote::{Remote, RemoteError};
+pub use report::{PullReport, PushReport, SyncReport};
+pub use storage::{LocalStorage, Storage};

@@ -1,0 +1,242 @@
+//! The rebase: Draft becomes the remote's new state with the unacknowledged local transactions on top.
+//!
+//! ```text
+//!   Synced's WAL   … sw ............ L | tail: change log, marks, replayed transactions ... N
+//!   Draft's WAL    … dw ...(local)... |  pages as of L ... dw' | pages as of N ... commit frame
+//! ```
+//!
+//! 1. Draft's write lock; from here no local transaction can slip in.
+//! 2. The unacknowledged transactions are replayed, with capture, on a *local tail* of Synced that nobody will keep. Synced is
+//!    dirty from the first of these writes to the cut.
+//! 3. Every page that changed on Draft since dw or on Synced since sw is written to Draft as it is on Synced at L. As Draft as of
+//!    dw was equal to Synced as of sw, Draft as of the last of these frames, dw', equals Synced as of L. Then come the
+//!    pages of the tail, the last one as the commit frame: readers see all of it or none.
+//! 4. Draft's WAL is synced, then the metadata names (dw', L), then the tail is cut off.
+//!
+//! A crash anywhere before the metadata leaves a Draft for which the old pair of watermarks is still true.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use turso_core::{Connection, Database, SyncMode, Value};
+
+use crate::database::{self, Capture, Transaction as SqlTransaction};
+use crate::error::{DatabaseContext, Error, Result};
+use crate::files::Files;
+use crate::metadata::{FrameStamp, Metadata};
+use crate::pause::pause;
+use crate::synced::{State, Synced};
+use crate::tape::{ACKNOWLEDGEMENT_TABLE, MARK_TABLE, Statement, Tape, Transaction};
+use crate::wal::{Frame, PAGE_BYTES, RawSession};
+
+/// What a rebase has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rebased {
+    pub(crate) transactions_replayed: u64,
+}
+
+/// Rebases Draft onto Synced's end. Synced must be clean and further than Draft's watermark.
+pub(crate) async fn rebase(files: &Files, draft: &Arc<Database>, state: &mut State) -> Result<Rebased> {
+    let (watermark, rebased) = rewrite_draft(files, draft, state).await?;
+    files.sync(&files.draft_wal).await?;
+    let draft_wal_stamp = FrameStamp::read(&files.open_named(&files.draft_wal)?, watermark)?;
+    state
+        .store(files, |metadata| {
+            metadata.draft_wal_match_watermark = watermark;
+            metadata.draft_wal_stamp = draft_wal_stamp;
+            metadata.synced_wal_match_watermark = metadata.synced_wal_frames;
+        })
+        .await?;
+    state.cut_local_tail(files).await?;
+    Ok(rebased)
+}
+
+/// Steps 1 to 3: up to the commit frame on Draft. Returns Draft's new watermark.
+async fn rewrite_draft(files: &Files, draft: &Arc<Database>, state: &mut State) -> Result<(u64, Rebased)> {
+    let session = lock_draft(draft).while_doing("locking for the rebase", &files.draft)?;
+    let tape = read_tape(draft).while_doing("reading the change log", &files.draft)?;
+    let synced = state.synced(files)?.clone();
+    let acknowledged = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)
+        .while_doing("reading the acknowledgement", &files.synced)?
+        .unwrap_or(0);
+    check_acknowledgement(files, &state.metadata, &tape, acknowledged)?;
+    let pending = tape.after(acknowledged);
+    tracing::debug!(acknowledged, pending = pending.len(), "rebase");
+
+    pause().await;
+    state.synced_is_dirty = true;
+    let cookie =
+        session.connection().read_schema_version().while_doing("reading the schema version", &files.draft)?;
+    grow_local_tail(&synced, acknowledged, pending, cookie)
+        .while_doing("replaying local transactions", &files.synced)?;
+
+    pause().await;
+    let watermark =
+        copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
+    session.end().while_doing("ending the physical rebase", &files.draft)?;
+    tracing::debug!(watermark, "Draft is rebased");
+    Ok((watermark, Rebased { transactions_replayed: pending.len() as u64 }))
+}
+
+fn lock_draft(draft: &Arc<Database>) -> turso_core::Result<RawSession> {
+    RawSession::begin(database::connect(draft, Capture::Off)?)
+}
+
+fn read_tape(draft: &Arc<Database>) -> turso_core::Result<Tape> {
+    Tape::read(&database::connect(draft, Capture::Off)?)
+}
+
+/// The highest transaction number of `client` that the remote had applied as of Synced's end; `None` if it has no row.
+pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_core::Result<Option<u64>> {
+    if !database::has_table(synced, ACKNOWLEDGEMENT_TABLE)? {
+        return Ok(None);
+    }
+    let sql = format!("SELECT change_id FROM {ACKNOWLEDGEMENT_TABLE} WHERE client_id = ?");
+    let rows = database::run(synced, &sql, &[Value::build_text(client.to_owned())])?;
+    Ok(rows.first().and_then(|row| row[0].as_int()).map(i64::cast_unsigned))
+}
+
+/// The remote can only have applied what was sent, and what was sent is still on the tape or was there before the last rebase.
+pub(crate) fn check_acknowledgement(
+    files: &Files,
+    metadata: &Metadata,
+    tape: &Tape,
+    acknowledged: u64,
+) -> Result<()> {
+    if acknowledged > metadata.attempted_transaction_no {
+        return Err(Error::ForeignAcknowledgement {
+            client_id: metadata.client_unique_id.clone(),
+            acknowledged,
+            attempted: metadata.attempted_transaction_no,
+        });
+    }
+    if acknowledged > tape.last_no {
+        return Err(Error::Damaged {
+            file: files.draft_wal.clone(),
+            problem: format!(
+                "its change log ends at transaction {}, the remote has applied {acknowledged}",
+                tape.last_no
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Writes the change log's tables, the marks and the replayed transactions behind Synced's end. Nothing of it is synced: it only
+/// lives until it was copied.
+fn grow_local_tail(
+    synced: &Synced,
+    acknowledged: u64,
+    pending: &[Transaction],
+    draft_cookie: u32,
+) -> turso_core::Result<()> {
+    let connection = database::connect(&synced.database, Capture::Off)?;
+    connection.set_sync_mode(SyncMode::Off);
+    create_mark_table(&connection, draft_cookie)?;
+    drop(connection);
+
+    let connection = database::connect(&synced.database, Capture::On)?;
+    connection.set_sync_mode(SyncMode::Off);
+    replay(&connection, acknowledged, &[])?;
+    for transaction in pending {
+        replay(&connection, transaction.no, &transaction.statements)?;
+    }
+    Ok(())
+}
+
+/// Creates the table of marks, and makes the schema version higher than any that a connection to Draft may have seen, so that
+/// all of them read the schema anew.
+fn create_mark_table(connection: &Arc<Connection>, draft_cookie: u32) -> turso_core::Result<()> {
+    let transaction = SqlTransaction::begin_write(connection)?;
+    connection.execute(format!("CREATE TABLE {MARK_TABLE} (transaction_no INTEGER)"))?;
+    let cookie = connection.read_schema_version()?;
+    if cookie <= draft_cookie {
+        connection.write_schema_version(draft_cookie + 1)?;
+    }
+    transaction.commit()
+}
+
+fn replay(connection: &Arc<Connection>, no: u64, statements: &[Statement]) -> turso_core::Result<()> {
+    let transaction = SqlTransaction::begin_write(connection)?;
+    for statement in statements {
+        database::run(connection, &statement.sql, &statement.args)?;
+    }
+    let mark = format!("INSERT INTO {MARK_TABLE} VALUES (?)");
+    database::run(connection, &mark, &[Value::from_i64(no.cast_signed())])?;
+    transaction.commit()
+}
+
+/// Copies the pages in the order that the module's head describes and returns Draft's new watermark.
+fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> turso_core::Result<u64> {
+    let source = RawSession::begin(synced.connection.clone())?;
+    let base = Base::index(&source, metadata)?;
+    let mut changed: BTreeSet<u32> = base.frames.keys().copied().collect();
+    changed.extend(session.connection().wal_changed_pages_after(metadata.draft_wal_match_watermark)?);
+
+    let mut frame_no = session.frame_count()?;
+    for page_no in changed.into_iter().filter(|&page_no| page_no <= base.database_pages) {
+        frame_no += 1;
+        session.insert(frame_no, &Frame::new(page_no, 0, &base.page(page_no)?))?;
+    }
+    let watermark = frame_no;
+    let last = base.tail.len();
+    for (index, (&page_no, &source_frame)) in (1..).zip(&base.tail) {
+        let database_pages = if index == last { base.tail_database_pages } else { 0 };
+        let frame = Frame::read(source.connection(), source_frame)?;
+        frame_no += 1;
+        session.insert(frame_no, &Frame::new(page_no, database_pages, frame.page()))?;
+    }
+    source.end()?;
+    Ok(watermark)
+}
+
+/// Where the newest image of each page stands in Synced's WAL.
+struct Base<'a> {
+    source: &'a RawSession,
+    /// The last replicated frame.
+    end: u64,
+    /// Page to its newest frame in `sw + 1 ..= L`.
+    frames: BTreeMap<u32, u64>,
+    /// Pages of the database as of L.
+    database_pages: u32,
+    /// Page to its newest frame in the local tail.
+    tail: BTreeMap<u32, u64>,
+    /// Pages of the database as of the tail's end.
+    tail_database_pages: u32,
+}
+
+impl<'a> Base<'a> {
+    fn index(source: &'a RawSession, metadata: &Metadata) -> turso_core::Result<Self> {
+        let end = metadata.synced_wal_frames;
+        let mut base = Self {
+            source,
+            end,
+            frames: BTreeMap::new(),
+            database_pages: 0,
+            tail: BTreeMap::new(),
+            tail_database_pages: 0,
+        };
+        for frame_no in metadata.synced_wal_match_watermark + 1..=source.frame_count()? {
+            let frame = Frame::read(source.connection(), frame_no)?;
+            if frame_no <= end {
+                base.frames.insert(frame.page_no(), frame_no);
+                base.database_pages = frame.database_pages();
+            } else {
+                base.tail.insert(frame.page_no(), frame_no);
+                base.tail_database_pages = frame.database_pages();
+            }
+        }
+        base.tail.retain(|&page_no, _| page_no <= base.tail_database_pages);
+        Ok(base)
+    }
+
+    /// A page as of L. One that was never written is all zeros: the core may extend a database past pages it has no use for.
+    fn page(&self, page_no: u32) -> turso_core::Result<Vec<u8>> {
+        if let Some(&frame_no) = self.frames.get(&page_no) {
+            return Ok(Frame::read(self.source.connection(), frame_no)?.page().to_vec());
+        }
+        let mut page = vec![0; PAGE_BYTES];
+        self.source.connection().try_wal_watermark_read_page(page_no, &mut page, Some(self.end))?;
+        Ok(page)
+    }
+}

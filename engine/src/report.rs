@@ -1,0 +1,43 @@
+//! What an operation did, for the application.
+
+/// What a pull did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PullReport {
+    /// Remote frames that arrived.
+    pub frames: u64,
+    /// Bytes of frames that arrived.
+    pub body_bytes: u64,
+    /// Generation changes that were passed.
+    pub generations_crossed: u64,
+    /// Whether Draft was rebased; `false` when the remote had nothing new.
+    pub rebased: bool,
+    /// Local transactions that were replayed on top of the remote's.
+    pub transactions_replayed: u64,
+}
+
+/// What a push did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PushReport {
+    /// Local transactions that the remote has acknowledged in this push.
+    pub transactions: u64,
+    /// Statements sent for them.
+    pub statements: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Remote frames that arrived before it could be decided what to send.
+    pub frames: u64,
+    /// Generation changes that were passed.
+    pub generations_crossed: u64,
+}
+
+/// What a sync did: a push, then a pull.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SyncReport {
+    /// The push.
+    pub push: PushReport,
+    /// The pull.
+    pub pull: PullReport,
+}

@@ -1,0 +1,180 @@
+//! The replica, and the state that all operations share.
+//!
+//! Between operations Synced's WAL ends with the last frame that the metadata names, or Synced is known to be dirty and is cut
+//! back before it is used. No handle on Synced lives across a cut: the core's view of the WAL would not survive it.
+
+use std::sync::Arc;
+
+use turso_core::{CheckpointMode, Connection, Database};
+
+use crate::database::{self, Capture};
+use crate::error::{DatabaseContext, Error, Result};
+use crate::files::Files;
+use crate::metadata::{FrameStamp, Metadata, Phase};
+use crate::wal::{RawSession, wal_bytes};
+
+/// An open replica. A clone must not outlive the step that it was made for: nothing may hold one across a cut.
+#[derive(Clone)]
+pub(crate) struct Synced {
+    pub(crate) database: Arc<Database>,
+    pub(crate) connection: Arc<Connection>,
+}
+
+/// What the engine knows between operations.
+pub(crate) struct State {
+    pub(crate) metadata: Metadata,
+    /// Whether Synced's WAL may hold frames that the metadata does not name.
+    pub(crate) synced_is_dirty: bool,
+    /// Whether the last write of the metadata failed, so that the disk may hold that version or the one before.
+    metadata_is_uncertain: bool,
+    synced: Option<Synced>,
+}
+
+impl State {
+    pub(crate) fn new(metadata: Metadata) -> Self {
+        Self { metadata, synced_is_dirty: true, metadata_is_uncertain: false, synced: None }
+    }
+
+    /// Changes the metadata, on disk first. When that fails, memory keeps the old version, and the next operation begins by
+    /// writing it again: until then nothing that either version names is destroyed.
+    pub(crate) async fn store(&mut self, files: &Files, change: impl FnOnce(&mut Metadata)) -> Result<()> {
+        let mut metadata = self.metadata.clone();
+        change(&mut metadata);
+        self.metadata_is_uncertain = true;
+        files.replace_metadata(&metadata).await?;
+        self.metadata = metadata;
+        self.metadata_is_uncertain = false;
+        Ok(())
+    }
+
+    /// Brings the files into the state in which an operation may begin: certain metadata, no local tail on Synced, no
+    /// checkpoint half done.
+    pub(crate) async fn settle(&mut self, files: &Files) -> Result<()> {
+        if self.metadata_is_uncertain {
+            self.store(files, |_| ()).await?;
+        }
+        self.reset_if_dirty(files).await?;
+        if self.metadata.phase == Phase::CheckpointingSynced {
+            self.finish_checkpoint(files).await?;
+        }
+        Ok(())
+    }
+
+    /// The dirty reset: cuts Synced's WAL back to the frames that the metadata names.
+    pub(crate) async fn reset_if_dirty(&mut self, files: &Files) -> Result<()> {
+        if !self.synced_is_dirty {
+            return Ok(());
+        }
+        self.synced = None;
+        let frames = self.metadata.synced_wal_frames;
+        tracing::debug!(frames, "dirty reset");
+        files.cut(&files.synced_wal, wal_bytes(frames)).await?;
+        self.verify_synced(files)?;
+        self.synced_is_dirty = false;
+        Ok(())
+    }
+
+    /// Checks that the WAL holds the frames that the metadata names, by length and by the last one's stamp.
+    fn verify_synced(&self, files: &Files) -> Result<()> {
+        let wal = files.open_named(&files.synced_wal)?;
+        let expected = wal_bytes(self.metadata.synced_wal_frames);
+        let actual = wal.length()?;
+        if actual == 0 && self.metadata.phase == Phase::CheckpointingSynced {
+            return Ok(());
+        }
+        if actual < expected {
+            return Err(Error::Damaged {
+                file: files.synced_wal.clone(),
+                problem: format!("{actual} bytes where the metadata names {expected}"),
+            });
+        }
+        let stamp = FrameStamp::read(&wal, self.metadata.synced_wal_frames)?;
+        if stamp != self.metadata.synced_wal_stamp {
+            return Err(Error::Damaged {
+                file: files.synced_wal.clone(),
+                problem: format!(
+                    "frame {} is stamped {stamp:?}, the metadata names {:?}",
+                    self.metadata.synced_wal_frames, self.metadata.synced_wal_stamp
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// The open replica; opens it if need be. Only for a Synced that is not dirty, or that this operation has made dirty itself.
+    pub(crate) fn synced(&mut self, files: &Files) -> Result<&Synced> {
+        if self.synced.is_none() {
+            assert!(!self.synced_is_dirty, "Synced is opened only after its reset");
+            self.synced = Some(self.open_synced(files)?);
+        }
+        Ok(self.synced.as_ref().expect("it was opened above"))
+    }
+
+    fn open_synced(&self, files: &Files) -> Result<Synced> {
+        let open = || {
+            let database = database::open(&files.io, &files.synced)?;
+            let connection = database::connect(&database, Capture::Off)?;
+            let session = RawSession::begin(connection.clone())?;
+            let frames = session.frame_count()?;
+            session.end()?;
+            Ok((frames, Synced { database, connection }))
+        };
+        let (frames, synced) = open().while_doing("opening the replica", &files.synced)?;
+        if frames != self.metadata.synced_wal_frames {
+            return Err(Error::Damaged {
+                file: files.synced_wal.clone(),
+                problem: format!(
+                    "its checksums hold for {frames} frames, the metadata names {}",
+                    self.metadata.synced_wal_frames
+                ),
+            });
+        }
+        Ok(synced)
+    }
+
+    /// Closes the replica and cuts off the local tail that this operation has put on it.
+    pub(crate) async fn cut_local_tail(&mut self, files: &Files) -> Result<()> {
+        self.synced = None;
+        self.synced_is_dirty = true;
+        self.reset_if_dirty(files).await
+    }
+
+    /// Moves Synced's WAL into its main file when that pays: after a generation change, or when it has grown long.
+    /// Only once Draft hangs on Synced's very end, so that nothing older than the end is needed any more.
+    pub(crate) async fn checkpoint_if_due(&mut self, files: &Files, wal_frames_max: u64) -> Result<()> {
+        let metadata = &self.metadata;
+        assert_eq!(
+            metadata.synced_wal_match_watermark, metadata.synced_wal_frames,
+            "Synced is checkpointed only after a rebase onto its end"
+        );
+        let holds_closed_generation = metadata.synced_wal_frames > metadata.synced_frame();
+        let is_due = metadata.synced_wal_frames > 0
+            && (holds_closed_generation || metadata.synced_wal_frames >= wal_frames_max);
+        if is_due {
+            self.store(files, |metadata| metadata.phase = Phase::CheckpointingSynced).await?;
+            self.finish_checkpoint(files).await?;
+        }
+        Ok(())
+    }
+
+    /// Does the checkpoint that the metadata announces, or finds it done. Doing it twice does no harm as long as the WAL is whole.
+    async fn finish_checkpoint(&mut self, files: &Files) -> Result<()> {
+        let is_whole = files.open_named(&files.synced_wal)?.length()? > 0;
+        tracing::debug!(is_whole, "checkpoint of Synced");
+        if is_whole {
+            let outcome = self
+                .synced(files)?
+                .connection
+                .checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None });
+            self.synced = None;
+            outcome.while_doing("the checkpoint", &files.synced)?;
+        }
+        self.store(files, |metadata| {
+            metadata.phase = Phase::Ready;
+            metadata.synced_wal_frames = 0;
+            metadata.synced_wal_stamp = FrameStamp::default();
+            metadata.synced_wal_match_watermark = 0;
+        })
+        .await
+    }
+}

@@ -1,0 +1,137 @@
+//! WAL frames and raw WAL sessions.
+//!
+//! A frame is a 24-byte header and a 4096-byte page image. In transferred frames only the page number and the database size
+//! count; salts and checksums are each WAL's own (<https://www.sqlite.org/fileformat2.html#walformat>).
+
+use std::sync::Arc;
+
+use turso_core::Connection;
+
+use crate::error::Result;
+use crate::files::OpenFile;
+use crate::metadata::FrameStamp;
+
+/// Bytes of a page.
+pub(crate) const PAGE_BYTES: usize = 4096;
+/// Bytes of a frame's header.
+pub(crate) const FRAME_HEADER_BYTES: usize = 24;
+/// Bytes of a frame.
+pub(crate) const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES;
+/// Bytes of a WAL's header.
+pub(crate) const WAL_HEADER_BYTES: u64 = 32;
+
+/// Length of a WAL file that holds `frames` frames; an empty WAL has no header.
+pub(crate) fn wal_bytes(frames: u64) -> u64 {
+    if frames == 0 { 0 } else { WAL_HEADER_BYTES + frames * FRAME_BYTES as u64 }
+}
+
+/// One frame, header and page.
+pub(crate) struct Frame([u8; FRAME_BYTES]);
+
+impl Frame {
+    /// A frame for insertion: salts and checksums are left to the core.
+    pub(crate) fn new(page_no: u32, database_pages: u32, page: &[u8]) -> Self {
+        let mut frame = [0; FRAME_BYTES];
+        frame[..4].copy_from_slice(&page_no.to_be_bytes());
+        frame[4..8].copy_from_slice(&database_pages.to_be_bytes());
+        frame[FRAME_HEADER_BYTES..].copy_from_slice(page);
+        Self(frame)
+    }
+
+    /// Reads frame `frame_no` of the WAL of `connection`.
+    pub(crate) fn read(connection: &Arc<Connection>, frame_no: u64) -> turso_core::Result<Self> {
+        let mut frame = [0; FRAME_BYTES];
+        connection.wal_get_frame(frame_no, &mut frame)?;
+        Ok(Self(frame))
+    }
+
+    /// A frame as it came over the wire.
+    pub(crate) fn from_bytes(bytes: [u8; FRAME_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn page_no(&self) -> u32 {
+        self.word(0)
+    }
+
+    /// Size of the database in pages after this frame's transaction; zero unless the frame ends one.
+    pub(crate) fn database_pages(&self) -> u32 {
+        self.word(4)
+    }
+
+    pub(crate) fn is_commit(&self) -> bool {
+        self.database_pages() != 0
+    }
+
+    pub(crate) fn page(&self) -> &[u8] {
+        &self.0[FRAME_HEADER_BYTES..]
+    }
+
+    fn word(&self, offset: usize) -> u32 {
+        let [a, b, c, d] = [self.0[offset], self.0[offset + 1], self.0[offset + 2], self.0[offset + 3]];
+        u32::from_be_bytes([a, b, c, d])
+    }
+}
+
+impl FrameStamp {
+    /// The stamp of frame `frame_no` in an open WAL file; all zeros for frame 0.
+    pub(crate) fn read(wal: &OpenFile, frame_no: u64) -> Result<Self> {
+        if frame_no == 0 {
+            return Ok(Self::default());
+        }
+        let header = wal.read(wal_bytes(frame_no - 1).max(WAL_HEADER_BYTES), FRAME_HEADER_BYTES)?;
+        let word = |index: usize| {
+            let at = 8 + 4 * index;
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        Ok(Self { salts: [word(0), word(1)], checksums: [word(2), word(3)] })
+    }
+}
+
+/// A raw WAL session: the write lock, and frames appended one by one. Whatever follows the last commit frame is dropped at the
+/// end. The end writes nothing and syncs nothing.
+pub(crate) struct RawSession {
+    connection: Arc<Connection>,
+    open: bool,
+}
+
+impl RawSession {
+    /// Takes the write lock; the connection must not be in a transaction.
+    pub(crate) fn begin(connection: Arc<Connection>) -> turso_core::Result<Self> {
+        connection.wal_insert_begin()?;
+        Ok(Self { connection, open: true })
+    }
+
+    /// Frames in the WAL, those of this session included.
+    pub(crate) fn frame_count(&self) -> turso_core::Result<u64> {
+        Ok(self.connection.wal_state()?.max_frame)
+    }
+
+    pub(crate) fn insert(&self, frame_no: u64, frame: &Frame) -> turso_core::Result<()> {
+        self.connection.wal_insert_frame(frame_no, frame.bytes()).map(|_| ())
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Ends the session and says whether that went well. A failed end has ended all the same.
+    pub(crate) fn end(mut self) -> turso_core::Result<()> {
+        self.open = false;
+        self.connection.wal_insert_end(false)
+    }
+}
+
+impl Drop for RawSession {
+    fn drop(&mut self) {
+        if self.open
+            && let Err(error) = self.connection.wal_insert_end(false)
+        {
+            tracing::warn!(%error, "could not end a raw session");
+        }
+    }
+}

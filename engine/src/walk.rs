@@ -1,0 +1,223 @@
+//! The walk: brings Synced to the end of the remote's history, through every closed generation.
+//!
+//! Synced's local WAL simply goes on when the remote begins a generation: the snapshot of the next generation is this one's
+//! with all its frames, so the frames of the next apply on top and nothing has to be checkpointed on the way. A crossing is one
+//! write of the metadata.
+//!
+//! The end of history is learnt only from the server's status object, never from a short body. Only whole transactions become
+//! part of the replica; the metadata names them once the WAL file was synced.
+
+use bytes::{Bytes, BytesMut};
+use turso_core::Connection;
+
+use std::sync::Arc;
+
+use crate::error::{DatabaseContext, Error, Result};
+use crate::files::Files;
+use crate::metadata::FrameStamp;
+use crate::protocol::Status;
+use crate::remote::Remote;
+use crate::synced::State;
+use crate::wal::{FRAME_BYTES, Frame, RawSession};
+use crate::wire::{BodyStream, FrameAnswer, Wire};
+
+/// What a walk has fetched.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Walked {
+    pub(crate) frames: u64,
+    pub(crate) body_bytes: u64,
+    pub(crate) generations_crossed: u64,
+}
+
+/// Walks Synced to the remote's end. On an error Synced holds some commit point between the old one and the end.
+pub(crate) async fn walk<R: Remote>(
+    files: &Files,
+    wire: &Wire<R>,
+    state: &mut State,
+    batch_frames: u64,
+) -> Result<Walked> {
+    let mut walked = Walked::default();
+    let mut replica = Appender::begin(files, state)?;
+    loop {
+        let generation = state.metadata.synced_generation;
+        let start = state.metadata.synced_frame() + 1 + replica.uncommitted;
+        match wire.frames(generation, start, start + batch_frames).await? {
+            FrameAnswer::Frames(body) => {
+                state.synced_is_dirty = true;
+                let received = replica.append(body, batch_frames).await?;
+                walked.frames += received;
+                walked.body_bytes += received * FRAME_BYTES as u64;
+                replica.commit(files, state).await?;
+            }
+            FrameAnswer::End(status) => {
+                let end = judge_end(&status, state, start, replica.uncommitted)?;
+                if end == End::OfHistory {
+                    break;
+                }
+                tracing::info!(generation, frames = state.metadata.synced_frame(), "generation crossed");
+                walked.generations_crossed += 1;
+                state
+                    .store(files, |metadata| {
+                        metadata.synced_generation += 1;
+                        metadata.synced_frame_no = Some(0);
+                    })
+                    .await?;
+            }
+        }
+    }
+    replica.end(files)?;
+    state.synced_is_dirty = false;
+    if state.metadata.synced_frame_no.is_none() {
+        state.store(files, |metadata| metadata.synced_frame_no = Some(0)).await?;
+    }
+    tracing::debug!(frames = walked.frames, "walked to the end of history");
+    Ok(walked)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    OfGeneration,
+    OfHistory,
+}
+
+/// What the server means by having no frame at `start`.
+fn judge_end(status: &Status, state: &State, start: u64, uncommitted: u64) -> Result<End> {
+    let generation = state.metadata.synced_generation;
+    let contradiction =
+        |problem: String| Error::BadAnswer { request: format!("GET /sync/{generation}/{start}"), problem };
+    let went_back = status.generation < generation
+        || (status.generation == generation && status.max_frame_no + 1 < start);
+    if went_back {
+        return Err(Error::RemoteWentBack {
+            remote_generation: status.generation,
+            remote_frame_no: status.max_frame_no,
+            local_generation: generation,
+            local_frame_no: state.metadata.synced_frame(),
+        });
+    }
+    if uncommitted > 0 {
+        return Err(contradiction(format!(
+            "the history ends inside a transaction, {uncommitted} frames into it"
+        )));
+    }
+    if status.generation > generation {
+        return Ok(End::OfGeneration);
+    }
+    if status.max_frame_no >= start {
+        return Err(contradiction(format!(
+            "no frame {start}, and yet the last frame is said to be {}",
+            status.max_frame_no
+        )));
+    }
+    Ok(End::OfHistory)
+}
+
+/// Appends remote frames to Synced's WAL. A transaction may span several answers; the session stays open across them.
+struct Appender {
+    connection: Arc<Connection>,
+    session: Option<RawSession>,
+    /// Frames of a transaction whose end has not arrived yet.
+    uncommitted: u64,
+    /// Frames of whole transactions that the metadata does not name yet.
+    committed: u64,
+    wal_frames: u64,
+}
+
+impl Appender {
+    fn begin(files: &Files, state: &mut State) -> Result<Self> {
+        let wal_frames = state.metadata.synced_wal_frames;
+        let connection = state.synced(files)?.connection.clone();
+        Ok(Self { connection, session: None, uncommitted: 0, committed: 0, wal_frames })
+    }
+
+    /// Appends the frames of one body and returns how many they were.
+    async fn append<B>(&mut self, mut body: BodyStream<B>, frames_max: u64) -> Result<u64>
+    where
+        B: http_body::Body<Data = Bytes, Error = crate::remote::RemoteError> + Unpin,
+    {
+        let mut received = 0;
+        let mut rest = BytesMut::new();
+        while let Some(chunk) = body.chunk().await? {
+            rest.extend_from_slice(&chunk);
+            while rest.len() >= FRAME_BYTES {
+                received += 1;
+                if received > frames_max {
+                    return Err(body.bad(format!("more than the {frames_max} frames that were asked for")));
+                }
+                let mut bytes = [0; FRAME_BYTES];
+                bytes.copy_from_slice(&rest.split_to(FRAME_BYTES));
+                self.append_frame(Frame::from_bytes(bytes)).map_err(|problem| match problem {
+                    Rejected::Frame(problem) => body.bad(format!("frame {received} of the body: {problem}")),
+                    Rejected::Core(error) => error,
+                })?;
+            }
+        }
+        if !rest.is_empty() {
+            return Err(body.bad(format!(
+                "{} bytes, which is no multiple of the {FRAME_BYTES} bytes of a frame",
+                body.received_bytes()
+            )));
+        }
+        if received == 0 {
+            return Err(body.bad("an empty body where frames were promised".into()));
+        }
+        Ok(received)
+    }
+
+    fn append_frame(&mut self, frame: Frame) -> std::result::Result<(), Rejected> {
+        if frame.page_no() == 0 {
+            return Err(Rejected::Frame("page number 0".into()));
+        }
+        if frame.page_no() == 1 && !frame.page().starts_with(b"SQLite format 3\0") {
+            return Err(Rejected::Frame("page 1 has no database header".into()));
+        }
+        let mut insert = || {
+            if self.session.is_none() {
+                self.session = Some(RawSession::begin(self.connection.clone())?);
+            }
+            let session = self.session.as_ref().expect("it was begun above");
+            session.insert(self.wal_frames + self.committed + self.uncommitted + 1, &frame)
+        };
+        insert().while_doing("appending a remote frame", "the replica").map_err(Rejected::Core)?;
+        self.uncommitted += 1;
+        if frame.is_commit() {
+            self.committed += self.uncommitted;
+            self.uncommitted = 0;
+        }
+        Ok(())
+    }
+
+    /// Makes the whole transactions that have arrived durable and names them in the metadata.
+    async fn commit(&mut self, files: &Files, state: &mut State) -> Result<()> {
+        if self.committed == 0 {
+            return Ok(());
+        }
+        files.sync(&files.synced_wal).await?;
+        let wal_frames = self.wal_frames + self.committed;
+        let synced_wal_stamp = FrameStamp::read(&files.open_named(&files.synced_wal)?, wal_frames)?;
+        let committed = self.committed;
+        state
+            .store(files, |metadata| {
+                metadata.synced_frame_no = Some(metadata.synced_frame() + committed);
+                metadata.synced_wal_frames = wal_frames;
+                metadata.synced_wal_stamp = synced_wal_stamp;
+            })
+            .await?;
+        self.wal_frames = wal_frames;
+        self.committed = 0;
+        Ok(())
+    }
+
+    fn end(self, files: &Files) -> Result<()> {
+        match self.session {
+            Some(session) => session.end().while_doing("ending the walk", &files.synced),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a frame was not appended.
+enum Rejected {
+    Frame(String),
+    Core(Error),
+}

@@ -1,0 +1,200 @@
+//! Requests to the server, and what is verified about the answers before anything is done with them.
+//!
+//! A body is streamed: never more than one chunk of it is held, except for the small JSON answers, which are bounded.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::protocol::{CHECKPOINT_NEEDED, Info, PipelineAnswer, PipelineRequest, Status};
+use crate::remote::{Remote, RemoteError};
+
+/// The longest JSON answer that is read, in bytes.
+const JSON_BYTES_MAX: usize = 16 << 20;
+/// How much of an unexpected answer's body goes into the error, in bytes.
+const DETAIL_BYTES_MAX: usize = 200;
+
+/// The server, spoken to in the engine's terms.
+pub(crate) struct Wire<R> {
+    remote: R,
+}
+
+/// What the server has at a frame number.
+pub(crate) enum FrameAnswer<B> {
+    /// Frames from there on; not empty.
+    Frames(BodyStream<B>),
+    /// Nothing there: the history ends, or goes on in another generation.
+    End(Status),
+}
+
+impl<R: Remote> Wire<R> {
+    pub(crate) fn new(remote: R) -> Self {
+        Self { remote }
+    }
+
+    pub(crate) async fn current_generation(&self) -> Result<u64> {
+        let (status, mut body) = self.send(Method::GET, "/info".into(), Bytes::new()).await?;
+        body.expect(status, StatusCode::OK).await?;
+        let info: Info = body.json().await?;
+        Ok(info.current_generation)
+    }
+
+    /// The main database file as of the beginning of `generation`.
+    pub(crate) async fn export(&self, generation: u64) -> Result<BodyStream<R::Body>> {
+        let (status, mut body) =
+            self.send(Method::GET, format!("/export/{generation}"), Bytes::new()).await?;
+        body.expect(status, StatusCode::OK).await?;
+        Ok(body)
+    }
+
+    /// Frames `start..end` of `generation`, or what there is of them.
+    pub(crate) async fn frames(&self, generation: u64, start: u64, end: u64) -> Result<FrameAnswer<R::Body>> {
+        let path = format!("/sync/{generation}/{start}/{end}");
+        let (status, mut body) = self.send(Method::GET, path, Bytes::new()).await?;
+        if status != StatusCode::BAD_REQUEST {
+            body.expect(status, StatusCode::OK).await?;
+            return Ok(FrameAnswer::Frames(body));
+        }
+        let answer: Status = body.json().await?;
+        if answer.status != CHECKPOINT_NEEDED {
+            return Err(body.bad(format!("status word `{}`", answer.status)));
+        }
+        Ok(FrameAnswer::End(answer))
+    }
+
+    pub(crate) async fn pipeline(
+        &self,
+        request: &PipelineRequest,
+    ) -> Result<(PipelineAnswer, BodyStream<R::Body>)> {
+        let path = "/v2/pipeline";
+        let body = serde_json::to_vec(request).map_err(|error| Error::BadAnswer {
+            request: format!("POST {path}"),
+            problem: format!("the request cannot be written as JSON: {error}"),
+        })?;
+        let (status, mut body) = self.send(Method::POST, path.into(), body.into()).await?;
+        body.expect(status, StatusCode::OK).await?;
+        let answer = body.json().await?;
+        Ok((answer, body))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: String,
+        body: Bytes,
+    ) -> Result<(StatusCode, BodyStream<R::Body>)> {
+        let name = format!("{method} {path}");
+        tracing::debug!(request = %name, body_bytes = body.len(), "request");
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(body)
+            .map_err(|error| Error::Unreachable { request: name.clone(), source: error.into() })?;
+        let response = self
+            .remote
+            .send(request)
+            .await
+            .map_err(|source| Error::Unreachable { request: name.clone(), source })?;
+        let status = response.status();
+        Ok((status, BodyStream::new(name, response)?))
+    }
+}
+
+/// The body of one answer, chunk by chunk.
+pub(crate) struct BodyStream<B> {
+    request: String,
+    body: B,
+    received_bytes: u64,
+    announced_bytes: Option<u64>,
+}
+
+impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
+    fn new(request: String, response: Response<B>) -> Result<Self> {
+        let announced_bytes = match response.headers().get(CONTENT_LENGTH) {
+            None => None,
+            Some(value) => match value.to_str().ok().and_then(|text| text.parse().ok()) {
+                Some(length) => Some(length),
+                None => {
+                    return Err(Error::BadAnswer {
+                        request,
+                        problem: format!("content-length is {value:?}"),
+                    });
+                }
+            },
+        };
+        Ok(Self { request, body: response.into_body(), received_bytes: 0, announced_bytes })
+    }
+
+    /// The next chunk, `None` at the end of a body that is as long as it was announced.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let body = &mut self.body;
+            match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+                None => {
+                    return match self.announced_bytes {
+                        Some(announced) if announced != self.received_bytes => Err(self.bad(format!(
+                            "the body ended after {} of {announced} bytes",
+                            self.received_bytes
+                        ))),
+                        _ => Ok(None),
+                    };
+                }
+                Some(Err(source)) => {
+                    return Err(Error::Unreachable { request: self.request.clone(), source });
+                }
+                Some(Ok(frame)) => {
+                    // Trailers carry nothing that the protocol knows.
+                    if let Ok(chunk) = frame.into_data() {
+                        self.received_bytes += chunk.len() as u64;
+                        return Ok(Some(chunk));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes received so far.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    /// An error about this answer.
+    pub(crate) fn bad(&self, problem: String) -> Error {
+        Error::BadAnswer { request: self.request.clone(), problem }
+    }
+
+    async fn expect(&mut self, actual: StatusCode, expected: StatusCode) -> Result<()> {
+        if actual == expected {
+            return Ok(());
+        }
+        let mut detail = Vec::new();
+        while detail.len() < DETAIL_BYTES_MAX
+            && let Some(chunk) = self.chunk().await?
+        {
+            detail.extend_from_slice(&chunk);
+        }
+        detail.truncate(DETAIL_BYTES_MAX);
+        Err(Error::UnexpectedStatus {
+            request: self.request.clone(),
+            status: actual.as_u16(),
+            detail: String::from_utf8_lossy(&detail).into_owned(),
+        })
+    }
+
+    async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let mut text = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            text.extend_from_slice(&chunk);
+            if text.len() > JSON_BYTES_MAX {
+                return Err(self.bad(format!("more than {JSON_BYTES_MAX} bytes of JSON")));
+            }
+        }
+        serde_json::from_slice(&text).map_err(|error| self.bad(format!("not the expected JSON: {error}")))
+    }
+}
