@@ -1,1 +1,49 @@
-//! To be written.
+//! # plimsoll-sim
+//!
+//! Drives the real sync engine through crashes, torn writes and lost messages, on a simulated disk, network and remote, and judges
+//! every history. Start at [`run`]: it takes a [`schedule`] and gives an outcome; everything else serves it.
+//!
+//! ```text
+//!   seed ── generate ──► Schedule ── run ──► Outcome { trace hash, counts, violation }
+//!                                     │
+//!        World: clients ── network ── remote        judged after each step and at the end
+//! ```
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`run`] | one history, from its schedule to its outcome, on a thread of its own |
+//! | [`schedule`] | the schedule as plain data, and its file format |
+//! | [`generate`] | a seed's schedule |
+//! | [`workload`] | what applications write, as data and as SQL |
+//! | [`world`] | clients, remote and network in one place, and the steps that happen |
+//! | [`client`] | a client's machine and process |
+//! | [`network`] | the mailbox between an engine and the world |
+//! | [`remote`] | the fake server, with a model of itself |
+//! | [`disk`] | a machine's disk: what is durable, what survives a crash |
+//! | [`clock`], [`trace`] | virtual time; the events and their rolling hash |
+//! | [`verdict`] | the invariants by name, violations, counts |
+//! | [`judging`] | when which invariant is judged |
+//! | [`judge`], [`format`] | the page-level checks, and the parsers that they read files with |
+//! | [`ledger`] | what was acknowledged to whom, and what follows from it |
+//! | [`sweep`] | many seeds over all cores |
+//!
+//! Nothing here is shared with the engine but the traits through which it is driven.
+
+pub mod client;
+pub mod clock;
+pub mod disk;
+pub mod format;
+pub mod generate;
+pub mod judge;
+pub mod judging;
+pub mod ledger;
+mod lock;
+pub mod network;
+pub mod remote;
+pub mod run;
+pub mod schedule;
+pub mod sweep;
+pub mod trace;
+pub mod verdict;
+pub mod workload;
+pub mod world;

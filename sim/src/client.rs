@@ -1,0 +1,99 @@
+//! One client: a machine with a disk, and on it, most of the time, a process with an engine and an application's connection.
+
+use std::sync::Arc;
+
+use plimsoll_engine::{Options, SyncEngine};
+use turso_core::{Connection, LimboError, Value};
+
+use crate::disk::Disk;
+use crate::judge::{Claims, Paths};
+use crate::ledger::Content;
+use crate::network::Mailbox;
+use crate::schedule::Header;
+use crate::trace::{Lane, SharedTrace};
+use crate::workload::{EXTRA_TABLES, LOG, ROWS, extra_rows};
+
+/// The engine under test, as the simulator runs it.
+pub type Engine = SyncEngine<Mailbox>;
+
+/// One client.
+pub struct Client {
+    /// Its number, from 0.
+    pub number: u8,
+    /// Its machine's disk.
+    pub disk: Disk,
+    /// Where its files are.
+    pub paths: Paths,
+    /// Its connection to the remote.
+    pub mailbox: Mailbox,
+    /// The running process, if there is one.
+    pub process: Option<Process>,
+    /// The metadata as it was when it was last known to be durable.
+    pub durable_claims: Option<Claims>,
+    /// Whether it has bootstrapped before.
+    pub has_bootstrapped: bool,
+}
+
+/// A running process.
+pub struct Process {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// The application's connection.
+    pub connection: Arc<Connection>,
+}
+
+impl Client {
+    /// A machine that has never run the engine.
+    pub fn new(number: u8, header: &Header, trace: SharedTrace) -> Self {
+        Self {
+            number,
+            disk: Disk::new(Lane::Client(number), header.key, trace),
+            paths: Paths::new(&format!("c{number}/local.db")),
+            mailbox: Mailbox::new(header.chunk_bytes),
+            process: None,
+            durable_claims: None,
+            has_bootstrapped: false,
+        }
+    }
+
+    /// The engine's options.
+    pub fn options(&self, header: &Header) -> Options {
+        Options::new(format!("client-{}", self.number))
+            .pull_batch_frames(header.pull_batch_frames)
+            .push_batch_statements_max(header.push_batch_statements_max)
+            .synced_wal_frames_max(header.synced_wal_frames_max)
+    }
+
+    /// What its metadata says right now; `None` when there is none or it does not parse.
+    pub fn claims(&self) -> Option<Claims> {
+        Claims::parse(&self.disk.read(&self.paths.metadata)?)
+    }
+}
+
+/// Runs a query that is not part of the history.
+///
+/// # Errors
+/// What the core says.
+pub fn query(connection: &Arc<Connection>, sql: &str) -> Result<Vec<Vec<Value>>, LimboError> {
+    connection.prepare(sql)?.run_collect_rows()
+}
+
+/// The content of a database, as the application would read it.
+///
+/// # Errors
+/// What `query` says.
+pub fn read_content<E>(mut query: impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>) -> Result<Content, E> {
+    let text = |value: &Value| value.to_string();
+    let mut content = Content::default();
+    for row in query(LOG)? {
+        content.log.push(text(&row[0]));
+    }
+    let mut queries = vec![ROWS.to_owned()];
+    queries.extend(query(EXTRA_TABLES)?.iter().map(|row| extra_rows(&text(&row[0]))));
+    for sql in queries {
+        for row in query(&sql)? {
+            content.rows.insert(text(&row[0]), text(&row[1]));
+        }
+    }
+    Ok(content)
+}

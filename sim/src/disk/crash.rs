@@ -1,0 +1,265 @@
+//! The words of a crash: where it strikes, how, and what survives it. Plain data, as it stands in a schedule.
+//!
+//! A crash names its place by meaning ("before the 2nd sync of synced-wal"), so that it keeps its meaning when other parts
+//! of the schedule are deleted. Left out: carrying it out, which is the disk's business.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Which of the unsynced operations survive a power loss. Operations are numbered from 0, in the order they were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Survival {
+    /// None of them.
+    Nothing,
+    /// All of them.
+    Everything,
+    /// The first ones.
+    Prefix {
+        /// How many.
+        operations: u32,
+    },
+    /// Each by the toss of a coin that depends on the key and the operation's number alone.
+    Subset {
+        /// Chance of each to survive, in percent; 100 and more is certain.
+        keep_percent: u8,
+        /// Makes one subset differ from another.
+        key: u64,
+    },
+    /// Exactly these; numbers beyond the last operation mean nothing.
+    List {
+        /// Numbers of the survivors.
+        indices: Vec<u32>,
+    },
+}
+
+impl Survival {
+    /// Numbers of the survivors out of `operation_count` unsynced operations, ascending.
+    #[must_use]
+    pub fn survivors(&self, operation_count: u32) -> Vec<u32> {
+        (0..operation_count).filter(|index| self.keeps(*index)).collect()
+    }
+
+    fn keeps(&self, index: u32) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Everything => true,
+            Self::Prefix { operations } => index < *operations,
+            Self::Subset { keep_percent, key } => {
+                xxh3_64_with_seed(&index.to_le_bytes(), *key) % 100 < u64::from(*keep_percent)
+            }
+            Self::List { indices } => indices.contains(&index),
+        }
+    }
+}
+
+impl fmt::Display for Survival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => write!(f, "nothing unsynced survives"),
+            Self::Everything => write!(f, "everything survives"),
+            Self::Prefix { operations } => write!(f, "the first {operations} unsynced operations survive"),
+            Self::Subset { keep_percent, key } => {
+                write!(f, "{keep_percent}% of the unsynced survives, by key {key}")
+            }
+            Self::List { indices } => write!(f, "unsynced operations {indices:?} survive"),
+        }
+    }
+}
+
+/// What takes the machine down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CrashKind {
+    /// The process dies; the operating system keeps all that was written, durable or not.
+    Kill,
+    /// The machine loses power; what was not synced is at the mercy of `survival`.
+    PowerLoss {
+        /// Which unsynced operations survive.
+        survival: Survival,
+        /// If set, the last surviving write keeps only its first so many bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        torn_bytes: Option<u32>,
+    },
+}
+
+impl fmt::Display for CrashKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill => write!(f, "kill"),
+            Self::PowerLoss { survival, torn_bytes: None } => write!(f, "power loss ({survival})"),
+            Self::PowerLoss { survival, torn_bytes: Some(bytes) } => {
+                write!(f, "power loss ({survival}, the last write torn at byte {bytes})")
+            }
+        }
+    }
+}
+
+/// A file by its role. Which file of a directory plays it is told by the end of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileClass {
+    /// The database that the application works on, `…-draft`.
+    Draft,
+    /// Its log, `…-draft-wal`.
+    DraftWal,
+    /// The replica of the remote, `…-synced`.
+    Synced,
+    /// Its log, `…-synced-wal`.
+    SyncedWal,
+    /// The engine's metadata, `…-info`.
+    Metadata,
+    /// The metadata's next version, before it is renamed into place, `…-info.tmp`.
+    MetadataTemporary,
+    /// Any file, those without a role included.
+    Any,
+}
+
+impl FileClass {
+    pub(super) const COUNT: usize = Self::Any as usize + 1;
+
+    /// The role of the file at `path`; [`FileClass::Any`] if it has none.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        const ENDS: [(&str, FileClass); 6] = [
+            ("-draft", FileClass::Draft),
+            ("-draft-wal", FileClass::DraftWal),
+            ("-synced", FileClass::Synced),
+            ("-synced-wal", FileClass::SyncedWal),
+            ("-info", FileClass::Metadata),
+            ("-info.tmp", FileClass::MetadataTemporary),
+        ];
+        ENDS.into_iter().find(|(end, _)| path.ends_with(end)).map_or(Self::Any, |(_, class)| class)
+    }
+}
+
+impl fmt::Display for FileClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Draft => "draft",
+            Self::DraftWal => "draft-wal",
+            Self::Synced => "synced",
+            Self::SyncedWal => "synced-wal",
+            Self::Metadata => "metadata",
+            Self::MetadataTemporary => "metadata's temporary",
+            Self::Any => "any file",
+        })
+    }
+}
+
+/// What is done to a file. Reads are no operations: they change nothing that a crash could lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    /// A write, a vectored one counting once.
+    Write,
+    /// A sync of the file's content.
+    Sync,
+    /// A change of the file's length.
+    Truncate,
+    /// An open that made the file.
+    Create,
+    /// A removal.
+    Remove,
+    /// A rename; its file is the one that is replaced.
+    Rename,
+    /// A sync of the directory that holds the file.
+    SyncDirectory,
+    /// Any of these.
+    AnyMutation,
+}
+
+impl OperationKind {
+    pub(super) const COUNT: usize = Self::AnyMutation as usize + 1;
+
+    /// The kind as it stands in a trace.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Truncate => "truncate",
+            Self::Create => "create",
+            Self::Remove => "remove",
+            Self::Rename => "rename",
+            Self::SyncDirectory => "sync dir",
+            Self::AnyMutation => "operation",
+        }
+    }
+}
+
+/// One operation of a step, by meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file it is done to.
+    pub file: FileClass,
+    /// What is done.
+    pub operation: OperationKind,
+    /// The how-manieth of its sort in the step, from 1. 0 is never reached.
+    pub nth: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = match (self.nth % 10, self.nth % 100) {
+            (_, 11..=13) => "th",
+            (1, _) => "st",
+            (2, _) => "nd",
+            (3, _) => "rd",
+            _ => "th",
+        };
+        write!(f, "{}{suffix} {} of {}", self.nth, self.operation.verb(), self.file)
+    }
+}
+
+/// When, relative to the operation at the place, the crash strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// Nothing of the operation has happened.
+    Before,
+    /// Only the beginning of a write has happened. Other operations have no inside: it is then `Before`.
+    Inside {
+        /// How many bytes were written.
+        bytes: u32,
+    },
+    /// The operation is complete, but its caller never learns of it.
+    After,
+}
+
+/// A crash that waits for its place to be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashPoint {
+    /// The operation it strikes at.
+    pub place: Place,
+    /// Before, inside or after it.
+    pub moment: Moment,
+    /// How it strikes.
+    pub kind: CrashKind,
+}
+
+impl fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, moment, kind } = self;
+        match moment {
+            Moment::Before => write!(f, "{kind} before the {place}"),
+            Moment::Inside { bytes } => write!(f, "{kind} inside the {place}, after {bytes} bytes"),
+            Moment::After => write!(f, "{kind} after the {place}"),
+        }
+    }
+}
+
+/// What a crash did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashReport {
+    /// The armed point that was reached; `None` if the crash was ordered between operations.
+    pub point: Option<CrashPoint>,
+    /// How the machine went down.
+    pub kind: CrashKind,
+    /// How many operations were unsynced at that moment.
+    pub unsynced_operations: u32,
+    /// Numbers of those that survived, ascending: [`Survival::List`] of them repeats the crash.
+    pub survivors: Vec<u32>,
+}

@@ -1,0 +1,161 @@
+//! The file system of one boot: what it answers now, what is durable, and the log of the operations in between.
+//!
+//! Guarantees: the current state is the durable one plus the whole log, in order. A sync of a file makes the file's
+//! logged writes and truncates durable and nothing else; a sync of a directory does so with the creations, renames and
+//! removals in it. So a file can be durable while its name is not, and the other way round.
+//!
+//! Left out: who may call, when the machine goes down, and the trace.
+//!
+//! Cost: an operation copies its own bytes only; a sync passes over the log once and finds it short, because the
+//! engine and the core sync after a handful of writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::image::{Image, Inode, Operation};
+
+/// The unsynced range of a file whose very name is at stake.
+const WHOLE_FILE: Range<u64> = 0..u64::MAX;
+
+/// A version of the metadata at the moment it was renamed into place, and what of the disk was unsynced then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataVersion {
+    /// The file that was replaced.
+    pub path: String,
+    /// Its new content.
+    pub bytes: Vec<u8>,
+    /// Per path, the byte ranges that a power loss at this moment could change, ascending and disjoint; settled files
+    /// are absent. A file whose directory entry is not durable, this one included, is at stake as a whole:
+    /// `0..u64::MAX`.
+    pub unsynced: BTreeMap<String, Vec<Range<u64>>>,
+    /// Per path, the length in bytes after a power loss that nothing unsynced survives; files that it would lose are
+    /// absent.
+    pub durable_lengths: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Files {
+    current: Image,
+    durable: Image,
+    /// Every unsynced operation of the machine, oldest first.
+    log: Vec<Operation>,
+    next_inode: Inode,
+}
+
+impl Files {
+    pub(super) fn current(&self) -> &Image {
+        &self.current
+    }
+
+    pub(super) fn durable(&self) -> &Image {
+        &self.durable
+    }
+
+    pub(super) fn unsynced_operations(&self) -> u32 {
+        u32::try_from(self.log.len()).expect("a history has fewer than 2^32 operations")
+    }
+
+    /// An inode for a file about to be created.
+    pub(super) fn allocate_inode(&mut self) -> Inode {
+        self.next_inode += 1;
+        self.next_inode
+    }
+
+    pub(super) fn apply(&mut self, operation: Operation) {
+        self.current.apply(&operation);
+        self.log.push(operation);
+    }
+
+    pub(super) fn sync(&mut self, inode: Inode) {
+        for operation in self.log.extract_if(.., |operation| operation.inode() == Some(inode)) {
+            self.durable.apply(&operation);
+        }
+    }
+
+    /// Syncs the directory that holds `path`.
+    pub(super) fn sync_directory(&mut self, path: &str) {
+        let is_inside = |entry: &str| directory_of(entry) == directory_of(path);
+        for operation in self.log.extract_if(.., |operation| operation.entry().is_some_and(is_inside)) {
+            self.durable.apply(&operation);
+        }
+    }
+
+    /// What is left after a power loss, everything of it durable. `survivors` are positions in the log.
+    pub(super) fn after_power_loss(&self, survivors: &[u32], torn_bytes: Option<u32>) -> Self {
+        let survivors: Vec<&Operation> = survivors.iter().map(|index| &self.log[*index as usize]).collect();
+        let last_write = survivors.iter().rposition(|operation| matches!(operation, Operation::Write { .. }));
+
+        let mut left = self.durable.clone();
+        for (position, operation) in survivors.into_iter().enumerate() {
+            match (operation, torn_bytes) {
+                (Operation::Write { inode, offset, bytes }, Some(torn_bytes))
+                    if Some(position) == last_write =>
+                {
+                    let bytes = bytes.slice(..bytes.len().min(torn_bytes as usize));
+                    left.apply(&Operation::Write { inode: *inode, offset: *offset, bytes });
+                }
+                _ => left.apply(operation),
+            }
+        }
+        left.drop_unnamed();
+        Self { current: left.clone(), durable: left, log: Vec::new(), next_inode: self.next_inode }
+    }
+
+    /// The byte ranges of `path` that a power loss could change, ascending and disjoint. A truncate is at stake up to
+    /// `u64::MAX`; so is the whole of a file whose directory entry is not durable.
+    pub(super) fn unsynced_ranges(&self, path: &str) -> Vec<Range<u64>> {
+        let entry = self.current.entries.get(path);
+        if entry != self.durable.entries.get(path) {
+            return vec![WHOLE_FILE];
+        }
+        let touched = self.log.iter().filter(|operation| operation.inode().as_ref() == entry);
+        merged(
+            touched
+                .filter_map(|operation| match operation {
+                    Operation::Write { offset, bytes, .. } => Some(*offset..*offset + bytes.len() as u64),
+                    Operation::Truncate { len, .. } => Some(*len..u64::MAX),
+                    Operation::Create { .. } | Operation::Remove { .. } | Operation::Rename { .. } => None,
+                })
+                .collect(),
+        )
+    }
+
+    /// The metadata at `path`, just renamed into place, and what is unsynced beside it.
+    pub(super) fn metadata_version(&self, path: &str) -> MetadataVersion {
+        let bytes = self.current.file(path).expect("the metadata was just renamed into place");
+        let paths: BTreeSet<&String> =
+            self.current.entries.keys().chain(self.durable.entries.keys()).collect();
+        let unsynced = paths.into_iter().map(|path| (path.clone(), self.unsynced_ranges(path)));
+        let durable_length = |inode: &Inode| self.durable.content(*inode).len() as u64;
+        MetadataVersion {
+            path: path.to_owned(),
+            bytes: bytes.to_vec(),
+            unsynced: unsynced.filter(|(_, ranges)| !ranges.is_empty()).collect(),
+            durable_lengths: self
+                .durable
+                .entries
+                .iter()
+                .map(|(path, inode)| (path.clone(), durable_length(inode)))
+                .collect(),
+        }
+    }
+}
+
+/// The part of `path` before its last slash.
+pub(super) fn directory_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(directory, _)| directory)
+}
+
+/// The same bytes as ascending ranges that neither overlap nor touch; empty ones vanish.
+fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}

@@ -1,0 +1,379 @@
+//! The disk of one machine: an in-memory file system over successive boots, with crashes.
+//!
+//! A [`Disk`] outlives the processes that use it. Each process reaches it through the [`SimIo`] of the current boot,
+//! which is a `turso_core` `IO` and the engine's `Storage`. A crash, ordered with [`Disk::crash_now`] or waiting at an
+//! armed [`CrashPoint`], takes the machine *down*: the image that survives is taken at that very moment, and the process
+//! runs on as a *ghost*. A ghost's operations succeed on files that nobody else sees; they are neither counted nor
+//! traced, so a crash provokes no error path that a real one would not. [`Disk::restart`] makes the next boot.
+//!
+//! Guarantees: same calls, same trace and same bytes. No lock is held while a completion runs. Only a power loss makes
+//! unsynced operations final, one way or the other: after a kill they are still there and still unsynced.
+//!
+//! Left out: errors instead of success, full disks and bit rot; permissions and locks between processes.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `crash` | the words of a schedule: crash points, places, survival |
+//! | `image` | entries and contents, and how an operation changes them |
+//! | `files` | current state, durable state and the log between |
+//! | `places` | counters of a step's operations, armed crash points |
+//! | `io` | the traits: `IO`, `File`, `Clock`, `Storage` |
+
+mod crash;
+mod files;
+mod image;
+mod io;
+mod places;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use crash::{CrashKind, CrashPoint, CrashReport, FileClass, Moment, OperationKind, Place, Survival};
+pub use files::MetadataVersion;
+pub use io::SimIo;
+
+use crate::lock::lock;
+use crate::trace::{Lane, SharedTrace};
+use files::Files;
+use image::{Inode, Operation};
+use places::Places;
+
+/// One machine's disk. Clones are handles to the same disk.
+#[derive(Clone)]
+pub struct Disk {
+    machine: Arc<Mutex<Machine>>,
+}
+
+/// What a disk did in its lifetime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Mutating operations, ghosts' excluded.
+    pub operations: u64,
+    /// Bytes that writes carried.
+    pub bytes_written: u64,
+}
+
+impl Disk {
+    /// An empty disk, up and running. `lane` is its machine in the trace; `key` is where its random bytes come from.
+    #[must_use]
+    pub fn new(lane: Lane, key: u64, trace: SharedTrace) -> Self {
+        let machine = Machine {
+            lane,
+            key,
+            trace,
+            boot: Boot::start(Files::default()),
+            survived: None,
+            step: 0,
+            places: Places::default(),
+            operations_in_step: 0,
+            draws_in_step: 0,
+            totals: Totals::default(),
+            metadata_versions: Vec::new(),
+            crash: None,
+        };
+        Self { machine: Arc::new(Mutex::new(machine)) }
+    }
+
+    /// The file system as a process of the current boot sees it.
+    ///
+    /// # Panics
+    /// If the machine is down.
+    #[must_use]
+    pub fn io(&self) -> Arc<SimIo> {
+        let machine = lock(&self.machine);
+        assert!(machine.survived.is_none(), "{} is down: restart it before starting a process", machine.lane);
+        Arc::new(SimIo::new(Arc::clone(&self.machine), Arc::clone(&machine.boot)))
+    }
+
+    /// Begins step `step`: places are counted from here, and what was armed no longer is.
+    pub fn begin_step(&self, step: u32) {
+        let mut machine = lock(&self.machine);
+        machine.step = step;
+        machine.places = Places::default();
+        machine.operations_in_step = 0;
+        machine.draws_in_step = 0;
+    }
+
+    /// Lets `point` wait for its place. Of several armed points the first one reached strikes; the others stay armed, and
+    /// can strike the next boot, until the step ends or they are taken.
+    pub fn arm(&self, point: CrashPoint) {
+        lock(&self.machine).places.arm(point);
+    }
+
+    /// Disarms and returns the points that were not reached, in the order they were armed.
+    #[must_use]
+    pub fn take_unreached(&self) -> Vec<CrashPoint> {
+        lock(&self.machine).places.take_armed()
+    }
+
+    /// Whether a crash has struck and [`Disk::restart`] has not been called since.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        lock(&self.machine).survived.is_some()
+    }
+
+    /// Takes the machine down between two operations. A machine that is down already can still lose power.
+    pub fn crash_now(&self, kind: &CrashKind) {
+        lock(&self.machine).with_files(|machine, files| machine.crash(files, kind, "", None));
+    }
+
+    /// The last crash since this was called last.
+    #[must_use]
+    pub fn take_crash(&self) -> Option<CrashReport> {
+        lock(&self.machine).crash.take()
+    }
+
+    /// Boots from what survived. Without a crash before, the processes ended in good order: all they wrote is there,
+    /// unsynced operations still being unsynced. Whoever still holds the old boot's [`SimIo`] is a ghost from here on.
+    pub fn restart(&self) {
+        let mut machine = lock(&self.machine);
+        let survived = machine.survived.take();
+        let files = survived.unwrap_or_else(|| lock(&machine.boot.files).clone());
+        machine.record("restart", "", &[u64::from(files.unsynced_operations())], &[]);
+        machine.boot = Boot::start(files);
+    }
+
+    /// Mutating operations executed since the step began.
+    #[must_use]
+    pub fn operations_in_step(&self) -> u64 {
+        lock(&self.machine).operations_in_step
+    }
+
+    /// What this disk did since it was made.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        lock(&self.machine).totals
+    }
+
+    /// How many operations a power loss could undo now.
+    #[must_use]
+    pub fn unsynced_operations(&self) -> u32 {
+        lock(&self.machine).with_files(|_, files| files.unsynced_operations())
+    }
+
+    /// The byte ranges of the file at `path` that a power loss could change now, ascending and disjoint. A truncate
+    /// counts up to `u64::MAX`; a file whose directory entry is not durable counts as a whole, `0..u64::MAX`.
+    #[must_use]
+    pub fn unsynced_ranges(&self, path: &str) -> Vec<Range<u64>> {
+        lock(&self.machine).with_files(|_, files| files.unsynced_ranges(path))
+    }
+
+    /// The metadata versions renamed into place since this was called last, oldest first.
+    #[must_use]
+    pub fn take_metadata_versions(&self) -> Vec<MetadataVersion> {
+        std::mem::take(&mut lock(&self.machine).metadata_versions)
+    }
+
+    /// The file at `path` as it is now or, while the machine is down, as it survived. For checkers: not traced, not
+    /// counted. Free of a copy unless held across a write.
+    #[must_use]
+    pub fn read(&self, path: &str) -> Option<Arc<Vec<u8>>> {
+        lock(&self.machine).with_files(|_, files| files.current().file(path))
+    }
+
+    /// The file at `path` as it would be after a power loss that nothing unsynced survives.
+    #[must_use]
+    pub fn durable(&self, path: &str) -> Option<Arc<Vec<u8>>> {
+        lock(&self.machine).with_files(|_, files| files.durable().file(path))
+    }
+
+    /// The paths of all files, ascending.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        lock(&self.machine).with_files(|_, files| files.current().entries.keys().cloned().collect())
+    }
+}
+
+/// The time from one start of the machine to the next. Its files live as long as a process of it has them open.
+///
+/// Locks are taken in the order machine, files, trace.
+struct Boot {
+    /// Unique in this process, so that the core's registry of open databases keeps simulations and boots apart. It is
+    /// the one number here that depends on what else runs, and it never reaches a file or the trace.
+    device: u64,
+    files: Mutex<Files>,
+    /// Random draws of ghosts, which must not shift those of the living.
+    ghost_draws: AtomicU64,
+}
+
+impl Boot {
+    fn start(files: Files) -> Arc<Self> {
+        // Far above the device numbers of the host, with which the core's registry could confuse them.
+        static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 63);
+        let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { device, files: Mutex::new(files), ghost_draws: AtomicU64::new(0) })
+    }
+}
+
+/// A mutating operation as a process asks for it.
+enum Mutation {
+    Apply(Operation),
+    Sync(Inode),
+    SyncDirectory,
+}
+
+impl Mutation {
+    fn kind(&self) -> OperationKind {
+        match self {
+            Self::Apply(Operation::Write { .. }) => OperationKind::Write,
+            Self::Apply(Operation::Truncate { .. }) => OperationKind::Truncate,
+            Self::Apply(Operation::Create { .. }) => OperationKind::Create,
+            Self::Apply(Operation::Remove { .. }) => OperationKind::Remove,
+            Self::Apply(Operation::Rename { .. }) => OperationKind::Rename,
+            Self::Sync(_) => OperationKind::Sync,
+            Self::SyncDirectory => OperationKind::SyncDirectory,
+        }
+    }
+
+    fn perform(self, files: &mut Files, path: &str) {
+        match self {
+            Self::Apply(operation) => files.apply(operation),
+            Self::Sync(inode) => files.sync(inode),
+            Self::SyncDirectory => files.sync_directory(path),
+        }
+    }
+}
+
+struct Machine {
+    lane: Lane,
+    key: u64,
+    trace: SharedTrace,
+    boot: Arc<Boot>,
+    /// While the machine is down: what the next boot starts from.
+    survived: Option<Files>,
+    step: u32,
+    places: Places,
+    operations_in_step: u64,
+    draws_in_step: u64,
+    totals: Totals,
+    metadata_versions: Vec<MetadataVersion>,
+    crash: Option<CrashReport>,
+}
+
+impl Machine {
+    fn is_ghost(&self, boot: &Arc<Boot>) -> bool {
+        self.survived.is_some() || !Arc::ptr_eq(&self.boot, boot)
+    }
+
+    /// Does what a process of `boot` asks for, and crashes where a crash is due. `files` are those of `boot`.
+    fn perform(&mut self, boot: &Arc<Boot>, files: &mut Files, path: &str, mutation: Mutation) {
+        if self.is_ghost(boot) {
+            mutation.perform(files, path);
+            return;
+        }
+        let Some(point) = self.places.reach(FileClass::of(path), mutation.kind()) else {
+            self.execute(files, path, mutation);
+            return;
+        };
+        // Before and inside, the image is taken first and the ghost then does its operation in full.
+        match (point.moment, &mutation) {
+            (Moment::After, _) => {
+                self.execute(files, path, mutation);
+                self.crash(files, &point.kind, path, Some(&point));
+                return;
+            }
+            (
+                Moment::Inside { bytes: written },
+                Mutation::Apply(Operation::Write { inode, offset, bytes }),
+            ) => {
+                let bytes = bytes.slice(..bytes.len().min(written as usize));
+                let beginning = Operation::Write { inode: *inode, offset: *offset, bytes };
+                self.execute(files, path, Mutation::Apply(beginning));
+            }
+            (Moment::Before | Moment::Inside { .. }, _) => {}
+        }
+        self.crash(files, &point.kind, path, Some(&point));
+        mutation.perform(files, path);
+    }
+
+    /// Does it, counted and traced.
+    fn execute(&mut self, files: &mut Files, path: &str, mutation: Mutation) {
+        self.operations_in_step += 1;
+        self.totals.operations += 1;
+        let kind = mutation.kind();
+        match &mutation {
+            Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
+                self.totals.bytes_written += bytes.len() as u64;
+                self.record(kind.verb(), path, &[*offset, bytes.len() as u64], bytes);
+            }
+            Mutation::Apply(Operation::Truncate { len, .. }) => self.record(kind.verb(), path, &[*len], &[]),
+            Mutation::Apply(Operation::Rename { from, .. }) => {
+                self.record(kind.verb(), path, &[], from.as_bytes())
+            }
+            _ => self.record(kind.verb(), path, &[], &[]),
+        }
+        mutation.perform(files, path);
+        if kind == OperationKind::Rename && FileClass::of(path) == FileClass::Metadata {
+            self.metadata_versions.push(files.metadata_version(path));
+        }
+    }
+
+    /// Takes the machine down; `files` are what the crash finds.
+    fn crash(&mut self, files: &Files, kind: &CrashKind, path: &str, point: Option<&CrashPoint>) {
+        let unsynced_operations = files.unsynced_operations();
+        let survivors = match kind {
+            CrashKind::Kill => Survival::Everything.survivors(unsynced_operations),
+            CrashKind::PowerLoss { survival, .. } => survival.survivors(unsynced_operations),
+        };
+        let counts = [survivors.len() as u64, u64::from(unsynced_operations)];
+        self.survived = Some(match kind {
+            CrashKind::Kill => {
+                self.record("kill", path, &counts, &[]);
+                files.clone()
+            }
+            CrashKind::PowerLoss { torn_bytes, .. } => {
+                self.record("power loss", path, &counts, &[]);
+                files.after_power_loss(&survivors, *torn_bytes)
+            }
+        });
+        self.crash =
+            Some(CrashReport { point: point.cloned(), kind: kind.clone(), unsynced_operations, survivors });
+    }
+
+    /// Calls `f` with the files that count: those that survived while the machine is down, else the boot's.
+    fn with_files<R>(&mut self, f: impl FnOnce(&mut Self, &Files) -> R) -> R {
+        if let Some(survived) = self.survived.take() {
+            let result = f(self, &survived);
+            // A further crash has put a newer image in its place.
+            self.survived.get_or_insert(survived);
+            return result;
+        }
+        let boot = Arc::clone(&self.boot);
+        let files = lock(&boot.files);
+        f(self, &files)
+    }
+
+    /// A random number that is a hash of who asks, in which step, for what, and for the how-manieth time.
+    fn draw(&mut self, boot: &Arc<Boot>, purpose: Purpose) -> u64 {
+        let (purpose, used) = if self.is_ghost(boot) {
+            (Purpose::Ghost, boot.ghost_draws.fetch_add(1, Ordering::Relaxed))
+        } else {
+            self.draws_in_step += 1;
+            (purpose, self.draws_in_step)
+        };
+        let mut name = [0; 23];
+        name[..8].copy_from_slice(&self.key.to_le_bytes());
+        name[8..10].copy_from_slice(&self.lane.code());
+        name[10..14].copy_from_slice(&self.step.to_le_bytes());
+        name[14] = purpose as u8;
+        name[15..].copy_from_slice(&used.to_le_bytes());
+        xxh3_64(&name)
+    }
+
+    fn record(&self, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
+        lock(&self.trace).record(self.lane, verb, place, numbers, bytes);
+    }
+}
+
+/// What a random number is for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Number,
+    Bytes,
+    Ghost,
+}

@@ -1,0 +1,248 @@
+//! From a seed to a schedule.
+//!
+//! Swarm style: each seed draws, once, which steps and faults are likely in it and which do not occur at all, and how small the
+//! limits are, so that a thousand seeds differ in kind and not only in order. All draws happen here; running draws nothing.
+
+use clap::ValueEnum;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
+use crate::network::{RequestPlace, Route};
+use crate::schedule::{Action, Fault, Header, Schedule, Step, TransactionEnd};
+use crate::workload::{Key, Table, Write};
+
+/// Steps of a generated history, before the heal.
+const STEPS: u32 = 20;
+
+/// Which faults a sweep's seeds may draw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// None: the floor of what must work.
+    Calm,
+    /// Crashes only.
+    Crash,
+    /// Lost messages only.
+    Network,
+    /// All of them, each seed with its own mix.
+    #[default]
+    Swarm,
+}
+
+/// What one seed's history is made of.
+struct Mix {
+    crash_percent: u32,
+    network_percent: u32,
+    kill_percent: u32,
+    big_rows: bool,
+    extra_tables: bool,
+    keys: u8,
+    writes_max: u32,
+    weights: Vec<(Kind, u32)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Transaction,
+    Pull,
+    Push,
+    Sync,
+    Close,
+    Crash,
+    RemoteTransaction,
+    RemoteCheckpoint,
+}
+
+/// The schedule of `seed`.
+pub fn generate(seed: u64, profile: Profile) -> Schedule {
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    let header = header(&mut rng, seed);
+    let mix = Mix::draw(&mut rng, profile);
+    let steps = (1..=STEPS).map(|id| step(&mut rng, &mix, &header, id)).collect();
+    Schedule { header, steps }
+}
+
+fn header(rng: &mut impl Rng, seed: u64) -> Header {
+    let clients = if rng.random_ratio(1, 8) { 3 } else { 2 };
+    Header {
+        clients,
+        pull_batch_frames: *pick(rng, &[1, 2, 3, 5, 8, 13, 64, 256]),
+        push_batch_statements_max: *pick(rng, &[1, 2, 5, 20, 1000]),
+        synced_wal_frames_max: *pick(rng, &[1, 10, 40, 1000]),
+        chunk_bytes: *pick(rng, &[1000, 4096, 4120, 5000, 16 << 10, 64 << 10]),
+        ..Header::new(seed)
+    }
+}
+
+fn pick<'a, T>(rng: &mut impl Rng, from: &'a [T]) -> &'a T {
+    from.choose(rng).expect("there is something to pick from")
+}
+
+impl Mix {
+    fn draw(rng: &mut impl Rng, profile: Profile) -> Self {
+        let (crashes, network) = match profile {
+            Profile::Calm => (false, false),
+            Profile::Crash => (true, false),
+            Profile::Network => (false, true),
+            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10)),
+        };
+        let mut weights = vec![(Kind::Transaction, rng.random_range(20..40))];
+        for (kind, from, to) in [
+            (Kind::Pull, 5, 20),
+            (Kind::Push, 5, 20),
+            (Kind::Sync, 5, 25),
+            (Kind::RemoteTransaction, 0, 15),
+            (Kind::RemoteCheckpoint, 0, 12),
+            (Kind::Close, 0, 4),
+        ] {
+            weights.push((kind, rng.random_range(from..to)));
+        }
+        if crashes {
+            weights.push((Kind::Crash, rng.random_range(0..8)));
+        }
+        Self {
+            crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
+            network_percent: if network { rng.random_range(15..50) } else { 0 },
+            kill_percent: *pick(rng, &[0, 20, 50, 100]),
+            big_rows: rng.random_ratio(1, 4),
+            extra_tables: rng.random_ratio(1, 3),
+            keys: rng.random_range(1..6),
+            writes_max: rng.random_range(1..7),
+            weights,
+        }
+    }
+
+    fn kind(&self, rng: &mut impl Rng) -> Kind {
+        let (kind, _) =
+            self.weights.choose_weighted(rng, |(_, weight)| *weight).expect("transactions have a weight");
+        *kind
+    }
+}
+
+fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32) -> Step {
+    let client = rng.random_range(0..header.clients);
+    let action = match mix.kind(rng) {
+        Kind::Transaction => Action::Transaction {
+            client,
+            writes: writes(rng, mix),
+            end: if rng.random_ratio(1, 10) { TransactionEnd::Rollback } else { TransactionEnd::Commit },
+        },
+        Kind::Pull => Action::Pull { client },
+        Kind::Push => Action::Push { client },
+        Kind::Sync => Action::Sync { client },
+        Kind::Close => Action::Close { client },
+        Kind::Crash => Action::Crash { client, kind: crash_kind(rng, mix) },
+        Kind::RemoteTransaction => Action::RemoteTransaction { writes: writes(rng, mix) },
+        Kind::RemoteCheckpoint => Action::RemoteCheckpoint,
+    };
+    let mut faults = Vec::new();
+    let can_be_struck =
+        !matches!(action, Action::Close { .. } | Action::Crash { .. }) && action.client().is_some();
+    if can_be_struck {
+        let has_network = !matches!(action, Action::Transaction { .. });
+        if rng.random_range(0..100) < mix.crash_percent {
+            faults.push(crash(rng, mix, has_network));
+        }
+        if has_network && rng.random_range(0..100) < mix.network_percent {
+            faults.push(lost_message(rng));
+        }
+    }
+    Step { id, action, faults }
+}
+
+fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
+    (0..rng.random_range(0..=mix.writes_max)).map(|_| write(rng, mix)).collect()
+}
+
+fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
+    let table = *pick(rng, &Table::ALL);
+    let number = rng.random_range(0..mix.keys);
+    let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
+    match rng.random_range(0..12) {
+        0..3 => Write::Append {
+            payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
+        },
+        3..6 => Write::Upsert { table, key },
+        6..8 => Write::Update { table, key },
+        8 => Write::Replace { table, key },
+        9 => Write::Delete { table, own: number },
+        10 => Write::Rekey { table, own: number },
+        _ if mix.extra_tables => Write::Extra { number: rng.random_range(0..3), own: number },
+        _ => Write::Upsert { table, key },
+    }
+}
+
+fn crash_kind(rng: &mut impl Rng, mix: &Mix) -> CrashKind {
+    if rng.random_range(0..100) < mix.kill_percent {
+        return CrashKind::Kill;
+    }
+    let survival = match rng.random_range(0..10) {
+        0..4 => Survival::Nothing,
+        4 => Survival::Everything,
+        5..7 => Survival::Prefix { operations: rng.random_range(0..30) },
+        _ => Survival::Subset { keep_percent: *pick(rng, &[10, 50, 80, 95]), key: rng.random() },
+    };
+    let torn_bytes = rng.random_ratio(1, 3).then(|| *pick(rng, &[1, 24, 512, 1024, 4096, 4119, 4500]));
+    CrashKind::PowerLoss { survival, torn_bytes }
+}
+
+/// A crash at a place that the step's operation is likely to reach.
+fn crash(rng: &mut impl Rng, mix: &Mix, has_network: bool) -> Fault {
+    let kind = crash_kind(rng, mix);
+    if has_network && rng.random_ratio(1, 5) {
+        return Fault::CrashSuspended { nth: rng.random_range(1..40), kind };
+    }
+    let (file, operation, nth_max) = if has_network {
+        *pick(
+            rng,
+            &[
+                (FileClass::SyncedWal, OperationKind::Write, 20),
+                (FileClass::SyncedWal, OperationKind::Sync, 4),
+                (FileClass::SyncedWal, OperationKind::Truncate, 2),
+                (FileClass::Synced, OperationKind::AnyMutation, 3),
+                (FileClass::DraftWal, OperationKind::Write, 25),
+                (FileClass::DraftWal, OperationKind::Sync, 2),
+                (FileClass::MetadataTemporary, OperationKind::AnyMutation, 8),
+                (FileClass::Metadata, OperationKind::Rename, 4),
+                (FileClass::Any, OperationKind::SyncDirectory, 4),
+                (FileClass::Any, OperationKind::Sync, 8),
+                (FileClass::Any, OperationKind::AnyMutation, 60),
+            ],
+        )
+    } else {
+        *pick(
+            rng,
+            &[
+                (FileClass::DraftWal, OperationKind::Write, 2),
+                (FileClass::DraftWal, OperationKind::Sync, 1),
+                (FileClass::Any, OperationKind::AnyMutation, 5),
+            ],
+        )
+    };
+    let place = Place { file, operation, nth: rng.random_range(1..=nth_max) };
+    let moment = match rng.random_range(0..3) {
+        0 => Moment::Before,
+        1 => Moment::Inside { bytes: rng.random_range(0..5000) },
+        _ => Moment::After,
+    };
+    Fault::Crash(CrashPoint { place, moment, kind })
+}
+
+fn lost_message(rng: &mut impl Rng) -> Fault {
+    let (route, nth_max) = *pick(
+        rng,
+        &[
+            (Route::Pipeline, 1),
+            (Route::Pipeline, 2),
+            (Route::PullFrames, 1),
+            (Route::PullFrames, 5),
+            (Route::Info, 1),
+            (Route::Export, 1),
+        ],
+    );
+    let place = RequestPlace { route, nth: rng.random_range(1..=nth_max) };
+    if rng.random_bool(0.4) { Fault::LoseRequest(place) } else { Fault::LoseResponse(place) }
+}

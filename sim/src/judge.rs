@@ -1,0 +1,236 @@
+//! The page-level checks: what a client's files must look like, read with the simulator's own parsers.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::disk::{Disk, MetadataVersion};
+use crate::format::{FRAME_BYTES, Image, WAL_HEADER_BYTES, Wal};
+use crate::remote::History;
+use crate::verdict::{DURABLE_FIRST, MONOTONE, NO_LOCAL_RESIDUE, SYNCED_PREFIX, Violation, WATERMARK};
+
+/// Paths of one client's files.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// The application's path.
+    pub base: String,
+    /// Draft's main file.
+    pub draft: String,
+    /// Draft's WAL.
+    pub draft_wal: String,
+    /// Synced's main file.
+    pub synced: String,
+    /// Synced's WAL.
+    pub synced_wal: String,
+    /// The metadata.
+    pub metadata: String,
+}
+
+impl Paths {
+    /// The files of the application path `base`.
+    pub fn new(base: &str) -> Self {
+        let with = |ending: &str| format!("{base}-{ending}");
+        Self {
+            base: base.to_owned(),
+            draft: with("draft"),
+            draft_wal: with("draft-wal"),
+            synced: with("synced"),
+            synced_wal: with("synced-wal"),
+            metadata: with("info"),
+        }
+    }
+}
+
+/// What the metadata claims, as far as it is checked. Members that mean nothing here are passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Claims {
+    phase: String,
+    synced_generation: u64,
+    synced_frame_no: Option<u64>,
+    synced_wal_frames: u64,
+    draft_wal_match_watermark: u64,
+    synced_wal_match_watermark: u64,
+    attempted_transaction_no: u64,
+}
+
+impl Claims {
+    /// Reads a metadata file; `None` if it does not parse.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct File {
+            metadata: Claims,
+        }
+        serde_json::from_slice::<File>(bytes).ok().map(|file| file.metadata)
+    }
+
+    /// Whether the database files mean anything yet.
+    pub fn has_databases(&self) -> bool {
+        self.phase != "bootstrapping"
+    }
+
+    fn may_have_lost_wal(&self) -> bool {
+        self.phase == "checkpointing_synced"
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        (self.synced_generation, self.synced_frame_no.unwrap_or(0))
+    }
+}
+
+/// A client's database files at one moment.
+pub struct Files {
+    draft: Arc<Vec<u8>>,
+    draft_wal: Arc<Vec<u8>>,
+    synced: Arc<Vec<u8>>,
+    synced_wal: Arc<Vec<u8>>,
+}
+
+impl Files {
+    /// Reads them; a missing one is empty.
+    pub fn read(disk: &Disk, paths: &Paths) -> Self {
+        let read = |path: &str| disk.read(path).unwrap_or_default();
+        Self {
+            draft: read(&paths.draft),
+            draft_wal: read(&paths.draft_wal),
+            synced: read(&paths.synced),
+            synced_wal: read(&paths.synced_wal),
+        }
+    }
+
+    /// I1 and I2, and with `after_crash` that the WALs are sound as far as the metadata names them.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn judge(&self, claims: &Claims, history: &History, after_crash: bool) -> Result<(), Violation> {
+        let synced_wal = Wal::parse(&self.synced_wal);
+        let draft_wal = Wal::parse(&self.draft_wal);
+        // A checkpoint that the metadata announces may already have emptied the WAL into the main file.
+        let is_emptied = claims.may_have_lost_wal() && synced_wal.frame_count() == 0;
+        let (synced_end, synced_watermark) =
+            if is_emptied { (0, 0) } else { (claims.synced_wal_frames, claims.synced_wal_match_watermark) };
+        let draft_watermark = claims.draft_wal_match_watermark;
+        let sound = |wal: &Wal<'_>, named: u64| {
+            let frames = if after_crash { wal.verified_frames() } else { wal.frame_count() };
+            (frames < named).then(|| format!("{frames} sound frames where the metadata names {named}"))
+        };
+        if let Some(problem) = sound(&synced_wal, synced_end) {
+            return Err(Violation::of(SYNCED_PREFIX, format!("Synced's WAL has {problem}")));
+        }
+        if let Some(problem) = sound(&draft_wal, draft_watermark) {
+            return Err(Violation::of(WATERMARK, format!("Draft's WAL has {problem}")));
+        }
+        let (generation, frame_no) = claims.progress();
+        let Some(remote) = history.image_at(generation, frame_no) else {
+            return Err(Violation::of(
+                SYNCED_PREFIX,
+                format!(
+                    "the metadata names generation {generation}, frame {frame_no}, which the remote never had"
+                ),
+            ));
+        };
+        let synced = Image::at(&self.synced, &synced_wal, synced_end);
+        if let Some(difference) = synced.first_difference(&remote) {
+            let message = format!(
+                "Synced as of frame {synced_end} and the remote as of generation {generation}, frame {frame_no}: {difference}"
+            );
+            return Err(Violation::of(SYNCED_PREFIX, message));
+        }
+        let synced = Image::at(&self.synced, &synced_wal, synced_watermark);
+        let draft = Image::pages_at(&self.draft, &draft_wal, draft_watermark, synced.page_count());
+        if let Some(difference) = draft.first_difference(&synced) {
+            let message = format!(
+                "Draft as of frame {draft_watermark} and Synced as of frame {synced_watermark}: {difference}"
+            );
+            return Err(Violation::of(WATERMARK, message));
+        }
+        Ok(())
+    }
+
+    /// I4, for a client whose engine believes Synced to be clean.
+    ///
+    /// # Errors
+    /// A violation naming the lengths.
+    pub fn judge_residue(&self, claims: &Claims) -> Result<(), Violation> {
+        let expected = wal_bytes(claims.synced_wal_frames);
+        let actual = self.synced_wal.len() as u64;
+        // A WAL without frames may still have its header.
+        let is_bare_header = claims.synced_wal_frames == 0 && actual == WAL_HEADER_BYTES as u64;
+        if actual == expected || is_bare_header {
+            return Ok(());
+        }
+        Err(Violation::of(
+            NO_LOCAL_RESIDUE,
+            format!(
+                "Synced's WAL has {actual} bytes, the {} frames that the metadata names end at {expected}",
+                claims.synced_wal_frames
+            ),
+        ))
+    }
+}
+
+fn wal_bytes(frames: u64) -> u64 {
+    if frames == 0 { 0 } else { (WAL_HEADER_BYTES + frames as usize * FRAME_BYTES) as u64 }
+}
+
+/// I3, at the moment when a version of the metadata was renamed into place.
+///
+/// # Errors
+/// A violation naming the file and the range that was not synced.
+pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), Violation> {
+    let unreadable = || Violation::of(DURABLE_FIRST, "a version of the metadata does not parse");
+    let claims = Claims::parse(&version.bytes).ok_or_else(unreadable)?;
+    if !claims.has_databases() {
+        return Ok(());
+    }
+    let named = [
+        (&paths.synced, u64::MAX),
+        (&paths.draft, u64::MAX),
+        (&paths.synced_wal, wal_bytes(claims.synced_wal_frames)),
+        (&paths.draft_wal, wal_bytes(claims.draft_wal_match_watermark)),
+    ];
+    for (path, end) in named {
+        if let Some(range) = first_unsynced(&version.unsynced, path, end) {
+            let message = format!(
+                "the metadata was put in place while bytes {}..{} of {path} were not durable, and it names the first {end}",
+                range.start, range.end
+            );
+            return Err(Violation::of(DURABLE_FIRST, message));
+        }
+    }
+    Ok(())
+}
+
+fn first_unsynced<'a>(
+    unsynced: &'a BTreeMap<String, Vec<Range<u64>>>,
+    path: &str,
+    end: u64,
+) -> Option<&'a Range<u64>> {
+    unsynced.get(path)?.iter().find(|range| range.start < end)
+}
+
+/// I11, between two versions of the metadata.
+///
+/// # Errors
+/// A violation naming what went back.
+pub fn judge_monotone(earlier: &Claims, later: &Claims) -> Result<(), Violation> {
+    let went_back = |what: &str, from: String, to: String| {
+        Err(Violation::of(MONOTONE, format!("{what} went back from {from} to {to}")))
+    };
+    if later.progress() < earlier.progress() {
+        return went_back(
+            "generation and frame",
+            format!("{:?}", earlier.progress()),
+            format!("{:?}", later.progress()),
+        );
+    }
+    if later.attempted_transaction_no < earlier.attempted_transaction_no {
+        return went_back(
+            "the highest attempted transaction",
+            earlier.attempted_transaction_no.to_string(),
+            later.attempted_transaction_no.to_string(),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! When which invariant is judged: after each step, after each recovery, and at the end.
+
+use crate::judge::{Files, judge_durability, judge_monotone};
+use crate::ledger::{Content, Finding};
+use crate::verdict::{
+    ATOMIC_PUSH, CONVERGENCE, EXACTLY_ONCE, INTEGRITY, Invariant, LIVENESS, LOCAL_DURABILITY, NOT_VACUOUS,
+    NOTHING_LOST, QUIESCENCE, READS, Violation,
+};
+use crate::world::World;
+
+/// Everything that a whole history must leave, beyond what each step must.
+const ROUNDS_EXTRA: usize = 4;
+
+impl World {
+    /// What has to hold after every step: for the remote, and for the client that acted.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn judge_step(&mut self, client: Option<u8>) -> Result<(), Violation> {
+        self.judge_remote()?;
+        match client {
+            Some(number) => {
+                self.judge_files(number)?;
+                if self.client(number).process.is_some() { self.judge_content(number) } else { Ok(()) }
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// I6 and I12 on the remote's log.
+    fn judge_remote(&mut self) -> Result<(), Violation> {
+        self.counts.checks += 1;
+        let log: Vec<String> =
+            self.remote.query(crate::workload::LOG).iter().map(|row| row[0].to_string()).collect();
+        self.ledger.observe_remote(&log).map_err(|finding| violation(finding, "the remote"))
+    }
+
+    /// I1 to I4 and I11 on a client's files.
+    fn judge_files(&mut self, number: u8) -> Result<(), Violation> {
+        self.counts.checks += 1;
+        let client = self.client(number);
+        for version in client.disk.take_metadata_versions() {
+            judge_durability(&version, &client.paths)?;
+        }
+        let Some(claims) = client.claims() else { return Ok(()) };
+        if let Some(earlier) = &client.durable_claims {
+            judge_monotone(earlier, &claims)?;
+        }
+        let is_running = client.process.is_some();
+        if claims.has_databases() {
+            let files = Files::read(&client.disk, &client.paths);
+            files.judge(&claims, self.remote.history(), !is_running)?;
+            let believes_clean = client.process.as_ref().map(|process| process.engine.synced_is_dirty());
+            if let Some(Ok(false)) = believes_clean {
+                files.judge_residue(&claims)?;
+            }
+        }
+        self.client_mut(number).durable_claims = Some(claims);
+        Ok(())
+    }
+
+    /// I7 and I10 on what a client's application sees.
+    ///
+    /// # Errors
+    /// The broken invariant.
+    pub fn judge_content(&mut self, number: u8) -> Result<(), Violation> {
+        self.counts.checks += 1;
+        // A client may see transactions that the remote has applied since the remote was last looked at.
+        self.judge_remote()?;
+        let content = match self.client_content(number) {
+            None => return Ok(()),
+            Some(Ok(content)) => content,
+            Some(Err(error)) => {
+                return Err(Violation::of(
+                    READS,
+                    format!("client {number} cannot read its database: {error}"),
+                ));
+            }
+        };
+        let whose = format!("client {number}");
+        self.ledger.observe_client(number, &content).map_err(|finding| violation(finding, &whose))?;
+        Ok(())
+    }
+
+    /// No more faults: everybody syncs until nothing moves, and then everything has to be where it belongs.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn heal_and_judge(&mut self) -> Result<(), Violation> {
+        self.heal()?;
+        if self.checks {
+            self.judge_end()?;
+        }
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Result<(), Violation> {
+        self.begin_healing();
+        let rounds_max = self.clients.len() + ROUNDS_EXTRA;
+        for _ in 0..rounds_max {
+            if !self.sync_round()? {
+                return Ok(());
+            }
+        }
+        Err(Violation::of(
+            LIVENESS,
+            format!("after {rounds_max} rounds of syncs without faults something still moves"),
+        ))
+    }
+
+    /// Everybody syncs once; whether that moved anything.
+    fn sync_round(&mut self) -> Result<bool, Violation> {
+        let mut moved = false;
+        for number in 0..self.header.clients {
+            moved |= self.sync_once(number)?;
+            if self.checks {
+                self.judge_step(Some(number))?;
+            }
+        }
+        Ok(moved)
+    }
+
+    fn judge_end(&mut self) -> Result<(), Violation> {
+        if let Some(token) = self.ledger.missing_on_remote() {
+            return Err(Violation::of(
+                NOTHING_LOST,
+                format!("{token} was committed and never reached the remote"),
+            ));
+        }
+        self.judge_convergence()?;
+        self.judge_quiescence()?;
+        self.judge_integrity()
+    }
+
+    fn judge_convergence(&mut self) -> Result<(), Violation> {
+        self.counts.checks += 1;
+        let expected = self.ledger.remote_content();
+        if self.ledger.client_commits() > 0 && expected == Content::default() {
+            return Err(Violation::of(
+                NOT_VACUOUS,
+                "transactions were committed and the databases are empty",
+            ));
+        }
+        let differs = |whose: &str, content: &Content| match content.difference(&expected) {
+            Some(difference) => Err(Violation::of(CONVERGENCE, format!("{whose}: {difference}"))),
+            None => Ok(()),
+        };
+        differs("the remote", &self.remote_content())?;
+        for number in 0..self.header.clients {
+            match self.client_content(number) {
+                Some(Ok(content)) => differs(&format!("client {number}"), &content)?,
+                Some(Err(error)) => {
+                    return Err(Violation::of(
+                        CONVERGENCE,
+                        format!("client {number} cannot be read: {error}"),
+                    ));
+                }
+                None => {
+                    return Err(Violation::of(
+                        LIVENESS,
+                        format!("client {number} is not running after the heal"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_quiescence(&mut self) -> Result<(), Violation> {
+        self.counts.checks += 1;
+        let moments = |world: &Self| {
+            let written: Vec<u64> =
+                world.clients.iter().map(|client| client.disk.totals().bytes_written).collect();
+            (world.remote.generation(), world.remote.frame_count(), written)
+        };
+        let before = moments(self);
+        for number in 0..self.header.clients {
+            self.sync_once(number)?;
+        }
+        let after = moments(self);
+        if before != after {
+            let message = format!(
+                "generation, frames and bytes written went from {before:?} to {after:?} with nothing to do"
+            );
+            return Err(Violation::of(QUIESCENCE, message));
+        }
+        Ok(())
+    }
+
+    fn judge_integrity(&mut self) -> Result<(), Violation> {
+        const SQL: &str = "PRAGMA integrity_check";
+        self.counts.checks += 1;
+        let mut answers = vec![("the remote".to_owned(), Ok(self.remote.query(SQL)))];
+        for client in &self.clients {
+            if let Some(process) = &client.process {
+                answers.push((
+                    format!("client {}", client.number),
+                    crate::client::query(&process.connection, SQL),
+                ));
+            }
+        }
+        for (whose, answer) in answers {
+            let complaint = match answer {
+                Ok(rows) if rows.len() == 1 && rows[0][0].to_string() == "ok" => continue,
+                Ok(rows) => format!("{rows:?}"),
+                Err(error) => error.to_string(),
+            };
+            return Err(Violation::of(INTEGRITY, format!("{whose}: {complaint}")));
+        }
+        Ok(())
+    }
+}
+
+fn violation(finding: Finding, whose: &str) -> Violation {
+    let of = |invariant: Invariant, message: String| Violation::of(invariant, format!("{whose}: {message}"));
+    match finding {
+        Finding::NotOnce(message) => of(EXACTLY_ONCE, message),
+        Finding::Torn(message) => of(ATOMIC_PUSH, message),
+        Finding::Lost(message) => of(LOCAL_DURABILITY, message),
+        Finding::Unexplained(message) => of(READS, message),
+    }
+}

@@ -1,0 +1,163 @@
+//! What the remote ever was: each generation's snapshot and frames, kept for ever.
+//!
+//! This is the remote's model of itself. It does no I/O; it is told what the files hold and panics when that isn't
+//! what it must be ("the remote contradicts its own model"): frames only ever grow, under the same salts, by whole
+//! transactions; and a new snapshot is the old one with the generation's frames folded in, page by page.
+//!
+//! Left out: pruning, restoring to an older state.
+
+use bytes::Bytes;
+
+use crate::format::{FRAME_BYTES, FrameHeader, Image, Page, Wal, WalHeader};
+
+/// All generations of a remote, numbered from 1; the last is the current one.
+#[derive(Debug)]
+pub struct History {
+    generations: Vec<Generation>,
+}
+
+/// A snapshot and the frames that were appended until the next one.
+#[derive(Debug)]
+pub struct Generation {
+    snapshot: Bytes,
+    frames: Vec<Frame>,
+}
+
+/// A frame as it stands in the remote's log.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Its first 24 bytes.
+    pub header: FrameHeader,
+    bytes: Bytes,
+}
+
+impl History {
+    /// Begins generation 1 with the bytes of a main file.
+    pub(super) fn begin(snapshot: Bytes) -> History {
+        let mut history = History { generations: Vec::new() };
+        history.push(snapshot);
+        history
+    }
+
+    /// The number of the current generation.
+    pub fn generation_current(&self) -> u64 {
+        self.generations.len() as u64
+    }
+
+    /// The current generation.
+    pub fn current(&self) -> &Generation {
+        self.generations.last().expect("a history has a generation")
+    }
+
+    /// A generation by its number; `None` if there never was one.
+    pub fn generation(&self, generation: u64) -> Option<&Generation> {
+        self.generations.get(usize::try_from(generation.checked_sub(1)?).ok()?)
+    }
+
+    /// The database after the transactions that are complete at `frame_no` of a generation; 0 is the snapshot. `None`
+    /// if there is no such generation or no such frame.
+    pub fn image_at(&self, generation: u64, frame_no: u64) -> Option<Image<'_>> {
+        let generation = self.generation(generation)?;
+        (frame_no <= generation.frame_count()).then(|| generation.image_at(frame_no))
+    }
+
+    /// Appends what was read behind the last known frame of the log.
+    ///
+    /// # Panics
+    /// If `tail` isn't `frame_count` frames, each in the checksum chain, the last a commit frame.
+    pub(super) fn append(&mut self, header: WalHeader, tail: Bytes, frame_count: u64) {
+        let generation = self.generations.last_mut().expect("a history has a generation");
+        let previous = match generation.frames.last() {
+            Some(frame) => {
+                assert_eq!(frame.header.salts, header.salts, "{CONTRADICTION}: its log was restarted");
+                frame.header.checksum
+            }
+            None => header.checksum,
+        };
+        let wal = Wal::parse_after(header, previous, &tail);
+        assert_eq!(
+            wal.verified_frames(),
+            frame_count,
+            "{CONTRADICTION}: its log doesn't continue as it began"
+        );
+        assert!(wal.frame(frame_count).is_commit(), "{CONTRADICTION}: its log ends inside a transaction");
+        generation.frames.extend((1..=frame_count).map(|frame_no| {
+            let end = frame_no as usize * FRAME_BYTES;
+            Frame { header: wal.frame(frame_no), bytes: tail.slice(end - FRAME_BYTES..end) }
+        }));
+    }
+
+    /// Ends the current generation; `main` is the main file after the checkpoint.
+    ///
+    /// # Panics
+    /// If that isn't the snapshot with the frames folded in.
+    pub(super) fn close_generation(&mut self, main: Bytes) {
+        let folded = self.current().image_at(self.current().frame_count());
+        if let Some(difference) = folded.first_difference(&Image::of_main(&main)) {
+            panic!(
+                "{CONTRADICTION}: its checkpoint wrote something else than its frames (right): {difference}"
+            );
+        }
+        self.push(main);
+    }
+
+    fn push(&mut self, snapshot: Bytes) {
+        let page_bytes = Image::of_main(&snapshot).page_count() as usize * crate::format::PAGE_BYTES;
+        assert_eq!(
+            snapshot.len(),
+            page_bytes,
+            "{CONTRADICTION}: a snapshot isn't as long as its header says"
+        );
+        assert_ne!(snapshot.len(), 0, "{CONTRADICTION}: a snapshot is empty");
+        self.generations.push(Generation { snapshot, frames: Vec::new() });
+    }
+}
+
+impl Generation {
+    /// The main file at the generation's begin; a multiple of 4096 bytes.
+    pub fn snapshot(&self) -> &Bytes {
+        &self.snapshot
+    }
+
+    /// The frames, oldest first: frame n at index n - 1.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// How many frames there are.
+    pub fn frame_count(&self) -> u64 {
+        self.frames.len() as u64
+    }
+
+    /// The places where the database stood between two transactions: 0 for the snapshot, then each commit frame.
+    pub fn commit_points(&self) -> impl DoubleEndedIterator<Item = u64> {
+        let commit = |(index, frame): (usize, &Frame)| frame.header.is_commit().then_some(index as u64 + 1);
+        std::iter::once(0).chain(self.frames.iter().enumerate().filter_map(commit))
+    }
+
+    fn image_at(&self, frame_no: u64) -> Image<'_> {
+        let commit = self.commit_points().rfind(|&commit| commit <= frame_no).expect("0 is a commit point");
+        let frames = &self.frames[..commit as usize];
+        match frames.last() {
+            None => Image::of_main(&self.snapshot),
+            Some(last) => {
+                let pages = frames.iter().map(|frame| (frame.header.page_no, frame.page()));
+                Image::overlay(&self.snapshot, pages, last.header.db_size)
+            }
+        }
+    }
+}
+
+impl Frame {
+    /// All 4120 bytes, with the salts and checksums of the remote's own log.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The page image.
+    pub fn page(&self) -> &Page {
+        self.bytes.last_chunk().expect("a frame ends in a page")
+    }
+}
+
+pub(super) const CONTRADICTION: &str = "the remote contradicts its own model";

@@ -1,0 +1,119 @@
+//! The server: a real turso_core database behind the routes of the wire protocol.
+//!
+//! * [`Remote`]: the server and the events of its own (another writer, a checkpoint).
+//! * `routes`: requests to answers, frames in and out. `pipeline`: SQL over HTTP; its JSON is in `wire`.
+//! * `history`: what the remote ever was, and the model that checks it. `store`: what it asks of the core.
+//!
+//! It answers at once and whole; whether, when and in how many pieces an answer arrives is the network's affair. It
+//! shares no code with the engine. Bad requests get 4xx answers; a remote that contradicts its own model panics, so
+//! that a bug of the server never looks like one of the engine.
+//!
+//! Left out: transactions held open across requests (batons), pruning, restart and crash. Its machine's reads and
+//! checkpoints are expected to succeed. Two kinds of request are believed not to come, and would end in that panic or
+//! in a broken database: SQL that checkpoints or changes the journal mode, and posted pages that are no B-trees.
+
+pub(crate) mod files;
+mod history;
+mod pipeline;
+mod routes;
+mod store;
+mod wire;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use turso_core::{Connection, IO, LimboError, Value};
+
+pub use history::{Frame, Generation, History};
+use store::{Statement, Store};
+
+/// What `/info` calls this history of the remote.
+const HISTORY_ID: &str = "h1";
+
+/// A server with one database.
+pub struct Remote {
+    store: Store,
+    history: History,
+}
+
+impl Remote {
+    /// A new remote: an empty database in WAL mode (a durable main file of 4096 bytes), generation 1, zero frames.
+    ///
+    /// `path` must be new to `io`, and its file id new to the process: the core has a registry.
+    ///
+    /// # Panics
+    /// If the files can't be written.
+    pub fn create(io: Arc<dyn IO>, path: &str) -> Remote {
+        let store = Store::create(io, path).expect("a new remote's disk works");
+        let snapshot = store.main().expect("a new remote's disk works");
+        Remote { store, history: History::begin(snapshot.into()) }
+    }
+
+    /// Another writer's transaction: all that `work` does on the connection or, on an error, nothing.
+    ///
+    /// # Errors
+    /// Those of `work` and of the commit.
+    pub fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
+    ) -> Result<T, LimboError> {
+        let done = self.store.transact(work);
+        self.record();
+        done
+    }
+
+    /// Ends the generation: its frames are archived and move into the main file, and the next one begins. Without
+    /// frames there is nothing to end, and the answer is `false`.
+    pub fn checkpoint(&mut self) -> bool {
+        if self.frame_count() == 0 {
+            return false;
+        }
+        self.store.checkpoint().expect("nobody holds the remote's database between two requests");
+        let main = self.store.main().expect("the remote's main file is readable");
+        self.history.close_generation(main.into());
+        true
+    }
+
+    /// Rows for checkers, in the query's order; not an event of the history.
+    ///
+    /// # Panics
+    /// If the query is wrong.
+    pub fn query(&self, sql: &str) -> Vec<Vec<Value>> {
+        let rows =
+            self.store.connect().and_then(|connection| store::execute(&connection, &Statement::new(sql)));
+        rows.unwrap_or_else(|error| panic!("a checker's query of the remote failed: {sql}: {error}")).rows
+    }
+
+    /// The number of the current generation, counted from 1.
+    pub fn generation(&self) -> u64 {
+        self.history.generation_current()
+    }
+
+    /// Frames in the current generation.
+    pub fn frame_count(&self) -> u64 {
+        self.history.current().frame_count()
+    }
+
+    /// What the remote ever was.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Takes over into the history what was committed since it was last called. To be called after everything that
+    /// may have written, also if that failed: a transaction before the failure may have been committed.
+    fn record(&mut self) {
+        let known = self.frame_count();
+        let committed = self.store.frame_count().expect("the remote's log is readable");
+        assert!(committed >= known, "{}: its log lost frames", history::CONTRADICTION);
+        if committed == known {
+            return;
+        }
+        let header = self.store.wal_header().expect("the remote's log is readable");
+        let header = header.expect("a log with frames has a header");
+        let tail = self.store.wal_frames(known, committed).expect("the remote's log is readable");
+        self.history.append(header, Bytes::from(tail), committed - known);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,89 @@
+//! One history: from its schedule to its outcome.
+//!
+//! Each runs on a thread of its own. The core keeps its page buffers per thread, and once those have run over, bytes of an earlier
+//! history on the same thread would reach this one's disk.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::clock;
+use crate::lock::lock;
+use crate::schedule::{Schedule, Step};
+use crate::trace::{Event, Trace};
+use crate::verdict::{Counts, Violation};
+use crate::world::World;
+
+/// The name of every history's thread.
+pub const THREAD_NAME: &str = "plimsoll-history";
+/// Where virtual time begins, in milliseconds after the clock's epoch.
+const BEGIN_MS: u64 = 0;
+
+/// How much of a run to keep and to check.
+#[derive(Debug, Clone, Copy)]
+pub struct RunOptions {
+    /// Keep every event; without it only their hash is kept.
+    pub keep_events: bool,
+    /// Judge the invariants; only a benchmark's floor does without.
+    pub checks: bool,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { keep_events: false, checks: true }
+    }
+}
+
+/// What a run ends with.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Hash over every event and every byte written.
+    pub hash: u64,
+    /// How many events there were.
+    pub event_count: u64,
+    /// The events, if they were to be kept.
+    pub events: Vec<Event>,
+    /// What happened, counted.
+    pub counts: Counts,
+    /// The first broken invariant; the history ends with it.
+    pub violation: Option<Violation>,
+}
+
+/// Runs a schedule.
+///
+/// # Panics
+/// When the simulator contradicts itself: that is a bug of the simulator's, never a finding about the engine.
+pub fn run(schedule: &Schedule, options: RunOptions) -> Outcome {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name(THREAD_NAME.into());
+        let history =
+            builder.spawn_scoped(scope, || run_here(schedule, options)).expect("a thread can be started");
+        match history.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn run_here(schedule: &Schedule, options: RunOptions) -> Outcome {
+    // Declared first, dropped last: databases that close still ask for the time.
+    let _in_virtual_time = clock::enter(BEGIN_MS);
+    let trace = Arc::new(Mutex::new(Trace::new(options.keep_events)));
+    let mut world = World::new(schedule.header.clone(), trace.clone(), options.checks);
+    let violation = tell(&mut world, &schedule.steps).err();
+    let counts = world.finish();
+    let trace = lock(&trace);
+    Outcome {
+        hash: trace.hash(),
+        event_count: trace.event_count(),
+        events: trace.events().to_vec(),
+        counts,
+        violation,
+    }
+}
+
+fn tell(world: &mut World, steps: &[Step]) -> Result<(), Violation> {
+    for step in steps {
+        world.step(step).map_err(|violation| Violation { step: Some(step.id), ..violation })?;
+    }
+    world.heal_and_judge()
+}

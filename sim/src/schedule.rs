@@ -1,0 +1,274 @@
+//! The schedule: plain data that says everything about one history.
+//!
+//! A file is JSON Lines: one line for the header, then one line a step. A fault names its place by meaning ("the 2nd sync of
+//! synced-wal in this step"), and what looks random while running is a hash of the header's key and the step's id, so
+//! that deleting a step leaves the meaning of the others alone.
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{CrashKind, CrashPoint};
+use crate::network::RequestPlace;
+use crate::workload::Write;
+
+/// The version of the file format that this simulator writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// One history, before it has run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// What holds for the whole history.
+    pub header: Header,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// What holds for the whole history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// Version of the file format.
+    pub format: u32,
+    /// What everything that must look random is derived from.
+    pub key: u64,
+    /// Number of clients.
+    pub clients: u8,
+    /// Frames that one request of a pull asks for.
+    pub pull_batch_frames: u64,
+    /// Statements that one request of a push holds at most.
+    pub push_batch_statements_max: usize,
+    /// Frames in Synced's WAL from which on a pull moves them into the main file.
+    pub synced_wal_frames_max: u64,
+    /// Bytes of one chunk of a response's body.
+    pub chunk_bytes: usize,
+}
+
+impl Header {
+    /// Sensible values, with nothing tiny in them.
+    pub fn new(key: u64) -> Self {
+        Self {
+            format: FORMAT,
+            key,
+            clients: 2,
+            pull_batch_frames: 64,
+            push_batch_statements_max: 1000,
+            synced_wal_frames_max: 1000,
+            chunk_bytes: 16 << 10,
+        }
+    }
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Its name for life: tokens and whatever looks random derive from it. Unique in the schedule.
+    pub id: u32,
+    /// What is done.
+    pub action: Action,
+    /// What strikes while it is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// What a step does. A step of a client whose process is not running starts it first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// The application commits or rolls back a transaction.
+    Transaction {
+        /// The client, from 0.
+        client: u8,
+        /// What it writes, after a first row of `log` that every transaction writes.
+        writes: Vec<Write>,
+        /// How it ends.
+        end: TransactionEnd,
+    },
+    /// The client pulls.
+    Pull {
+        /// The client, from 0.
+        client: u8,
+    },
+    /// The client pushes.
+    Push {
+        /// The client, from 0.
+        client: u8,
+    },
+    /// The client pushes, then pulls.
+    Sync {
+        /// The client, from 0.
+        client: u8,
+    },
+    /// The client's process ends in good order.
+    Close {
+        /// The client, from 0.
+        client: u8,
+    },
+    /// The client's machine or process goes down between two operations.
+    Crash {
+        /// The client, from 0.
+        client: u8,
+        /// How.
+        kind: CrashKind,
+    },
+    /// Another writer commits a transaction on the remote.
+    RemoteTransaction {
+        /// What it writes, after a first row of `log` that every transaction writes.
+        writes: Vec<Write>,
+    },
+    /// The remote ends its generation.
+    RemoteCheckpoint,
+}
+
+impl Action {
+    /// The client that acts, if one does.
+    pub fn client(&self) -> Option<u8> {
+        match *self {
+            Self::Transaction { client, .. }
+            | Self::Pull { client }
+            | Self::Push { client }
+            | Self::Sync { client }
+            | Self::Close { client }
+            | Self::Crash { client, .. } => Some(client),
+            Self::RemoteTransaction { .. } | Self::RemoteCheckpoint => None,
+        }
+    }
+
+    /// Its kind in one word, as it stands in traces and messages.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Transaction { .. } => "transaction",
+            Self::Pull { .. } => "pull",
+            Self::Push { .. } => "push",
+            Self::Sync { .. } => "sync",
+            Self::Close { .. } => "close",
+            Self::Crash { .. } => "crash",
+            Self::RemoteTransaction { .. } => "remote transaction",
+            Self::RemoteCheckpoint => "remote checkpoint",
+        }
+    }
+}
+
+/// How an application's transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionEnd {
+    /// With COMMIT.
+    Commit,
+    /// With ROLLBACK.
+    Rollback,
+}
+
+/// What strikes during a step. A fault whose place is never reached is noted and does nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The client's machine or process goes down at a file operation.
+    Crash(CrashPoint),
+    /// The client's machine or process goes down while the engine is suspended.
+    CrashSuspended {
+        /// The how-manieth suspension of the step, from 1.
+        nth: u32,
+        /// How it goes down.
+        kind: CrashKind,
+    },
+    /// A request never reaches the remote.
+    LoseRequest(RequestPlace),
+    /// A request takes effect, its response never reaches the client.
+    LoseResponse(RequestPlace),
+}
+
+/// Why a schedule file is not one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// A line is no valid header or step.
+    #[error("line {line}: {source}")]
+    Line {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it, and in which column.
+        source: serde_json::Error,
+    },
+    /// The header's format is another version's.
+    #[error("line {line}: format {format}, this simulator reads format {FORMAT}")]
+    Format {
+        /// The line, from 1.
+        line: usize,
+        /// What it says.
+        format: u32,
+    },
+    /// A step names a client that the header does not provide for.
+    #[error("line {line}: client {client}, but the header has {clients}")]
+    Client {
+        /// The line, from 1.
+        line: usize,
+        /// The client that is named.
+        client: u8,
+        /// The clients there are.
+        clients: u8,
+    },
+    /// Two steps have one id.
+    #[error("line {line}: step id {id} was used before")]
+    Id {
+        /// The line, from 1.
+        line: usize,
+        /// The id.
+        id: u32,
+    },
+    /// There is no line with a header.
+    #[error("no header line")]
+    Empty,
+}
+
+impl Schedule {
+    /// The schedule as a file's text.
+    pub fn print(&self) -> String {
+        let mut text = line(&self.header);
+        for step in &self.steps {
+            text.push_str(&line(step));
+        }
+        text
+    }
+
+    /// Reads a file's text. Empty lines and lines that begin with `#` are passed over.
+    ///
+    /// # Errors
+    /// [`ScheduleError`], naming the line.
+    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
+        let mut lines = text
+            .lines()
+            .enumerate()
+            .map(|(index, line)| (index + 1, line.trim()))
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let (line, first) = lines.next().ok_or(ScheduleError::Empty)?;
+        let header: Header =
+            serde_json::from_str(first).map_err(|source| ScheduleError::Line { line, source })?;
+        if header.format != FORMAT {
+            return Err(ScheduleError::Format { line, format: header.format });
+        }
+        let mut schedule = Self { header, steps: Vec::new() };
+        for (line, text) in lines {
+            let step = serde_json::from_str(text).map_err(|source| ScheduleError::Line { line, source })?;
+            schedule.push_checked(line, step)?;
+        }
+        Ok(schedule)
+    }
+
+    fn push_checked(&mut self, line: usize, step: Step) -> Result<(), ScheduleError> {
+        let clients = self.header.clients;
+        if let Some(client) = step.action.client().filter(|&client| client >= clients) {
+            return Err(ScheduleError::Client { line, client, clients });
+        }
+        if self.steps.iter().any(|earlier| earlier.id == step.id) {
+            return Err(ScheduleError::Id { line, id: step.id });
+        }
+        self.steps.push(step);
+        Ok(())
+    }
+}
+
+fn line<T: Serialize>(value: &T) -> String {
+    let mut line = serde_json::to_string(value).expect("plain data serializes");
+    line.push('\n');
+    line
+}

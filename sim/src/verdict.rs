@@ -1,0 +1,173 @@
+//! What a run ends with: the invariants by name, a violation of one, and the counts of what happened.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// When an invariant has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expectation {
+    /// After every step and every recovery.
+    Always,
+    /// After the faults have ended and everybody has synced until nothing moves.
+    Eventually,
+}
+
+/// One promise of the engine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invariant {
+    /// Its name, as it stands in messages.
+    pub name: &'static str,
+    /// When it has to hold.
+    pub expectation: Expectation,
+    /// What it says, in one line.
+    pub meaning: &'static str,
+}
+
+macro_rules! invariants {
+    ($($constant:ident = $name:literal, $expectation:ident, $meaning:literal;)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $constant: Invariant =
+                Invariant { name: $name, expectation: Expectation::$expectation, meaning: $meaning };
+        )*
+        /// All of them.
+        pub const INVARIANTS: &[Invariant] = &[$($constant),*];
+    };
+}
+
+invariants! {
+    SYNCED_PREFIX = "synced-prefix", Always,
+        "I2: Synced as of its last named frame is the remote as of that frame, page by page";
+    NO_LOCAL_RESIDUE = "no-local-residue", Always,
+        "I4: outside an operation Synced's WAL ends with the last named frame, or the engine knows that it is dirty";
+    WATERMARK = "watermark", Always,
+        "I1: Draft as of its watermark is Synced as of its own, page by page, page count included";
+    DURABLE_FIRST = "durable-first", Always,
+        "I3: whatever a version of the metadata names is durable before that version is in place";
+    MONOTONE = "monotone", Always,
+        "I11: generation, frame within it and highest attempted transaction never decrease";
+    EXACTLY_ONCE = "exactly-once", Always,
+        "I6: a transaction stands on the remote at most once, and only if it was committed";
+    ATOMIC_PUSH = "atomic-push", Always,
+        "I12: a transaction stands on the remote whole or not at all";
+    LOCAL_DURABILITY = "local-durability", Always,
+        "I7: a committed local transaction stays visible to its application";
+    READS = "reads", Always,
+        "I10: an application sees some commit point of the remote with its own transactions on top, whole";
+    NO_SURPRISE = "no-surprise", Always,
+        "an operation that no fault struck succeeds, and one that a lost message struck says so and may be retried";
+    NO_PANIC = "no-panic", Always,
+        "the engine does not panic";
+    ENDS = "ends", Always,
+        "every operation ends within a bound of suspensions";
+    NOTHING_LOST = "nothing-lost", Eventually,
+        "I6: every committed local transaction is on the remote";
+    LIVENESS = "liveness", Eventually,
+        "I9: once the faults have ended, everybody syncs until nothing moves, within a bound of rounds";
+    CONVERGENCE = "convergence", Eventually,
+        "I8: all databases hold the same rows, those that the acknowledged transactions explain";
+    QUIESCENCE = "quiescence", Eventually,
+        "when there is nothing to do, a sync adds no remote frame and writes no byte";
+    INTEGRITY = "integrity", Eventually,
+        "PRAGMA integrity_check is content with every database";
+    NOT_VACUOUS = "not-vacuous", Eventually,
+        "what was written is there: a history with committed transactions does not end in empty databases";
+}
+
+/// A finding: the engine broke a promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The invariant's name.
+    pub invariant: &'static str,
+    /// When it should have held.
+    pub expectation: Expectation,
+    /// The step after which it was found broken; `None` after the last one.
+    pub step: Option<u32>,
+    /// What is wrong, in one sentence.
+    pub message: String,
+}
+
+impl Violation {
+    /// A violation of `invariant`; the world adds the step.
+    pub fn of(invariant: Invariant, message: impl Into<String>) -> Self {
+        Self {
+            invariant: invariant.name,
+            expectation: invariant.expectation,
+            step: None,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step {
+            Some(step) => write!(f, "{} broken after step {step}: {}", self.invariant, self.message),
+            None => write!(f, "{} broken at the end: {}", self.invariant, self.message),
+        }
+    }
+}
+
+/// What happened, counted. Faults are counted when they struck, not when they were planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Histories.
+    pub histories: u64,
+    /// Histories that at least one crash and one lost message struck.
+    pub histories_struck: u64,
+    /// Steps run.
+    pub steps: u64,
+    /// Kills of a process.
+    pub kills: u64,
+    /// Power losses of a machine.
+    pub power_losses: u64,
+    /// Of both, those that struck inside an operation of the engine's and not between two.
+    pub crashes_inside: u64,
+    /// Requests that engines sent.
+    pub requests: u64,
+    /// Requests lost.
+    pub requests_lost: u64,
+    /// Responses lost after their request took effect.
+    pub responses_lost: u64,
+    /// Faults whose place was never reached.
+    pub faults_unreached: u64,
+    /// Transactions committed by clients' applications.
+    pub client_commits: u64,
+    /// Generation changes of remotes.
+    pub generations: u64,
+    /// Bootstraps beyond the first of each client.
+    pub rebootstraps: u64,
+    /// Judgements of an invariant.
+    pub checks: u64,
+}
+
+impl Counts {
+    /// Adds another history's.
+    pub fn add(&mut self, other: &Self) {
+        self.histories += other.histories;
+        self.histories_struck += other.histories_struck;
+        self.steps += other.steps;
+        self.kills += other.kills;
+        self.power_losses += other.power_losses;
+        self.crashes_inside += other.crashes_inside;
+        self.requests += other.requests;
+        self.requests_lost += other.requests_lost;
+        self.responses_lost += other.responses_lost;
+        self.faults_unreached += other.faults_unreached;
+        self.client_commits += other.client_commits;
+        self.generations += other.generations;
+        self.rebootstraps += other.rebootstraps;
+        self.checks += other.checks;
+    }
+
+    /// Crashes of both kinds.
+    pub fn crashes(&self) -> u64 {
+        self.kills + self.power_losses
+    }
+
+    /// Lost messages of both kinds.
+    pub fn messages_lost(&self) -> u64 {
+        self.requests_lost + self.responses_lost
+    }
+}

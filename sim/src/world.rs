@@ -1,0 +1,502 @@
+//! The world: clients, the remote, the network between them, and the steps that happen in it.
+//!
+//! Everything runs on one thread. An operation of the engine is a future that the world polls by hand; whenever it suspends, the
+//! world looks whether the machine went down meanwhile and what the engine waits for. A crash takes an image of the disk at its
+//! very moment; the process runs on as a ghost to its next suspension and is dropped there, and nothing it still did is seen.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use plimsoll_engine::Error;
+use turso_core::LimboError;
+
+use crate::client::{Client, Engine, Process, query, read_content};
+use crate::clock;
+use crate::disk::{CrashKind, Disk};
+use crate::ledger::{Content, Entry, Fate, Ledger};
+use crate::lock::lock;
+use crate::network::{Lost, RequestPlace, Route};
+use crate::remote::Remote;
+use crate::schedule::{Action, Fault, Header, Step, TransactionEnd};
+use crate::trace::{Lane, SharedTrace};
+use crate::verdict::{Counts, ENDS, NO_PANIC, NO_SURPRISE, Violation};
+use crate::workload::{SCHEMA, Write, Writer, run_writes};
+
+/// More suspensions than any operation of a simulated history needs.
+const SUSPENSIONS_MAX: u32 = 100_000;
+/// The id under which the heal runs; no schedule's step has it.
+const HEAL_STEP: u32 = u32::MAX;
+/// How far virtual time moves before each step.
+const STEP_MS: u64 = 1_000;
+
+/// How an operation that was driven to its end has ended.
+pub enum Driven<T> {
+    /// The process lives and has its result.
+    Done(T),
+    /// The machine or the process went down under it.
+    Crashed,
+}
+
+/// Everything there is in one history.
+pub struct World {
+    /// The schedule's header.
+    pub header: Header,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// The remote.
+    pub remote: Remote,
+    /// What was acknowledged.
+    pub ledger: Ledger,
+    /// What happened, counted.
+    pub counts: Counts,
+    /// Whether invariants are judged; only a benchmark's floor does without.
+    pub checks: bool,
+    trace: SharedTrace,
+    /// Faults of the running step that have not struck yet.
+    pending: Vec<Fault>,
+    /// Whether a fault struck in the running step.
+    struck: bool,
+    requests_in_step: Vec<Route>,
+    suspensions_in_step: u32,
+}
+
+impl World {
+    /// A remote with its schema, and clients that have never run.
+    pub fn new(header: Header, trace: SharedTrace, checks: bool) -> Self {
+        let disk = Disk::new(Lane::Remote, header.key, trace.clone());
+        let mut remote = Remote::create(disk.io(), "remote.db");
+        remote
+            .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
+            .expect("the schema is sound");
+        let clients = (0..header.clients).map(|number| Client::new(number, &header, trace.clone())).collect();
+        Self {
+            header,
+            clients,
+            remote,
+            ledger: Ledger::default(),
+            counts: Counts { histories: 1, ..Counts::default() },
+            checks,
+            trace,
+            pending: Vec::new(),
+            struck: false,
+            requests_in_step: Vec::new(),
+            suspensions_in_step: 0,
+        }
+    }
+
+    /// Runs one step and judges what it left.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn step(&mut self, step: &Step) -> Result<(), Violation> {
+        self.begin_step(step);
+        self.act(step)?;
+        self.end_step(step);
+        if self.checks { self.judge_step(step.action.client()) } else { Ok(()) }
+    }
+
+    fn begin_step(&mut self, step: &Step) {
+        clock::advance(STEP_MS);
+        self.counts.steps += 1;
+        self.record(Lane::World, "step", step.action.verb(), &[u64::from(step.id)]);
+        for client in &self.clients {
+            client.disk.begin_step(step.id);
+        }
+        self.struck = false;
+        self.requests_in_step.clear();
+        self.suspensions_in_step = 0;
+        self.pending.clear();
+        for fault in &step.faults {
+            match (fault, step.action.client()) {
+                (Fault::Crash(point), Some(client)) => self.client(client).disk.arm(point.clone()),
+                _ => self.pending.push(fault.clone()),
+            }
+        }
+    }
+
+    fn end_step(&mut self, step: &Step) {
+        let unarmed: usize = self.clients.iter().map(|client| client.disk.take_unreached().len()).sum();
+        let unreached = unarmed + self.pending.len();
+        self.counts.faults_unreached += unreached as u64;
+        self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id), unreached as u64]);
+    }
+
+    fn act(&mut self, step: &Step) -> Result<(), Violation> {
+        match &step.action {
+            Action::Transaction { client, writes, end } => self.transact(*client, step.id, writes, *end),
+            Action::Pull { client } => {
+                self.operate(*client, async |engine: &Engine| engine.pull().await.map(|_| ()))
+            }
+            Action::Push { client } => {
+                self.operate(*client, async |engine: &Engine| engine.push().await.map(|_| ()))
+            }
+            Action::Sync { client } => {
+                self.operate(*client, async |engine: &Engine| engine.sync().await.map(|_| ()))
+            }
+            Action::Close { client } => {
+                self.client_mut(*client).process = None;
+                Ok(())
+            }
+            Action::Crash { client, kind } => {
+                self.client(*client).disk.crash_now(kind);
+                self.bury(*client);
+                Ok(())
+            }
+            Action::RemoteTransaction { writes } => {
+                self.transact_on_remote(step.id, writes);
+                Ok(())
+            }
+            Action::RemoteCheckpoint => {
+                if self.remote.checkpoint() {
+                    self.counts.generations += 1;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the faults: what has not struck does not strike any more. Whoever is up stays up.
+    pub fn begin_healing(&mut self) {
+        clock::advance(STEP_MS);
+        self.record(Lane::World, "heal", "", &[]);
+        for client in &self.clients {
+            client.disk.begin_step(HEAL_STEP);
+        }
+        self.struck = false;
+        self.pending.clear();
+        self.requests_in_step.clear();
+        self.suspensions_in_step = 0;
+    }
+
+    /// Opens a client if need be and syncs it, expecting no trouble; whether that moved anything.
+    ///
+    /// # Errors
+    /// Any trouble is a violation.
+    pub fn sync_once(&mut self, number: u8) -> Result<bool, Violation> {
+        self.suspensions_in_step = 0;
+        let was_open = self.client(number).process.is_some();
+        let mut moved = false;
+        self.operate(number, async |engine: &Engine| {
+            let report = engine.sync().await?;
+            moved = report.push.requests > 0
+                || report.push.frames > 0
+                || report.pull.frames > 0
+                || report.pull.rebased;
+            Ok(())
+        })?;
+        Ok(moved || !was_open)
+    }
+
+    /// The counts of a history that is over; its databases are closed.
+    pub fn finish(mut self) -> Counts {
+        self.counts.client_commits = self.ledger.client_commits() as u64;
+        self.counts.histories_struck =
+            u64::from(self.counts.crashes() > 0 && self.counts.messages_lost() > 0);
+        self.counts
+    }
+
+    // --- the engine's operations -------------------------------------------------------------------------------------
+
+    /// Makes sure that the client's process runs. `false` when the machine went down, or a fault kept it from opening.
+    pub fn ensure_open(&mut self, number: u8) -> Result<bool, Violation> {
+        if self.client(number).process.is_some() {
+            return Ok(true);
+        }
+        let client = self.client(number);
+        let io = client.disk.io();
+        let opening = {
+            let (options, mailbox, base) =
+                (client.options(&self.header), client.mailbox.clone(), client.paths.base.clone());
+            async move {
+                let engine = Engine::open(io.clone(), io, mailbox, &base, options).await?;
+                let connection = engine.connect()?;
+                Ok(Process { engine: Arc::new(engine), connection })
+            }
+        };
+        match self.drive(number, opening)? {
+            Driven::Crashed => Ok(false),
+            Driven::Done(Ok(process)) => {
+                self.client_mut(number).process = Some(process);
+                self.settle_maybes(number)?;
+                Ok(true)
+            }
+            Driven::Done(Err(error)) => {
+                self.judge_error("open", number, &error)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// What a restarted client shows settles what had been interrupted.
+    fn settle_maybes(&mut self, number: u8) -> Result<(), Violation> {
+        if self.checks { self.judge_content(number) } else { Ok(()) }
+    }
+
+    fn operate(
+        &mut self,
+        number: u8,
+        operation: impl AsyncFnOnce(&Engine) -> Result<(), Error>,
+    ) -> Result<(), Violation> {
+        if !self.ensure_open(number)? {
+            return Ok(());
+        }
+        let Some(engine) = self.client(number).process.as_ref().map(|process| process.engine.clone()) else {
+            return Ok(());
+        };
+        match self.drive(number, async { operation(&engine).await })? {
+            Driven::Crashed | Driven::Done(Ok(())) => Ok(()),
+            Driven::Done(Err(error)) => self.judge_error("operation", number, &error),
+        }
+    }
+
+    /// An error is right only where a message was lost, and then it has to say that another try can help.
+    fn judge_error(&mut self, what: &str, number: u8, error: &Error) -> Result<(), Violation> {
+        self.record(Lane::Client(number), "error", &error_chain(error), &[]);
+        if self.struck && error.is_retryable() {
+            return Ok(());
+        }
+        let blame = if self.struck {
+            "cannot be retried after a lost message"
+        } else {
+            "failed although no fault struck"
+        };
+        Err(Violation::of(NO_SURPRISE, format!("client {number}'s {what} {blame}: {}", error_chain(error))))
+    }
+
+    /// Polls a future of the engine's to its end, serving what it waits for.
+    pub fn drive<T>(&mut self, number: u8, future: impl Future<Output = T>) -> Result<Driven<T>, Violation> {
+        let disk = self.client(number).disk.clone();
+        let mut context = Context::from_waker(Waker::noop());
+        let outcome = {
+            let mut future = pin!(future);
+            loop {
+                let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+                if disk.is_down() {
+                    break None;
+                }
+                match polled {
+                    Err(panic) => {
+                        return Err(Violation::of(
+                            NO_PANIC,
+                            format!("client {number}: {}", panic_message(&*panic)),
+                        ));
+                    }
+                    Ok(Poll::Ready(value)) => break Some(value),
+                    Ok(Poll::Pending) => self.suspended(number)?,
+                }
+                if disk.is_down() {
+                    break None;
+                }
+            }
+        };
+        match outcome {
+            Some(value) => Ok(Driven::Done(value)),
+            None => {
+                self.counts.crashes_inside += 1;
+                self.bury(number);
+                Ok(Driven::Crashed)
+            }
+        }
+    }
+
+    /// Something may happen here: the engine waits.
+    fn suspended(&mut self, number: u8) -> Result<(), Violation> {
+        self.suspensions_in_step += 1;
+        if self.suspensions_in_step > SUSPENSIONS_MAX {
+            return Err(Violation::of(
+                ENDS,
+                format!("client {number} suspended {SUSPENSIONS_MAX} times in one step"),
+            ));
+        }
+        let nth_now = self.suspensions_in_step;
+        let crash = self.take_pending(|fault| match fault {
+            Fault::CrashSuspended { nth, kind } if *nth == nth_now => Some(kind.clone()),
+            _ => None,
+        });
+        if let Some(kind) = crash {
+            self.client(number).disk.crash_now(&kind);
+            return Ok(());
+        }
+        if let Some(request) = self.client(number).mailbox.take_request() {
+            let answer = self.exchange(number, &request);
+            self.client(number).mailbox.answer(answer);
+        }
+        Ok(())
+    }
+
+    /// The machine or the process is down: whatever ran on it is gone, and what survived is on its disk.
+    fn bury(&mut self, number: u8) {
+        let client = self.client_mut(number);
+        client.process = None;
+        let report = client.disk.take_crash();
+        client.disk.restart();
+        // An abandoned request must not be served to the next process.
+        drop(client.mailbox.take_request());
+        match report.map(|report| report.kind) {
+            Some(CrashKind::PowerLoss { .. }) => self.counts.power_losses += 1,
+            Some(CrashKind::Kill) | None => self.counts.kills += 1,
+        }
+    }
+
+    // --- the network -------------------------------------------------------------------------------------------------
+
+    fn exchange(&mut self, number: u8, request: &Request<Bytes>) -> Result<Response<Bytes>, Lost> {
+        self.counts.requests += 1;
+        let path = format!("{} {}", request.method(), request.uri());
+        self.record_bytes(Lane::Network, "request", &path, &[u64::from(number)], request.body());
+        let place = Route::of(request).map(|route| {
+            self.requests_in_step.push(route);
+            let nth = self.requests_in_step.iter().filter(|earlier| **earlier == route).count() as u32;
+            RequestPlace { route, nth }
+        });
+        let is_here = |at: &RequestPlace| Some(*at) == place;
+        if self
+            .take_pending(|fault| matches!(fault, Fault::LoseRequest(at) if is_here(at)).then_some(()))
+            .is_some()
+        {
+            self.counts.requests_lost += 1;
+            self.struck = true;
+            self.record(Lane::Network, "request lost", &path, &[]);
+            return Err(Lost);
+        }
+        let response = self.remote.serve(request);
+        let status = u64::from(response.status().as_u16());
+        self.record_bytes(Lane::Remote, "response", &path, &[status], response.body());
+        if self
+            .take_pending(|fault| matches!(fault, Fault::LoseResponse(at) if is_here(at)).then_some(()))
+            .is_some()
+        {
+            self.counts.responses_lost += 1;
+            self.struck = true;
+            self.record(Lane::Network, "response lost", &path, &[status]);
+            return Err(Lost);
+        }
+        Ok(response)
+    }
+
+    fn take_pending<T>(&mut self, matching: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+        let index = self.pending.iter().position(|fault| matching(fault).is_some())?;
+        matching(&self.pending.remove(index))
+    }
+
+    // --- applications ------------------------------------------------------------------------------------------------
+
+    fn transact(
+        &mut self,
+        number: u8,
+        id: u32,
+        writes: &[Write],
+        end: TransactionEnd,
+    ) -> Result<(), Violation> {
+        if !self.ensure_open(number)? {
+            return Ok(());
+        }
+        let client = self.client(number);
+        let Some(connection) = client.process.as_ref().map(|process| process.connection.clone()) else {
+            return Ok(());
+        };
+        let disk = client.disk.clone();
+        let writer = Writer::Client(number);
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            connection.execute("BEGIN IMMEDIATE")?;
+            let effects = run_writes(&connection, writer, id, writes)?;
+            let was_down = disk.is_down();
+            connection.execute(if end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" })?;
+            Ok::<_, LimboError>((effects, was_down))
+        }));
+        let is_down = disk.is_down();
+        let (effects, was_down_before_end) = match attempt {
+            Ok(Ok(done)) => done,
+            Err(panic) if !is_down => {
+                return Err(Violation::of(NO_PANIC, format!("client {number}: {}", panic_message(&*panic))));
+            }
+            Ok(Err(error)) if !is_down => {
+                return Err(Violation::of(
+                    NO_SURPRISE,
+                    format!("client {number}'s transaction failed: {error}"),
+                ));
+            }
+            Ok(Err(_)) | Err(_) => (Vec::new(), true),
+        };
+        let fate = match end {
+            TransactionEnd::Rollback => Fate::Absent,
+            TransactionEnd::Commit if was_down_before_end => Fate::Absent,
+            TransactionEnd::Commit if is_down => Fate::Maybe,
+            TransactionEnd::Commit => Fate::Committed,
+        };
+        if !effects.is_empty() {
+            self.ledger.enter(Entry { writer, effects, fate });
+        }
+        if is_down {
+            self.bury(number);
+        }
+        Ok(())
+    }
+
+    fn transact_on_remote(&mut self, id: u32, writes: &[Write]) {
+        let effects = self
+            .remote
+            .transact(|connection| run_writes(connection, Writer::Remote, id, writes))
+            .expect("another writer's statements are sound");
+        self.ledger.enter(Entry { writer: Writer::Remote, effects, fate: Fate::Committed });
+    }
+
+    // --- looking at things -------------------------------------------------------------------------------------------
+
+    /// What the remote holds, read through SQL.
+    pub fn remote_content(&self) -> Content {
+        let read = |sql: &str| Ok::<_, std::convert::Infallible>(self.remote.query(sql));
+        match read_content(read) {
+            Ok(content) => content,
+        }
+    }
+
+    /// What a client's application sees; `None` while its process is not running.
+    pub fn client_content(&self, number: u8) -> Option<Result<Content, turso_core::LimboError>> {
+        let process = self.client(number).process.as_ref()?;
+        Some(read_content(|sql| query(&process.connection, sql)))
+    }
+
+    /// One client.
+    pub fn client(&self, number: u8) -> &Client {
+        &self.clients[usize::from(number)]
+    }
+
+    /// One client.
+    pub fn client_mut(&mut self, number: u8) -> &mut Client {
+        &mut self.clients[usize::from(number)]
+    }
+
+    /// Records an event in the trace.
+    pub fn record(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64]) {
+        self.record_bytes(lane, verb, place, numbers, &[]);
+    }
+
+    fn record_bytes(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
+        lock(&self.trace).record(lane, verb, place, numbers, bytes);
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".into())
+}
+
+/// An error with its causes, in one line.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
