@@ -45,11 +45,13 @@ pub(super) fn replay_schema_change(change: &Change) -> Option<Statement> {
 }
 
 /// The statement that creates an object, made to do nothing where the other side has created it too. The core writes these
-/// statements down in one normal form.
+/// statements down in one normal form, but keeps an index's own `IF NOT EXISTS` and drops a table's.
 fn tolerant_of_existing(sql: &str) -> String {
+    const TOLERANT: &str = "IF NOT EXISTS ";
     for prefix in ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX "] {
         if let Some(rest) = sql.strip_prefix(prefix) {
-            return format!("{prefix}IF NOT EXISTS {rest}");
+            let rest = rest.strip_prefix(TOLERANT).unwrap_or(rest);
+            return format!("{prefix}{TOLERANT}{rest}");
         }
     }
     sql.to_owned()
@@ -196,6 +198,13 @@ mod tests {
                 r#"INSERT OR REPLACE INTO "odd ""name""" ("a", "select") SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM "odd ""name""" WHERE "a" IS ?)"#,
             ]
         );
+    }
+
+    #[test]
+    fn an_index_that_was_created_tolerantly_is_replayed_tolerantly() {
+        let tolerant = "CREATE INDEX IF NOT EXISTS i ON t (a)";
+        assert_eq!(tolerant_of_existing(tolerant), tolerant);
+        assert_eq!(tolerant_of_existing("CREATE INDEX i ON t (a)"), tolerant);
     }
 
     #[test]
