@@ -6,7 +6,9 @@
 use std::num::NonZero;
 use std::sync::Arc;
 
-use turso_core::{Connection, Database, IO, LimboError, OpenFlags, OpenOptions, SqliteDialect, Value};
+use turso_core::{
+    Connection, Database, IO, LimboError, OpenFlags, OpenOptions, SqliteDialect, TempStore, Value,
+};
 
 /// The change log's table in Draft.
 pub(crate) const CHANGE_LOG: &str = "turso_cdc";
@@ -28,12 +30,17 @@ pub(crate) fn open(io: &Arc<dyn IO>, path: &str) -> turso_core::Result<Arc<Datab
 pub(crate) fn connect(database: &Arc<Database>, capture: Capture) -> turso_core::Result<Arc<Connection>> {
     let connection = database.connect()?;
     connection.wal_auto_actions_disable();
-    connection.execute("PRAGMA data_sync_retry = 1")?;
-    connection.execute("PRAGMA temp_store = MEMORY")?;
+    connection.set_data_sync_retry(true);
+    connection.set_temp_store(TempStore::Memory);
     if capture == Capture::On {
-        connection.execute(format!("PRAGMA capture_data_changes_conn('full,{CHANGE_LOG}')"))?;
+        begin_capture(&connection)?;
     }
     Ok(connection)
+}
+
+/// Records this connection's changes from here on; a write transaction if the change log does not exist yet.
+pub(crate) fn begin_capture(connection: &Arc<Connection>) -> turso_core::Result<()> {
+    connection.execute(format!("PRAGMA capture_data_changes_conn('full,{CHANGE_LOG}')"))
 }
 
 /// Runs one statement with positional arguments and returns its rows.
@@ -67,18 +74,10 @@ pub(crate) struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    /// Begins one that reads a single snapshot.
-    pub(crate) fn begin_read(connection: &'a Arc<Connection>) -> turso_core::Result<Self> {
-        Self::begin(connection, "BEGIN")
-    }
-
-    /// Begins one that writes.
-    pub(crate) fn begin_write(connection: &'a Arc<Connection>) -> turso_core::Result<Self> {
-        Self::begin(connection, "BEGIN IMMEDIATE")
-    }
-
-    fn begin(connection: &'a Arc<Connection>, sql: &str) -> turso_core::Result<Self> {
-        connection.execute(sql)?;
+    /// Begins one; its first statement takes the snapshot, and its first write the write lock. `BEGIN IMMEDIATE` would take the
+    /// lock at once, but in this core it also makes a temporary database for the connection, at a hundred times the cost.
+    pub(crate) fn begin(connection: &'a Arc<Connection>) -> turso_core::Result<Self> {
+        connection.execute("BEGIN")?;
         Ok(Self { connection, open: true })
     }
 

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use async_lock::{Mutex, MutexGuard};
-use turso_core::{Connection, Database, IO};
+use turso_core::{Connection, IO};
 
 use crate::bootstrap::{bootstrap, new_identity, refuse_foreign_files};
 use crate::database::{self, Capture};
+use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
-use crate::metadata::{FrameStamp, Metadata, Phase};
+use crate::metadata::{Metadata, Phase};
 use crate::push::push;
 use crate::rebase::rebase;
 use crate::remote::Remote;
 use crate::report::{PullReport, PushReport, SyncReport};
 use crate::storage::Storage;
 use crate::synced::State;
-use crate::wal::{RawSession, wal_bytes};
 use crate::walk::walk;
 use crate::wire::Wire;
 
@@ -68,7 +68,7 @@ pub struct SyncEngine<R> {
     files: Files,
     wire: Wire<R>,
     options: Options,
-    draft: Arc<Database>,
+    draft: Draft,
     state: Mutex<State>,
 }
 
@@ -95,7 +95,7 @@ impl<R: Remote> SyncEngine<R> {
         if state.metadata.phase == Phase::Bootstrapping {
             bootstrap(&files, &wire, &mut state).await?;
         }
-        let draft = open_draft(&files, &state.metadata).await?;
+        let draft = Draft::open(&files, &state.metadata).await?;
         let engine = Self { files, wire, options, draft, state: Mutex::new(state) };
         engine.finish_opening().await?;
         Ok(engine)
@@ -116,7 +116,7 @@ impl<R: Remote> SyncEngine<R> {
     /// # Errors
     /// [`Error::Busy`] when the change log has to be created while another connection writes.
     pub fn connect(&self) -> Result<Arc<Connection>> {
-        database::connect(&self.draft, Capture::On).while_doing("connecting", &self.files.draft)
+        database::connect(&self.draft.database, Capture::On).while_doing("connecting", &self.files.draft)
     }
 
     /// Brings the remote's transactions into the local database, with the unacknowledged local ones on top.
@@ -193,9 +193,11 @@ impl<R: Remote> SyncEngine<R> {
     }
 }
 
-/// The metadata as it is on disk, or a new identity when there is none.
+/// The metadata as it is on disk, or a new identity when there is none. A process that was killed may have put it in place without
+/// making that durable, and what is done from here on relies on it.
 async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
     if let Some(bytes) = files.read_small(&files.metadata)? {
+        files.sync_directory()?;
         let metadata = Metadata::decode(&files.metadata, &bytes)?;
         tracing::debug!(phase = ?metadata.phase, "resume");
         return Ok(State::new(metadata));
@@ -205,41 +207,4 @@ async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
     let mut state = State::new(Metadata::bootstrapping(identity));
     state.store(files, |_| ()).await?;
     Ok(state)
-}
-
-/// Opens Draft after making sure that it is what the metadata says. Its WAL is synced first: a transaction that a killed process
-/// had written but not synced is visible now and may be pushed, so it must not vanish any more.
-async fn open_draft(files: &Files, metadata: &Metadata) -> Result<Arc<Database>> {
-    for path in files.databases() {
-        files.open_named(path)?;
-    }
-    files.sync(&files.draft_wal).await?;
-    let watermark = metadata.draft_wal_match_watermark;
-    let damaged = |problem: String| Error::Damaged { file: files.draft_wal.clone(), problem };
-    {
-        let wal = files.open_named(&files.draft_wal)?;
-        let (actual, expected) = (wal.length()?, wal_bytes(watermark));
-        if actual < expected {
-            return Err(damaged(format!("{actual} bytes where the watermark needs {expected}")));
-        }
-        let stamp = FrameStamp::read(&wal, watermark)?;
-        if stamp != metadata.draft_wal_stamp {
-            return Err(damaged(format!(
-                "frame {watermark} is stamped {stamp:?}, not {:?}",
-                metadata.draft_wal_stamp
-            )));
-        }
-    }
-    let open = || {
-        let draft = database::open(&files.io, &files.draft)?;
-        let session = RawSession::begin(database::connect(&draft, Capture::Off)?)?;
-        let frames = session.frame_count()?;
-        session.end()?;
-        Ok((frames, draft))
-    };
-    let (frames, draft) = open().while_doing("opening the local database", &files.draft)?;
-    if frames < watermark {
-        return Err(damaged(format!("its checksums hold for {frames} frames, the watermark is {watermark}")));
-    }
-    Ok(draft)
 }

@@ -23,6 +23,7 @@
 //! | [`engine`](SyncEngine) | [`SyncEngine`]: open, connect, pull, push, sync; the order of things |
 //! | `metadata` | the small file that says what the other files are; its format is [`Metadata`] |
 //! | `bootstrap` | first use: the exported snapshot becomes Draft and Synced |
+//! | `draft` | the application's database: open, verify |
 //! | `synced` | the replica: open, verify, cut, checkpoint |
 //! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
 //! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
@@ -42,6 +43,7 @@
 
 mod bootstrap;
 mod database;
+mod draft;
 mod engine;
 mod error;
 mod files;

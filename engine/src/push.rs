@@ -5,11 +5,9 @@
 //! row and changes nothing; a half-failed one is rolled back. Before a request leaves, the highest number in it is durable
 //! in the metadata.
 
-use std::sync::Arc;
+use turso_core::Value;
 
-use turso_core::{Database, Value};
-
-use crate::database::{self, Capture};
+use crate::draft::Draft;
 use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
@@ -29,7 +27,7 @@ const ATTEMPTS_MAX: u32 = 3;
 pub(crate) async fn push<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
-    draft: &Arc<Database>,
+    draft: &Draft,
     options: &Options,
     state: &mut State,
 ) -> Result<PushReport> {
@@ -42,9 +40,7 @@ pub(crate) async fn push<R: Remote>(
         let acknowledged = acknowledged_no(&connection, &state.metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &files.synced)?;
         drop(connection);
-        let tape = database::connect(draft, Capture::Off)
-            .and_then(|connection| Tape::read(&connection))
-            .while_doing("reading the change log", &files.draft)?;
+        let tape = Tape::read(&draft.reader).while_doing("reading the change log", &files.draft)?;
         check_acknowledgement(files, &state.metadata, &tape, acknowledged.unwrap_or(0))?;
         let pending = tape.after(acknowledged.unwrap_or(0));
         if send_all(files, wire, options, state, acknowledged, pending, &mut report).await? == Sent::All {

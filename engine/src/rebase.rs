@@ -18,9 +18,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use turso_core::{Connection, Database, SyncMode, Value};
+use turso_core::{Connection, SyncMode, Value};
 
 use crate::database::{self, Capture, Transaction as SqlTransaction};
+use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata};
@@ -36,7 +37,7 @@ pub(crate) struct Rebased {
 }
 
 /// Rebases Draft onto Synced's end. Synced must be clean and further than Draft's watermark.
-pub(crate) async fn rebase(files: &Files, draft: &Arc<Database>, state: &mut State) -> Result<Rebased> {
+pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> Result<Rebased> {
     let (watermark, rebased) = rewrite_draft(files, draft, state).await?;
     files.sync(&files.draft_wal).await?;
     let draft_wal_stamp = FrameStamp::read(&files.open_named(&files.draft_wal)?, watermark)?;
@@ -52,9 +53,10 @@ pub(crate) async fn rebase(files: &Files, draft: &Arc<Database>, state: &mut Sta
 }
 
 /// Steps 1 to 3: up to the commit frame on Draft. Returns Draft's new watermark.
-async fn rewrite_draft(files: &Files, draft: &Arc<Database>, state: &mut State) -> Result<(u64, Rebased)> {
-    let session = lock_draft(draft).while_doing("locking for the rebase", &files.draft)?;
-    let tape = read_tape(draft).while_doing("reading the change log", &files.draft)?;
+async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Result<(u64, Rebased)> {
+    let session =
+        RawSession::begin(draft.session.clone()).while_doing("locking for the rebase", &files.draft)?;
+    let tape = Tape::read(&draft.reader).while_doing("reading the change log", &files.draft)?;
     let synced = state.synced(files)?.clone();
     let acknowledged = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)
         .while_doing("reading the acknowledgement", &files.synced)?
@@ -76,14 +78,6 @@ async fn rewrite_draft(files: &Files, draft: &Arc<Database>, state: &mut State) 
     session.end().while_doing("ending the physical rebase", &files.draft)?;
     tracing::debug!(watermark, "Draft is rebased");
     Ok((watermark, Rebased { transactions_replayed: pending.len() as u64 }))
-}
-
-fn lock_draft(draft: &Arc<Database>) -> turso_core::Result<RawSession> {
-    RawSession::begin(database::connect(draft, Capture::Off)?)
-}
-
-fn read_tape(draft: &Arc<Database>) -> turso_core::Result<Tape> {
-    Tape::read(&database::connect(draft, Capture::Off)?)
 }
 
 /// The highest transaction number of `client` that the remote had applied as of Synced's end; `None` if it has no row.
@@ -133,10 +127,7 @@ fn grow_local_tail(
     let connection = database::connect(&synced.database, Capture::Off)?;
     connection.set_sync_mode(SyncMode::Off);
     create_mark_table(&connection, draft_cookie)?;
-    drop(connection);
-
-    let connection = database::connect(&synced.database, Capture::On)?;
-    connection.set_sync_mode(SyncMode::Off);
+    database::begin_capture(&connection)?;
     replay(&connection, acknowledged, &[])?;
     for transaction in pending {
         replay(&connection, transaction.no, &transaction.statements)?;
@@ -147,7 +138,7 @@ fn grow_local_tail(
 /// Creates the table of marks, and makes the schema version higher than any that a connection to Draft may have seen, so that
 /// all of them read the schema anew.
 fn create_mark_table(connection: &Arc<Connection>, draft_cookie: u32) -> turso_core::Result<()> {
-    let transaction = SqlTransaction::begin_write(connection)?;
+    let transaction = SqlTransaction::begin(connection)?;
     connection.execute(format!("CREATE TABLE {MARK_TABLE} (transaction_no INTEGER)"))?;
     let cookie = connection.read_schema_version()?;
     if cookie <= draft_cookie {
@@ -157,7 +148,7 @@ fn create_mark_table(connection: &Arc<Connection>, draft_cookie: u32) -> turso_c
 }
 
 fn replay(connection: &Arc<Connection>, no: u64, statements: &[Statement]) -> turso_core::Result<()> {
-    let transaction = SqlTransaction::begin_write(connection)?;
+    let transaction = SqlTransaction::begin(connection)?;
     for statement in statements {
         database::run(connection, &statement.sql, &statement.args)?;
     }

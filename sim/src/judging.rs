@@ -55,7 +55,10 @@ impl World {
                 files.judge_residue(&claims)?;
             }
         }
-        self.client_mut(number).durable_claims = Some(claims);
+        // What a killed process left may still be undone; once an engine runs on it, it may not.
+        if is_running {
+            self.client_mut(number).durable_claims = Some(claims);
+        }
         Ok(())
     }
 

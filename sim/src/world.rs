@@ -404,7 +404,7 @@ impl World {
         let disk = client.disk.clone();
         let writer = Writer::Client(number);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
-            connection.execute("BEGIN IMMEDIATE")?;
+            connection.execute("BEGIN")?;
             let effects = run_writes(&connection, writer, id, writes)?;
             let was_down = disk.is_down();
             connection.execute(if end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" })?;

@@ -65,7 +65,7 @@ struct TableShape {
 impl Tape {
     /// Reads the tape as of now.
     pub(crate) fn read(connection: &Arc<Connection>) -> turso_core::Result<Self> {
-        let snapshot = SqlTransaction::begin_read(connection)?;
+        let snapshot = SqlTransaction::begin(connection)?;
         let tape = Self::read_snapshot(connection)?;
         snapshot.commit()?;
         Ok(tape)

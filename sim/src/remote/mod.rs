@@ -79,8 +79,7 @@ impl Remote {
     /// # Panics
     /// If the query is wrong.
     pub fn query(&self, sql: &str) -> Vec<Vec<Value>> {
-        let rows =
-            self.store.connect().and_then(|connection| store::execute(&connection, &Statement::new(sql)));
+        let rows = store::execute(self.store.shared(), &Statement::new(sql));
         rows.unwrap_or_else(|error| panic!("a checker's query of the remote failed: {sql}: {error}")).rows
     }
 

@@ -1,4 +1,4 @@
-//! `POST /v2/pipeline`: SQL over HTTP, one connection a request.
+//! `POST /v2/pipeline`: SQL over HTTP.
 //!
 //! The requests run in order, and a failing one does not stop those after it; only the conditions of a `batch` do
 //! that. A transaction that is still open at the end is rolled back.
@@ -17,7 +17,7 @@ use super::wire::{
 pub(super) enum Failure {
     /// The request makes no sense; nothing ran.
     BadRequest(String),
-    /// The connection could not be had, or not be cleaned up.
+    /// The connection could not be cleaned up.
     Database(LimboError),
 }
 
@@ -32,9 +32,9 @@ pub(super) fn run(store: &Store, body: &[u8]) -> Result<PipelineAnswer, Failure>
     let pipeline: Pipeline =
         serde_json::from_slice(body).map_err(|error| Failure::BadRequest(error.to_string()))?;
     check(&pipeline)?;
-    let connection = store.connect()?;
-    let results = pipeline.requests.iter().map(|request| answer(&connection, request)).collect();
-    store::roll_back(&connection)?;
+    let connection = store.shared();
+    let results = pipeline.requests.iter().map(|request| answer(connection, request)).collect();
+    store::roll_back(connection)?;
     Ok(PipelineAnswer { baton: None, base_url: None, results })
 }
 

@@ -1,7 +1,8 @@
 //! The remote's database: everything that is asked of turso_core.
 //!
-//! Each use takes a fresh connection, set up in one place ([`Store::connect`]) so that none checkpoints on its own,
-//! panics on a failed sync, or sorts in a temporary file of the host.
+//! SQL runs on one shared connection, as requests share a server's pool; nothing leaves a transaction open on it. Raw sessions
+//! take a fresh one each. Every connection is set up in one place ([`configure`]) so that it doesn't checkpoint on its own,
+//! panic on a failed sync, or sort in a temporary file of the host.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub(super) struct Store {
     io: Arc<dyn IO>,
     path: String,
     database: Arc<Database>,
+    shared: Arc<Connection>,
 }
 
 impl Store {
@@ -54,16 +56,24 @@ impl Store {
     pub fn create(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
         let options = OpenOptions::new(Arc::new(SqliteDialect));
         let database = Database::open(io.clone(), path, options)?;
-        let store = Store { io, path: path.to_owned(), database };
+        let shared = database.connect()?;
+        configure(&shared);
+        let store = Store { io, path: path.to_owned(), database, shared };
         // The core writes page 1 with the first transaction, whatever that is; this one leaves nothing behind.
-        store.connect()?.execute("PRAGMA user_version = 0")?;
+        store.shared.execute("PRAGMA user_version = 0")?;
         store.checkpoint()?;
         files::sync(&store.io, &store.path)?;
         files::sync(&store.io, &files::wal_path(&store.path))?;
         Ok(store)
     }
 
-    pub fn connect(&self) -> Result<Arc<Connection>, LimboError> {
+    /// The connection that SQL runs on. Whoever opens a transaction on it ends it, see [`roll_back`].
+    pub fn shared(&self) -> &Arc<Connection> {
+        &self.shared
+    }
+
+    /// A connection for one raw session; dropping it ends the session.
+    fn connect(&self) -> Result<Arc<Connection>, LimboError> {
         let connection = self.database.connect()?;
         configure(&connection);
         Ok(connection)
@@ -74,12 +84,9 @@ impl Store {
         &self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
     ) -> Result<T, LimboError> {
-        let connection = self.connect()?;
-        // Not IMMEDIATE: nobody competes for the lock, and that would create the connection's temp database, which
-        // costs more than everything else here (half a millisecond).
-        connection.execute("BEGIN")?;
-        let done = work(&connection).and_then(|value| connection.execute("COMMIT").map(|()| value));
-        roll_back(&connection)?;
+        self.shared.execute("BEGIN")?;
+        let done = work(&self.shared).and_then(|value| self.shared.execute("COMMIT").map(|()| value));
+        roll_back(&self.shared)?;
         done
     }
 
@@ -98,7 +105,7 @@ impl Store {
 
     /// Moves the log into the main file and empties it.
     pub fn checkpoint(&self) -> Result<(), LimboError> {
-        self.connect()?.checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None })?;
+        self.shared.checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None })?;
         let wal_bytes = files::size(&self.io, &files::wal_path(&self.path))?;
         assert_eq!(wal_bytes, 0, "{CONTRADICTION}: its log isn't empty after a checkpoint");
         Ok(())
