@@ -1,1 +1,5 @@
-//! To be written.
+//! Hand-written histories for the sync engine, and what they are written with.
+//!
+//! [`place`] has the places where the same script runs: on a simulated disk and on real files.
+
+pub mod place;

@@ -105,7 +105,7 @@ impl Mix {
         }
         Self {
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
-            network_percent: if network { rng.random_range(15..50) } else { 0 },
+            network_percent: if network { rng.random_range(25..80) } else { 0 },
             kill_percent: *pick(rng, &[0, 20, 50, 100]),
             big_rows: rng.random_ratio(1, 4),
             extra_tables: rng.random_ratio(1, 3),
@@ -232,17 +232,12 @@ fn crash(rng: &mut impl Rng, mix: &Mix, has_network: bool) -> Fault {
 }
 
 fn lost_message(rng: &mut impl Rng) -> Fault {
-    let (route, nth_max) = *pick(
-        rng,
-        &[
-            (Route::Pipeline, 1),
-            (Route::Pipeline, 2),
-            (Route::PullFrames, 1),
-            (Route::PullFrames, 5),
-            (Route::Info, 1),
-            (Route::Export, 1),
-        ],
-    );
+    let (route, nth_max) = match rng.random_range(0..10) {
+        0..4 => (Route::Pipeline, 2),
+        4..7 => (Route::PullFrames, 1),
+        7..9 => (Route::PullFrames, 5),
+        _ => *pick(rng, &[(Route::Info, 1), (Route::Export, 1)]),
+    };
     let place = RequestPlace { route, nth: rng.random_range(1..=nth_max) };
     if rng.random_bool(0.4) { Fault::LoseRequest(place) } else { Fault::LoseResponse(place) }
 }

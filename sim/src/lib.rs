@@ -26,6 +26,7 @@
 //! | [`judge`], [`format`] | the page-level checks, and the parsers that they read files with |
 //! | [`ledger`] | what was acknowledged to whom, and what follows from it |
 //! | [`sweep`] | many seeds over all cores |
+//! | [`in_process`] | the remote without a network: for real files and benchmarks |
 //!
 //! Nothing here is shared with the engine but the traits through which it is driven.
 
@@ -34,6 +35,7 @@ pub mod clock;
 pub mod disk;
 pub mod format;
 pub mod generate;
+pub mod in_process;
 pub mod judge;
 pub mod judging;
 pub mod ledger;

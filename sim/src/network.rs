@@ -113,7 +113,7 @@ impl Remote for Mailbox {
             None => Poll::Pending,
         })
         .await?;
-        Ok(answer.map(|body| ChunkedBody { rest: body, chunk_bytes: self.chunk_bytes, waited: false }))
+        Ok(answer.map(|body| ChunkedBody::new(body, self.chunk_bytes)))
     }
 }
 
@@ -124,19 +124,27 @@ pub struct ChunkedBody {
     waited: bool,
 }
 
+impl ChunkedBody {
+    /// A body whose chunks have `chunk_bytes`, the last one perhaps fewer.
+    pub fn new(body: Bytes, chunk_bytes: usize) -> Self {
+        Self { rest: body, chunk_bytes, waited: false }
+    }
+}
+
 impl http_body::Body for ChunkedBody {
     type Data = Bytes;
     type Error = RemoteError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RemoteError>>> {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
         self.waited = !self.waited;
         if self.waited {
+            context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let length = self.chunk_bytes.min(self.rest.len());

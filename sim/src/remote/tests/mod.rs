@@ -13,7 +13,6 @@ use http::{Method, Request, Response};
 use serde_json::{Value as Json, json};
 use turso_core::{Connection, Database, IO, MemoryIO, OpenOptions, SqliteDialect};
 
-use super::store::Statement;
 use super::{Remote, store};
 
 /// A path of this test alone: the core's registry knows a file in memory by its path, process-wide.

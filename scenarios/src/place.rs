@@ -1,0 +1,140 @@
+//! Where a script runs: on the simulator's disk, or on real files through the core's platform IO.
+//!
+//! The same script has to give the same results in both places.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use plimsoll_engine::{LocalStorage, Options, Result, Storage, SyncEngine};
+use plimsoll_sim::clock::{self, ClockGuard};
+use plimsoll_sim::disk::Disk;
+use plimsoll_sim::in_process::{InProcess, block_on};
+use plimsoll_sim::remote::Remote;
+use plimsoll_sim::trace::{Lane, Trace};
+use turso_core::{Connection, IO, MemoryIO, PlatformIO, Value};
+
+/// The engine as scripts use it.
+pub type Engine = SyncEngine<InProcess>;
+
+/// A file system for clients, and a remote.
+pub struct Place {
+    io: Arc<dyn IO>,
+    storage: Arc<dyn Storage>,
+    directory: String,
+    /// The way to the remote.
+    pub remote: InProcess,
+    _keep: Keep,
+}
+
+/// What has to live as long as the files do.
+enum Keep {
+    Simulated { _clock: ClockGuard },
+    Real { _directory: tempfile::TempDir },
+}
+
+impl Place {
+    /// On a simulated disk, in virtual time. One at a time on a thread.
+    pub fn simulated() -> Self {
+        let clock = clock::enter(0);
+        let trace = Arc::new(Mutex::new(Trace::new(false)));
+        let io = Disk::new(Lane::Client(0), 7, trace).io();
+        Self {
+            io: io.clone(),
+            storage: io,
+            directory: "clients".into(),
+            remote: new_remote(),
+            _keep: Keep::Simulated { _clock: clock },
+        }
+    }
+
+    /// In a temporary directory of the machine.
+    ///
+    /// # Panics
+    /// If there can be none.
+    pub fn real() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        Self {
+            io: Arc::new(PlatformIO::new().expect("the platform has files")),
+            storage: Arc::new(LocalStorage),
+            directory: directory.path().display().to_string(),
+            remote: new_remote(),
+            _keep: Keep::Real { _directory: directory },
+        }
+    }
+
+    /// Opens a client's engine.
+    ///
+    /// # Errors
+    /// Those of [`SyncEngine::open`].
+    pub fn open(&self, client: &str) -> Result<Engine> {
+        block_on(self.open_async(client))
+    }
+
+    /// Opens a client's engine.
+    ///
+    /// # Errors
+    /// Those of [`SyncEngine::open`].
+    pub async fn open_async(&self, client: &str) -> Result<Engine> {
+        let options = Options::new(client).pull_batch_frames(3);
+        SyncEngine::open(
+            self.io.clone(),
+            self.storage.clone(),
+            self.remote.clone(),
+            &self.path(client),
+            options,
+        )
+        .await
+    }
+
+    /// The application path of a client.
+    pub fn path(&self, client: &str) -> String {
+        format!("{}/{client}.db", self.directory)
+    }
+
+    /// The file system, for looking at files and for damaging them.
+    pub fn io(&self) -> &Arc<dyn IO> {
+        &self.io
+    }
+
+    /// Runs statements on the remote, in one transaction.
+    ///
+    /// # Panics
+    /// If one is wrong.
+    pub fn remote_executes(&self, statements: &[&str]) {
+        self.remote.with_remote(|remote| {
+            remote
+                .transact(|connection| statements.iter().try_for_each(|sql| connection.execute(sql)))
+                .expect("the script's statements are sound");
+        });
+    }
+
+    /// Rows of a query on the remote, one string a row.
+    pub fn remote_rows(&self, sql: &str) -> Vec<String> {
+        self.remote.with_remote(|remote| join(remote.query(sql)))
+    }
+}
+
+/// The remote is no part of what is compared: it always lives in memory.
+fn new_remote() -> InProcess {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // The core's registry knows a file in memory by its path, process-wide.
+    let path = format!("remote-{}.db", NEXT.fetch_add(1, Ordering::Relaxed));
+    InProcess::new(Remote::create(Arc::new(MemoryIO::new()), &path), 1000)
+}
+
+/// Rows of a query, one string a row, values joined by `|`.
+///
+/// # Panics
+/// If the query is wrong.
+pub fn rows(connection: &Arc<Connection>, sql: &str) -> Vec<String> {
+    join(
+        connection
+            .prepare(sql)
+            .and_then(|mut statement| statement.run_collect_rows())
+            .expect("the query is sound"),
+    )
+}
+
+fn join(rows: Vec<Vec<Value>>) -> Vec<String> {
+    rows.iter().map(|row| row.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")).collect()
+}

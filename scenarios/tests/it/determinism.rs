@@ -1,0 +1,65 @@
+//! The same schedule gives the same trace, byte for byte; schedules survive being written down.
+
+use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_sim::run::{RunOptions, run};
+use plimsoll_sim::schedule::{Schedule, ScheduleError};
+
+#[test]
+fn a_history_has_the_same_trace_alone_and_in_company() {
+    let schedule = generate(7, Profile::Swarm);
+    let alone = run(&schedule, RunOptions::default());
+    let hashes = std::thread::scope(|scope| {
+        let company: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| run(&schedule, RunOptions::default()).hash)).collect();
+        company.into_iter().map(|history| history.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(hashes, [alone.hash; 3]);
+    assert!(alone.event_count > 100);
+}
+
+#[test]
+fn keeping_the_events_does_not_change_them() {
+    let schedule = generate(11, Profile::Swarm);
+    let kept = run(&schedule, RunOptions { keep_events: true, ..RunOptions::default() });
+    assert_eq!(kept.hash, run(&schedule, RunOptions::default()).hash);
+    assert_eq!(kept.events.len() as u64, kept.event_count);
+}
+
+#[test]
+fn two_seeds_have_two_traces() {
+    let hash = |seed| run(&generate(seed, Profile::Swarm), RunOptions::default()).hash;
+    assert_ne!(hash(1), hash(2));
+}
+
+#[test]
+fn a_printed_schedule_is_read_back_as_it_was() {
+    for seed in 0..200 {
+        let schedule = generate(seed, Profile::Swarm);
+        assert_eq!(Schedule::parse(&schedule.print()).unwrap(), schedule);
+    }
+}
+
+#[test]
+fn a_bad_line_is_named() {
+    let mut text = generate(3, Profile::Calm).print();
+    text.push_str("{\"id\": 99, \"action\": {\"pull\": {\"client\": 40}}}\n");
+    let error = Schedule::parse(&text).unwrap_err();
+    assert!(matches!(error, ScheduleError::Client { line: 22, client: 40, .. }), "{error}");
+}
+
+/// A short sweep of every profile: the command's job, in small.
+#[test]
+fn a_hundred_seeds_are_clean() {
+    for (profile, crashes, losses) in [
+        (Profile::Calm, false, false),
+        (Profile::Crash, true, false),
+        (Profile::Network, false, true),
+        (Profile::Swarm, true, true),
+    ] {
+        let sweep = plimsoll_sim::sweep::Sweep { seeds: 5000..5025, profile, jobs: 2, keep_going: true };
+        let outcome = sweep.run(|_| ());
+        assert!(outcome.failures.is_empty(), "{profile:?}: {:?}", outcome.failures);
+        assert_eq!(outcome.counts.crashes() > 0, crashes, "{profile:?}");
+        assert_eq!(outcome.counts.messages_lost() > 0, losses, "{profile:?}");
+    }
+}

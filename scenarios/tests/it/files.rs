@@ -1,0 +1,83 @@
+//! Files that are missing, foreign or damaged are refused by name, and nothing is overwritten.
+
+use std::sync::Arc;
+
+use plimsoll_engine::Error;
+use plimsoll_scenarios::place::Place;
+use turso_core::{Buffer, Completion, IO, OpenFlags};
+
+fn length(io: &Arc<dyn IO>, path: &str) -> u64 {
+    io.open_file(path, OpenFlags::None, false).unwrap().size().unwrap()
+}
+
+fn write(io: &Arc<dyn IO>, path: &str, offset: u64, bytes: &[u8]) {
+    let file = io.open_file(path, OpenFlags::Create, false).unwrap();
+    let completion = Completion::new_write(|_| {});
+    io.wait_for_completion(file.pwrite(offset, Arc::new(Buffer::new(bytes.to_vec())), completion).unwrap())
+        .unwrap();
+}
+
+/// A place with a client that has pulled something, closed again.
+fn place_with_client() -> Place {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    drop(place.open("a").unwrap());
+    place
+}
+
+fn refusal(place: &Place) -> Error {
+    match place.open("a") {
+        Ok(_) => panic!("the files were accepted"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn a_database_that_is_not_the_engines_is_not_overwritten() {
+    let place = Place::simulated();
+    let draft = format!("{}-draft", place.path("a"));
+    write(place.io(), &draft, 0, b"somebody else's");
+    assert!(matches!(refusal(&place), Error::ForeignFile { file } if file == draft));
+    assert_eq!(length(place.io(), &draft), 15);
+}
+
+#[test]
+fn a_missing_draft_is_not_replaced_by_an_empty_one() {
+    let place = place_with_client();
+    let draft = format!("{}-draft", place.path("a"));
+    place.io().remove_file(&draft).unwrap();
+    assert!(matches!(refusal(&place), Error::MissingFile { file } if file == draft));
+    assert!(place.io().open_file(&draft, OpenFlags::None, false).is_err());
+}
+
+#[test]
+fn damaged_metadata_is_refused_and_left_alone() {
+    let place = place_with_client();
+    let metadata = format!("{}-info", place.path("a"));
+    write(place.io(), &metadata, 20, b"#");
+    let before = length(place.io(), &metadata);
+    let error = refusal(&place);
+    assert!(matches!(error, Error::BadMetadata { .. }) && !error.is_retryable(), "{error}");
+    assert_eq!(length(place.io(), &metadata), before);
+}
+
+#[test]
+fn a_replica_whose_log_lost_frames_is_refused() {
+    let place = place_with_client();
+    let wal = format!("{}-synced-wal", place.path("a"));
+    let file = place.io().open_file(&wal, OpenFlags::None, false).unwrap();
+    let completion = file.truncate(100, Completion::new_trunc(|_| {})).unwrap();
+    place.io().wait_for_completion(completion).unwrap();
+    assert!(matches!(refusal(&place), Error::Damaged { file, .. } if file == wal));
+}
+
+#[test]
+fn a_rotten_frame_of_the_replica_is_refused() {
+    let place = place_with_client();
+    let wal = format!("{}-synced-wal", place.path("a"));
+    write(place.io(), &wal, 32 + 24 + 2000, b"rot");
+    // The stamp of the last frame still fits; the chain of checksums does not reach it. Nothing needs the replica until a pull.
+    let engine = place.open("a").unwrap();
+    let error = plimsoll_sim::in_process::block_on(engine.pull()).unwrap_err();
+    assert!(matches!(&error, Error::Damaged { file, .. } if *file == wal), "{error}");
+}
