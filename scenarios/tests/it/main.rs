@@ -1,5 +1,7 @@
 //! Scenarios: each test is a sentence about what must or must not happen.
 
+#![expect(clippy::unwrap_used, reason = "a scenario ends where something fails")]
+
 mod determinism;
 mod files;
 mod flows;

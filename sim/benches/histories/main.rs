@@ -1,0 +1,47 @@
+//! Histories a second: calm and with all faults, each against its floor (see `floor`).
+//!
+//! Every measurement runs the same seeds, one after the other on one core; compare the ratios within one run.
+
+mod floor;
+
+use std::ops::Range;
+use std::thread;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_sim::run::{RunOptions, run};
+use plimsoll_sim::schedule::Schedule;
+
+/// As in the `plimsoll` command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SEEDS: Range<u64> = 0..40;
+
+fn histories(criterion: &mut Criterion) {
+    for (name, profile) in [("calm", Profile::Calm), ("swarm", Profile::Swarm)] {
+        let schedules: Vec<Schedule> = SEEDS.map(|seed| generate(seed, profile)).collect();
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10).throughput(Throughput::Elements(schedules.len() as u64));
+        group.bench_function("simulated", |bencher| {
+            bencher.iter(|| {
+                for schedule in &schedules {
+                    let outcome = run(schedule, RunOptions::default());
+                    assert!(outcome.violation.is_none(), "only clean histories are measured");
+                }
+            });
+        });
+        group.bench_function("floor", |bencher| {
+            bencher.iter(|| {
+                for schedule in &schedules {
+                    thread::scope(|scope| scope.spawn(|| floor::run(schedule)).join())
+                        .expect("the floor has no faults");
+                }
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, histories);
+criterion_main!(benches);
