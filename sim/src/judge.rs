@@ -74,7 +74,8 @@ impl Claims {
         self.phase == "checkpointing_synced"
     }
 
-    fn progress(&self) -> (u64, u64) {
+    /// The generation, and the frame of it, that Synced is said to have reached.
+    pub fn progress(&self) -> (u64, u64) {
         (self.synced_generation, self.synced_frame_no.unwrap_or(0))
     }
 }

@@ -3,12 +3,12 @@
 use crate::judge::{Files, judge_durability, judge_monotone};
 use crate::ledger::{Content, Finding};
 use crate::verdict::{
-    ATOMIC_PUSH, CONVERGENCE, EXACTLY_ONCE, INTEGRITY, Invariant, LIVENESS, LOCAL_DURABILITY, NOT_VACUOUS,
-    NOTHING_LOST, QUIESCENCE, READS, Violation,
+    ATOMIC_PUSH, CAUGHT_UP, CONVERGENCE, EXACTLY_ONCE, INTEGRITY, Invariant, LIVENESS, LOCAL_DURABILITY,
+    NOT_VACUOUS, NOTHING_LOST, QUIESCENCE, READS, Violation,
 };
 use crate::world::World;
 
-/// Everything that a whole history must leave, beyond what each step must.
+/// Rounds of the heal beyond one for each client.
 const ROUNDS_EXTRA: usize = 4;
 
 impl World {
@@ -85,6 +85,25 @@ impl World {
         Ok(())
     }
 
+    /// I8, in small: who has pulled is where the remote is. Nothing else happens meanwhile.
+    ///
+    /// # Errors
+    /// A violation naming both places.
+    pub fn judge_caught_up(&mut self, number: u8) -> Result<(), Violation> {
+        if !self.checks {
+            return Ok(());
+        }
+        self.counts.checks += 1;
+        let end = (self.remote.generation(), self.remote.frame_count());
+        let reached = self.client(number).claims().map(|claims| claims.progress());
+        if reached == Some(end) {
+            return Ok(());
+        }
+        let message =
+            format!("client {number} has reached generation and frame {reached:?}, the remote is at {end:?}");
+        Err(Violation::of(CAUGHT_UP, message))
+    }
+
     /// No more faults: everybody syncs until nothing moves, and then everything has to be where it belongs.
     ///
     /// # Errors
@@ -101,26 +120,32 @@ impl World {
         self.begin_healing();
         let rounds_max = self.clients.len() + ROUNDS_EXTRA;
         for _ in 0..rounds_max {
+            let before = self.moments();
             if !self.sync_round()? {
-                return Ok(());
+                return if self.checks { self.judge_quiescence(&before) } else { Ok(()) };
             }
         }
-        Err(Violation::of(
-            LIVENESS,
-            format!("after {rounds_max} rounds of syncs without faults something still moves"),
-        ))
+        let message = format!("after {rounds_max} rounds of syncs without faults something still moves");
+        Err(Violation::of(LIVENESS, message))
     }
 
     /// Everybody syncs once; whether that moved anything.
     fn sync_round(&mut self) -> Result<bool, Violation> {
         let mut moved = false;
         for number in 0..self.header.clients {
-            moved |= self.sync_once(number)?;
-            if self.checks {
+            let this_moved = self.sync_once(number)?;
+            if self.checks && this_moved {
                 self.judge_step(Some(number))?;
             }
+            moved |= this_moved;
         }
         Ok(moved)
+    }
+
+    /// Where the remote stands and what each client's disk has taken.
+    fn moments(&self) -> (u64, u64, Vec<u64>) {
+        let written = self.clients.iter().map(|client| client.disk.totals().bytes_written).collect();
+        (self.remote.generation(), self.remote.frame_count(), written)
     }
 
     fn judge_end(&mut self) -> Result<(), Violation> {
@@ -131,7 +156,6 @@ impl World {
             ));
         }
         self.judge_convergence()?;
-        self.judge_quiescence()?;
         self.judge_integrity()
     }
 
@@ -169,25 +193,17 @@ impl World {
         Ok(())
     }
 
-    fn judge_quiescence(&mut self) -> Result<(), Violation> {
+    /// A round in which nobody says that anything moved has left no trace either.
+    fn judge_quiescence(&mut self, before: &(u64, u64, Vec<u64>)) -> Result<(), Violation> {
         self.counts.checks += 1;
-        let moments = |world: &Self| {
-            let written: Vec<u64> =
-                world.clients.iter().map(|client| client.disk.totals().bytes_written).collect();
-            (world.remote.generation(), world.remote.frame_count(), written)
-        };
-        let before = moments(self);
-        for number in 0..self.header.clients {
-            self.sync_once(number)?;
+        let after = self.moments();
+        if *before == after {
+            return Ok(());
         }
-        let after = moments(self);
-        if before != after {
-            let message = format!(
-                "generation, frames and bytes written went from {before:?} to {after:?} with nothing to do"
-            );
-            return Err(Violation::of(QUIESCENCE, message));
-        }
-        Ok(())
+        let message = format!(
+            "generation, frames and bytes written went from {before:?} to {after:?} with nothing to do"
+        );
+        Err(Violation::of(QUIESCENCE, message))
     }
 
     fn judge_integrity(&mut self) -> Result<(), Violation> {

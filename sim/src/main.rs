@@ -16,6 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     cli::quiet_histories();
     forgo_huge_pages();
+    end_with_the_reader();
     let command = cli::Arguments::parse();
     match command.execute() {
         Ok(status) => ExitCode::from(status),
@@ -33,5 +34,14 @@ fn forgo_huge_pages() {
     // SAFETY: the call changes an attribute of this process and takes no pointers.
     unsafe {
         libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    }
+}
+
+/// A reader that has seen enough (`| head`) ends the command quietly instead of with a panic about a broken pipe.
+fn end_with_the_reader() {
+    #[cfg(unix)]
+    // SAFETY: no other thread runs yet, and the default action takes no handler.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }

@@ -55,6 +55,8 @@ invariants! {
         "I7: a committed local transaction stays visible to its application";
     READS = "reads", Always,
         "I10: an application sees some commit point of the remote with its own transactions on top, whole";
+    CAUGHT_UP = "caught-up", Always,
+        "after a pull or a sync that succeeded, Synced is at the end of the remote's history";
     NO_SURPRISE = "no-surprise", Always,
         "an operation that no fault struck succeeds, and one that a lost message struck says so and may be retried";
     NO_PANIC = "no-panic", Always,

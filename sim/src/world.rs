@@ -131,14 +131,15 @@ impl World {
         match &step.action {
             Action::Transaction { client, writes, end } => self.transact(*client, step.id, writes, *end),
             Action::Pull { client } => {
-                self.operate(*client, async |engine: &Engine| engine.pull().await.map(|_| ()))
+                let succeeded =
+                    self.operate(*client, async |engine: &Engine| engine.pull().await.map(|_| ()))?;
+                if succeeded { self.judge_caught_up(*client) } else { Ok(()) }
             }
             Action::Push { client } => {
-                self.operate(*client, async |engine: &Engine| engine.push().await.map(|_| ()))
+                self.operate(*client, async |engine: &Engine| engine.push().await.map(|_| ()))?;
+                Ok(())
             }
-            Action::Sync { client } => {
-                self.operate(*client, async |engine: &Engine| engine.sync().await.map(|_| ()))
-            }
+            Action::Sync { client } => self.sync_once(*client).map(|_| ()),
             Action::Close { client } => {
                 self.client_mut(*client).process = None;
                 Ok(())
@@ -174,22 +175,25 @@ impl World {
         self.suspensions_in_step = 0;
     }
 
-    /// Opens a client if need be and syncs it, expecting no trouble; whether that moved anything.
+    /// Opens a client if need be and syncs it; whether that moved anything.
     ///
     /// # Errors
-    /// Any trouble is a violation.
+    /// Trouble that no fault explains is a violation.
     pub fn sync_once(&mut self, number: u8) -> Result<bool, Violation> {
-        self.suspensions_in_step = 0;
         let was_open = self.client(number).process.is_some();
         let mut moved = false;
-        self.operate(number, async |engine: &Engine| {
+        let succeeded = self.operate(number, async |engine: &Engine| {
             let report = engine.sync().await?;
-            moved = report.push.requests > 0
-                || report.push.frames > 0
-                || report.pull.frames > 0
-                || report.pull.rebased;
+            let (push, pull) = (&report.push, &report.pull);
+            moved = pull.rebased
+                || push.requests > 0
+                || push.frames + pull.frames > 0
+                || push.generations_crossed + pull.generations_crossed > 0;
             Ok(())
         })?;
+        if succeeded {
+            self.judge_caught_up(number)?;
+        }
         Ok(moved || !was_open)
     }
 
@@ -238,20 +242,22 @@ impl World {
         if self.checks { self.judge_content(number) } else { Ok(()) }
     }
 
+    /// Runs an operation of the engine's, opening it first if need be. `true` when it succeeded, `false` when a fault struck it.
     fn operate(
         &mut self,
         number: u8,
         operation: impl AsyncFnOnce(&Engine) -> Result<(), Error>,
-    ) -> Result<(), Violation> {
+    ) -> Result<bool, Violation> {
         if !self.ensure_open(number)? {
-            return Ok(());
+            return Ok(false);
         }
         let Some(engine) = self.client(number).process.as_ref().map(|process| process.engine.clone()) else {
-            return Ok(());
+            return Ok(false);
         };
         match self.drive(number, async { operation(&engine).await })? {
-            Driven::Crashed | Driven::Done(Ok(())) => Ok(()),
-            Driven::Done(Err(error)) => self.judge_error("operation", number, &error),
+            Driven::Crashed => Ok(false),
+            Driven::Done(Ok(())) => Ok(true),
+            Driven::Done(Err(error)) => self.judge_error("operation", number, &error).map(|()| false),
         }
     }
 

@@ -169,15 +169,19 @@ impl Shapes<'_> {
 
 impl TableShape {
     fn read(connection: &Arc<Connection>, table: &str) -> turso_core::Result<Option<Self>> {
-        let sql = "SELECT name, pk FROM pragma_table_info(?) ORDER BY cid";
-        let rows = database::run(connection, sql, &[Value::build_text(table.to_owned())])?;
+        let sql = format!("PRAGMA table_info({})", statements::quoted(table));
+        let rows = database::run(connection, &sql, &[])?;
         if rows.is_empty() {
             return Ok(None);
         }
         let mut columns = Vec::with_capacity(rows.len());
         let mut key = Vec::new();
         for (index, row) in rows.iter().enumerate() {
-            let (Some(name), Some(ordinal)) = (row[0].to_text(), row[1].as_int()) else {
+            // Position, name, type, NOT NULL, default, and the ordinal inside the primary key or 0.
+            let [_, name, _, _, _, ordinal] = row.as_slice() else {
+                return Err(corrupt("a column of another shape"));
+            };
+            let (Some(name), Some(ordinal)) = (name.to_text(), ordinal.as_int()) else {
                 return Err(corrupt("a column without a name"));
             };
             columns.push(name.to_owned());

@@ -19,7 +19,7 @@ pub(crate) struct Statement {
 }
 
 /// An identifier for use in SQL.
-fn quoted(identifier: &str) -> String {
+pub(super) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
