@@ -188,7 +188,8 @@ impl<R: Remote> SyncEngine<R> {
             report.rebased = true;
             report.transactions_replayed = rebased.transactions_replayed;
         }
-        state.checkpoint_if_due(&self.files, self.options.synced_wal_frames_max).await?;
+        report.checkpointed =
+            state.checkpoint_if_due(&self.files, self.options.synced_wal_frames_max).await?;
         Ok(report)
     }
 }

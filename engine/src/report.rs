@@ -14,6 +14,8 @@ pub struct PullReport {
     pub rebased: bool,
     /// Local transactions that were replayed on top of the remote's.
     pub transactions_replayed: u64,
+    /// Whether Synced's WAL was moved into its main file.
+    pub checkpointed: bool,
 }
 
 /// What a push did.

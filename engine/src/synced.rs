@@ -140,8 +140,8 @@ impl State {
     }
 
     /// Moves Synced's WAL into its main file when that pays: after a generation change, or when it has grown long.
-    /// Only once Draft hangs on Synced's very end, so that nothing older than the end is needed any more.
-    pub(crate) async fn checkpoint_if_due(&mut self, files: &Files, wal_frames_max: u64) -> Result<()> {
+    /// Only once Draft hangs on Synced's very end, so that nothing older than the end is needed any more. Whether it was done.
+    pub(crate) async fn checkpoint_if_due(&mut self, files: &Files, wal_frames_max: u64) -> Result<bool> {
         let metadata = &self.metadata;
         assert_eq!(
             metadata.synced_wal_match_watermark, metadata.synced_wal_frames,
@@ -154,7 +154,7 @@ impl State {
             self.store(files, |metadata| metadata.phase = Phase::CheckpointingSynced).await?;
             self.finish_checkpoint(files).await?;
         }
-        Ok(())
+        Ok(is_due)
     }
 
     /// Does the checkpoint that the metadata announces, or finds it done. Doing it twice does no harm as long as the WAL is whole.

@@ -186,6 +186,7 @@ impl World {
             let report = engine.sync().await?;
             let (push, pull) = (&report.push, &report.pull);
             moved = pull.rebased
+                || pull.checkpointed
                 || push.requests > 0
                 || push.frames + pull.frames > 0
                 || push.generations_crossed + pull.generations_crossed > 0;
