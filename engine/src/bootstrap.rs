@@ -47,7 +47,7 @@ pub(crate) async fn bootstrap<R: Remote>(files: &Files, wire: &Wire<R>, state: &
     for path in files.databases() {
         files.sync(path).await?;
     }
-    files.sync_directory()?;
+    files.sync_directory().await?;
     state
         .store(files, |metadata| {
             metadata.phase = Phase::FirstPull;

@@ -198,7 +198,7 @@ impl<R: Remote> SyncEngine<R> {
 /// making that durable, and what is done from here on relies on it.
 async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
     if let Some(bytes) = files.read_small(&files.metadata)? {
-        files.sync_directory()?;
+        files.sync_directory().await?;
         let metadata = Metadata::decode(&files.metadata, &bytes)?;
         tracing::debug!(phase = ?metadata.phase, "resume");
         return Ok(State::new(metadata));

@@ -100,7 +100,7 @@ impl Files {
             file: self.metadata.clone(),
             source,
         })?;
-        self.sync_directory()?;
+        self.sync_entries()?;
         pause().await;
         Ok(())
     }
@@ -126,7 +126,14 @@ impl Files {
     }
 
     /// Makes the directory's entries durable.
-    pub(crate) fn sync_directory(&self) -> Result<()> {
+    pub(crate) async fn sync_directory(&self) -> Result<()> {
+        pause().await;
+        self.sync_entries()?;
+        pause().await;
+        Ok(())
+    }
+
+    fn sync_entries(&self) -> Result<()> {
         self.storage.sync_dir(&self.metadata).map_err(|source| Error::Directory {
             operation: FileOperation::SyncDirectory,
             file: self.metadata.clone(),
