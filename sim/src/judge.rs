@@ -235,3 +235,6 @@ pub fn judge_monotone(earlier: &Claims, later: &Claims) -> Result<(), Violation>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Each check fires, and it alone, in a world in which its promise was broken by hand.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::clock;
+use crate::schedule::{Action, Header, Step};
+use crate::trace::Trace;
+use crate::world::World;
+
+/// A world in which client 0 has pulled two transactions of the remote's.
+fn world() -> World {
+    let trace = Arc::new(Mutex::new(Trace::new(false)));
+    let mut world = World::new(Header::new(5), trace, true);
+    let actions = [
+        Action::Pull { client: 0 },
+        Action::RemoteTransaction { writes: vec![] },
+        Action::RemoteTransaction { writes: vec![] },
+        Action::Pull { client: 0 },
+    ];
+    for (id, action) in (1..).zip(actions) {
+        world.step(&Step { id, action, faults: vec![] }).unwrap();
+    }
+    world
+}
+
+/// Judges client 0's files after `tamper` has had them; the name of the broken invariant, if any.
+fn judged(tamper: impl FnOnce(&mut Files, &mut Claims), after_crash: bool) -> Option<&'static str> {
+    let _in_virtual_time = clock::enter(0);
+    let world = world();
+    let client = world.client(0);
+    let mut files = Files::read(&client.disk, &client.paths);
+    let mut claims = client.claims().unwrap();
+    tamper(&mut files, &mut claims);
+    let verdict = files.judge(&claims, world.remote.history(), after_crash);
+    verdict.and_then(|()| files.judge_residue(&claims)).err().map(|violation| violation.invariant)
+}
+
+/// Flips a byte in the page of a WAL's frame.
+fn rot(wal: &mut Arc<Vec<u8>>, frame_no: u64) {
+    let offset = wal_bytes(frame_no) as usize - 100;
+    Arc::make_mut(wal)[offset] ^= 1;
+}
+
+#[test]
+fn untouched_files_are_sound() {
+    assert_eq!(judged(|_, _| (), false), None);
+    assert_eq!(judged(|_, _| (), true), None);
+}
+
+#[test]
+fn a_page_of_synced_that_is_not_the_remotes() {
+    let tamper =
+        |files: &mut Files, claims: &mut Claims| rot(&mut files.synced_wal, claims.synced_wal_frames);
+    assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
+}
+
+#[test]
+fn a_log_of_synced_that_is_forgotten() {
+    let tamper = |files: &mut Files, claims: &mut Claims| {
+        claims.synced_wal_frames = 0;
+        claims.synced_wal_match_watermark = 0;
+        files.synced_wal = Arc::default();
+    };
+    assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
+}
+
+#[test]
+fn a_log_of_synced_that_ends_too_early() {
+    let tamper = |files: &mut Files, claims: &mut Claims| {
+        Arc::make_mut(&mut files.synced_wal).truncate(wal_bytes(claims.synced_wal_frames - 1) as usize);
+    };
+    assert_eq!(judged(tamper, true), Some(SYNCED_PREFIX.name));
+}
+
+#[test]
+fn a_generation_that_the_remote_never_had() {
+    let tamper = |_: &mut Files, claims: &mut Claims| claims.synced_generation += 1;
+    assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
+}
+
+#[test]
+fn a_page_of_draft_that_is_not_synceds() {
+    let tamper =
+        |files: &mut Files, claims: &mut Claims| rot(&mut files.draft_wal, claims.draft_wal_match_watermark);
+    assert_eq!(judged(tamper, false), Some(WATERMARK.name));
+}
+
+#[test]
+fn a_watermark_of_draft_that_is_one_off() {
+    for moved in [1, u64::MAX] {
+        let tamper = |_: &mut Files, claims: &mut Claims| {
+            claims.draft_wal_match_watermark = claims.draft_wal_match_watermark.wrapping_add(moved);
+        };
+        assert_eq!(judged(tamper, false), Some(WATERMARK.name));
+    }
+}
+
+#[test]
+fn a_watermark_of_synced_that_is_one_transaction_off() {
+    // Each of the remote's transactions changes the log table, its index and page 1 at least.
+    let tamper = |_: &mut Files, claims: &mut Claims| claims.synced_wal_match_watermark -= 1;
+    assert_eq!(judged(tamper, false), Some(WATERMARK.name));
+}
+
+#[test]
+fn a_local_tail_behind_the_last_named_frame() {
+    let tamper =
+        |files: &mut Files, _: &mut Claims| Arc::make_mut(&mut files.synced_wal).extend([0; FRAME_BYTES]);
+    assert_eq!(judged(tamper, false), Some(NO_LOCAL_RESIDUE.name));
+}
+
+fn claims() -> Claims {
+    Claims {
+        phase: "ready".into(),
+        synced_generation: 3,
+        synced_frame_no: Some(7),
+        synced_wal_frames: 2,
+        draft_wal_match_watermark: 4,
+        synced_wal_match_watermark: 2,
+        attempted_transaction_no: 9,
+    }
+}
+
+/// A version of the metadata with `claims`, put in place while `range` of `path` was not durable.
+fn judge_version(path: &str, range: Range<u64>) -> Option<&'static str> {
+    let paths = Paths::new("c");
+    let bytes = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
+        "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "attempted_transaction_no": 9}}"#;
+    let version = MetadataVersion {
+        path: paths.metadata.clone(),
+        bytes: bytes.into(),
+        unsynced: BTreeMap::from([(path.to_owned(), vec![range])]),
+        durable_lengths: BTreeMap::new(),
+    };
+    judge_durability(&version, &paths).err().map(|violation| violation.invariant)
+}
+
+#[test]
+fn metadata_before_the_frames_that_it_names() {
+    assert_eq!(judge_version("c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("c-draft-wal", 12_392..16_512), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("c-synced", 0..1), Some(DURABLE_FIRST.name));
+}
+
+#[test]
+fn what_the_metadata_does_not_name_may_be_volatile() {
+    assert_eq!(judge_version("c-synced-wal", 8272..u64::MAX), None);
+    assert_eq!(judge_version("c-draft-wal", 16_512..20_000), None);
+}
+
+#[test]
+fn progress_that_goes_back() {
+    let later = claims();
+    for earlier in [
+        Claims { synced_generation: 4, synced_frame_no: Some(0), ..claims() },
+        Claims { synced_frame_no: Some(8), ..claims() },
+        Claims { attempted_transaction_no: 10, ..claims() },
+    ] {
+        let violation = judge_monotone(&earlier, &later).unwrap_err();
+        assert_eq!(violation.invariant, MONOTONE.name);
+    }
+    let earlier = Claims { synced_generation: 2, synced_frame_no: Some(90), ..claims() };
+    assert_eq!(judge_monotone(&earlier, &later), Ok(()));
+}
