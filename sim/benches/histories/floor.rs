@@ -60,9 +60,9 @@ impl Storage for Memory {
             let source = self.files.open_file(from, OpenFlags::None, false)?;
             let buffer = Arc::new(Buffer::new(vec![0; source.size()? as usize]));
             let target = self.files.open_file(to, OpenFlags::Create, false)?;
-            source.pread(0, Completion::new_read(buffer.clone(), |_| None))?;
-            target.truncate(0, Completion::new_trunc(|_| {}))?;
-            target.pwrite(0, buffer, Completion::new_write(|_| {}))?;
+            self.wait_for_completion(source.pread(0, Completion::new_read(buffer.clone(), |_| None))?)?;
+            self.wait_for_completion(target.truncate(0, Completion::new_trunc(|_| {}))?)?;
+            self.wait_for_completion(target.pwrite(0, buffer, Completion::new_write(|_| {}))?)?;
             self.files.remove_file(from)
         };
         copy().map_err(io::Error::other)
