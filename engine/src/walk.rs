@@ -86,7 +86,7 @@ fn judge_end(status: &Status, state: &State, start: u64, uncommitted: u64) -> Re
     let contradiction =
         |problem: String| Error::BadAnswer { request: format!("GET /sync/{generation}/{start}"), problem };
     let went_back = status.generation < generation
-        || (status.generation == generation && status.max_frame_no + 1 < start);
+        || (status.generation == generation && status.max_frame_no < start - 1);
     if went_back {
         return Err(Error::RemoteWentBack {
             remote_generation: status.generation,
