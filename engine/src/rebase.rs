@@ -67,9 +67,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
 
     pause().await;
     state.synced_is_dirty = true;
-    let cookie =
-        session.connection().read_schema_version().while_doing("reading the schema version", &files.draft)?;
-    grow_local_tail(&synced, acknowledged, pending, cookie)
+    grow_local_tail(&synced, acknowledged, pending)
         .while_doing("replaying local transactions", &files.synced)?;
 
     pause().await;
@@ -118,33 +116,16 @@ pub(crate) fn check_acknowledgement(
 
 /// Writes the change log's tables, the marks and the replayed transactions behind Synced's end. Nothing of it is synced: it only
 /// lives until it was copied.
-fn grow_local_tail(
-    synced: &Synced,
-    acknowledged: u64,
-    pending: &[Transaction],
-    draft_cookie: u32,
-) -> turso_core::Result<()> {
+fn grow_local_tail(synced: &Synced, acknowledged: u64, pending: &[Transaction]) -> turso_core::Result<()> {
     let connection = database::connect(&synced.database, Capture::Off)?;
     connection.set_sync_mode(SyncMode::Off);
-    create_mark_table(&connection, draft_cookie)?;
+    connection.execute(format!("CREATE TABLE {MARK_TABLE} (transaction_no INTEGER)"))?;
     database::begin_capture(&connection)?;
-    replay(&connection, acknowledged, &[])?;
+    mark(&connection, acknowledged)?;
     for transaction in pending {
         replay(&connection, transaction.no, &transaction.statements)?;
     }
     Ok(())
-}
-
-/// Creates the table of marks, and makes the schema version higher than any that a connection to Draft may have seen, so that
-/// all of them read the schema anew.
-fn create_mark_table(connection: &Arc<Connection>, draft_cookie: u32) -> turso_core::Result<()> {
-    let transaction = SqlTransaction::begin(connection)?;
-    connection.execute(format!("CREATE TABLE {MARK_TABLE} (transaction_no INTEGER)"))?;
-    let cookie = connection.read_schema_version()?;
-    if cookie <= draft_cookie {
-        connection.write_schema_version(draft_cookie + 1)?;
-    }
-    transaction.commit()
 }
 
 fn replay(connection: &Arc<Connection>, no: u64, statements: &[Statement]) -> turso_core::Result<()> {
@@ -152,18 +133,24 @@ fn replay(connection: &Arc<Connection>, no: u64, statements: &[Statement]) -> tu
     for statement in statements {
         database::run(connection, &statement.sql, &statement.args)?;
     }
-    let mark = format!("INSERT INTO {MARK_TABLE} VALUES (?)");
-    database::run(connection, &mark, &[Value::from_i64(no.cast_signed())])?;
+    mark(connection, no)?;
     transaction.commit()
 }
 
-/// Copies the pages in the order that the module's head describes and returns Draft's new watermark.
+fn mark(connection: &Arc<Connection>, no: u64) -> turso_core::Result<()> {
+    let sql = format!("INSERT INTO {MARK_TABLE} VALUES (?)");
+    database::run(connection, &sql, &[Value::from_i64(no.cast_signed())]).map(|_| ())
+}
+
+/// Copies the pages in the order that the module's head describes and returns Draft's new watermark. The schema version becomes
+/// higher than any that a connection to Draft may have seen, so that all of them read the schema anew.
 fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> turso_core::Result<u64> {
     let source = RawSession::begin(synced.connection.clone())?;
     let base = Base::index(&source, metadata)?;
     let mut changed: BTreeSet<u32> = base.frames.keys().copied().collect();
     changed.extend(session.connection().wal_changed_pages_after(metadata.draft_wal_match_watermark)?);
 
+    let schema_version = session.connection().read_schema_version()? + 1;
     let mut frame_no = session.frame_count()?;
     for page_no in changed.into_iter().filter(|&page_no| page_no <= base.database_pages) {
         frame_no += 1;
@@ -173,9 +160,13 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
     let last = base.tail.len();
     for (index, (&page_no, &source_frame)) in (1..).zip(&base.tail) {
         let database_pages = if index == last { base.tail_database_pages } else { 0 };
-        let frame = Frame::read(source.connection(), source_frame)?;
+        let source_frame = Frame::read(source.connection(), source_frame)?;
+        let mut frame = Frame::new(page_no, database_pages, source_frame.page());
+        if page_no == 1 {
+            frame.raise_schema_version(schema_version);
+        }
         frame_no += 1;
-        session.insert(frame_no, &Frame::new(page_no, database_pages, frame.page()))?;
+        session.insert(frame_no, &frame)?;
     }
     source.end()?;
     Ok(watermark)

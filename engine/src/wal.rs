@@ -71,6 +71,14 @@ impl Frame {
         &self.0[FRAME_HEADER_BYTES..]
     }
 
+    /// Makes the schema version (the "schema cookie", offset 40 of the database header) at least `version`. Only for page 1.
+    pub(crate) fn raise_schema_version(&mut self, version: u32) {
+        const SCHEMA_VERSION: usize = FRAME_HEADER_BYTES + 40;
+        assert_eq!(self.page_no(), 1, "the database header stands on page 1");
+        let raised = self.word(SCHEMA_VERSION).max(version);
+        self.0[SCHEMA_VERSION..SCHEMA_VERSION + 4].copy_from_slice(&raised.to_be_bytes());
+    }
+
     fn word(&self, offset: usize) -> u32 {
         let [a, b, c, d] = [self.0[offset], self.0[offset + 1], self.0[offset + 2], self.0[offset + 3]];
         u32::from_be_bytes([a, b, c, d])
