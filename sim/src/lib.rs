@@ -23,7 +23,7 @@
 //! | [`clock`], [`trace`] | virtual time; the events and their rolling hash |
 //! | [`verdict`] | the invariants by name, violations, counts |
 //! | [`judging`] | when which invariant is judged |
-//! | [`judge`], [`format`] | the page-level checks, and the parsers that they read files with |
+//! | [`judge`], [`mod@format`] | the page-level checks, and the parsers that they read files with |
 //! | [`ledger`] | what was acknowledged to whom, and what follows from it |
 //! | [`sweep`] | many seeds over all cores |
 //! | [`in_process`] | the remote without a network: for real files and benchmarks |

@@ -4,6 +4,8 @@
 //! world looks whether the machine went down meanwhile and what the engine waits for. A crash takes an image of the disk at its
 //! very moment; the process runs on as a ghost to its next suspension and is dropped there, and nothing it still did is seen.
 
+mod exchange;
+
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +13,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use http::{Request, Response};
 use plimsoll_engine::Error;
 use turso_core::LimboError;
 
@@ -21,7 +21,7 @@ use crate::clock;
 use crate::disk::{CrashKind, Disk};
 use crate::ledger::{Content, Entry, Fate, Ledger};
 use crate::lock::lock;
-use crate::network::{Lost, RequestPlace, Route};
+use crate::network::Route;
 use crate::remote::Remote;
 use crate::schedule::{Action, Fault, Header, Step, TransactionEnd};
 use crate::trace::{Lane, SharedTrace};
@@ -349,47 +349,6 @@ impl World {
             Some(CrashKind::PowerLoss { .. }) => self.counts.power_losses += 1,
             Some(CrashKind::Kill) | None => self.counts.kills += 1,
         }
-    }
-
-    // --- the network -------------------------------------------------------------------------------------------------
-
-    fn exchange(&mut self, number: u8, request: &Request<Bytes>) -> Result<Response<Bytes>, Lost> {
-        self.counts.requests += 1;
-        let path = format!("{} {}", request.method(), request.uri());
-        self.record_bytes(Lane::Network, "request", &path, &[u64::from(number)], request.body());
-        let place = Route::of(request).map(|route| {
-            self.requests_in_step.push(route);
-            let nth = self.requests_in_step.iter().filter(|earlier| **earlier == route).count() as u32;
-            RequestPlace { route, nth }
-        });
-        let is_here = |at: &RequestPlace| Some(*at) == place;
-        if self
-            .take_pending(|fault| matches!(fault, Fault::LoseRequest(at) if is_here(at)).then_some(()))
-            .is_some()
-        {
-            self.counts.requests_lost += 1;
-            self.struck = true;
-            self.record(Lane::Network, "request lost", &path, &[]);
-            return Err(Lost);
-        }
-        let response = self.remote.serve(request);
-        let status = u64::from(response.status().as_u16());
-        self.record_bytes(Lane::Remote, "response", &path, &[status], response.body());
-        if self
-            .take_pending(|fault| matches!(fault, Fault::LoseResponse(at) if is_here(at)).then_some(()))
-            .is_some()
-        {
-            self.counts.responses_lost += 1;
-            self.struck = true;
-            self.record(Lane::Network, "response lost", &path, &[status]);
-            return Err(Lost);
-        }
-        Ok(response)
-    }
-
-    fn take_pending<T>(&mut self, matching: impl Fn(&Fault) -> Option<T>) -> Option<T> {
-        let index = self.pending.iter().position(|fault| matching(fault).is_some())?;
-        matching(&self.pending.remove(index))
     }
 
     // --- applications ------------------------------------------------------------------------------------------------

@@ -74,56 +74,53 @@ fn metadata_that_a_killed_process_left_is_not_undone_after_it_was_relied_on() {
     ]);
 }
 
-/// Every sync, rename, truncate and write of one pull that rebases, crosses a generation and checkpoints, struck in turn.
-#[test]
-fn a_pull_survives_a_crash_at_every_operation() {
+/// Runs a history again and again, each time with a crash at the next file operation of the marked step, until there is none left:
+/// a kill, and power losses that nothing and everything unsynced survives. Returns how many crashes struck.
+fn crash_everywhere(moment: Moment, actions: &[Action], struck_step: usize) -> u64 {
     let mut struck = 0;
     for nth in 1.. {
-        let mut any = false;
+        let struck_before = struck;
         for kind in [CrashKind::Kill, NOTHING, EVERYTHING] {
-            let fault = crash(Moment::After, OperationKind::AnyMutation, FileClass::Any, nth, kind);
-            let steps = [
-                (Action::Sync { client: 0 }, vec![]),
-                (remote_commit(), vec![]),
-                (Action::RemoteCheckpoint, vec![]),
-                (remote_commit(), vec![]),
-                (commit(0), vec![]),
-                (Action::Pull { client: 0 }, vec![fault]),
-                (commit(0), vec![]),
-            ];
-            let steps = (1..).zip(steps).map(|(id, (action, faults))| Step { id, action, faults }).collect();
+            let fault = crash(moment, OperationKind::AnyMutation, FileClass::Any, nth, kind);
+            let faults = |index| if index == struck_step { vec![fault.clone()] } else { vec![] };
+            let steps = actions.iter().enumerate().map(|(index, action)| Step {
+                id: index as u32 + 1,
+                action: action.clone(),
+                faults: faults(index),
+            });
             let header = Header { clients: 1, pull_batch_frames: 2, ..Header::new(u64::from(nth)) };
-            let outcome = run(&Schedule { header, steps }, RunOptions::default());
+            let outcome = run(&Schedule { header, steps: steps.collect() }, RunOptions::default());
             assert_eq!(outcome.violation, None, "operation {nth}");
-            any |= outcome.counts.faults_unreached == 0;
             struck += outcome.counts.crashes();
         }
-        if !any {
+        if struck == struck_before {
             break;
         }
     }
+    struck
+}
+
+/// The pull rebases, crosses a generation and checkpoints.
+#[test]
+fn a_pull_survives_a_crash_at_every_operation() {
+    let pull = Action::Pull { client: 0 };
+    let sync = Action::Sync { client: 0 };
+    let actions =
+        [sync, remote_commit(), Action::RemoteCheckpoint, remote_commit(), commit(0), pull, commit(0)];
+    let struck = crash_everywhere(Moment::After, &actions, 5);
     assert!(struck > 100, "only {struck} crashes struck");
 }
 
 #[test]
 fn a_bootstrap_survives_a_crash_at_every_operation() {
-    let mut struck = 0;
-    for nth in 1.. {
-        let mut any = false;
-        for kind in [CrashKind::Kill, NOTHING, EVERYTHING] {
-            let fault = crash(Moment::Before, OperationKind::AnyMutation, FileClass::Any, nth, kind);
-            let steps =
-                [(remote_commit(), vec![]), (Action::Pull { client: 0 }, vec![fault]), (commit(0), vec![])];
-            let steps = (1..).zip(steps).map(|(id, (action, faults))| Step { id, action, faults }).collect();
-            let header = Header { clients: 1, ..Header::new(u64::from(nth)) };
-            let outcome = run(&Schedule { header, steps }, RunOptions::default());
-            assert_eq!(outcome.violation, None, "operation {nth}");
-            any |= outcome.counts.faults_unreached == 0;
-            struck += outcome.counts.crashes();
-        }
-        if !any {
-            break;
-        }
-    }
+    let actions = [remote_commit(), Action::Pull { client: 0 }, commit(0)];
+    let struck = crash_everywhere(Moment::Before, &actions, 1);
     assert!(struck > 50, "only {struck} crashes struck");
+}
+
+#[test]
+fn a_push_survives_a_crash_at_every_operation() {
+    let actions = [commit(0), remote_commit(), commit(0), Action::Push { client: 0 }, commit(0)];
+    let struck = crash_everywhere(Moment::After, &actions, 3);
+    assert!(struck > 20, "only {struck} crashes struck");
 }
