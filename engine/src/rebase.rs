@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use turso_core::{Connection, SyncMode, Value};
+use turso_core::{Connection, LimboError, SyncMode, Value};
 
 use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::draft::Draft;
@@ -67,7 +67,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
 
     pause().await;
     state.synced_is_dirty = true;
-    grow_local_tail(&synced, acknowledged, pending)
+    grow_local_tail(&synced, acknowledged, pending, tape.last_no)
         .while_doing("replaying local transactions", &files.synced)?;
 
     pause().await;
@@ -116,7 +116,12 @@ pub(crate) fn check_acknowledgement(
 
 /// Writes the change log's tables, the marks and the replayed transactions behind Synced's end. Nothing of it is synced: it only
 /// lives until it was copied.
-fn grow_local_tail(synced: &Synced, acknowledged: u64, pending: &[Transaction]) -> turso_core::Result<()> {
+fn grow_local_tail(
+    synced: &Synced,
+    acknowledged: u64,
+    pending: &[Transaction],
+    last_no: u64,
+) -> turso_core::Result<()> {
     let connection = database::connect(&synced.database, Capture::Off)?;
     connection.set_sync_mode(SyncMode::Off);
     connection.execute(format!("CREATE TABLE {MARK_TABLE} (transaction_no INTEGER)"))?;
@@ -124,6 +129,9 @@ fn grow_local_tail(synced: &Synced, acknowledged: u64, pending: &[Transaction]) 
     mark(&connection, acknowledged)?;
     for transaction in pending {
         replay(&connection, transaction.no, &transaction.statements)?;
+    }
+    if pending.last().map_or(acknowledged, |transaction| transaction.no) < last_no {
+        mark(&connection, last_no)?;
     }
     Ok(())
 }
@@ -150,7 +158,9 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
     let mut changed: BTreeSet<u32> = base.frames.keys().copied().collect();
     changed.extend(session.connection().wal_changed_pages_after(metadata.draft_wal_match_watermark)?);
 
-    let schema_version = session.connection().read_schema_version()? + 1;
+    let schema_version = session.connection().read_schema_version()?.checked_add(1);
+    let schema_version =
+        schema_version.ok_or_else(|| LimboError::Corrupt("the schema version is at its end".into()))?;
     let mut frame_no = session.frame_count()?;
     for page_no in changed.into_iter().filter(|&page_no| page_no <= base.database_pages) {
         frame_no += 1;

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use plimsoll_engine::RemoteError;
 
 use crate::lock::lock;
-use crate::network::ChunkedBody;
+use crate::network::{ChunkedBody, Lost, Route};
 use crate::remote::Remote;
 
 /// A way to a remote in this process. Every request arrives and is answered at once.
@@ -18,12 +18,42 @@ use crate::remote::Remote;
 pub struct InProcess {
     remote: Arc<Mutex<Remote>>,
     chunk_bytes: usize,
+    hold: Arc<Mutex<Hold>>,
+}
+
+/// Whether the next pushed request is to be held up, and the one that is.
+#[derive(Default)]
+struct Hold {
+    is_armed: bool,
+    request: Option<Request<Bytes>>,
+}
+
+/// A request that its sender has given up on and that has not arrived yet.
+pub struct LateRequest {
+    to: InProcess,
+}
+
+impl LateRequest {
+    /// Lets it arrive now; nobody waits for the answer.
+    ///
+    /// # Panics
+    /// If no request was held up.
+    pub fn deliver(self) {
+        let request = lock(&self.to.hold).request.take().expect("a request was held up");
+        drop(self.to.with_remote(|remote| remote.serve(&request)));
+    }
 }
 
 impl InProcess {
     /// A way to `remote`, on which bodies come in chunks of `chunk_bytes`.
     pub fn new(remote: Remote, chunk_bytes: usize) -> Self {
-        Self { remote: Arc::new(Mutex::new(remote)), chunk_bytes: chunk_bytes.max(1) }
+        Self { remote: Arc::new(Mutex::new(remote)), chunk_bytes: chunk_bytes.max(1), hold: Arc::default() }
+    }
+
+    /// Holds up the next request to `/v2/pipeline`: its sender is told that the connection was lost.
+    pub fn hold_next_pipeline(&self) -> LateRequest {
+        lock(&self.hold).is_armed = true;
+        LateRequest { to: self.clone() }
     }
 
     /// Does something with the remote itself.
@@ -36,6 +66,13 @@ impl plimsoll_engine::Remote for InProcess {
     type Body = ChunkedBody;
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<ChunkedBody>, RemoteError> {
+        {
+            let mut hold = lock(&self.hold);
+            if hold.is_armed && Route::of(&request) == Some(Route::Pipeline) {
+                *hold = Hold { is_armed: false, request: Some(request) };
+                return Err(Lost.into());
+            }
+        }
         let response = self.with_remote(|remote| remote.serve(&request));
         Ok(response.map(|body| ChunkedBody::new(body, self.chunk_bytes)))
     }

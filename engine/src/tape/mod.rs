@@ -5,11 +5,12 @@
 //!
 //! Numbers: a rebase rewrites the change log, and for each transaction that it replays it adds a *mark*, a captured row with the
 //! transaction's number. A transaction without a mark is newer than the last rebase and has the number after the one before it.
-//! Transactions that changed nothing which is replicated have none.
+//! Transactions that changed nothing which is replicated have none. A rebase's last mark is the highest number ever given, so that a
+//! transaction whose replay had no effect keeps its number from being given again.
 
 mod statements;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use turso_core::types::ImmutableRecord;
@@ -19,6 +20,7 @@ use crate::database::{self, CHANGE_LOG, Transaction as SqlTransaction};
 
 pub(crate) use statements::Statement;
 
+const SCHEMA_TABLE: &str = "sqlite_schema";
 /// The table, in Draft only, whose captured rows number the replayed transactions.
 pub(crate) const MARK_TABLE: &str = "plimsoll_transaction_mark";
 /// The table in which the remote keeps the highest transaction number that it has applied, one row a client.
@@ -79,7 +81,7 @@ impl Tape {
         let sql = format!(
             "SELECT change_txn_id, change_type, table_name, \"before\", \"after\", updates FROM {CHANGE_LOG} ORDER BY change_id"
         );
-        let mut shapes = Shapes { connection, known: BTreeMap::new() };
+        let mut shapes = Shapes { connection, known: BTreeMap::new(), dropped: BTreeSet::new() };
         let mut group = Group::default();
         for row in database::run(connection, &sql, &[])? {
             let record = Record::decode(&row)?;
@@ -89,13 +91,14 @@ impl Tape {
             group.add(record, &mut shapes)?;
         }
         tape.push(group);
+        shapes.check_missing()?;
         Ok(tape)
     }
 
     fn push(&mut self, group: Group) {
         if let Some(mark) = group.mark {
             self.last_no = mark;
-        } else if !group.statements.is_empty() {
+        } else if group.is_replicated {
             self.last_no += 1;
         }
         if !group.statements.is_empty() {
@@ -115,6 +118,8 @@ impl Tape {
 struct Group {
     id: i64,
     mark: Option<u64>,
+    /// Whether it changed anything that is replicated. Told by the records alone: a number must not depend on what the schema has become.
+    is_replicated: bool,
     statements: Vec<Statement>,
 }
 
@@ -133,27 +138,48 @@ impl Group {
                     .ok_or_else(|| corrupt("a mark without a number"))?;
                 self.mark = Some(mark.cast_unsigned());
             }
-        } else if table == "sqlite_schema" {
-            self.statements.extend(statements::replay_schema_change(&change));
-        } else if !is_internal(&table)
-            && let Some(shape) = shapes.get(&table)?
-        {
-            statements::replay_row_change(&table, shape, &change, &mut self.statements)?;
+        } else if table == SCHEMA_TABLE {
+            if let Some(name) = change.schema_object().filter(|name| !is_internal(name)) {
+                self.is_replicated = true;
+                if matches!(change, Change::Delete { .. }) {
+                    shapes.dropped.insert(name.to_owned());
+                }
+                self.statements.extend(statements::replay_schema_change(&change));
+            }
+        } else if !is_internal(&table) {
+            self.is_replicated = true;
+            if let Some(shape) = shapes.get(&table)? {
+                statements::replay_row_change(&table, shape, &change, &mut self.statements)?;
+            }
         }
         Ok(())
     }
 }
 
+impl Change {
+    /// The name of the object that a row of `sqlite_schema` describes.
+    fn schema_object(&self) -> Option<&str> {
+        let row = match self {
+            Self::Insert { after } => after,
+            Self::Update { before, .. } | Self::Delete { before } => before,
+        };
+        row.get(1)?.to_text()
+    }
+}
+
 /// Whether an object is the engine's or the core's own and never leaves the client by replay.
 pub(crate) fn is_internal(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = [CHANGE_LOG, "sqlite_", "__turso_internal_", "plimsoll_"];
-    name == ACKNOWLEDGEMENT_TABLE || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    const NAMES: [&str; 4] = [CHANGE_LOG, "turso_cdc_version", MARK_TABLE, ACKNOWLEDGEMENT_TABLE];
+    const PREFIXES: [&str; 2] = ["sqlite_", "__turso_internal_"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The tables' shapes, looked up once each.
 struct Shapes<'a> {
     connection: &'a Arc<Connection>,
     known: BTreeMap<String, Option<TableShape>>,
+    /// Tables that the tape drops.
+    dropped: BTreeSet<String>,
 }
 
 impl Shapes<'_> {
@@ -164,6 +190,18 @@ impl Shapes<'_> {
             self.known.insert(table.to_owned(), shape);
         }
         Ok(self.known[table].as_ref())
+    }
+
+    /// Rows of a table that is gone need no replay only where the tape drops it. The core does not record that a table was renamed; to
+    /// go on then would lose its rows.
+    fn check_missing(&self) -> turso_core::Result<()> {
+        let is_lost = |table: &&String| self.known[*table].is_none() && !self.dropped.contains(*table);
+        match self.known.keys().find(is_lost) {
+            Some(table) => {
+                Err(corrupt(&format!("rows of {table}, which was not dropped and is not there (renamed?)")))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 
 use turso_core::{LimboError, Value};
 
-use super::{Change, TableShape, is_internal};
+use super::{Change, TableShape};
 
 /// One statement with its positional arguments.
 #[derive(Debug, Clone)]
@@ -23,25 +23,17 @@ pub(super) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
-/// The statements that replay a change of the schema.
+/// The statement that replays a change of the schema; `None` for objects that come with others.
 pub(super) fn replay_schema_change(change: &Change) -> Option<Statement> {
     let text = |row: &[Value], index: usize| row.get(index).and_then(Value::to_text).map(str::to_owned);
-    let (kind, name, sql) = match change {
-        Change::Insert { after } => {
-            (text(after, 0)?, text(after, 1)?, tolerant_of_existing(&text(after, 4)?))
-        }
-        Change::Update { before, new_values, .. } => {
-            let ddl = new_values.as_ref()?.last()?.as_ref()?.to_text()?.to_owned();
-            (text(before, 0)?, text(before, 1)?, ddl)
-        }
+    let sql = match change {
+        Change::Insert { after } => tolerant_of_existing(&text(after, 4)?),
+        Change::Update { new_values, .. } => new_values.as_ref()?.last()?.as_ref()?.to_text()?.to_owned(),
         Change::Delete { before } => {
-            let (kind, name) = (text(before, 0)?, text(before, 1)?);
-            let sql = format!("DROP {} IF EXISTS {}", kind.to_uppercase(), quoted(&name));
-            (kind, name, sql)
+            format!("DROP {} IF EXISTS {}", text(before, 0)?.to_uppercase(), quoted(&text(before, 1)?))
         }
     };
-    tracing::trace!(kind, name, "schema change");
-    (!is_internal(&name)).then_some(Statement { sql, args: Vec::new() })
+    Some(Statement { sql, args: Vec::new() })
 }
 
 /// The statement that creates an object, made to do nothing where the other side has created it too. The core writes these
