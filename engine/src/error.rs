@@ -186,7 +186,17 @@ impl Error {
     /// Whether the same call can succeed later without anybody mending anything on this machine.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::File { .. } | Self::Directory { .. } | Self::Database { .. } => true,
+            Self::File { .. } | Self::Directory { .. } => true,
+            // What was read or asked for will be the same the next time.
+            Self::Database { source, .. } => !matches!(
+                source,
+                LimboError::Corrupt(_)
+                    | LimboError::NotADB
+                    | LimboError::ParseError(_)
+                    | LimboError::LexerError(_)
+                    | LimboError::SqlError(_)
+                    | LimboError::Constraint(_)
+            ),
             Self::Busy { .. } | Self::OperationInProgress => true,
             Self::Unreachable { .. } | Self::UnexpectedStatus { .. } | Self::BadAnswer { .. } => true,
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),

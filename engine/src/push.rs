@@ -76,6 +76,8 @@ async fn send_all<R: Remote>(
     while let Some((batch, rest)) = split_batch(pending, options.push_batch_statements_max) {
         let last_no = batch[batch.len() - 1].no;
         if state.metadata.attempted_transaction_no < last_no {
+            // Whatever the application has made of its connection's settings: what is sent must not vanish here.
+            files.sync(&files.draft_wal).await?;
             state.store(files, |metadata| metadata.attempted_transaction_no = last_no).await?;
         }
         let request = BatchRequest::new(&state.metadata.client_unique_id, acknowledged, batch);
