@@ -156,12 +156,18 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
     let source = RawSession::begin(synced.connection.clone())?;
     let base = Base::index(&source, metadata)?;
     let mut changed: BTreeSet<u32> = base.frames.keys().copied().collect();
-    changed.extend(session.connection().wal_changed_pages_after(metadata.draft_wal_match_watermark)?);
+    let mut frame_no = session.frame_count()?;
+    let draft_watermark = metadata.draft_wal_match_watermark;
+    if frame_no < draft_watermark {
+        // The core would panic. Somebody has checkpointed the database behind the engine's back.
+        let problem = format!("the log ends at frame {frame_no}, before the watermark {draft_watermark}");
+        return Err(LimboError::Corrupt(problem));
+    }
+    changed.extend(session.connection().wal_changed_pages_after(draft_watermark)?);
 
     let schema_version = session.connection().read_schema_version()?.checked_add(1);
     let schema_version =
         schema_version.ok_or_else(|| LimboError::Corrupt("the schema version is at its end".into()))?;
-    let mut frame_no = session.frame_count()?;
     for page_no in changed.into_iter().filter(|&page_no| page_no <= base.database_pages) {
         frame_no += 1;
         session.insert(frame_no, &Frame::new(page_no, 0, &base.page(page_no)?))?;
