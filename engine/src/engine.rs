@@ -80,8 +80,8 @@ impl<R: Remote> SyncEngine<R> {
     /// an older state than the application has asked for; later openings need no network.
     ///
     /// # Errors
-    /// [`Error::ForeignFile`], [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] refuse the files as they are and
-    /// change nothing; anything else is worth another try.
+    /// [`Error::ForeignFile`], [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] refuse the files as they are; of the
+    /// others, [`Error::is_retryable`] says which are worth another try.
     pub async fn open(
         io: Arc<dyn IO>,
         storage: Arc<dyn Storage>,

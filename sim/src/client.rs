@@ -30,8 +30,6 @@ pub struct Client {
     pub process: Option<Process>,
     /// The metadata as it was when it was last known to be durable.
     pub durable_claims: Option<Claims>,
-    /// Whether it has bootstrapped before.
-    pub has_bootstrapped: bool,
 }
 
 /// A running process.
@@ -52,7 +50,6 @@ impl Client {
             mailbox: Mailbox::new(header.chunk_bytes),
             process: None,
             durable_claims: None,
-            has_bootstrapped: false,
         }
     }
 

@@ -81,8 +81,7 @@ impl World {
             }
         };
         let whose = format!("client {number}");
-        self.ledger.observe_client(number, &content).map_err(|finding| violation(finding, &whose))?;
-        Ok(())
+        self.ledger.observe_client(number, &content).map_err(|finding| violation(finding, &whose))
     }
 
     /// I8, in small: who has pulled is where the remote is. Nothing else happens meanwhile.

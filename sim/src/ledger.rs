@@ -196,7 +196,7 @@ impl Ledger {
     /// # Errors
     /// A [`Finding`] when an own transaction is missing or came back, or when the content is not that of a prefix of the remote's
     /// order with the client's own transactions on top.
-    pub fn observe_client(&mut self, client: u8, actual: &Content) -> Result<ClientView, Finding> {
+    pub fn observe_client(&mut self, client: u8, actual: &Content) -> Result<(), Finding> {
         let writer = Writer::Client(client);
         let mut visible = BTreeSet::new();
         for token in &actual.log {
@@ -224,7 +224,7 @@ impl Ledger {
         let expected = self.content_of(self.client_order(writer, remote_prefix));
         match actual.difference(&expected) {
             Some(difference) => Err(Finding::Unexplained(difference)),
-            None => Ok(ClientView { remote_prefix }),
+            None => Ok(()),
         }
     }
 
@@ -262,13 +262,6 @@ impl Ledger {
         let (_, entry) = self.entries.iter().enumerate().find(is_missing)?;
         entry.log_tokens().next()
     }
-}
-
-/// How far a client sees the remote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClientView {
-    /// How many transactions of the remote's order it is sure to see.
-    pub remote_prefix: usize,
 }
 
 #[cfg(test)]

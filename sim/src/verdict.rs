@@ -138,8 +138,6 @@ pub struct Counts {
     pub client_commits: u64,
     /// Generation changes of remotes.
     pub generations: u64,
-    /// Bootstraps beyond the first of each client.
-    pub rebootstraps: u64,
     /// Judgements of an invariant.
     pub checks: u64,
 }
@@ -159,7 +157,6 @@ impl Counts {
         self.faults_unreached += other.faults_unreached;
         self.client_commits += other.client_commits;
         self.generations += other.generations;
-        self.rebootstraps += other.rebootstraps;
         self.checks += other.checks;
     }
 
