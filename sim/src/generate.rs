@@ -9,6 +9,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::atlas::rows_of;
 use crate::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
 use crate::network::{RequestPlace, Route};
 use crate::schedule::{Action, Fault, Header, Schedule, Step, TransactionEnd};
@@ -149,6 +150,9 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32) -> Step {
         if has_network && rng.random_range(0..100) < mix.network_percent {
             faults.push(lost_message(rng));
         }
+    }
+    for fault in &faults {
+        assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, and the atlas promises nothing about it");
     }
     Step { id, action, faults }
 }

@@ -14,6 +14,7 @@
 //! | [`run`] | one history, from its schedule to its outcome, on a thread of its own |
 //! | [`schedule`] | the schedule as plain data, and its file format |
 //! | [`generate`] | a seed's schedule |
+//! | [`atlas`] | the FaultAtlas: what is promised under each fault, at each file and route |
 //! | [`workload`] | what applications write, as data and as SQL |
 //! | [`world`] | clients, remote and network in one place, and the steps that happen |
 //! | [`client`] | a client's machine and process |
@@ -30,6 +31,7 @@
 //!
 //! Nothing here is shared with the engine but the traits through which it is driven.
 
+pub mod atlas;
 pub mod client;
 pub mod clock;
 pub mod disk;

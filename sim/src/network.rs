@@ -33,6 +33,17 @@ pub enum Route {
 }
 
 impl Route {
+    /// The route in one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Export => "export",
+            Self::PullFrames => "pull-frames",
+            Self::PushFrames => "push-frames",
+            Self::Pipeline => "pipeline",
+        }
+    }
+
     /// The route of a request, `None` for one that the protocol does not know.
     pub fn of<T>(request: &Request<T>) -> Option<Self> {
         let path = request.uri().path();

@@ -1,6 +1,7 @@
 //! What a run ends with: the invariants by name, a violation of one, and the counts of what happened.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// When an invariant has to hold.
@@ -58,7 +59,7 @@ invariants! {
     CAUGHT_UP = "caught-up", Always,
         "after a pull or a sync that succeeded, Synced is at the end of the remote's history";
     NO_SURPRISE = "no-surprise", Always,
-        "an operation that no fault struck succeeds, and one that a lost message struck says so and may be retried";
+        "an operation fails only where a fault struck, and as the atlas allows: in a way that a retry can help, or by naming what is damaged";
     NO_PANIC = "no-panic", Always,
         "the engine does not panic";
     ENDS = "ends", Always,
@@ -112,7 +113,7 @@ impl fmt::Display for Violation {
 }
 
 /// What happened, counted. Faults are counted when they struck, not when they were planned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Histories.
     pub histories: u64,
@@ -140,6 +141,12 @@ pub struct Counts {
     pub generations: u64,
     /// Judgements of an invariant.
     pub checks: u64,
+    /// Operations that ended with an error that another try can help.
+    pub errors_reported: u64,
+    /// Operations that ended with an error that no retry can help.
+    pub errors_refused: u64,
+    /// How often each row of the atlas struck, by its name.
+    pub struck: BTreeMap<String, u64>,
 }
 
 impl Counts {
@@ -158,6 +165,11 @@ impl Counts {
         self.client_commits += other.client_commits;
         self.generations += other.generations;
         self.checks += other.checks;
+        self.errors_reported += other.errors_reported;
+        self.errors_refused += other.errors_refused;
+        for (row, count) in &other.struck {
+            *self.struck.entry(row.clone()).or_default() += count;
+        }
     }
 
     /// Crashes of both kinds.

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 use plimsoll_engine::Error;
 use turso_core::LimboError;
 
+use crate::atlas::{self, FaultKind, Promise, Row, Target};
 use crate::client::{Client, Engine, Process, query, read_content};
 use crate::clock;
 use crate::disk::{CrashKind, Disk};
@@ -60,8 +61,8 @@ pub struct World {
     trace: SharedTrace,
     /// Faults of the running step that have not struck yet.
     pending: Vec<Fault>,
-    /// Whether a fault struck in the running step.
-    struck: bool,
+    /// Rows of the atlas that struck in the running step.
+    struck: Vec<&'static Row>,
     requests_in_step: Vec<Route>,
     suspensions_in_step: u32,
 }
@@ -84,7 +85,7 @@ impl World {
             checks,
             trace,
             pending: Vec::new(),
-            struck: false,
+            struck: Vec::new(),
             requests_in_step: Vec::new(),
             suspensions_in_step: 0,
         }
@@ -108,7 +109,7 @@ impl World {
         for client in &self.clients {
             client.disk.begin_step(step.id);
         }
-        self.struck = false;
+        self.struck.clear();
         self.requests_in_step.clear();
         self.suspensions_in_step = 0;
         self.pending.clear();
@@ -146,7 +147,7 @@ impl World {
             }
             Action::Crash { client, kind } => {
                 self.client(*client).disk.crash_now(kind);
-                self.bury(*client);
+                self.bury(*client, false);
                 Ok(())
             }
             Action::RemoteTransaction { writes } => {
@@ -169,7 +170,7 @@ impl World {
         for client in &self.clients {
             client.disk.begin_step(HEAL_STEP);
         }
-        self.struck = false;
+        self.struck.clear();
         self.pending.clear();
         self.requests_in_step.clear();
         self.suspensions_in_step = 0;
@@ -262,18 +263,28 @@ impl World {
         }
     }
 
-    /// An error is right only where a message was lost, and then it has to say that another try can help.
+    /// A fault strikes: what the running step ends with is judged by its row of the atlas from here on.
+    ///
+    /// # Panics
+    /// When the atlas has no such row: nothing strikes that nothing is promised about.
+    pub fn strike(&mut self, kind: FaultKind, target: Target) {
+        let row = atlas::row(kind, target).unwrap_or_else(|| panic!("the atlas has no row {kind}/{target}"));
+        *self.counts.struck.entry(row.name()).or_default() += 1;
+        self.struck.push(row);
+    }
+
+    /// An error is right only where a fault struck whose row of the atlas allows for it.
     fn judge_error(&mut self, what: &str, number: u8, error: &Error) -> Result<(), Violation> {
         self.record(Lane::Client(number), "error", &error_chain(error), &[]);
-        if self.struck && error.is_retryable() {
-            return Ok(());
+        let shown = if error.is_retryable() { Promise::Reported } else { Promise::Refused };
+        match shown {
+            Promise::Reported | Promise::Masked => self.counts.errors_reported += 1,
+            Promise::Refused => self.counts.errors_refused += 1,
         }
-        let blame = if self.struck {
-            "cannot be retried after a lost message"
-        } else {
-            "failed although no fault struck"
-        };
-        Err(Violation::of(NO_SURPRISE, format!("client {number}'s {what} {blame}: {}", error_chain(error))))
+        let judged = atlas::judge(&self.struck, shown);
+        judged.map_err(|blame| {
+            Violation::of(NO_SURPRISE, format!("client {number}'s {what} {blame}: {}", error_chain(error)))
+        })
     }
 
     /// Polls a future of the engine's to its end, serving what it waits for.
@@ -306,7 +317,7 @@ impl World {
             Some(value) => Ok(Driven::Done(value)),
             None => {
                 self.counts.crashes_inside += 1;
-                self.bury(number);
+                self.bury(number, true);
                 Ok(Driven::Crashed)
             }
         }
@@ -338,17 +349,25 @@ impl World {
     }
 
     /// The machine or the process is down: whatever ran on it is gone, and what survived is on its disk.
-    fn bury(&mut self, number: u8) {
+    fn bury(&mut self, number: u8, inside: bool) {
         let client = self.client_mut(number);
         client.process = None;
         let report = client.disk.take_crash();
         client.disk.restart();
         // An abandoned request must not be served to the next process.
         drop(client.mailbox.take_request());
-        match report.map(|report| report.kind) {
-            Some(CrashKind::PowerLoss { .. }) => self.counts.power_losses += 1,
-            Some(CrashKind::Kill) | None => self.counts.kills += 1,
+        let report = report.expect("a machine that is buried has crashed");
+        match report.kind {
+            CrashKind::PowerLoss { .. } => self.counts.power_losses += 1,
+            CrashKind::Kill => self.counts.kills += 1,
         }
+        // Files without a role are none of the engine's; nothing strikes there but a crash.
+        let target = match report.file {
+            Some(file) => Target::File(file),
+            None if inside => Target::Suspension,
+            None => Target::Between,
+        };
+        self.strike(FaultKind::from(&report.kind), target);
     }
 
     // --- applications ------------------------------------------------------------------------------------------------
@@ -400,7 +419,7 @@ impl World {
             self.ledger.enter(Entry { writer, effects, fate });
         }
         if is_down {
-            self.bury(number);
+            self.bury(number, true);
         }
         Ok(())
     }

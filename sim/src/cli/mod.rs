@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::thread;
 
 use clap::{Parser, Subcommand};
+use plimsoll_sim::atlas::ATLAS;
 use plimsoll_sim::generate::{Profile, generate};
 use plimsoll_sim::run::THREAD_NAME;
 use plimsoll_sim::schedule::{Schedule, ScheduleError};
@@ -37,6 +38,8 @@ enum Command {
     Run(run::Run),
     /// Run one history again, from its seed or its schedule file.
     Replay(replay::Replay),
+    /// Print the FaultAtlas: what is promised under each fault, at each file and route.
+    Atlas,
     /// Print the invariants that every history is judged by.
     Invariants,
 }
@@ -47,6 +50,12 @@ impl Arguments {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(run) => run.execute(),
             Command::Replay(replay) => replay.execute(),
+            Command::Atlas => {
+                for row in ATLAS {
+                    println!("{:<16}{:<20}{:<10}{}", row.kind, row.target, row.promise, row.reason);
+                }
+                Ok(STATUS_CLEAN)
+            }
             Command::Invariants => {
                 for invariant in INVARIANTS {
                     let when = format!("{:?}", invariant.expectation).to_lowercase();

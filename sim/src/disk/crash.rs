@@ -120,6 +120,20 @@ pub enum FileClass {
 impl FileClass {
     pub(super) const COUNT: usize = Self::Any as usize + 1;
 
+    /// The role in one word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::DraftWal => "draft-wal",
+            Self::Synced => "synced",
+            Self::SyncedWal => "synced-wal",
+            Self::Metadata => "metadata",
+            Self::MetadataTemporary => "metadata-temporary",
+            Self::Any => "any-file",
+        }
+    }
+
     /// The role of the file at `path`; [`FileClass::Any`] if it has none.
     #[must_use]
     pub fn of(path: &str) -> Self {
@@ -137,15 +151,7 @@ impl FileClass {
 
 impl fmt::Display for FileClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Draft => "draft",
-            Self::DraftWal => "draft-wal",
-            Self::Synced => "synced",
-            Self::SyncedWal => "synced-wal",
-            Self::Metadata => "metadata",
-            Self::MetadataTemporary => "metadata's temporary",
-            Self::Any => "any file",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -256,6 +262,8 @@ impl fmt::Display for CrashPoint {
 pub struct CrashReport {
     /// The armed point that was reached; `None` if the crash was ordered between operations.
     pub point: Option<CrashPoint>,
+    /// The role of the file at which it struck, if it struck at one.
+    pub file: Option<FileClass>,
     /// How the machine went down.
     pub kind: CrashKind,
     /// How many operations were unsynced at that moment.

@@ -331,8 +331,13 @@ impl Machine {
                 files.after_power_loss(&survivors, *torn_bytes)
             }
         });
-        self.crash =
-            Some(CrashReport { point: point.cloned(), kind: kind.clone(), unsynced_operations, survivors });
+        self.crash = Some(CrashReport {
+            point: point.cloned(),
+            file: point.map(|_| FileClass::of(path)),
+            kind: kind.clone(),
+            unsynced_operations,
+            survivors,
+        });
     }
 
     /// Calls `f` with the files that count: those that survived while the machine is down, else the boot's.

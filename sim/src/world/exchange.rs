@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::World;
+use crate::atlas::{FaultKind, Target};
 use crate::network::{Lost, RequestPlace, Route};
 use crate::schedule::Fault;
 use crate::trace::Lane;
@@ -25,7 +26,7 @@ impl World {
             .is_some()
         {
             self.counts.requests_lost += 1;
-            self.struck = true;
+            self.strike_request(FaultKind::LoseRequest, place);
             self.record(Lane::Network, "request lost", &path, &[]);
             return Err(Lost);
         }
@@ -37,11 +38,17 @@ impl World {
             .is_some()
         {
             self.counts.responses_lost += 1;
-            self.struck = true;
+            self.strike_request(FaultKind::LoseResponse, place);
             self.record(Lane::Network, "response lost", &path, &[status]);
             return Err(Lost);
         }
         Ok(response)
+    }
+
+    /// A fault strikes at the request at `place`.
+    fn strike_request(&mut self, kind: FaultKind, place: Option<RequestPlace>) {
+        let place = place.expect("a fault at a request names its route");
+        self.strike(kind, Target::Route(place.route));
     }
 
     /// Takes the first fault of the running step that `matching` wants, for it strikes now.

@@ -1,0 +1,223 @@
+//! The FaultAtlas: what the engine promises under each fault, at each file and route where it can strike.
+//!
+//! One table, [`ATLAS`]. The generator draws no fault that has no row; the world judges every error by the rows of the faults that
+//! struck in its step; `plimsoll atlas` prints it. A promise can be weakened here and nowhere else. A new fault is one line in
+//! [`FaultKind`] and one line a place in the table; the world calls [`World::strike`](crate::world::World::strike) when it strikes.
+//!
+//! Left out: silence. Whatever the promise, a wrong answer, a lost transaction or a panic is a violation.
+
+use std::fmt;
+
+use crate::disk::FileClass;
+use crate::network::Route;
+use crate::schedule::Fault;
+
+/// What the engine promises under a fault. An operation that succeeds all the same keeps any promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// The operation that it strikes succeeds; a process that it takes down can be started again as if nothing had been.
+    Masked,
+    /// The operation may fail with a typed error that [is retryable](plimsoll_engine::Error::is_retryable); the state is intact and
+    /// a later operation succeeds once the fault is over.
+    Reported,
+    /// The operation may fail with a typed error that names what is damaged and that no retry can help.
+    Refused,
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Masked => "masked",
+            Self::Reported => "reported",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// A sort of fault, without its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// The process dies, the machine goes on.
+    Kill,
+    /// The machine loses power.
+    PowerLoss,
+    /// A request never reaches the remote.
+    LoseRequest,
+    /// A request takes effect, its response never arrives.
+    LoseResponse,
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kill => "kill",
+            Self::PowerLoss => "power-loss",
+            Self::LoseRequest => "lose-request",
+            Self::LoseResponse => "lose-response",
+        })
+    }
+}
+
+/// Where a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// At an operation on a file of this role.
+    File(FileClass),
+    /// At a request or response of this route.
+    Route(Route),
+    /// While the engine is suspended.
+    Suspension,
+    /// Between two operations.
+    Between,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => f.pad(file.name()),
+            Self::Route(route) => f.pad(route.name()),
+            Self::Suspension => f.pad("suspension"),
+            Self::Between => f.pad("between-operations"),
+        }
+    }
+}
+
+/// One line of the atlas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The fault.
+    pub kind: FaultKind,
+    /// Where it strikes.
+    pub target: Target,
+    /// What is promised then.
+    pub promise: Promise,
+    /// Why that can be promised, or why no more.
+    pub reason: &'static str,
+}
+
+impl Row {
+    /// Its name, as it stands in counts and messages: `kill/draft-wal`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.kind, self.target)
+    }
+}
+
+/// The row of a fault at a place.
+pub fn row(kind: FaultKind, target: Target) -> Option<&'static Row> {
+    ATLAS.iter().find(|row| row.kind == kind && row.target == target)
+}
+
+/// The rows of which one is struck when `fault` strikes; empty when the atlas promises nothing about it.
+pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
+    let (kind, target) = match fault {
+        Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
+        Fault::CrashSuspended { kind, .. } => (FaultKind::from(kind), Target::Suspension),
+        Fault::LoseRequest(place) => (FaultKind::LoseRequest, Target::Route(place.route)),
+        Fault::LoseResponse(place) => (FaultKind::LoseResponse, Target::Route(place.route)),
+    };
+    let is_meant = |row: &&Row| match (target, row.target) {
+        (Target::File(FileClass::Any), Target::File(_)) => true,
+        (target, of_row) => target == of_row,
+    };
+    ATLAS.iter().filter(|row| row.kind == kind).filter(is_meant).collect()
+}
+
+/// Judges an error that was shown as `shown` by the rows that struck: one of them has to allow for it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn judge(struck: &[&Row], shown: Promise) -> Result<(), String> {
+    if struck.is_empty() {
+        return Err("failed although no fault struck".to_owned());
+    }
+    if struck.iter().any(|row| row.promise == shown) {
+        return Ok(());
+    }
+    let promised: Vec<String> =
+        struck.iter().map(|row| format!("{} is to be {}", row.name(), row.promise)).collect();
+    Err(format!("was {shown}, but {}", promised.join(", ")))
+}
+
+const fn at(kind: FaultKind, target: Target, promise: Promise, reason: &'static str) -> Row {
+    Row { kind, target, promise, reason }
+}
+
+/// Every fault that the engine promises anything about.
+pub const ATLAS: &[Row] = {
+    use FaultKind::*;
+    use FileClass::*;
+    use Promise::*;
+    use Route::*;
+    use Target::{Between, Suspension};
+    const fn file(file: FileClass) -> Target {
+        Target::File(file)
+    }
+    const fn route(route: Route) -> Target {
+        Target::Route(route)
+    }
+    &[
+        // The process or the machine goes down.
+        at(Kill, file(Draft), Masked, "the main file is written before the metadata names it"),
+        at(
+            Kill,
+            file(DraftWal),
+            Masked,
+            "frames after the last commit are dropped, the old pair of watermarks is still true",
+        ),
+        at(Kill, file(Synced), Masked, "the checkpoint is announced in the metadata and can be done twice"),
+        at(
+            Kill,
+            file(SyncedWal),
+            Masked,
+            "Synced counts as dirty at every start and is cut back to what the metadata names",
+        ),
+        at(Kill, file(Metadata), Masked, "a version is replaced as a whole by rename"),
+        at(Kill, file(MetadataTemporary), Masked, "it means nothing until it is renamed, and is made anew"),
+        at(Kill, Suspension, Masked, "each durable step leaves a state that can be taken up"),
+        at(Kill, Between, Masked, "nothing is under way"),
+        at(PowerLoss, file(Draft), Masked, "it is synced before the metadata names it"),
+        at(PowerLoss, file(DraftWal), Masked, "it is synced before the metadata names its frames"),
+        at(PowerLoss, file(Synced), Masked, "it is synced before its WAL is emptied"),
+        at(
+            PowerLoss,
+            file(SyncedWal),
+            Masked,
+            "it is synced before the metadata names its frames, and after each cut",
+        ),
+        at(
+            PowerLoss,
+            file(Metadata),
+            Masked,
+            "its directory is synced before anything that it names may change",
+        ),
+        at(PowerLoss, file(MetadataTemporary), Masked, "it is synced before it is renamed"),
+        at(PowerLoss, Suspension, Masked, "each durable step leaves a state that can be taken up"),
+        at(PowerLoss, Between, Masked, "what was acknowledged was synced"),
+        // Messages.
+        at(LoseRequest, route(Info), Reported, "asked again by the next operation"),
+        at(LoseRequest, route(Export), Reported, "the bootstrap starts over"),
+        at(LoseRequest, route(PullFrames), Reported, "the walk goes on where the metadata says"),
+        at(LoseRequest, route(Pipeline), Reported, "nothing was applied; sent again"),
+        at(LoseResponse, route(Info), Reported, "asked again by the next operation"),
+        at(LoseResponse, route(Export), Reported, "the bootstrap starts over"),
+        at(LoseResponse, route(PullFrames), Reported, "the walk goes on where the metadata says"),
+        at(
+            LoseResponse,
+            route(Pipeline),
+            Reported,
+            "the acknowledgement row tells the next push that it was applied",
+        ),
+    ]
+};
+
+impl From<&crate::disk::CrashKind> for FaultKind {
+    fn from(kind: &crate::disk::CrashKind) -> Self {
+        match kind {
+            crate::disk::CrashKind::Kill => Self::Kill,
+            crate::disk::CrashKind::PowerLoss { .. } => Self::PowerLoss,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

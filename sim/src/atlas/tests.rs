@@ -1,0 +1,132 @@
+//! A test a row: a small history in which the fault strikes, and which keeps every invariant.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::disk::{CrashKind, CrashPoint, Moment, OperationKind, Place, Survival};
+use crate::network::RequestPlace;
+use crate::run::{Outcome, RunOptions, run};
+use crate::schedule::{Action, Header, Schedule, Step, TransactionEnd};
+use crate::workload::Write;
+
+/// The fault of a row, once for each way in which it might find its place.
+fn faults(row: &Row) -> Vec<Fault> {
+    let power_loss = || CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
+    let crash = |kind: CrashKind| match row.target {
+        Target::File(file) => {
+            let place = Place { file, operation: OperationKind::AnyMutation, nth: 1 };
+            vec![Fault::Crash(CrashPoint { place, moment: Moment::After, kind })]
+        }
+        Target::Suspension => vec![Fault::CrashSuspended { nth: 5, kind }],
+        Target::Between | Target::Route(_) => vec![],
+    };
+    let request = || match row.target {
+        Target::Route(route) => RequestPlace { route, nth: 1 },
+        target => panic!("{target} is no route"),
+    };
+    match row.kind {
+        FaultKind::Kill => crash(CrashKind::Kill),
+        FaultKind::PowerLoss => crash(power_loss()),
+        FaultKind::LoseRequest => vec![Fault::LoseRequest(request())],
+        FaultKind::LoseResponse => vec![Fault::LoseResponse(request())],
+    }
+}
+
+/// Actions in which every place of the engine's occurs: a bootstrap, local and remote transactions, pushes, pulls and a checkpoint.
+fn actions() -> Vec<Action> {
+    let writes = || vec![Write::Append { payload_bytes: 100 }];
+    let commit = || Action::Transaction { client: 0, writes: writes(), end: TransactionEnd::Commit };
+    vec![
+        Action::RemoteTransaction { writes: writes() },
+        Action::Pull { client: 0 },
+        commit(),
+        Action::RemoteTransaction { writes: writes() },
+        Action::Sync { client: 0 },
+        commit(),
+        Action::RemoteCheckpoint,
+        Action::Sync { client: 0 },
+        Action::Close { client: 0 },
+        commit(),
+        Action::Pull { client: 0 },
+    ]
+}
+
+fn history(fault: &Fault, struck: usize) -> Outcome {
+    let faults = |index| if index == struck { vec![fault.clone()] } else { vec![] };
+    let steps = actions().into_iter().enumerate();
+    let steps =
+        steps.map(|(index, action)| Step { id: index as u32 + 1, action, faults: faults(index) }).collect();
+    let header = Header { synced_wal_frames_max: 3, ..Header::new(1) };
+    run(&Schedule { header, steps }, RunOptions::default())
+}
+
+/// The histories of a row, one for each step that the fault may strike; those in which it struck.
+fn struck(row: &Row) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    if row.target == Target::Between {
+        outcomes.push(crashed_between(row));
+    }
+    for fault in faults(row) {
+        outcomes.extend((0..actions().len()).map(|step| history(&fault, step)));
+    }
+    outcomes.retain(|outcome| outcome.counts.struck.contains_key(&row.name()));
+    outcomes
+}
+
+fn crashed_between(row: &Row) -> Outcome {
+    let kind = match row.kind {
+        FaultKind::Kill => CrashKind::Kill,
+        FaultKind::PowerLoss => CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None },
+        kind => panic!("{kind} strikes inside an operation"),
+    };
+    let actions =
+        actions().into_iter().flat_map(|action| [action, Action::Crash { client: 0, kind: kind.clone() }]);
+    let steps = (1..).zip(actions).map(|(id, action)| Step { id, action, faults: vec![] }).collect();
+    run(&Schedule { header: Header::new(1), steps }, RunOptions::default())
+}
+
+#[test]
+fn every_row_strikes_and_keeps_its_promise() {
+    for row in ATLAS {
+        let outcomes = struck(row);
+        assert!(!outcomes.is_empty(), "{} never struck", row.name());
+        for outcome in outcomes {
+            let name = row.name();
+            assert_eq!(outcome.violation, None, "{name}");
+            let (reported, refused) = (outcome.counts.errors_reported, outcome.counts.errors_refused);
+            assert!(reported == 0 || row.promise == Promise::Reported, "{name} showed {reported} errors");
+            assert!(refused == 0 || row.promise == Promise::Refused, "{name} was refused {refused} times");
+        }
+    }
+}
+
+#[test]
+fn a_row_stands_once() {
+    let names: BTreeSet<String> = ATLAS.iter().map(Row::name).collect();
+    assert_eq!(names.len(), ATLAS.len());
+}
+
+#[test]
+fn a_fault_at_any_file_is_one_of_all_files_rows() {
+    let place = Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 1 };
+    let point = CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill };
+    assert_eq!(rows_of(&Fault::Crash(point)).len(), 6);
+}
+
+#[test]
+fn an_error_that_no_struck_row_allows_for_is_blamed() {
+    let row = |kind, target| row(kind, target).expect("the atlas has the row");
+    let kill = row(FaultKind::Kill, Target::Between);
+    let lost = row(FaultKind::LoseRequest, Target::Route(Route::Info));
+    let blame = |struck: &[&Row], shown| judge(struck, shown).expect_err("it is to be blamed");
+    assert_eq!(blame(&[], Promise::Reported), "failed although no fault struck");
+    assert_eq!(
+        blame(&[kill], Promise::Reported),
+        "was reported, but kill/between-operations is to be masked"
+    );
+    assert_eq!(
+        blame(&[kill, lost], Promise::Refused),
+        "was refused, but kill/between-operations is to be masked, lose-request/info is to be reported"
+    );
+    assert_eq!(judge(&[kill, lost], Promise::Reported), Ok(()));
+}
