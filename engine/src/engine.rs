@@ -183,10 +183,13 @@ impl<R: Remote> SyncEngine<R> {
             generations_crossed: walked.generations_crossed,
             ..PullReport::default()
         };
-        if state.metadata.synced_wal_frames > state.metadata.synced_wal_match_watermark {
+        // The first one also writes down the schema that local changes of it are told by.
+        let is_first = state.metadata.phase == Phase::FirstPull;
+        if is_first || state.metadata.synced_wal_frames > state.metadata.synced_wal_match_watermark {
             let rebased = rebase(&self.files, &self.draft, state).await?;
             report.rebased = true;
             report.transactions_replayed = rebased.transactions_replayed;
+            report.conflicts = rebased.conflicts;
         }
         report.checkpointed =
             state.checkpoint_if_due(&self.files, self.options.synced_wal_frames_max).await?;

@@ -139,6 +139,17 @@ pub enum Error {
         /// The server's words.
         message: String,
     },
+    /// A table was renamed more than once since the last pull, and rows were changed while it had the name in between; which table
+    /// that was is not recorded anywhere. Nothing was changed. Giving the table that name again lets the next operation go on.
+    #[error(
+        "{file} has changes of a table {table:?} that was renamed before and after them: name it {table:?} again and sync"
+    )]
+    UnknownTable {
+        /// The database's path.
+        file: String,
+        /// The name in between.
+        table: String,
+    },
     /// The remote acknowledges transactions that this client never sent: its files are an older copy, or another client uses
     /// the same identity.
     #[error(
@@ -201,6 +212,7 @@ impl Error {
             Self::Unreachable { .. } | Self::UnexpectedStatus { .. } | Self::BadAnswer { .. } => true,
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
             Self::RemoteWentBack { .. }
+            | Self::UnknownTable { .. }
             | Self::ForeignAcknowledgement { .. }
             | Self::BadMetadata { .. }
             | Self::MissingFile { .. }

@@ -27,6 +27,7 @@
 //! | `synced` | the replica: open, verify, cut, checkpoint |
 //! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
 //! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
+//! | `conflict` | what is reported where local and remote changes meet |
 //! | `rebase` | puts the local transactions on top of the new remote state, Draft page by page |
 //! | `push` | sends the local transactions, whole, once |
 //! | `wire`, `protocol` | requests, answers and what is checked about them |
@@ -40,8 +41,33 @@
 //! late, or after a rebase can take effect at most once, and what is unacknowledged is decided by one comparison.
 //! The reference design numbers change-log rows anew at each rebase and tells the numberings apart by an epoch; that leaves a
 //! delayed request able to land between two epochs.
+//!
+//! # Conflicts
+//!
+//! Local transactions are replayed on what the remote has become, row by row, and by the same rules in a rebase and in a push. The
+//! replayed one is the later one:
+//!
+//! * an insert replaces whatever holds its primary key or another unique value;
+//! * an update sets the columns that the statement set, on the row that had the key *before*, and leaves the others as the remote
+//!   has them; a row that the remote has deleted is inserted again, whole. A row whose INTEGER PRIMARY KEY changes is deleted and inserted;
+//! * `ON CONFLICT DO UPDATE` sets the whole row, because the core does not record what it set;
+//! * a delete removes the row that had the key, whatever became of it;
+//! * a row without a key, or with NULL in its key, is known by all its values;
+//! * a table that is created on both sides keeps the shape that reached the remote first, and so does an index. Rows of another shape
+//!   go into the columns that both have; the others get their defaults;
+//! * a table or column that one side drops is gone: rows and values meant for it are left out. The remote's renaming of one is, to the
+//!   other side, a dropped and a new one;
+//! * columns that are added, dropped or renamed, indexes, views and triggers that are made, replaced or dropped on one side are so on
+//!   the other. Views and triggers of one name: the later one replaces the other;
+//! * triggers do not fire for replayed rows, because what they did is replayed itself;
+//! * what the remote's schema or its other rows do not allow (`NOT NULL`, `CHECK`, a unique index over rows that are not) is left out.
+//!
+//! So nothing is ever stuck, and what did not go as the application saw it is told to it: see [`Conflict`], and the `conflicts` of
+//! [`PullReport`] and [`PushReport`]. Each change is compared with the row that it finds on the replica; a remote transaction that
+//! arrives between that look and the push itself is met by the same rules but not reported.
 
 mod bootstrap;
+mod conflict;
 mod database;
 mod draft;
 mod engine;
@@ -61,6 +87,7 @@ mod wal;
 mod walk;
 mod wire;
 
+pub use conflict::{CONFLICTS_LISTED_MAX, Conflict, ConflictKind, Conflicts};
 pub use engine::{Options, SyncEngine};
 pub use error::{Error, FileOperation, Result};
 pub use metadata::{FrameStamp, Metadata, Phase};

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use turso_core::{Connection, LimboError, SyncMode, Value};
 
+use crate::conflict::Conflicts;
 use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
@@ -27,13 +28,16 @@ use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata};
 use crate::pause::pause;
 use crate::synced::{State, Synced};
-use crate::tape::{ACKNOWLEDGEMENT_TABLE, MARK_TABLE, Statement, Tape, Transaction};
+use crate::tape::{
+    ACKNOWLEDGEMENT_TABLE, MARK_TABLE, Planner, Replayer, SCHEMA_BASE_TABLE, SchemaChange, Step, Tape,
+};
 use crate::wal::{Frame, PAGE_BYTES, RawSession};
 
 /// What a rebase has done.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Rebased {
     pub(crate) transactions_replayed: u64,
+    pub(crate) conflicts: Conflicts,
 }
 
 /// Rebases Draft onto Synced's end. Synced must be clean and further than Draft's watermark.
@@ -56,7 +60,8 @@ pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> R
 async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Result<(u64, Rebased)> {
     let session =
         RawSession::begin(draft.session.clone()).while_doing("locking for the rebase", &files.draft)?;
-    let tape = Tape::read(&draft.reader).while_doing("reading the change log", &files.draft)?;
+    let mut tape = Tape::read(files, &draft.reader)?;
+    tape.number_unrecorded();
     let synced = state.synced(files)?.clone();
     let acknowledged = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)
         .while_doing("reading the acknowledgement", &files.synced)?
@@ -65,17 +70,30 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let pending = tape.after(acknowledged);
     tracing::debug!(acknowledged, pending = pending.len(), "rebase");
 
+    // Everything is planned before the tail is begun: what the plan looks at has to be the remote's.
+    let plan = || {
+        let may_conflict = state.metadata.synced_wal_frames > state.metadata.synced_wal_match_watermark;
+        let mut planner = Planner::new(&synced.connection, may_conflict, &[])?;
+        let mut transactions = Vec::with_capacity(pending.len());
+        for transaction in pending {
+            transactions.push((transaction.no, planner.plan(transaction)?));
+        }
+        let last_steps = planner.resume();
+        let conflicts = planner.take_conflicts();
+        Ok((Tail { acknowledged, transactions, last_steps, last_no: tape.last_no }, conflicts))
+    };
+    let (tail, mut conflicts) = plan().while_doing("planning the replay", &files.synced)?;
+
     pause().await;
     state.synced_is_dirty = true;
-    grow_local_tail(&synced, acknowledged, pending, tape.last_no)
-        .while_doing("replaying local transactions", &files.synced)?;
+    tail.grow(&synced, &mut conflicts).while_doing("replaying local transactions", &files.synced)?;
 
     pause().await;
     let watermark =
         copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
     session.end().while_doing("ending the physical rebase", &files.draft)?;
     tracing::debug!(watermark, "Draft is rebased");
-    Ok((watermark, Rebased { transactions_replayed: pending.len() as u64 }))
+    Ok((watermark, Rebased { transactions_replayed: pending.len() as u64, conflicts }))
 }
 
 /// The highest transaction number of `client` that the remote had applied as of Synced's end; `None` if it has no row.
@@ -114,35 +132,48 @@ pub(crate) fn check_acknowledgement(
     Ok(())
 }
 
-/// Writes the change log's tables, the marks and the replayed transactions behind Synced's end. Nothing of it is synced: it only
-/// lives until it was copied.
-fn grow_local_tail(
-    synced: &Synced,
+/// What is written behind Synced's end.
+struct Tail {
     acknowledged: u64,
-    pending: &[Transaction],
+    transactions: Vec<(u64, Vec<Step>)>,
+    /// What comes after all transactions and belongs to none.
+    last_steps: Vec<Step>,
+    /// The highest number ever given.
     last_no: u64,
-) -> turso_core::Result<()> {
-    let connection = database::connect(&synced.database, Capture::Off)?;
-    connection.set_sync_mode(SyncMode::Off);
-    connection.execute(format!("CREATE TABLE {MARK_TABLE} (transaction_no INTEGER)"))?;
-    database::begin_capture(&connection)?;
-    mark(&connection, acknowledged)?;
-    for transaction in pending {
-        replay(&connection, transaction.no, &transaction.statements)?;
-    }
-    if pending.last().map_or(acknowledged, |transaction| transaction.no) < last_no {
-        mark(&connection, last_no)?;
-    }
-    Ok(())
 }
 
-fn replay(connection: &Arc<Connection>, no: u64, statements: &[Statement]) -> turso_core::Result<()> {
-    let transaction = SqlTransaction::begin(connection)?;
-    for statement in statements {
-        database::run(connection, &statement.sql, &statement.args)?;
+impl Tail {
+    /// Writes the change log's tables, the base's schema, the marks and the replayed transactions. Nothing of it is synced: it only
+    /// lives until it was copied.
+    fn grow(&self, synced: &Synced, conflicts: &mut Conflicts) -> turso_core::Result<()> {
+        let connection = database::connect(&synced.database, Capture::Off)?;
+        connection.set_sync_mode(SyncMode::Off);
+        let columns = "type, name, tbl_name, rootpage, sql";
+        connection.execute(format!("CREATE TABLE {SCHEMA_BASE_TABLE} ({columns})"))?;
+        connection.execute(format!("INSERT INTO {SCHEMA_BASE_TABLE} SELECT {columns} FROM sqlite_schema"))?;
+        connection.execute(format!("CREATE TABLE {MARK_TABLE} (transaction_no INTEGER)"))?;
+        connection.execute(SchemaChange::create_table())?;
+        database::begin_capture(&connection)?;
+        mark(&connection, self.acknowledged)?;
+        let mut replayer = Replayer::new(&connection);
+        let mut last_marked = self.acknowledged;
+        for (no, steps) in &self.transactions {
+            let transaction = SqlTransaction::begin(&connection)?;
+            for refusal in replayer.run(steps)? {
+                conflicts.add(refusal.conflict(*no));
+            }
+            mark(&connection, *no)?;
+            transaction.commit()?;
+            last_marked = *no;
+        }
+        for refusal in replayer.run(&self.last_steps)? {
+            conflicts.add(refusal.conflict(last_marked));
+        }
+        if last_marked < self.last_no {
+            mark(&connection, self.last_no)?;
+        }
+        Ok(())
     }
-    mark(connection, no)?;
-    transaction.commit()
 }
 
 fn mark(connection: &Arc<Connection>, no: u64) -> turso_core::Result<()> {
@@ -224,6 +255,9 @@ impl<'a> Base<'a> {
                 base.tail_database_pages = frame.database_pages();
             }
         }
+        if base.frames.is_empty() {
+            base.database_pages = database_pages(&base.page(1)?);
+        }
         base.tail.retain(|&page_no, _| page_no <= base.tail_database_pages);
         Ok(base)
     }
@@ -237,4 +271,9 @@ impl<'a> Base<'a> {
         self.source.connection().try_wal_watermark_read_page(page_no, &mut page, Some(self.end))?;
         Ok(page)
     }
+}
+
+/// The size of a database in pages as its header has it (offset 28, <https://www.sqlite.org/fileformat2.html#the_database_header>).
+fn database_pages(page_1: &[u8]) -> u32 {
+    u32::from_be_bytes([page_1[28], page_1[29], page_1[30], page_1[31]])
 }

@@ -1,7 +1,9 @@
 //! What an operation did, for the application.
 
+use crate::conflict::Conflicts;
+
 /// What a pull did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PullReport {
     /// Remote frames that arrived.
@@ -16,10 +18,12 @@ pub struct PullReport {
     pub transactions_replayed: u64,
     /// Whether Synced's WAL was moved into its main file.
     pub checkpointed: bool,
+    /// Where replayed changes met changes of the remote's.
+    pub conflicts: Conflicts,
 }
 
 /// What a push did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PushReport {
     /// Local transactions that the remote has acknowledged in this push.
@@ -32,10 +36,12 @@ pub struct PushReport {
     pub frames: u64,
     /// Generation changes that were passed.
     pub generations_crossed: u64,
+    /// Where changes that were sent met changes of the remote's.
+    pub conflicts: Conflicts,
 }
 
 /// What a sync did: a push, then a pull.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct SyncReport {
     /// The push.

@@ -1,21 +1,29 @@
-//! From a change record to the SQL that replays it, the same for a rebase and for a push.
+//! The SQL that replays the change of a row, the same for a rebase and for a push.
 //!
-//! The conflict policy, row by row: the later writer wins, and the replayed transaction is the later one.
+//! Every statement is conditional on what it finds, so that it does the right thing on a remote that has moved on meanwhile:
 //! * an insert replaces whatever holds one of its unique keys;
-//! * an update sets the columns that the statement set, on the row that had the key *before*; if the row is gone, the whole new
-//!   row is inserted;
+//! * an update sets the columns that the statement set, on the row that had the key *before*; if that row is gone, the whole new
+//!   row is inserted first;
 //! * a delete removes the row that had the key;
-//! * a row of a table without a key is known by all its values.
+//! * a row without a key, or with NULL in it, is known by all its values, and among equals by its row number.
 
-use turso_core::{LimboError, Value};
+use turso_core::{Numeric, Value};
 
-use super::{Change, TableShape};
+use super::change::RowChange;
+use super::record::Images;
+use super::schema::Table;
 
-/// One statement with its positional arguments.
-#[derive(Debug, Clone)]
+/// One statement with its arguments, numbered from 1.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Statement {
     pub(crate) sql: String,
     pub(crate) args: Vec<Value>,
+}
+
+impl Statement {
+    pub(crate) fn bare(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), args: Vec::new() }
+    }
 }
 
 /// An identifier for use in SQL.
@@ -23,190 +31,261 @@ pub(super) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
-/// The statement that replays a change of the schema; `None` for objects that come with others.
-pub(super) fn replay_schema_change(change: &Change) -> Option<Statement> {
-    let text = |row: &[Value], index: usize| row.get(index).and_then(Value::to_text).map(str::to_owned);
-    let sql = match change {
-        Change::Insert { after } => tolerant_of_existing(&text(after, 4)?),
-        Change::Update { new_values, .. } => new_values.as_ref()?.last()?.as_ref()?.to_text()?.to_owned(),
-        Change::Delete { before } => {
-            format!("DROP {} IF EXISTS {}", text(before, 0)?.to_uppercase(), quoted(&text(before, 1)?))
-        }
-    };
-    Some(Statement { sql, args: Vec::new() })
-}
+/// Collects a statement's arguments.
+#[derive(Default)]
+struct Args(Vec<Value>);
 
-/// The statement that creates an object, made to do nothing where the other side has created it too. The core writes these
-/// statements down in one normal form, but keeps an index's own `IF NOT EXISTS` and drops a table's.
-fn tolerant_of_existing(sql: &str) -> String {
-    const TOLERANT: &str = "IF NOT EXISTS ";
-    for prefix in ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX "] {
-        if let Some(rest) = sql.strip_prefix(prefix) {
-            let rest = rest.strip_prefix(TOLERANT).unwrap_or(rest);
-            return format!("{prefix}{TOLERANT}{rest}");
+impl Args {
+    /// What stands in the SQL for this value. JSON has no infinities, so they are written out.
+    fn place(&mut self, value: &Value) -> String {
+        match value {
+            Value::Numeric(Numeric::Float(float)) if f64::from(*float).is_infinite() => {
+                if f64::from(*float) > 0.0 { "9e999" } else { "-9e999" }.to_owned()
+            }
+            value => {
+                self.0.push(value.clone());
+                format!("?{}", self.0.len())
+            }
         }
     }
-    sql.to_owned()
+
+    fn into_statement(self, sql: String) -> Statement {
+        Statement { sql, args: self.0 }
+    }
 }
 
-/// Appends the statements that replay a change of one row.
-pub(super) fn replay_row_change(
-    table: &str,
-    shape: &TableShape,
-    change: &Change,
-    statements: &mut Vec<Statement>,
-) -> turso_core::Result<()> {
-    let row = Row { table: quoted(table), shape };
-    match change {
-        Change::Insert { after } => statements.push(row.insert(after)?),
-        Change::Update { after, new_values: None, .. } => statements.push(row.insert(after)?),
-        Change::Update { before, after, new_values: Some(new_values) } => {
-            statements.extend(row.update(before, new_values)?);
-            statements.push(row.insert_if_gone(after)?);
+/// A table that row changes are replayed on, seen from the shape in which they were recorded.
+pub(super) struct Target<'a> {
+    pub(super) table: &'a Table,
+    /// For each recorded column its index in the target; `None` where the target has none that can be set.
+    positions: Vec<Option<usize>>,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(recorded: &Table, table: &'a Table) -> Self {
+        let is_settable = |position: &usize| !table.columns[*position].is_generated;
+        let positions =
+            recorded.columns.iter().map(|column| table.position(&column.name).filter(is_settable)).collect();
+        Self { table, positions }
+    }
+
+    /// The same as the database was read, `table` being [`Table::as_read`].
+    pub(super) fn as_read<'b>(&self, table: &'b Table) -> Target<'b> {
+        let was_there = |position: &usize| table.columns[*position].name_as_read.is_some();
+        let positions = self.positions.iter().map(|position| position.filter(was_there)).collect();
+        Target { table, positions }
+    }
+
+    /// Index in a recorded image of the target's column.
+    pub(super) fn recorded(&self, column: usize) -> Option<usize> {
+        self.positions.iter().position(|position| *position == Some(column))
+    }
+
+    /// Recorded indexes for which the target has no column.
+    pub(super) fn missing(&self) -> impl Iterator<Item = usize> {
+        (0..self.positions.len()).filter(|index| self.positions[*index].is_none())
+    }
+
+    fn name(&self) -> String {
+        quoted(&self.table.name)
+    }
+
+    fn column(&self, position: usize) -> String {
+        quoted(&self.table.columns[position].name)
+    }
+
+    /// The quoted columns and the values of an image, as far as the target has them.
+    pub(super) fn columns_and_values<'v>(&self, image: &'v [Value]) -> Vec<(String, &'v Value)> {
+        self.positions
+            .iter()
+            .zip(image)
+            .filter_map(|(position, value)| Some((self.column((*position)?), value)))
+            .collect()
+    }
+
+    /// The primary key of an image, `None` where it does not tell one row: there is none, or a part of it is missing or NULL.
+    pub(super) fn key<'v>(&self, image: &'v [Value]) -> Option<Vec<(String, &'v Value)>> {
+        if self.table.key.is_empty() {
+            return None;
         }
-        Change::Delete { before } => statements.push(row.delete(before)?),
-    }
-    Ok(())
-}
-
-/// Writes the statements about one table's rows.
-struct Row<'a> {
-    table: String,
-    shape: &'a TableShape,
-}
-
-impl Row<'_> {
-    fn insert(&self, image: &[Value]) -> turso_core::Result<Statement> {
-        let columns = self.columns(image.len())?.join(", ");
-        let marks = vec!["?"; image.len()].join(", ");
-        let sql = format!("INSERT OR REPLACE INTO {} ({columns}) VALUES ({marks})", self.table);
-        Ok(Statement { sql, args: image.to_vec() })
+        let part = |column: &usize| {
+            let value = &image[self.recorded(*column)?];
+            (!matches!(value, Value::Null)).then(|| (self.column(*column), value))
+        };
+        self.table.key.iter().map(part).collect()
     }
 
-    fn insert_if_gone(&self, image: &[Value]) -> turso_core::Result<Statement> {
-        let columns = self.columns(image.len())?.join(", ");
-        let marks = vec!["?"; image.len()].join(", ");
-        let (is_it, key) = self.identity(image)?;
-        let sql = format!(
-            "INSERT OR REPLACE INTO {table} ({columns}) SELECT {marks} WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE {is_it})",
-            table = self.table
-        );
-        let args = image.iter().cloned().chain(key).collect();
-        Ok(Statement { sql, args })
+    /// The statements that replay a change, in order.
+    pub(super) fn replay(&self, change: &RowChange) -> Vec<Statement> {
+        match &change.images {
+            Images::Insert { after } | Images::Update { after, new_values: None, .. } => {
+                vec![self.insert(after, None)]
+            }
+            Images::Update { before, after, new_values: Some(new_values) } => {
+                match self.update(before, new_values, change.rowid) {
+                    Some(update) => vec![self.insert(after, Some((before, change.rowid))), update],
+                    None => Vec::new(),
+                }
+            }
+            Images::Delete { before } => vec![self.delete(before, change.rowid)],
+        }
     }
 
-    fn update(
-        &self,
-        before: &[Value],
-        new_values: &[Option<Value>],
-    ) -> turso_core::Result<Option<Statement>> {
-        let columns = self.columns(new_values.len())?;
-        let (assignments, mut args): (Vec<_>, Vec<_>) = columns
+    fn insert(&self, image: &[Value], unless_there: Option<(&[Value], i64)>) -> Statement {
+        let mut args = Args::default();
+        let (columns, values): (Vec<_>, Vec<_>) = self
+            .columns_and_values(image)
+            .into_iter()
+            .map(|(column, value)| (column, args.place(value)))
+            .unzip();
+        let table = self.name();
+        let columns = columns.join(", ");
+        let values = values.join(", ");
+        let source = match unless_there {
+            None => format!("VALUES ({values})"),
+            Some((before, rowid)) => {
+                let this_row = self.this_row(before, rowid, &mut args);
+                format!("SELECT {values} WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE {this_row})")
+            }
+        };
+        args.into_statement(format!("INSERT OR REPLACE INTO {table} ({columns}) {source}"))
+    }
+
+    /// `None` if the target has none of the columns that were set.
+    fn update(&self, before: &[Value], new_values: &[Option<Value>], rowid: i64) -> Option<Statement> {
+        let mut args = Args::default();
+        let assignments: Vec<String> = self
+            .positions
             .iter()
             .zip(new_values)
-            .filter_map(|(column, value)| Some((format!("{column} = ?"), value.clone()?)))
-            .unzip();
+            .filter_map(|(position, value)| {
+                let column = self.column((*position)?);
+                Some(format!("{column} = {}", args.place(value.as_ref()?)))
+            })
+            .collect();
         if assignments.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let (this_row, key) = self.this_row(before)?;
-        args.extend(key);
-        let sql = format!("UPDATE OR REPLACE {} SET {} WHERE {this_row}", self.table, assignments.join(", "));
-        Ok(Some(Statement { sql, args }))
+        let this_row = self.this_row(before, rowid, &mut args);
+        let sql =
+            format!("UPDATE OR REPLACE {} SET {} WHERE {this_row}", self.name(), assignments.join(", "));
+        Some(args.into_statement(sql))
     }
 
-    fn delete(&self, before: &[Value]) -> turso_core::Result<Statement> {
-        let (this_row, args) = self.this_row(before)?;
-        Ok(Statement { sql: format!("DELETE FROM {} WHERE {this_row}", self.table), args })
+    fn delete(&self, before: &[Value], rowid: i64) -> Statement {
+        let mut args = Args::default();
+        let this_row = self.this_row(before, rowid, &mut args);
+        args.into_statement(format!("DELETE FROM {} WHERE {this_row}", self.name()))
     }
 
-    /// The condition that holds for this one row, also where rows without a key are equal.
-    fn this_row(&self, image: &[Value]) -> turso_core::Result<(String, Vec<Value>)> {
-        let (is_it, args) = self.identity(image)?;
-        if self.shape.key.is_empty() {
-            let table = &self.table;
-            return Ok((format!("rowid = (SELECT rowid FROM {table} WHERE {is_it} LIMIT 1)"), args));
+    /// A query for the columns of the row, in the order of [`Self::columns_and_values`].
+    pub(super) fn select(&self, image: &[Value], rowid: i64) -> Statement {
+        let mut args = Args::default();
+        let this_row = self.this_row(image, rowid, &mut args);
+        let columns: Vec<String> =
+            self.columns_and_values(image).into_iter().map(|(column, _)| column).collect();
+        let (columns, table) = (columns.join(", "), self.name());
+        args.into_statement(format!("SELECT {columns} FROM {table} WHERE {this_row}"))
+    }
+
+    /// A query for the keys of the rows that hold these unique columns; `None` where NULL makes everything unique.
+    pub(super) fn select_holder(&self, unique: &[usize], image: &[Value]) -> Option<Statement> {
+        let mut args = Args::default();
+        let mut conditions = Vec::with_capacity(unique.len());
+        for &column in unique {
+            let value = &image[self.recorded(column)?];
+            if matches!(value, Value::Null) {
+                return None;
+            }
+            conditions.push(format!("{} = {}", self.column(column), args.place(value)));
         }
-        Ok((is_it, args))
+        let key: Vec<String> = self.table.key.iter().map(|&column| self.column(column)).collect();
+        let key = if key.is_empty() { "NULL".to_owned() } else { key.join(", ") };
+        let sql = format!("SELECT {key} FROM {} WHERE {}", self.name(), conditions.join(" AND "));
+        Some(args.into_statement(sql))
     }
 
-    /// The condition that holds for rows with this row's key, or with all its values where there is no key.
-    fn identity(&self, image: &[Value]) -> turso_core::Result<(String, Vec<Value>)> {
-        let columns = self.columns(image.len())?;
-        let all: Vec<usize> = (0..image.len()).collect();
-        let key = if self.shape.key.is_empty() { &all } else { &self.shape.key };
-        let mut conditions = Vec::with_capacity(key.len());
-        let mut args = Vec::with_capacity(key.len());
-        for &index in key {
-            let (Some(column), Some(value)) = (columns.get(index), image.get(index)) else {
-                return Err(self.shape_mismatch(image.len()));
-            };
-            conditions.push(format!("{column} IS ?"));
-            args.push(value.clone());
+    /// The condition that holds for this one row and for no other.
+    fn this_row(&self, image: &[Value], rowid: i64, args: &mut Args) -> String {
+        if let Some(key) = self.key(image) {
+            let parts: Vec<String> =
+                key.into_iter().map(|(column, value)| format!("{column} = {}", args.place(value))).collect();
+            return parts.join(" AND ");
         }
-        Ok((conditions.join(" AND "), args))
-    }
-
-    /// The quoted names of the first `count` columns: a row image from before an `ADD COLUMN` is shorter than the table.
-    fn columns(&self, count: usize) -> turso_core::Result<Vec<String>> {
-        let columns = self.shape.columns.get(..count).ok_or_else(|| self.shape_mismatch(count))?;
-        Ok(columns.iter().map(|column| quoted(column)).collect())
-    }
-
-    fn shape_mismatch(&self, count: usize) -> LimboError {
-        LimboError::Corrupt(format!(
-            "the change log holds a row of {count} values for {}, which has {} columns",
-            self.table,
-            self.shape.columns.len()
-        ))
+        let all: Vec<String> = self
+            .columns_and_values(image)
+            .into_iter()
+            .map(|(column, value)| {
+                // What the column holds to be equal may be another row.
+                let collation = if matches!(value, Value::Text(_)) { " COLLATE BINARY" } else { "" };
+                format!("{column}{collation} IS {}", args.place(value))
+            })
+            .collect();
+        let all = if all.is_empty() { "1".to_owned() } else { all.join(" AND ") };
+        let Some(row_number) = self.table.rowid_name() else { return all };
+        let table = self.name();
+        let rowid = args.place(&Value::from_i64(rowid));
+        format!(
+            "{row_number} = COALESCE((SELECT {row_number} FROM {table} WHERE {row_number} = {rowid} AND {all}), \
+             (SELECT {row_number} FROM {table} WHERE {all} LIMIT 1))"
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
-    fn sql_of(shape: &TableShape, change: &Change) -> Vec<String> {
-        let mut statements = Vec::new();
-        replay_row_change("odd \"name\"", shape, change, &mut statements).unwrap();
+    fn sql_of(recorded: &str, target: &str, images: Images) -> Vec<String> {
+        let table = |sql| Table::parse("odd \"name\"", 2, sql).unwrap();
+        let (recorded, target) = (table(recorded), table(target));
+        let change = RowChange { table: Arc::new(recorded.clone()), rowid: 9, images };
+        let statements = Target::new(&recorded, &target).replay(&change);
         statements.into_iter().map(|statement| statement.sql).collect()
     }
 
-    fn shape(key: &[usize]) -> TableShape {
-        TableShape { columns: vec!["a".into(), "select".into()], key: key.to_vec() }
+    fn row(values: [i64; 2]) -> Vec<Value> {
+        values.map(Value::from_i64).into()
     }
+
+    const KEYED: &str = "CREATE TABLE t (a PRIMARY KEY, \"select\")";
 
     #[test]
     fn an_update_names_the_row_by_the_key_it_had_before() {
-        let change = Change::Update {
-            before: vec![Value::from_i64(1), Value::from_i64(2)],
-            after: vec![Value::from_i64(3), Value::from_i64(2)],
+        let images = Images::Update {
+            before: row([1, 2]),
+            after: row([3, 2]),
             new_values: Some(vec![Some(Value::from_i64(3)), None]),
         };
         assert_eq!(
-            sql_of(&shape(&[0]), &change),
+            sql_of(KEYED, KEYED, images),
             [
-                r#"UPDATE OR REPLACE "odd ""name""" SET "a" = ? WHERE "a" IS ?"#,
-                r#"INSERT OR REPLACE INTO "odd ""name""" ("a", "select") SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM "odd ""name""" WHERE "a" IS ?)"#,
+                r#"INSERT OR REPLACE INTO "odd ""name""" ("a", "select") SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM "odd ""name""" WHERE "a" = ?3)"#,
+                r#"UPDATE OR REPLACE "odd ""name""" SET "a" = ?1 WHERE "a" = ?2"#,
             ]
         );
     }
 
     #[test]
-    fn an_index_that_was_created_tolerantly_is_replayed_tolerantly() {
-        let tolerant = "CREATE INDEX IF NOT EXISTS i ON t (a)";
-        assert_eq!(tolerant_of_existing(tolerant), tolerant);
-        assert_eq!(tolerant_of_existing("CREATE INDEX i ON t (a)"), tolerant);
+    fn one_of_several_equal_rows_is_deleted() {
+        let keyless = "CREATE TABLE t (a, rowid)";
+        let images = Images::Delete { before: vec![Value::Null, Value::build_text("x")] };
+        assert_eq!(
+            sql_of(keyless, keyless, images),
+            [
+                r#"DELETE FROM "odd ""name""" WHERE _rowid_ = COALESCE((SELECT _rowid_ FROM "odd ""name""" WHERE _rowid_ = ?3 AND "a" IS ?1 AND "rowid" COLLATE BINARY IS ?2), (SELECT _rowid_ FROM "odd ""name""" WHERE "a" IS ?1 AND "rowid" COLLATE BINARY IS ?2 LIMIT 1))"#
+            ]
+        );
     }
 
     #[test]
-    fn one_of_several_equal_rows_is_deleted() {
-        let change = Change::Delete { before: vec![Value::Null, Value::from_i64(2)] };
+    fn columns_are_matched_by_name_and_infinities_written_out() {
+        let images = Images::Insert { after: vec![Value::from_f64(f64::NEG_INFINITY), Value::from_i64(2)] };
         assert_eq!(
-            sql_of(&shape(&[]), &change),
-            [
-                r#"DELETE FROM "odd ""name""" WHERE rowid = (SELECT rowid FROM "odd ""name""" WHERE "a" IS ? AND "select" IS ? LIMIT 1)"#
-            ]
+            sql_of("CREATE TABLE t (A, b)", "CREATE TABLE t (c PRIMARY KEY, a)", images),
+            [r#"INSERT OR REPLACE INTO "odd ""name""" ("a") VALUES (-9e999)"#]
         );
     }
 }

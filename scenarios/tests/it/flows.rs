@@ -4,7 +4,7 @@ use plimsoll_scenarios::place::{Place, rows};
 use plimsoll_sim::in_process::block_on;
 
 /// Runs a script in both places.
-fn everywhere(script: impl Fn(Place)) {
+pub fn everywhere(script: impl Fn(Place)) {
     script(Place::simulated());
     script(Place::real());
 }
@@ -202,19 +202,6 @@ fn a_dropped_table_does_not_renumber_what_was_pushed() {
         assert_eq!(rows(&connection, "SELECT v FROM u ORDER BY v"), ["0", "1", "2", "3"]);
         assert!(place.remote_rows("SELECT name FROM sqlite_schema WHERE name = 't'").is_empty());
     });
-}
-
-#[test]
-fn a_renamed_table_is_refused_and_not_lost() {
-    let place = Place::simulated();
-    place.remote_executes(&["CREATE TABLE t (v)"]);
-    let engine = place.open("a").unwrap();
-    let connection = engine.connect().unwrap();
-    connection.execute("INSERT INTO t VALUES ('precious')").unwrap();
-    connection.execute("ALTER TABLE t RENAME TO t2").unwrap();
-    place.remote_executes(&["INSERT INTO t VALUES ('news')"]);
-    assert!(block_on(engine.sync()).is_err());
-    assert_eq!(rows(&connection, "SELECT v FROM t2"), ["precious"]);
 }
 
 /// A POST is held up by the network; meanwhile what it would do has become void, and was rebased away twice. The number that it

@@ -6,3 +6,5 @@ mod determinism;
 mod files;
 mod flows;
 mod histories;
+mod replay;
+mod schema_changes;

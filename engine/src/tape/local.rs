@@ -1,0 +1,412 @@
+//! Draft's schema followed through the tape, from the last rebase's base to what it is now.
+//!
+//! The core records a table's and an index's creation and removal and columns that are added and dropped. It does not record
+//! views and triggers, nor that a table or a column got another name, and it records a temporary table as if it were none.
+//! What it leaves out is found by difference: a table keeps its root page when it is renamed, a column its position. A rename is
+//! given a place on the tape before the first record that knows the new name; what no record tells of comes at the tape's end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use turso_parser::ast::{AlterTableBody, Stmt};
+
+use super::change::{Change, RowChange, SCHEMA_CHANGE_TABLE, SchemaChange};
+use super::record::{Images, RecordedChange, corrupt};
+use super::schema::{Object, ObjectKind, Schema, SchemaRow, Table, folded, is_same_definition, parse};
+use super::{SCHEMA_TABLE, is_internal};
+
+/// Why a tape cannot be read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// The core says so.
+    Core(turso_core::LimboError),
+    /// It holds rows of a table that had another name before and has another name now.
+    UnknownTable(String),
+}
+
+impl From<turso_core::LimboError> for Unreadable {
+    fn from(error: turso_core::LimboError) -> Self {
+        Self::Core(error)
+    }
+}
+
+/// A table seen under a name: by the `record`-th record, or now.
+struct Sighting {
+    record: usize,
+    name: String,
+    is_creation: bool,
+}
+
+/// The local schema on its way along the tape.
+pub(super) struct LocalSchema {
+    schema: Schema,
+    current: Schema,
+    /// By root page, in the order of records; what is there now comes last.
+    sightings: BTreeMap<i64, Vec<Sighting>>,
+    temporary: BTreeSet<String>,
+    /// The record that is looked at.
+    record: usize,
+}
+
+impl LocalSchema {
+    /// Stands before the first record. `records` are all of them, as they stand in the change log.
+    pub(super) fn new<'a>(
+        base: Schema,
+        current: Schema,
+        records: impl Iterator<Item = Option<&'a RecordedChange>>,
+    ) -> Self {
+        let mut sightings: BTreeMap<i64, Vec<Sighting>> = BTreeMap::new();
+        let mut see = |root_page, sighting| sightings.entry(root_page).or_default().push(sighting);
+        for (record, change) in records.enumerate() {
+            let Some(change) = change.filter(|change| change.table == SCHEMA_TABLE) else { continue };
+            if let Some(row) = SchemaRow::decode(change.images.earlier()).filter(|row| row.kind == "table") {
+                let is_creation = matches!(change.images, Images::Insert { .. });
+                see(row.root_page, Sighting { record, name: row.name, is_creation });
+            }
+        }
+        for table in current.tables() {
+            let sighting = Sighting { record: usize::MAX, name: table.name.clone(), is_creation: false };
+            see(table.root_page, sighting);
+        }
+        Self { schema: base, current, sightings, temporary: BTreeSet::new(), record: 0 }
+    }
+
+    /// Takes the next record and appends the changes that follow from it.
+    pub(super) fn take(
+        &mut self,
+        change: &RecordedChange,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Unreadable> {
+        self.record = change.record;
+        if change.table == SCHEMA_TABLE {
+            self.take_schema_record(&change.images, changes)
+        } else if change.table == SCHEMA_CHANGE_TABLE {
+            if let Images::Insert { after } = &change.images {
+                self.take_note(SchemaChange::from_note(after)?, changes);
+            }
+            Ok(())
+        } else if is_internal(&change.table) {
+            Ok(())
+        } else {
+            self.take_row(change, changes)
+        }
+    }
+
+    fn take_row(&mut self, change: &RecordedChange, changes: &mut Vec<Change>) -> Result<(), Unreadable> {
+        let values = change.images.earlier().len();
+        if !self.knows(&change.table, Some(values), changes)? {
+            return Ok(());
+        }
+        let Some(table) = self.schema.table(&change.table) else { return Ok(()) };
+        if table.columns.len() != values {
+            let columns = table.columns.len();
+            let problem = format!("a row of {values} values for {}, which has {columns} columns", table.name);
+            return Err(corrupt(&problem).into());
+        }
+        changes.push(Change::Row(RowChange {
+            table: table.clone(),
+            rowid: change.rowid,
+            images: change.images.clone(),
+        }));
+        Ok(())
+    }
+
+    /// Whether there is a table of this name, which a rename may have to be noted for first. One that is not there is temporary.
+    fn knows(
+        &mut self,
+        name: &str,
+        values: Option<usize>,
+        changes: &mut Vec<Change>,
+    ) -> Result<bool, Unreadable> {
+        if self.temporary.contains(&folded(name)) {
+            return Ok(false);
+        }
+        if self.schema.table(name).is_some() {
+            return Ok(true);
+        }
+        let renamed: Vec<(String, String)> = self
+            .schema
+            .tables()
+            .filter_map(|table| {
+                let next = self.next_name(table.root_page)?;
+                (!next.eq_ignore_ascii_case(&table.name)).then(|| (table.name.clone(), next.to_owned()))
+            })
+            .collect();
+        let by_name = renamed.iter().find(|(_, next)| next.eq_ignore_ascii_case(name));
+        // A name between two others is not to be seen anywhere else.
+        let by_elimination = || {
+            let fits = |(from, _): &&(String, String)| {
+                let columns = self.schema.table(from).map(|table| table.columns.len());
+                values.is_none() || columns == values
+            };
+            let mut fitting = renamed.iter().filter(fits);
+            let only = fitting.next()?;
+            fitting.next().is_none().then_some(only)
+        };
+        match by_name.or_else(by_elimination) {
+            Some((from, _)) => {
+                self.apply(SchemaChange::RenameTable { from: from.clone(), to: name.to_owned() }, changes);
+                Ok(true)
+            }
+            None if renamed.is_empty() => Ok(false),
+            None => Err(Unreadable::UnknownTable(name.to_owned())),
+        }
+    }
+
+    /// The next name under which a table is seen, `None` if it never is again.
+    fn next_name(&self, root_page: i64) -> Option<&str> {
+        let sightings = self.sightings.get(&root_page)?;
+        let next = sightings.iter().find(|sighting| sighting.record > self.record)?;
+        (!next.is_creation).then_some(next.name.as_str())
+    }
+
+    fn take_schema_record(&mut self, images: &Images, changes: &mut Vec<Change>) -> Result<(), Unreadable> {
+        let Some(row) = SchemaRow::decode(images.earlier()) else { return Ok(()) };
+        match (row.kind.as_str(), images) {
+            ("table", Images::Insert { .. }) => self.create_table(row, changes),
+            ("table", Images::Update { after, new_values, .. }) => {
+                let Some(after) = SchemaRow::decode(after) else { return Ok(()) };
+                let sql = new_values.as_ref().and_then(|values| values.last()?.as_ref()?.to_text());
+                self.alter_table(&row, &after, sql.unwrap_or_default(), changes);
+            }
+            ("table", Images::Delete { .. }) => self.drop_table(&row, changes),
+            ("index", Images::Insert { .. }) => self.create_index(row, changes)?,
+            ("index", Images::Delete { .. }) => self.drop_index(row, changes),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn create_table(&mut self, row: SchemaRow, changes: &mut Vec<Change>) {
+        let is_seen_again = self.next_name(row.root_page).is_some();
+        if self.schema.table_at(row.root_page).is_some() || !is_seen_again {
+            // Two tables of one database do not share a page, and a table does not vanish.
+            self.temporary.insert(folded(&row.name));
+            return;
+        }
+        self.temporary.remove(&folded(&row.name));
+        let renamed_away = self.schema.table(&row.name).and_then(|table| {
+            self.next_name(table.root_page).filter(|next| !next.eq_ignore_ascii_case(&row.name))
+        });
+        if let Some(to) = renamed_away.map(str::to_owned) {
+            self.apply(SchemaChange::RenameTable { from: row.name.clone(), to }, changes);
+        }
+        self.schema.remove_table(&row.name);
+        self.schema.add(&row);
+        changes.push(Change::Schema(SchemaChange::CreateTable { name: row.name, sql: row.sql }));
+    }
+
+    fn create_index(&mut self, row: SchemaRow, changes: &mut Vec<Change>) -> Result<(), Unreadable> {
+        if self.knows(&row.table, None, changes)? {
+            let (name, table, sql) = (row.name, row.table, row.sql);
+            self.apply(SchemaChange::CreateIndex { name, table, sql }, changes);
+        }
+        Ok(())
+    }
+
+    fn drop_index(&mut self, row: SchemaRow, changes: &mut Vec<Change>) {
+        if self.schema.object(ObjectKind::Index, &row.name).is_some() {
+            self.apply(SchemaChange::DropIndex { name: row.name }, changes);
+        }
+    }
+
+    /// Notes the names that a table and its columns have got before a record that shows them. `false` for a temporary table.
+    fn catch_up(&mut self, row: &SchemaRow, changes: &mut Vec<Change>) -> bool {
+        let Some(known) = self.schema.table_at(row.root_page) else { return false };
+        if !known.name.eq_ignore_ascii_case(&row.name) {
+            let from = known.name.clone();
+            self.apply(SchemaChange::RenameTable { from, to: row.name.clone() }, changes);
+        }
+        if let Some(shown) = Table::parse(&row.name, row.root_page, &row.sql) {
+            for change in self.renamed_columns(&shown) {
+                self.apply(change, changes);
+            }
+        }
+        true
+    }
+
+    /// The columns that have another name or type than they are known by.
+    fn renamed_columns(&self, shown: &Table) -> Vec<SchemaChange> {
+        let Some(known) = self.schema.table(&shown.name) else { return Vec::new() };
+        if known.columns.len() != shown.columns.len() {
+            return Vec::new();
+        }
+        let table = &shown.name;
+        let mut changes = Vec::new();
+        for (known, shown_column) in known.columns.iter().zip(&shown.columns) {
+            if known.name != shown_column.name {
+                changes.push(SchemaChange::RenameColumn {
+                    table: table.clone(),
+                    from: known.name.clone(),
+                    to: shown_column.name.clone(),
+                });
+            }
+            if known.declared_type != shown_column.declared_type
+                && let Some(definition) = shown.definition_of(&shown_column.name)
+            {
+                changes.push(SchemaChange::RedefineColumn {
+                    table: table.clone(),
+                    column: shown_column.name.clone(),
+                    definition,
+                });
+            }
+        }
+        changes
+    }
+
+    fn alter_table(&mut self, before: &SchemaRow, after: &SchemaRow, sql: &str, changes: &mut Vec<Change>) {
+        if !self.catch_up(before, changes) {
+            return;
+        }
+        let table = before.name.clone();
+        let change = match parse(sql) {
+            Some(Stmt::AlterTable(alter)) => match alter.body {
+                AlterTableBody::AddColumn(definition) => {
+                    let column = definition.col_name.as_str().to_owned();
+                    SchemaChange::AddColumn { table, column, sql: sql.to_owned() }
+                }
+                AlterTableBody::DropColumn(column) => {
+                    SchemaChange::DropColumn { table, column: column.as_str().to_owned() }
+                }
+                _ => SchemaChange::Other { table, sql: sql.to_owned() },
+            },
+            _ => SchemaChange::Other { table, sql: sql.to_owned() },
+        };
+        self.schema.add(after);
+        changes.push(Change::Schema(change));
+    }
+
+    fn drop_table(&mut self, row: &SchemaRow, changes: &mut Vec<Change>) {
+        if self.catch_up(row, changes) {
+            self.apply(SchemaChange::DropTable { name: row.name.clone() }, changes);
+        } else {
+            self.temporary.remove(&folded(&row.name));
+        }
+    }
+
+    /// Takes a noted change, which a record between may have told of already.
+    fn take_note(&mut self, note: SchemaChange, changes: &mut Vec<Change>) {
+        let is_known = match &note {
+            SchemaChange::RenameTable { from, .. } => self.schema.table(from).is_none(),
+            SchemaChange::RenameColumn { table, from, .. } => {
+                self.schema.table(table).is_none_or(|table| table.position(from).is_none())
+            }
+            _ => false,
+        };
+        if !is_known {
+            self.apply(note, changes);
+        }
+    }
+
+    /// Applies a change to the schema and puts it on the tape.
+    fn apply(&mut self, change: SchemaChange, changes: &mut Vec<Change>) {
+        self.schema.apply(&change);
+        changes.push(Change::Schema(change));
+    }
+
+    /// What the schema is now and no record tells of.
+    pub(super) fn difference_to_current(mut self) -> Vec<SchemaChange> {
+        self.record = usize::MAX - 1;
+        let mut changes = Vec::new();
+        let current: Vec<Arc<Table>> = self.current.tables().cloned().collect();
+        for table in &current {
+            let row = SchemaRow {
+                kind: "table".into(),
+                name: table.name.clone(),
+                table: table.name.clone(),
+                root_page: table.root_page,
+                sql: table.sql.clone(),
+            };
+            self.catch_up(&row, &mut changes);
+        }
+        let mut changes: Vec<SchemaChange> = changes
+            .into_iter()
+            .filter_map(|change| match change {
+                Change::Schema(change) => Some(change),
+                Change::Row(_) => None,
+            })
+            .collect();
+        let is_stale = |of: &Schema, object: &Object| {
+            of.object(object.kind, &object.name)
+                .is_none_or(|other| !is_same_definition(&other.sql, &object.sql))
+        };
+        let (then, now) = (&self.schema, &self.current);
+        let name = |object: &Object| object.name.clone();
+        let gone = |kind| then.objects(kind).filter(|object| is_stale(now, object));
+        let new = |kind| now.objects(kind).filter(|object| is_stale(then, object));
+        let renames = std::mem::take(&mut changes);
+        changes
+            .extend(gone(ObjectKind::Trigger).map(|object| SchemaChange::DropTrigger { name: name(object) }));
+        changes.extend(gone(ObjectKind::View).map(|object| SchemaChange::DropView { name: name(object) }));
+        changes.extend(renames);
+        changes.extend(
+            new(ObjectKind::View)
+                .map(|object| SchemaChange::CreateView { name: name(object), sql: object.sql.clone() }),
+        );
+        changes.extend(new(ObjectKind::Trigger).map(|object| SchemaChange::CreateTrigger {
+            name: name(object),
+            table: object.table.clone(),
+            sql: object.sql.clone(),
+        }));
+        changes
+    }
+}
+
+impl Schema {
+    /// Applies a change that is sound here. A change of something that is not there does nothing.
+    pub(super) fn apply(&mut self, change: &SchemaChange) {
+        let mut add = |kind, name: &String, table: &String, sql: &String| {
+            self.add_object(Object::new(kind, name, table, sql));
+        };
+        match change {
+            SchemaChange::CreateTable { name, sql } => {
+                let row = SchemaRow {
+                    kind: "table".into(),
+                    name: name.clone(),
+                    table: name.clone(),
+                    root_page: 0,
+                    sql: sql.clone(),
+                };
+                self.add(&row);
+            }
+            SchemaChange::DropTable { name } => self.remove_table(name),
+            SchemaChange::CreateIndex { name, table, sql } => add(ObjectKind::Index, name, table, sql),
+            SchemaChange::CreateView { name, sql } => add(ObjectKind::View, name, name, sql),
+            SchemaChange::CreateTrigger { name, table, sql } => add(ObjectKind::Trigger, name, table, sql),
+            SchemaChange::DropIndex { name }
+            | SchemaChange::DropView { name }
+            | SchemaChange::DropTrigger { name } => self.remove_object(name),
+            SchemaChange::AddColumn { table, sql, .. } => {
+                if let Some(table) = self.table_mut(table)
+                    && let Some(Stmt::AlterTable(alter)) = parse(sql)
+                    && let AlterTableBody::AddColumn(definition) = alter.body
+                {
+                    table.columns.push(super::schema::Column::of(&definition));
+                }
+            }
+            SchemaChange::DropColumn { table, column } => {
+                if let Some(table) = self.table_mut(table) {
+                    table.remove_column(column);
+                }
+            }
+            SchemaChange::RenameTable { from, to } => self.rename_table(from, to),
+            SchemaChange::RenameColumn { table, from, to } => {
+                if let Some(table) = self.table_mut(table)
+                    && let Some(position) = table.position(from)
+                {
+                    to.clone_into(&mut table.columns[position].name);
+                }
+            }
+            SchemaChange::RedefineColumn { table, column, definition } => {
+                let declared_type = Table::parse("t", 0, &format!("CREATE TABLE t ({definition})"))
+                    .and_then(|parsed| parsed.columns.into_iter().next()?.declared_type);
+                if let Some(table) = self.table_mut(table)
+                    && let Some(position) = table.position(column)
+                {
+                    table.columns[position].declared_type = declared_type;
+                }
+            }
+            SchemaChange::Other { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One row of the change log, decoded.
+
+use std::collections::BTreeMap;
+
+use turso_core::types::ImmutableRecord;
+use turso_core::{LimboError, Value};
+
+use super::schema::folded;
+
+/// A record of the change log.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) transaction_id: i64,
+    /// What happened to which row of which table; `None` for a commit record.
+    pub(super) change: Option<RecordedChange>,
+}
+
+/// A recorded change of one row.
+#[derive(Debug)]
+pub(super) struct RecordedChange {
+    pub(super) table: String,
+    pub(super) rowid: i64,
+    pub(super) images: Images,
+    /// Which record of the change log it is.
+    pub(super) record: usize,
+}
+
+/// The row before and after. An image holds the values of all columns that the table had at the time.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Images {
+    Insert {
+        after: Vec<Value>,
+    },
+    /// `new_values[i]` is there for the columns that the statement set; `None` where the capture knows only the result.
+    Update {
+        before: Vec<Value>,
+        after: Vec<Value>,
+        new_values: Option<Vec<Option<Value>>>,
+    },
+    Delete {
+        before: Vec<Value>,
+    },
+}
+
+impl Images {
+    /// The image that tells which row it was: as it was before, if it was there.
+    pub(super) fn earlier(&self) -> &[Value] {
+        match self {
+            Self::Insert { after } => after,
+            Self::Update { before, .. } | Self::Delete { before } => before,
+        }
+    }
+}
+
+impl Images {
+    /// The name of the object that a row of `sqlite_schema` describes.
+    pub(super) fn schema_object(&self) -> Option<&str> {
+        self.earlier().get(1)?.to_text()
+    }
+}
+
+impl Record {
+    /// From the columns `change_txn_id, change_type, table_name, id, before, after, updates`.
+    pub(super) fn decode(row: &[Value]) -> turso_core::Result<Self> {
+        let [transaction_id, kind, table, rowid, before, after, updates] = row else {
+            return Err(corrupt("a change record of another shape"));
+        };
+        let (Some(transaction_id), Some(kind)) = (transaction_id.as_int(), kind.as_int()) else {
+            return Err(corrupt("a change record without a transaction"));
+        };
+        const COMMIT: i64 = 2;
+        if kind == COMMIT {
+            return Ok(Self { transaction_id, change: None });
+        }
+        let table = table.to_text().ok_or_else(|| corrupt("a change record without a table"))?.to_owned();
+        let rowid = rowid.as_int().unwrap_or_default();
+        let (before, after) = (image(before)?, image(after)?);
+        let images = match (kind, before, after) {
+            // Where the key of a row changed, the core records the new row as an insert whose image stands in `before`.
+            (1, Some(after), None) | (1, _, Some(after)) => Images::Insert { after },
+            (0, Some(before), Some(after)) => {
+                Images::Update { new_values: new_values(updates)?, before, after }
+            }
+            (-1, Some(before), _) => Images::Delete { before },
+            _ => return Err(corrupt("a change record without its row")),
+        };
+        Ok(Self { transaction_id, change: Some(RecordedChange { table, rowid, images, record: 0 }) })
+    }
+}
+
+/// Puts the records of one transaction in the order in which the rows changed.
+///
+/// The core records an insert behind what the triggers that it fired have done. A trigger that updates the very row that was
+/// inserted is told by the images: its update begins with the inserted row, and nothing deleted that row in between.
+pub(super) fn in_order_of_effect(changes: Vec<RecordedChange>) -> Vec<RecordedChange> {
+    // The updates of each row since it was inserted or deleted.
+    let mut updates: BTreeMap<(String, i64), Vec<usize>> = BTreeMap::new();
+    let mut places = Vec::with_capacity(changes.len());
+    for (index, change) in changes.iter().enumerate() {
+        let row = (folded(&change.table), change.rowid);
+        let mut place = 2 * index + 1;
+        match &change.images {
+            Images::Update { .. } => updates.entry(row).or_default().push(index),
+            Images::Delete { .. } => drop(updates.remove(&row)),
+            Images::Insert { after } => {
+                let fired_by_it = |&&update: &&usize| changes[update].images.earlier() == after.as_slice();
+                let first = updates.remove(&row).and_then(|of_row| of_row.iter().find(fired_by_it).copied());
+                place = first.map_or(place, |first| 2 * first);
+            }
+        }
+        places.push(place);
+    }
+    let mut placed: Vec<_> = places.into_iter().zip(changes).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, change)| change).collect()
+}
+
+fn image(value: &Value) -> turso_core::Result<Option<Vec<Value>>> {
+    match value.to_blob() {
+        None => Ok(None),
+        Some(bytes) => {
+            let mut payload = turso_core::ValueBlob::default();
+            payload.extend_from_slice(bytes);
+            ImmutableRecord::from_bin_record(payload).get_values_owned().map(Some)
+        }
+    }
+}
+
+/// An update's new values: the record holds one flag a column and then one value a column.
+fn new_values(updates: &Value) -> turso_core::Result<Option<Vec<Option<Value>>>> {
+    let Some(values) = image(updates)? else { return Ok(None) };
+    let (flags, values) = values.split_at(values.len() / 2);
+    let set = flags.iter().zip(values).map(|(flag, value)| (flag.as_int() == Some(1)).then(|| value.clone()));
+    Ok(Some(set.collect()))
+}
+
+pub(super) fn corrupt(problem: &str) -> LimboError {
+    LimboError::Corrupt(format!("the change log holds {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(images: Images) -> RecordedChange {
+        RecordedChange { table: "t".into(), rowid: 1, images, record: 0 }
+    }
+
+    fn row(v: i64) -> Vec<Value> {
+        vec![Value::from_i64(1), Value::from_i64(v)]
+    }
+
+    #[test]
+    fn an_insert_comes_before_the_update_of_the_trigger_that_it_fired() {
+        let update = Images::Update { before: row(2), after: row(3), new_values: None };
+        let insert = Images::Insert { after: row(2) };
+        let ordered = in_order_of_effect(vec![change(update.clone()), change(insert.clone())]);
+        assert_eq!(ordered.into_iter().map(|c| c.images).collect::<Vec<_>>(), [insert, update]);
+    }
+
+    #[test]
+    fn a_replacement_stays_behind_the_row_that_it_replaced() {
+        let changes = [
+            Images::Update { before: row(2), after: row(3), new_values: None },
+            Images::Delete { before: row(3) },
+            Images::Insert { after: row(2) },
+        ];
+        let ordered = in_order_of_effect(changes.clone().map(change).into());
+        assert_eq!(ordered.into_iter().map(|c| c.images).collect::<Vec<_>>(), changes);
+    }
+}

@@ -1,0 +1,393 @@
+//! What tables, indexes, views and triggers there are, as a model that changes are applied to.
+//!
+//! It is read from rows of `sqlite_schema`, wherever they stand, and the definitions are parsed by the core's own parser. The
+//! engine's and the core's own objects are not in it. Names are compared as SQL does, without regard to the case of ASCII letters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use turso_core::{Connection, Value};
+use turso_parser::ast::{
+    Cmd, ColumnConstraint, ColumnDefinition, CreateTableBody, Expr, SortedColumn, Stmt, TableConstraint,
+};
+use turso_parser::parser::Parser;
+
+use super::is_internal;
+use crate::database;
+
+/// A name as it is compared.
+pub(super) fn folded(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+/// The objects of one database at one moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Schema {
+    tables: BTreeMap<String, Arc<Table>>,
+    objects: BTreeMap<String, Object>,
+}
+
+/// A table and what its rows look like.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub(super) name: String,
+    /// The page at which its rows begin: it stays when the table gets another name.
+    pub(super) root_page: i64,
+    pub(super) columns: Vec<Column>,
+    /// Indexes of the primary key's columns, in the key's order; empty for a table without one.
+    pub(super) key: Vec<usize>,
+    /// Indexes of the columns of each other UNIQUE constraint of the definition.
+    pub(super) uniques: Vec<Vec<usize>>,
+    pub(super) sql: String,
+    /// Its name in the database that was read, whatever the model has made of it since; `None` if it was not there.
+    pub(super) name_as_read: Option<String>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// The declared type, if there is one.
+    pub(super) declared_type: Option<String>,
+    /// Whether its value follows from the others and cannot be set.
+    pub(super) is_generated: bool,
+    /// Its name in the database that was read, as for its table.
+    pub(super) name_as_read: Option<String>,
+}
+
+/// What kind an object beside tables is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ObjectKind {
+    Index,
+    View,
+    Trigger,
+}
+
+/// An index, a view or a trigger.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) kind: ObjectKind,
+    pub(super) name: String,
+    /// The table that it belongs to; its own name for a view.
+    pub(super) table: String,
+    pub(super) sql: String,
+    /// The columns that a unique index over plain columns makes unique; empty for everything else.
+    unique_columns: Vec<String>,
+}
+
+/// One row of `sqlite_schema`.
+pub(super) struct SchemaRow {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) table: String,
+    pub(super) root_page: i64,
+    pub(super) sql: String,
+}
+
+impl SchemaRow {
+    /// From the values `type, name, tbl_name, rootpage, sql`; `None` for an object without a definition of its own and for an
+    /// internal one.
+    pub(super) fn decode(values: &[Value]) -> Option<Self> {
+        let [kind, name, table, root_page, sql] = values else { return None };
+        let text = |value: &Value| value.to_text().map(str::to_owned);
+        let (name, table) = (text(name)?, text(table)?);
+        if is_internal(&name) || is_internal(&table) {
+            return None;
+        }
+        Some(Self { kind: text(kind)?, name, table, root_page: root_page.as_int()?, sql: text(sql)? })
+    }
+}
+
+impl Schema {
+    /// Reads a table that has the columns of `sqlite_schema`.
+    pub(super) fn read(connection: &Arc<Connection>, from: &str) -> turso_core::Result<Self> {
+        let sql = format!("SELECT type, name, tbl_name, rootpage, sql FROM {from}");
+        let mut schema = Self::default();
+        for row in database::run(connection, &sql, &[])? {
+            if let Some(row) = SchemaRow::decode(&row) {
+                schema.add(&row);
+            }
+        }
+        for table in schema.tables.values_mut() {
+            Arc::make_mut(table).note_names();
+        }
+        Ok(schema)
+    }
+
+    /// Adds what a row describes.
+    pub(super) fn add(&mut self, row: &SchemaRow) {
+        let kind = match row.kind.as_str() {
+            "table" => {
+                if let Some(table) = Table::parse(&row.name, row.root_page, &row.sql) {
+                    self.tables.insert(folded(&row.name), Arc::new(table));
+                }
+                return;
+            }
+            "index" => ObjectKind::Index,
+            "view" => ObjectKind::View,
+            "trigger" => ObjectKind::Trigger,
+            _ => return,
+        };
+        self.add_object(Object::new(kind, &row.name, &row.table, &row.sql));
+    }
+
+    pub(super) fn add_object(&mut self, object: Object) {
+        self.objects.insert(folded(&object.name), object);
+    }
+
+    pub(super) fn table(&self, name: &str) -> Option<&Arc<Table>> {
+        self.tables.get(&folded(name))
+    }
+
+    pub(super) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values()
+    }
+
+    pub(super) fn table_at(&self, root_page: i64) -> Option<&Arc<Table>> {
+        self.tables.values().find(|table| table.root_page == root_page)
+    }
+
+    /// The object of this kind and name.
+    pub(super) fn object(&self, kind: ObjectKind, name: &str) -> Option<&Object> {
+        self.objects.get(&folded(name)).filter(|object| object.kind == kind)
+    }
+
+    pub(super) fn objects(&self, kind: ObjectKind) -> impl Iterator<Item = &Object> {
+        self.objects.values().filter(move |object| object.kind == kind)
+    }
+
+    /// The objects of a kind that belong to a table.
+    pub(super) fn objects_of(&self, kind: ObjectKind, table: &str) -> impl Iterator<Item = &Object> {
+        self.objects(kind).filter(move |object| object.table.eq_ignore_ascii_case(table))
+    }
+
+    /// Whether there is a table or a view of this name.
+    pub(super) fn has_rows_source(&self, name: &str) -> bool {
+        self.table(name).is_some() || self.object(ObjectKind::View, name).is_some()
+    }
+
+    pub(super) fn remove_object(&mut self, name: &str) {
+        self.objects.remove(&folded(name));
+    }
+
+    /// A table goes, and what belongs to it.
+    pub(super) fn remove_table(&mut self, name: &str) {
+        self.tables.remove(&folded(name));
+        self.objects
+            .retain(|_, object| object.kind == ObjectKind::View || !object.table.eq_ignore_ascii_case(name));
+    }
+
+    pub(super) fn rename_table(&mut self, from: &str, to: &str) {
+        if let Some(mut table) = self.tables.remove(&folded(from)) {
+            to.clone_into(&mut Arc::make_mut(&mut table).name);
+            self.tables.insert(folded(to), table);
+        }
+        for object in self.objects.values_mut() {
+            if object.kind != ObjectKind::View && object.table.eq_ignore_ascii_case(from) {
+                to.clone_into(&mut object.table);
+            }
+        }
+    }
+
+    pub(super) fn table_mut(&mut self, name: &str) -> Option<&mut Table> {
+        self.tables.get_mut(&folded(name)).map(Arc::make_mut)
+    }
+
+    /// The columns of every UNIQUE constraint and unique index of a table, beside its primary key. An index over expressions or
+    /// over a part of the rows is left out.
+    pub(super) fn unique_keys(&self, table: &Table) -> Vec<Vec<usize>> {
+        let of_index = |index: &Object| -> Option<Vec<usize>> {
+            index.unique_columns.iter().map(|column| table.position(column)).collect()
+        };
+        let indexes = self.objects_of(ObjectKind::Index, &table.name);
+        let of_indexes = indexes.filter(|index| !index.unique_columns.is_empty()).filter_map(of_index);
+        table.uniques.iter().cloned().chain(of_indexes).collect()
+    }
+}
+
+impl Object {
+    pub(super) fn new(kind: ObjectKind, name: &str, table: &str, sql: &str) -> Self {
+        let unique_columns = match (kind, parse(sql)) {
+            (
+                ObjectKind::Index,
+                Some(Stmt::CreateIndex { unique: true, columns, where_clause: None, .. }),
+            ) => columns
+                .iter()
+                .map(|column| column_name(&column.expr).map(str::to_owned))
+                .collect::<Option<_>>()
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let [name, table, sql] = [name, table, sql].map(str::to_owned);
+        Self { kind, name, table, sql, unique_columns }
+    }
+}
+
+impl Table {
+    /// From its definition; `None` for one that is not made of columns (a virtual table).
+    pub(super) fn parse(name: &str, root_page: i64, sql: &str) -> Option<Self> {
+        let Some(Stmt::CreateTable {
+            body: CreateTableBody::ColumnsAndConstraints { columns, constraints, .. },
+            ..
+        }) = parse(sql)
+        else {
+            return None;
+        };
+        let mut table = Self {
+            name: name.to_owned(),
+            root_page,
+            columns: columns.iter().map(Column::of).collect(),
+            key: Vec::new(),
+            uniques: Vec::new(),
+            sql: sql.to_owned(),
+            name_as_read: None,
+        };
+        for (index, column) in columns.iter().enumerate() {
+            for constraint in &column.constraints {
+                match constraint.constraint {
+                    ColumnConstraint::PrimaryKey { .. } => table.key = vec![index],
+                    ColumnConstraint::Unique(_) => table.uniques.push(vec![index]),
+                    _ => {}
+                }
+            }
+        }
+        for constraint in &constraints {
+            match &constraint.constraint {
+                TableConstraint::PrimaryKey { columns, .. } => {
+                    table.key = table.columns_of(columns).unwrap_or_default();
+                }
+                TableConstraint::Unique { columns, .. } => {
+                    let columns = table.columns_of(columns);
+                    table.uniques.extend(columns);
+                }
+                _ => {}
+            }
+        }
+        Some(table)
+    }
+
+    fn note_names(&mut self) {
+        self.name_as_read = Some(self.name.clone());
+        for column in &mut self.columns {
+            column.name_as_read = Some(column.name.clone());
+        }
+    }
+
+    /// The table under the names that it was read with; `None` if it was not there. A column that was not there keeps its name, and
+    /// has to be left out.
+    pub(super) fn as_read(&self) -> Option<Self> {
+        let mut table = self.clone();
+        table.name.clone_from(self.name_as_read.as_ref()?);
+        for column in &mut table.columns {
+            if let Some(name) = &column.name_as_read {
+                column.name.clone_from(name);
+            }
+        }
+        Some(table)
+    }
+
+    pub(super) fn position(&self, column: &str) -> Option<usize> {
+        self.columns.iter().position(|own| own.name.eq_ignore_ascii_case(column))
+    }
+
+    fn columns_of(&self, columns: &[SortedColumn]) -> Option<Vec<usize>> {
+        columns.iter().map(|column| self.position(column_name(&column.expr)?)).collect()
+    }
+
+    /// Takes a column out. What was unique together with it is not any more.
+    pub(super) fn remove_column(&mut self, column: &str) {
+        let Some(removed) = self.position(column) else { return };
+        self.columns.remove(removed);
+        self.uniques.retain(|columns| !columns.contains(&removed));
+        for index in self.key.iter_mut().chain(self.uniques.iter_mut().flatten()) {
+            if *index > removed {
+                *index -= 1;
+            }
+        }
+    }
+
+    /// How a column is defined, in words that make one like it.
+    pub(super) fn definition_of(&self, column: &str) -> Option<String> {
+        let Some(Stmt::CreateTable { body: CreateTableBody::ColumnsAndConstraints { columns, .. }, .. }) =
+            parse(&self.sql)
+        else {
+            return None;
+        };
+        let is_it = |own: &&ColumnDefinition| own.col_name.as_str().eq_ignore_ascii_case(column);
+        columns.iter().find(is_it).map(ToString::to_string)
+    }
+
+    /// The name by which the hidden row number can be asked for; `None` if columns hide all three.
+    pub(super) fn rowid_name(&self) -> Option<&'static str> {
+        ["rowid", "_rowid_", "oid"].into_iter().find(|name| self.position(name).is_none())
+    }
+}
+
+impl Column {
+    pub(super) fn of(definition: &ColumnDefinition) -> Self {
+        let is_generated = definition
+            .constraints
+            .iter()
+            .any(|constraint| matches!(constraint.constraint, ColumnConstraint::Generated { .. }));
+        Self {
+            name: definition.col_name.as_str().to_owned(),
+            declared_type: definition.col_type.as_ref().map(|declared| declared.name.clone()),
+            is_generated,
+            name_as_read: None,
+        }
+    }
+}
+
+/// One statement, parsed.
+pub(super) fn parse(sql: &str) -> Option<Stmt> {
+    match Parser::new(sql.as_bytes()).next_cmd() {
+        Ok(Some(Cmd::Stmt(statement))) => Some(statement),
+        _ => None,
+    }
+}
+
+/// Whether two definitions say the same, however they are written.
+pub(super) fn is_same_definition(one: &str, other: &str) -> bool {
+    one == other || matches!((parse(one), parse(other)), (Some(one), Some(other)) if one == other)
+}
+
+fn column_name(expression: &Expr) -> Option<&str> {
+    match expression {
+        Expr::Id(name) | Expr::Name(name) => Some(name.as_str()),
+        Expr::Collate(inner, _) => column_name(inner),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(sql: &str) -> Table {
+        Table::parse("t", 2, sql).unwrap()
+    }
+
+    #[test]
+    fn keys_and_uniques_are_found_wherever_they_are_written() {
+        let inline = table("CREATE TABLE t (a TEXT UNIQUE, \"b c\" INTEGER PRIMARY KEY)");
+        assert_eq!((inline.key, inline.uniques), (vec![1], vec![vec![0]]));
+        let apart = table("CREATE TABLE t (a, b, c, PRIMARY KEY (c, a), UNIQUE (\"b\" COLLATE NOCASE, a))");
+        assert_eq!((apart.key, apart.uniques), (vec![2, 0], vec![vec![1, 0]]));
+    }
+
+    #[test]
+    fn a_column_that_goes_moves_the_ones_behind_it() {
+        let mut table = table("CREATE TABLE t (a, b UNIQUE, c PRIMARY KEY)");
+        table.remove_column("B");
+        assert_eq!((table.position("c"), &table.key, table.uniques.len()), (Some(1), &vec![1], 0));
+    }
+
+    #[test]
+    fn the_way_in_which_a_definition_is_written_does_not_matter() {
+        assert!(is_same_definition(
+            "create view v as select a,b from t",
+            "CREATE VIEW v AS SELECT a, b FROM t"
+        ));
+        assert!(!is_same_definition("CREATE VIEW v AS SELECT a FROM t", "CREATE VIEW v AS SELECT b FROM t"));
+    }
+}
