@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::workload::{Effect, Writer};
 
 /// What became of a transaction.
@@ -252,6 +254,12 @@ impl Ledger {
     /// What the remote has to hold.
     pub fn remote_content(&self) -> Content {
         self.content_of(self.remote_order.iter().copied())
+    }
+
+    /// A hash of what was acknowledged to whom so far.
+    pub fn fingerprint(&self) -> u64 {
+        let fates: Vec<u8> = self.entries.iter().map(|entry| entry.fate as u8).collect();
+        xxh3_64(&fates)
     }
 
     /// A committed transaction that the remote does not hold, by its first token.

@@ -27,6 +27,7 @@
 //! | [`judge`], [`mod@format`] | the page-level checks, and the parsers that they read files with |
 //! | [`ledger`] | what was acknowledged to whom, and what follows from it |
 //! | [`sweep`] | many seeds over all cores |
+//! | [`explore`] | every crash and request fate of short schedules, exhaustively |
 //! | [`in_process`] | the remote without a network: for real files and benchmarks |
 //!
 //! Nothing here is shared with the engine but the traits through which it is driven.
@@ -35,6 +36,7 @@ pub mod atlas;
 pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod explore;
 pub mod format;
 pub mod generate;
 pub mod in_process;

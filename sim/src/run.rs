@@ -3,10 +3,12 @@
 //! Each runs on a thread of its own. The core keeps its page buffers per thread, and once those have run over, bytes of an earlier
 //! history on the same thread would reach this one's disk.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::clock;
+use crate::explore::SharedPilot;
 use crate::lock::lock;
 use crate::schedule::{Schedule, Step};
 use crate::trace::{Event, Trace};
@@ -55,20 +57,46 @@ pub struct Outcome {
 pub fn run(schedule: &Schedule, options: RunOptions) -> Outcome {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name(THREAD_NAME.into());
-        let history =
-            builder.spawn_scoped(scope, || run_here(schedule, options)).expect("a thread can be started");
+        let history = builder
+            .spawn_scoped(scope, || run_here(schedule, options, |_| ()))
+            .expect("a thread can be started");
         match history.join() {
             Ok(outcome) => outcome,
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => resume_unwind(panic),
         }
     })
 }
 
-fn run_here(schedule: &Schedule, options: RunOptions) -> Outcome {
+/// Runs a schedule under a pilot, who forks it. In a forked process this does not return.
+///
+/// # Panics
+/// As [`run`] does, and when a process cannot be forked.
+pub(crate) fn run_piloted(schedule: &Schedule, pilot: &SharedPilot, client: u8) {
+    thread::scope(|scope| {
+        let tell_all = || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                run_here(schedule, RunOptions::default(), |world| world.set_pilot(pilot.clone(), client))
+            }));
+            let mut pilot = lock(pilot);
+            match outcome {
+                Ok(outcome) => pilot.finish(outcome.violation.is_some()),
+                Err(panic) => pilot.fail(panic),
+            }
+        };
+        let builder = thread::Builder::new().name(THREAD_NAME.into());
+        let history = builder.spawn_scoped(scope, tell_all).expect("a thread can be started");
+        if let Err(panic) = history.join() {
+            resume_unwind(panic);
+        }
+    });
+}
+
+fn run_here(schedule: &Schedule, options: RunOptions, prepare: impl FnOnce(&mut World)) -> Outcome {
     // Declared first, dropped last: databases that close still ask for the time.
     let _in_virtual_time = clock::enter(BEGIN_MS);
     let trace = Arc::new(Mutex::new(Trace::new(options.keep_events)));
     let mut world = World::new(schedule.header.clone(), trace.clone(), options.checks);
+    prepare(&mut world);
     let violation = tell(&mut world, &schedule.steps).err();
     let counts = world.finish();
     let trace = lock(&trace);

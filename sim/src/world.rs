@@ -15,11 +15,13 @@ use std::task::{Context, Poll, Waker};
 
 use plimsoll_engine::Error;
 use turso_core::LimboError;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::atlas::{self, FaultKind, Promise, Row, Target};
 use crate::client::{Client, Engine, Process, query, read_content};
 use crate::clock;
 use crate::disk::{CrashKind, Disk};
+use crate::explore::SharedPilot;
 use crate::ledger::{Content, Entry, Fate, Ledger};
 use crate::lock::lock;
 use crate::network::Route;
@@ -59,6 +61,8 @@ pub struct World {
     /// Whether invariants are judged; only a benchmark's floor does without.
     pub checks: bool,
     trace: SharedTrace,
+    /// Whoever explores this history.
+    pilot: Option<SharedPilot>,
     /// Faults of the running step that have not struck yet.
     pending: Vec<Fault>,
     /// Rows of the atlas that struck in the running step.
@@ -84,11 +88,26 @@ impl World {
             counts: Counts { histories: 1, ..Counts::default() },
             checks,
             trace,
+            pilot: None,
             pending: Vec::new(),
             struck: Vec::new(),
             requests_in_step: Vec::new(),
             suspensions_in_step: 0,
         }
+    }
+
+    /// Lets `pilot` decide what strikes client `number`.
+    pub fn set_pilot(&mut self, pilot: SharedPilot, number: u8) {
+        self.client(number).disk.set_pilot(pilot.clone());
+        self.pilot = Some(pilot);
+    }
+
+    /// Tells the pilot where the history stands.
+    fn inform_pilot(&self) {
+        let Some(pilot) = &self.pilot else { return };
+        let place = [self.remote.generation(), self.remote.frame_count(), self.ledger.fingerprint()];
+        let bytes: Vec<u8> = place.iter().flat_map(|number| number.to_le_bytes()).collect();
+        lock(pilot).set_context(xxh3_64(&bytes));
     }
 
     /// Runs one step and judges what it left.
@@ -110,6 +129,10 @@ impl World {
             client.disk.begin_step(step.id);
         }
         self.struck.clear();
+        if let Some(pilot) = &self.pilot {
+            lock(pilot).begin_step(step.id);
+        }
+        self.inform_pilot();
         self.requests_in_step.clear();
         self.suspensions_in_step = 0;
         self.pending.clear();
@@ -418,6 +441,7 @@ impl World {
         if !effects.is_empty() {
             self.ledger.enter(Entry { writer, effects, fate });
         }
+        self.inform_pilot();
         if is_down {
             self.bury(number, true);
         }

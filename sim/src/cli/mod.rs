@@ -1,5 +1,6 @@
 //! Arguments, and what all subcommands share.
 
+mod explore;
 mod replay;
 mod run;
 
@@ -40,6 +41,8 @@ enum Command {
     Replay(replay::Replay),
     /// Print the FaultAtlas: what is promised under each fault, at each file and route.
     Atlas,
+    /// Strike short schedules in every possible way.
+    Explore(explore::Explore),
     /// Print the invariants that every history is judged by.
     Invariants,
 }
@@ -56,6 +59,7 @@ impl Arguments {
                 }
                 Ok(STATUS_CLEAN)
             }
+            Command::Explore(explore) => explore.execute(),
             Command::Invariants => {
                 for invariant in INVARIANTS {
                     let when = format!("{:?}", invariant.expectation).to_lowercase();
@@ -74,6 +78,12 @@ pub enum Problem {
     File { what: &'static str, path: String, source: std::io::Error },
     #[error("{path}: {source}")]
     Schedule { path: String, source: ScheduleError },
+    #[error("exploring: {0}")]
+    Explore(std::io::Error),
+    #[error(
+        "{path} broke an invariant while exploring and does not when it is run: the simulator contradicts itself"
+    )]
+    NotReproduced { path: String },
     #[error("the child process for the determinism check: {0}")]
     Child(String),
 }

@@ -12,6 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::image::{Image, Inode, Operation};
 
 /// The unsynced range of a file whose very name is at stake.
@@ -53,6 +55,23 @@ impl Files {
 
     pub(super) fn unsynced_operations(&self) -> u32 {
         u32::try_from(self.log.len()).expect("a history has fewer than 2^32 operations")
+    }
+
+    /// For each unsynced operation, oldest first, the bytes that it writes; `None` for everything but writes.
+    pub(super) fn unsynced_write_bytes(&self) -> Vec<Option<u32>> {
+        let write_bytes = |operation: &Operation| match operation {
+            Operation::Write { bytes, .. } => Some(bytes.len() as u32),
+            _ => None,
+        };
+        self.log.iter().map(write_bytes).collect()
+    }
+
+    /// Feeds everything that a process could ever see of this disk, also after a later crash.
+    pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
+        self.current.hash_into(hasher);
+        if !self.log.is_empty() {
+            self.durable.hash_into(hasher);
+        }
     }
 
     /// An inode for a file about to be created.

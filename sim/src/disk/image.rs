@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Identifies a content across renames, and across the images of one disk.
 pub(super) type Inode = u64;
@@ -86,6 +87,18 @@ impl Image {
                 self.entries.remove(from);
                 self.entries.insert(to.clone(), *inode);
             }
+        }
+    }
+
+    /// Feeds all entries and their contents.
+    pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
+        for (path, inode) in &self.entries {
+            let content = self.content(*inode);
+            for length in [path.len(), content.len()] {
+                hasher.update(&(length as u64).to_le_bytes());
+            }
+            hasher.update(path.as_bytes());
+            hasher.update(content);
         }
     }
 

@@ -17,6 +17,7 @@
 //! | `image` | entries and contents, and how an operation changes them |
 //! | `files` | current state, durable state and the log between |
 //! | `places` | counters of a step's operations, armed crash points |
+//! | `site` | an operation about to happen, for whoever decides where a crash strikes |
 //! | `io` | the traits: `IO`, `File`, `Clock`, `Storage` |
 
 mod crash;
@@ -24,6 +25,7 @@ mod files;
 mod image;
 mod io;
 mod places;
+mod site;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use crash::{CrashKind, CrashPoint, CrashReport, FileClass, Moment, OperationKind, Place, Survival};
 pub use files::MetadataVersion;
 pub use io::SimIo;
+pub use site::{Aftermath, Pilot, Site};
 
 use crate::lock::lock;
 use crate::trace::{Lane, SharedTrace};
@@ -75,6 +78,7 @@ impl Disk {
             totals: Totals::default(),
             metadata_versions: Vec::new(),
             crash: None,
+            pilot: None,
         };
         Self { machine: Arc::new(Mutex::new(machine)) }
     }
@@ -103,6 +107,11 @@ impl Disk {
     /// can strike the next boot, until the step ends or they are taken.
     pub fn arm(&self, point: CrashPoint) {
         lock(&self.machine).places.arm(point);
+    }
+
+    /// Lets `pilot` see every operation from here on.
+    pub fn set_pilot(&self, pilot: Arc<Mutex<dyn Pilot>>) {
+        lock(&self.machine).pilot = Some(pilot);
     }
 
     /// Disarms and returns the points that were not reached, in the order they were armed.
@@ -211,6 +220,7 @@ impl Boot {
 }
 
 /// A mutating operation as a process asks for it.
+#[derive(Clone)]
 enum Mutation {
     Apply(Operation),
     Sync(Inode),
@@ -253,6 +263,7 @@ struct Machine {
     totals: Totals,
     metadata_versions: Vec<MetadataVersion>,
     crash: Option<CrashReport>,
+    pilot: Option<Arc<Mutex<dyn Pilot>>>,
 }
 
 impl Machine {
@@ -265,6 +276,12 @@ impl Machine {
         if self.is_ghost(boot) {
             mutation.perform(files, path);
             return;
+        }
+        if let Some(pilot) = &self.pilot
+            && let Some(point) =
+                lock(pilot).consider(&Site::new(self.places.operations() + 1, path, files, &mutation))
+        {
+            self.places.arm(point);
         }
         let Some(point) = self.places.reach(FileClass::of(path), mutation.kind()) else {
             self.execute(files, path, mutation);

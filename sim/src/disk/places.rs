@@ -17,6 +17,11 @@ impl Places {
         std::mem::take(&mut self.armed)
     }
 
+    /// Operations so far, of any kind and on any file.
+    pub(super) fn operations(&self) -> u32 {
+        self.reached[FileClass::Any as usize][OperationKind::AnyMutation as usize]
+    }
+
     /// Counts an operation that is about to happen. The armed point that strikes at it, if any, is disarmed; of several
     /// at one operation the first armed.
     pub(super) fn reach(&mut self, file: FileClass, operation: OperationKind) -> Option<CrashPoint> {

@@ -5,6 +5,7 @@ use http::{Request, Response};
 
 use super::World;
 use crate::atlas::{FaultKind, Target};
+use crate::lock::lock;
 use crate::network::{Lost, RequestPlace, Route};
 use crate::schedule::Fault;
 use crate::trace::Lane;
@@ -20,6 +21,11 @@ impl World {
             let nth = self.requests_in_step.iter().filter(|earlier| **earlier == route).count() as u32;
             RequestPlace { route, nth }
         });
+        if let (Some(pilot), Some(place)) = (&self.pilot, place)
+            && let Some(fault) = lock(pilot).consider_request(place)
+        {
+            self.pending.push(fault);
+        }
         let is_here = |at: &RequestPlace| Some(*at) == place;
         if self
             .take_pending(|fault| matches!(fault, Fault::LoseRequest(at) if is_here(at)).then_some(()))
@@ -31,6 +37,7 @@ impl World {
             return Err(Lost);
         }
         let response = self.remote.serve(request);
+        self.inform_pilot();
         let status = u64::from(response.status().as_u16());
         self.record_bytes(Lane::Remote, "response", &path, &[status], response.body());
         if self

@@ -1,0 +1,97 @@
+//! `plimsoll explore`: every crash and request fate of short schedules.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::thread;
+
+use clap::Args;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use plimsoll_sim::explore::{self, Finding, Options, Progress, Unit};
+use plimsoll_sim::generate::Profile;
+use plimsoll_sim::run::{RunOptions, run};
+
+use super::{Problem, STATUS_CLEAN, Source, status_of, write_schedule};
+
+/// How many findings are shown.
+const SHOWN_MAX: usize = 10;
+
+#[derive(Debug, Args)]
+pub struct Explore {
+    /// A seed, or the path of a schedule file, each of whose steps is struck; by default a set of all flows.
+    #[arg(conflicts_with = "ops")]
+    source: Option<Source>,
+    /// Instead, every sequence of N operations.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4))]
+    ops: Option<u32>,
+    /// Only the steps whose name contains TEXT.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// How many processes explore at once; by default one a core.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// Crashes of one history at most: 2 strikes the recovery, too.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3))]
+    crashes: u32,
+    /// Where the schedules of failing histories are written.
+    #[arg(long, value_name = "DIR", default_value = "findings")]
+    out: PathBuf,
+}
+
+impl Explore {
+    pub fn execute(self) -> Result<u8, Problem> {
+        let mut units = match (&self.source, self.ops) {
+            (Some(source), _) => explore::of_schedule(&source.schedule(Profile::default())?),
+            (None, Some(length)) => explore::of_length(length),
+            (None, None) => explore::default_set(),
+        };
+        if let Some(text) = &self.only {
+            units.retain(|unit| unit.name.contains(text.as_str()));
+        }
+        let jobs = self.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        let bar = progress_bar(&units);
+        let show = |progress: Progress| {
+            bar.set_position(progress.units_done);
+            bar.set_message(format!("{} histories", HumanCount(progress.histories)));
+        };
+        let options = Options { jobs, crashes_max: self.crashes };
+        let (progress, findings) = explore::explore(&units, options, show).map_err(Problem::Explore)?;
+        let seconds = bar.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        println!(
+            "explored    {} steps: {} histories, {} of them struck again in the recovery, {:.0} a second",
+            units.len(),
+            HumanCount(progress.histories),
+            HumanCount(progress.twice_struck),
+            progress.histories as f64 / seconds.max(1e-9),
+        );
+        println!(
+            "not rerun   {} variants of states that had been visited",
+            HumanCount(progress.deduplicated)
+        );
+        println!("found       {} violations", HumanCount(progress.violations));
+        self.report(&findings)
+    }
+
+    fn report(&self, findings: &[Finding]) -> Result<u8, Problem> {
+        let mut status = STATUS_CLEAN;
+        for (number, Finding { unit, schedule }) in findings.iter().enumerate().take(SHOWN_MAX) {
+            let path = write_schedule(&self.out, &format!("explored-{number}.jsonl"), schedule)?;
+            let violation = run(schedule, RunOptions::default()).violation;
+            let Some(violation) = violation else { return Err(Problem::NotReproduced { path }) };
+            status = status_of(&violation);
+            println!("\n{unit}: {violation}");
+            println!("  schedule  {path}");
+            println!("  replay    cargo run --release -- replay {path} --trace");
+        }
+        if findings.len() > SHOWN_MAX {
+            println!("\nand {} more", findings.len() - SHOWN_MAX);
+        }
+        Ok(status)
+    }
+}
+
+fn progress_bar(units: &[Unit]) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {msg}, {elapsed} elapsed")
+        .expect("the template is sound");
+    ProgressBar::new(units.len() as u64).with_style(style)
+}

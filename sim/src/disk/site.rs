@@ -1,0 +1,105 @@
+//! An operation that is about to happen, for whoever decides whether a crash strikes at it: what each crash would leave.
+
+use std::hash::Hasher;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Mutation;
+use super::crash::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
+use super::files::Files;
+use super::image::Operation;
+
+/// Sees every operation of the living before it happens.
+pub trait Pilot: Send {
+    /// A crash that is to strike at the operation, before, inside or after it.
+    fn consider(&mut self, site: &Site<'_>) -> Option<CrashPoint>;
+}
+
+/// An operation that is about to happen.
+pub struct Site<'a> {
+    nth: u32,
+    path: &'a str,
+    files: &'a Files,
+    mutation: &'a Mutation,
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn new(nth: u32, path: &'a str, files: &'a Files, mutation: &'a Mutation) -> Self {
+        Self { nth, path, files, mutation }
+    }
+
+    /// The operation's place, as the how-manieth operation of the step.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: self.nth }
+    }
+
+    /// Bytes that it writes; `None` for everything but writes.
+    #[must_use]
+    pub fn write_bytes(&self) -> Option<u32> {
+        match self.mutation {
+            Mutation::Apply(Operation::Write { bytes, .. }) => Some(bytes.len() as u32),
+            _ => None,
+        }
+    }
+
+    /// The disk as a crash at this moment finds it.
+    #[must_use]
+    pub fn at(&self, moment: Moment) -> Aftermath {
+        let mut files = self.files.clone();
+        match (moment, self.mutation) {
+            (Moment::After, mutation) => mutation.clone().perform(&mut files, self.path),
+            (
+                Moment::Inside { bytes: written },
+                Mutation::Apply(Operation::Write { inode, offset, bytes }),
+            ) => {
+                let bytes = bytes.slice(..bytes.len().min(written as usize));
+                files.apply(Operation::Write { inode: *inode, offset: *offset, bytes });
+            }
+            (Moment::Before | Moment::Inside { .. }, _) => {}
+        }
+        Aftermath { files }
+    }
+}
+
+/// A disk at the moment of a crash.
+pub struct Aftermath {
+    files: Files,
+}
+
+impl Aftermath {
+    /// For each unsynced operation, oldest first, the bytes that it writes; `None` for everything but writes.
+    #[must_use]
+    pub fn unsynced(&self) -> Vec<Option<u32>> {
+        self.files.unsynced_write_bytes()
+    }
+
+    /// A hash of everything that the crash would leave: equal ones are the same to whoever starts from them.
+    #[must_use]
+    pub fn hash_after(&self, kind: &CrashKind) -> u64 {
+        let mut hasher = Xxh3::new();
+        match kind {
+            CrashKind::Kill => self.files.hash_into(&mut hasher),
+            CrashKind::PowerLoss { survival, torn_bytes } => {
+                let survivors = survival.survivors(self.files.unsynced_operations());
+                self.files.after_power_loss(&survivors, *torn_bytes).hash_into(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+}
+
+impl Survival {
+    /// Each way to survive that exploration distinguishes, among `operation_count` unsynced operations: nothing, everything, every
+    /// prefix, and everything but one.
+    #[must_use]
+    pub fn variants(operation_count: u32) -> Vec<Self> {
+        let mut variants = vec![Self::Nothing, Self::Everything];
+        variants.extend((1..operation_count).map(|operations| Self::Prefix { operations }));
+        // All but the last one is the longest prefix.
+        variants.extend((0..operation_count.saturating_sub(1)).map(|omitted| Self::List {
+            indices: (0..operation_count).filter(|index| *index != omitted).collect(),
+        }));
+        variants
+    }
+}

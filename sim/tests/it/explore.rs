@@ -1,0 +1,35 @@
+//! `plimsoll explore` forks, so it is tested as the process that it is.
+
+use std::process::{Command, Output};
+
+fn explore(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_plimsoll"))
+        .arg("explore")
+        .args(arguments)
+        .output()
+        .expect("the command can be run")
+}
+
+/// The number in front of ` word` in what was printed.
+fn number_before(output: &Output, word: &str) -> u64 {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let before = text.split(word).next().expect("a text has a beginning");
+    let digits = before.rsplit([' ', '\n']).next().expect("a text has an end");
+    digits.replace(',', "").parse().unwrap_or_else(|_| panic!("no number before `{word}`: {text}"))
+}
+
+#[test]
+fn a_local_commit_is_struck_in_every_way_and_again_while_it_recovers() {
+    let output = explore(&["--only", "local commit", "--jobs", "2"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(number_before(&output, " histories") > 300, "{output:?}");
+    assert!(number_before(&output, " of them struck again") > 200, "{output:?}");
+}
+
+#[test]
+fn sequences_are_explored_too() {
+    let output = explore(&["--ops", "1", "--crashes", "1"]);
+    assert!(output.status.success(), "{output:?}");
+    // Six kinds of operations, four of them a client's.
+    assert_eq!(number_before(&output, " steps"), 4);
+}
