@@ -2,7 +2,8 @@
 //!
 //! Synced's local WAL simply goes on when the remote begins a generation: the snapshot of the next generation is this one's
 //! with all its frames, so the frames of the next apply on top and nothing has to be checkpointed on the way. A crossing is one
-//! write of the metadata.
+//! write of the metadata, made only once the next generation has answered: a single untrue word of the server's must not leave the
+//! client in a generation that does not exist.
 //!
 //! The end of history is learnt only from the server's status object, never from a short body. Only whole transactions become
 //! part of the replica; the metadata names them once the WAL file was synced.
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
-use crate::metadata::FrameStamp;
+use crate::metadata::{FrameStamp, Metadata};
 use crate::protocol::Status;
 use crate::remote::Remote;
 use crate::synced::State;
@@ -38,30 +39,32 @@ pub(crate) async fn walk<R: Remote>(
 ) -> Result<Walked> {
     let mut walked = Walked::default();
     let mut replica = Appender::begin(files, state)?;
+    // The server says that the generation is complete. It is believed once the next one has answered.
+    let mut is_crossing = false;
     loop {
-        let generation = state.metadata.synced_generation;
-        let start = state.metadata.synced_frame() + 1 + replica.uncommitted;
-        match wire.frames(generation, start, start + batch_frames).await? {
+        let place = Place::of(state, is_crossing, replica.uncommitted);
+        match wire.frames(place.generation, place.start, place.start + batch_frames).await? {
             FrameAnswer::Frames(body) => {
                 state.synced_is_dirty = true;
                 let received = replica.append(body, batch_frames).await?;
                 walked.frames += received;
                 walked.body_bytes += received * FRAME_BYTES as u64;
-                replica.commit(files, state).await?;
+                if replica.commit(files, state, is_crossing).await? {
+                    walked.generations_crossed += u64::from(is_crossing);
+                    is_crossing = false;
+                }
             }
             FrameAnswer::End(status) => {
-                let end = judge_end(&status, state, start, replica.uncommitted)?;
+                let end = judge_end(&status, state, place, replica.uncommitted)?;
+                if is_crossing {
+                    walked.generations_crossed += 1;
+                    state.store(files, |metadata| cross(metadata, 0)).await?;
+                }
                 if end == End::OfHistory {
                     break;
                 }
-                tracing::info!(generation, frames = state.metadata.synced_frame(), "generation crossed");
-                walked.generations_crossed += 1;
-                state
-                    .store(files, |metadata| {
-                        metadata.synced_generation += 1;
-                        metadata.synced_frame_no = Some(0);
-                    })
-                    .await?;
+                tracing::info!(generation = place.generation, "the generation is complete");
+                is_crossing = true;
             }
         }
     }
@@ -80,20 +83,59 @@ enum End {
     OfHistory,
 }
 
-/// What the server means by having no frame at `start`.
-fn judge_end(status: &Status, state: &State, start: u64, uncommitted: u64) -> Result<End> {
-    let generation = state.metadata.synced_generation;
+/// Where the walk asks for frames.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    generation: u64,
+    start: u64,
+}
+
+impl Place {
+    fn of(state: &State, is_crossing: bool, uncommitted: u64) -> Self {
+        let metadata = &state.metadata;
+        let (generation, frame_no) = if is_crossing {
+            (metadata.synced_generation + 1, 0)
+        } else {
+            (metadata.synced_generation, metadata.synced_frame())
+        };
+        Self { generation, start: frame_no + 1 + uncommitted }
+    }
+}
+
+/// Synced goes on in the next generation, `frames` frames into it.
+fn cross(metadata: &mut Metadata, frames: u64) {
+    metadata.synced_generation += 1;
+    metadata.synced_frame_no = Some(frames);
+}
+
+/// What the server means by having no frame at `place`.
+fn judge_end(status: &Status, state: &State, place: Place, uncommitted: u64) -> Result<End> {
+    let Place { generation, start } = place;
     let contradiction =
         |problem: String| Error::BadAnswer { request: format!("GET /sync/{generation}/{start}"), problem };
-    let went_back = status.generation < generation
-        || (status.generation == generation && status.max_frame_no < start - 1);
+    let local_generation = state.metadata.synced_generation;
+    let is_behind = |frame_no: u64| status.max_frame_no < frame_no;
+    let went_back = status.generation < local_generation
+        || (status.generation == local_generation && is_behind(state.metadata.synced_frame()));
     if went_back {
         return Err(Error::RemoteWentBack {
             remote_generation: status.generation,
             remote_frame_no: status.max_frame_no,
-            local_generation: generation,
+            local_generation,
             local_frame_no: state.metadata.synced_frame(),
         });
+    }
+    if status.generation < generation {
+        return Err(contradiction(format!(
+            "generation {generation} has not begun, but the one before was said to be complete"
+        )));
+    }
+    if status.generation == generation && is_behind(start - 1) {
+        return Err(contradiction(format!(
+            "the last frame is said to be {}, but the server has given out frame {}",
+            status.max_frame_no,
+            start - 1
+        )));
     }
     if uncommitted > 0 {
         return Err(contradiction(format!(
@@ -187,10 +229,11 @@ impl Appender {
         Ok(())
     }
 
-    /// Makes the whole transactions that have arrived durable and names them in the metadata.
-    async fn commit(&mut self, files: &Files, state: &mut State) -> Result<()> {
+    /// Makes the whole transactions that have arrived durable and names them in the metadata, together with the crossing into the
+    /// generation that they belong to. Whether there were any.
+    async fn commit(&mut self, files: &Files, state: &mut State, is_crossing: bool) -> Result<bool> {
         if self.committed == 0 {
-            return Ok(());
+            return Ok(false);
         }
         files.sync(&files.synced_wal).await?;
         let wal_frames = self.wal_frames + self.committed;
@@ -198,14 +241,18 @@ impl Appender {
         let committed = self.committed;
         state
             .store(files, |metadata| {
-                metadata.synced_frame_no = Some(metadata.synced_frame() + committed);
+                if is_crossing {
+                    cross(metadata, committed);
+                } else {
+                    metadata.synced_frame_no = Some(metadata.synced_frame() + committed);
+                }
                 metadata.synced_wal_frames = wal_frames;
                 metadata.synced_wal_stamp = synced_wal_stamp;
             })
             .await?;
         self.wal_frames = wal_frames;
         self.committed = 0;
-        Ok(())
+        Ok(true)
     }
 
     fn end(self, files: &Files) -> Result<()> {
