@@ -211,8 +211,9 @@ impl Error {
             Self::Busy { .. } | Self::OperationInProgress => true,
             Self::Unreachable { .. } | Self::UnexpectedStatus { .. } | Self::BadAnswer { .. } => true,
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
-            Self::RemoteWentBack { .. }
-            | Self::UnknownTable { .. }
+            // One answer says so; the next server that answers may know better.
+            Self::RemoteWentBack { .. } => true,
+            Self::UnknownTable { .. }
             | Self::ForeignAcknowledgement { .. }
             | Self::BadMetadata { .. }
             | Self::MissingFile { .. }

@@ -9,7 +9,7 @@
 use std::fmt;
 
 use crate::disk::FileClass;
-use crate::network::Route;
+use crate::network::{NetworkFault, Route};
 use crate::schedule::Fault;
 
 /// What the engine promises under a fault. An operation that succeeds all the same keeps any promise.
@@ -45,16 +45,65 @@ pub enum FaultKind {
     LoseRequest,
     /// A request takes effect, its response never arrives.
     LoseResponse,
+    /// A request arrives when its sender has given up.
+    Delay,
+    /// A request arrives twice.
+    Duplicate,
+    /// The connection is lost inside a body.
+    Cut,
+    /// A body ends in good order before it is complete.
+    EndEarly,
+    /// A body arrives in tiny chunks.
+    TinyChunks,
+    /// A body means nothing.
+    Garbage,
+    /// An answer has a status that the protocol does not give.
+    WrongStatus,
+    /// An answer contradicts the state of the remote.
+    UntrueAnswer,
+    /// An answer is what the remote would have said earlier.
+    StaleAnswer,
 }
 
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl FaultKind {
+    /// Those that befall messages.
+    pub const NETWORK: &[Self] = &[
+        Self::LoseRequest,
+        Self::LoseResponse,
+        Self::Delay,
+        Self::Duplicate,
+        Self::Cut,
+        Self::EndEarly,
+        Self::TinyChunks,
+        Self::Garbage,
+        Self::WrongStatus,
+        Self::UntrueAnswer,
+        Self::StaleAnswer,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Kill => "kill",
             Self::PowerLoss => "power-loss",
             Self::LoseRequest => "lose-request",
             Self::LoseResponse => "lose-response",
-        })
+            Self::Delay => "delay",
+            Self::Duplicate => "duplicate",
+            Self::Cut => "cut",
+            Self::EndEarly => "end-early",
+            Self::TinyChunks => "tiny-chunks",
+            Self::Garbage => "garbage",
+            Self::WrongStatus => "wrong-status",
+            Self::UntrueAnswer => "untrue-answer",
+            Self::StaleAnswer => "stale-answer",
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -112,8 +161,7 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
     let (kind, target) = match fault {
         Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
         Fault::CrashSuspended { kind, .. } => (FaultKind::from(kind), Target::Suspension),
-        Fault::LoseRequest(place) => (FaultKind::LoseRequest, Target::Route(place.route)),
-        Fault::LoseResponse(place) => (FaultKind::LoseResponse, Target::Route(place.route)),
+        Fault::Network { at, fault } => (FaultKind::from(fault), Target::Route(at.route)),
     };
     let is_meant = |row: &&Row| match (target, row.target) {
         (Target::File(FileClass::Any), Target::File(_)) => true,
@@ -207,6 +255,89 @@ pub const ATLAS: &[Row] = {
             Reported,
             "the acknowledgement row tells the next push that it was applied",
         ),
+        at(Delay, route(Info), Reported, "asked again by the next operation"),
+        at(Delay, route(Export), Reported, "the bootstrap starts over"),
+        at(Delay, route(PullFrames), Reported, "the walk goes on where the metadata says"),
+        at(
+            Delay,
+            route(Pipeline),
+            Reported,
+            "the guard refuses it once anything else was acknowledged, and else it is the first to arrive",
+        ),
+        at(Duplicate, route(Info), Masked, "reading twice changes nothing"),
+        at(Duplicate, route(Export), Masked, "reading twice changes nothing"),
+        at(Duplicate, route(PullFrames), Masked, "reading twice changes nothing"),
+        at(
+            Duplicate,
+            route(Pipeline),
+            Masked,
+            "the guard refuses the second, and the first one's acknowledgement is found",
+        ),
+        at(Cut, route(Info), Reported, "half a JSON text is none"),
+        at(Cut, route(Export), Reported, "its header says how many pages there are"),
+        at(
+            Cut,
+            route(PullFrames),
+            Reported,
+            "only whole frames count, and the end of history is never learnt from a body",
+        ),
+        at(Cut, route(Pipeline), Reported, "the acknowledgement row tells the next push that it was applied"),
+        at(EndEarly, route(Info), Reported, "half a JSON text is none"),
+        at(EndEarly, route(Export), Reported, "its header says how many pages there are"),
+        at(
+            EndEarly,
+            route(PullFrames),
+            Reported,
+            "only whole frames count, and the end of history is never learnt from a body",
+        ),
+        at(
+            EndEarly,
+            route(Pipeline),
+            Reported,
+            "the acknowledgement row tells the next push that it was applied",
+        ),
+        at(TinyChunks, route(Info), Masked, "bodies are streams"),
+        at(TinyChunks, route(Export), Masked, "bodies are streams"),
+        at(TinyChunks, route(PullFrames), Masked, "bodies are streams"),
+        at(TinyChunks, route(Pipeline), Masked, "bodies are streams"),
+        at(Garbage, route(Info), Reported, "it is not the expected JSON"),
+        at(Garbage, route(Export), Reported, "it has no database header"),
+        at(
+            Garbage,
+            route(PullFrames),
+            Reported,
+            "it is no whole number of frames; what was appended of it is cut off",
+        ),
+        at(
+            Garbage,
+            route(Pipeline),
+            Reported,
+            "the acknowledgement row tells the next push what was applied",
+        ),
+        at(WrongStatus, route(Info), Reported, "nothing is concluded from it"),
+        at(WrongStatus, route(Export), Reported, "nothing is concluded from it"),
+        at(WrongStatus, route(PullFrames), Reported, "nothing is concluded from it"),
+        at(
+            WrongStatus,
+            route(Pipeline),
+            Reported,
+            "the acknowledgement row tells the next push whether it was applied",
+        ),
+        at(UntrueAnswer, route(Info), Reported, "the export of a generation that does not exist fails"),
+        at(
+            UntrueAnswer,
+            route(PullFrames),
+            Reported,
+            "a generation is entered once it has answered; a remote that went back is asked again",
+        ),
+        at(StaleAnswer, route(Info), Masked, "an older generation is as good a beginning"),
+        at(StaleAnswer, route(Export), Reported, "the bootstrap starts over"),
+        at(
+            StaleAnswer,
+            route(PullFrames),
+            Reported,
+            "the end of history is an older one; what is behind the client is no reason to destroy anything",
+        ),
     ]
 };
 
@@ -215,6 +346,24 @@ impl From<&crate::disk::CrashKind> for FaultKind {
         match kind {
             crate::disk::CrashKind::Kill => Self::Kill,
             crate::disk::CrashKind::PowerLoss { .. } => Self::PowerLoss,
+        }
+    }
+}
+
+impl From<&NetworkFault> for FaultKind {
+    fn from(fault: &NetworkFault) -> Self {
+        match fault {
+            NetworkFault::LoseRequest => Self::LoseRequest,
+            NetworkFault::LoseResponse => Self::LoseResponse,
+            NetworkFault::Delay { .. } => Self::Delay,
+            NetworkFault::Duplicate { .. } => Self::Duplicate,
+            NetworkFault::Cut { .. } => Self::Cut,
+            NetworkFault::EndEarly { .. } => Self::EndEarly,
+            NetworkFault::Chunks { .. } => Self::TinyChunks,
+            NetworkFault::Garbage { .. } => Self::Garbage,
+            NetworkFault::WrongStatus { .. } => Self::WrongStatus,
+            NetworkFault::Contradict(_) => Self::UntrueAnswer,
+            NetworkFault::Stale { .. } => Self::StaleAnswer,
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Client {
     pub paths: Paths,
     /// Its connection to the remote.
     pub mailbox: Mailbox,
+    /// Where the remote's history ended when it last answered a request for frames of this client's, true or not.
+    pub seen_end: Option<(u64, u64)>,
     /// The running process, if there is one.
     pub process: Option<Process>,
     /// The metadata as it was when it was last known to be durable.
@@ -47,7 +49,8 @@ impl Client {
             number,
             disk: Disk::new(Lane::Client(number), header.key, trace),
             paths: Paths::new(&format!("c{number}/local.db")),
-            mailbox: Mailbox::new(header.chunk_bytes),
+            mailbox: Mailbox::default(),
+            seen_end: None,
             process: None,
             durable_claims: None,
         }

@@ -9,9 +9,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::atlas::rows_of;
+use crate::atlas::{self, FaultKind, Target, rows_of};
 use crate::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
-use crate::network::{RequestPlace, Route};
+use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
 use crate::schedule::{Action, Fault, Header, Schedule, Step, TransactionEnd};
 use crate::workload::{Key, Table, Write};
 
@@ -26,7 +26,7 @@ pub enum Profile {
     Calm,
     /// Crashes only.
     Crash,
-    /// Lost messages only.
+    /// Trouble with the network only.
     Network,
     /// All of them, each seed with its own mix.
     #[default]
@@ -43,6 +43,7 @@ struct Mix {
     keys: u8,
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
+    network: Vec<(FaultKind, u32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,7 @@ fn header(rng: &mut impl Rng, seed: u64) -> Header {
         push_batch_statements_max: *pick(rng, &[1, 2, 5, 20, 1000]),
         synced_wal_frames_max: *pick(rng, &[1, 10, 40, 1000]),
         chunk_bytes: *pick(rng, &[1000, 4096, 4120, 5000, 16 << 10, 64 << 10]),
+        content_length: rng.random_ratio(4, 5),
         ..Header::new(seed)
     }
 }
@@ -113,6 +115,7 @@ impl Mix {
             keys: rng.random_range(1..6),
             writes_max: rng.random_range(1..7),
             weights,
+            network: network_weights(rng),
         }
     }
 
@@ -121,6 +124,17 @@ impl Mix {
             self.weights.choose_weighted(rng, |(_, weight)| *weight).expect("transactions have a weight");
         *kind
     }
+}
+
+/// Losses always occur, of the other faults about half in each seed.
+fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
+    let mut weights = vec![(FaultKind::LoseRequest, 4), (FaultKind::LoseResponse, 6)];
+    for &kind in &FaultKind::NETWORK[2..] {
+        if rng.random_bool(0.5) {
+            weights.push((kind, rng.random_range(1..12)));
+        }
+    }
+    weights
 }
 
 fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32) -> Step {
@@ -148,7 +162,7 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32) -> Step {
             faults.push(crash(rng, mix, has_network));
         }
         if has_network && rng.random_range(0..100) < mix.network_percent {
-            faults.push(lost_message(rng));
+            faults.push(network_fault(rng, mix, id));
         }
     }
     for fault in &faults {
@@ -235,13 +249,68 @@ fn crash(rng: &mut impl Rng, mix: &Mix, has_network: bool) -> Fault {
     Fault::Crash(CrashPoint { place, moment, kind })
 }
 
-fn lost_message(rng: &mut impl Rng) -> Fault {
+/// Something that becomes of a request that the step's operation is likely to send.
+fn network_fault(rng: &mut impl Rng, mix: &Mix, id: u32) -> Fault {
     let (route, nth_max) = match rng.random_range(0..10) {
         0..4 => (Route::Pipeline, 2),
         4..7 => (Route::PullFrames, 1),
         7..9 => (Route::PullFrames, 5),
         _ => *pick(rng, &[(Route::Info, 1), (Route::Export, 1)]),
     };
-    let place = RequestPlace { route, nth: rng.random_range(1..=nth_max) };
-    if rng.random_bool(0.4) { Fault::LoseRequest(place) } else { Fault::LoseResponse(place) }
+    let at = RequestPlace { route, nth: rng.random_range(1..=nth_max) };
+    let fault = what_befalls(rng, mix, route, id);
+    // Only what tells of the remote's state can be untrue or stale.
+    let has_row = atlas::row(FaultKind::from(&fault), Target::Route(route)).is_some();
+    let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
+    Fault::Network { at, fault }
+}
+
+fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
+    let (kind, _) = mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight");
+    match kind {
+        FaultKind::LoseRequest => NetworkFault::LoseRequest,
+        FaultKind::LoseResponse => NetworkFault::LoseResponse,
+        FaultKind::Delay => NetworkFault::Delay { until: arrival(rng, id) },
+        FaultKind::Duplicate => {
+            let until = if rng.random_bool(0.3) { Arrival::AtOnce } else { arrival(rng, id) };
+            NetworkFault::Duplicate { until }
+        }
+        FaultKind::Cut => NetworkFault::Cut { bytes: body_bytes(rng, route) },
+        FaultKind::EndEarly => NetworkFault::EndEarly { bytes: body_bytes(rng, route) },
+        FaultKind::TinyChunks => NetworkFault::Chunks { bytes: *pick(rng, &[1, 7, 100, 4119, 4121]) },
+        FaultKind::Garbage => NetworkFault::Garbage { bytes: body_bytes(rng, route) },
+        FaultKind::WrongStatus => NetworkFault::WrongStatus {
+            code: *pick(rng, &[400, 401, 404, 409, 429, 500, 502, 503, 504]),
+            takes_effect: rng.random_bool(0.5),
+        },
+        FaultKind::UntrueAnswer => NetworkFault::Contradict(match rng.random_range(0..5) {
+            0..2 => Contradiction::Generation(*pick(rng, &[-1, 1, 2])),
+            2..4 => Contradiction::MaxFrameNo(*pick(rng, &[-3, -1, 1, 2])),
+            _ => Contradiction::Word,
+        }),
+        FaultKind::StaleAnswer => {
+            NetworkFault::Stale { generations: rng.random_range(0..3), transactions: rng.random_range(1..4) }
+        }
+        kind => unreachable!("{kind} befalls no message"),
+    }
+}
+
+/// When a message that was sent in step `id` arrives.
+fn arrival(rng: &mut impl Rng, id: u32) -> Arrival {
+    match rng.random_range(0..4) {
+        0 => Arrival::AfterRequests(rng.random_range(1..8)),
+        1 => Arrival::AfterNextStep,
+        _ => Arrival::AtStep(id + rng.random_range(1..6)),
+    }
+}
+
+/// Where a body is interesting: around frames and pages, or inside a short text.
+fn body_bytes(rng: &mut impl Rng, route: Route) -> u32 {
+    let unit = match route {
+        Route::PullFrames => 4120,
+        Route::Export => 4096,
+        Route::Info | Route::PushFrames | Route::Pipeline => return rng.random_range(0..200),
+    };
+    let from_boundary = *pick(rng, &[0, 0, 1, 24, 100, 4000, 4095]);
+    unit * rng.random_range(0..6) + from_boundary
 }

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{CrashKind, CrashPoint};
-use crate::network::RequestPlace;
+use crate::network::{NetworkFault, RequestPlace};
 use crate::workload::Write;
 
 /// The version of the file format that this simulator writes and reads.
@@ -40,6 +40,13 @@ pub struct Header {
     pub synced_wal_frames_max: u64,
     /// Bytes of one chunk of a response's body.
     pub chunk_bytes: usize,
+    /// Whether answers say how long their bodies are.
+    #[serde(default = "yes")]
+    pub content_length: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Header {
@@ -53,6 +60,7 @@ impl Header {
             push_batch_statements_max: 1000,
             synced_wal_frames_max: 1000,
             chunk_bytes: 16 << 10,
+            content_length: true,
         }
     }
 }
@@ -171,10 +179,13 @@ pub enum Fault {
         /// How it goes down.
         kind: CrashKind,
     },
-    /// A request never reaches the remote.
-    LoseRequest(RequestPlace),
-    /// A request takes effect, its response never reaches the client.
-    LoseResponse(RequestPlace),
+    /// Something becomes of a request or of its answer.
+    Network {
+        /// The request.
+        at: RequestPlace,
+        /// What becomes of it.
+        fault: NetworkFault,
+    },
 }
 
 /// Why a schedule file is not one.

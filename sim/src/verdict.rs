@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::atlas::FaultKind;
+
 /// When an invariant has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,7 +119,7 @@ impl fmt::Display for Violation {
 pub struct Counts {
     /// Histories.
     pub histories: u64,
-    /// Histories that at least one crash and one lost message struck.
+    /// Histories that at least one crash and one fault of the network struck.
     pub histories_struck: u64,
     /// Steps run.
     pub steps: u64,
@@ -180,5 +182,16 @@ impl Counts {
     /// Lost messages of both kinds.
     pub fn messages_lost(&self) -> u64 {
         self.requests_lost + self.responses_lost
+    }
+
+    /// How often a sort of fault struck, wherever.
+    pub fn struck_by(&self, kind: FaultKind) -> u64 {
+        let is_kind = |row: &str| row.split('/').next() == Some(kind.name());
+        self.struck.iter().filter(|(row, _)| is_kind(row)).map(|(_, count)| count).sum()
+    }
+
+    /// Faults of the network, lost messages included.
+    pub fn network_faults(&self) -> u64 {
+        FaultKind::NETWORK.iter().map(|&kind| self.struck_by(kind)).sum()
     }
 }

@@ -5,6 +5,7 @@
 //! very moment; the process runs on as a ghost to its next suspension and is dropped there, and nothing it still did is seen.
 
 mod exchange;
+mod running;
 
 use std::any::Any;
 use std::future::Future;
@@ -17,19 +18,20 @@ use plimsoll_engine::Error;
 use turso_core::LimboError;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::atlas::{self, FaultKind, Promise, Row, Target};
+use crate::atlas::{self, FaultKind, Promise, Target};
 use crate::client::{Client, Engine, Process, query, read_content};
 use crate::clock;
 use crate::disk::{CrashKind, Disk};
 use crate::explore::SharedPilot;
 use crate::ledger::{Content, Entry, Fate, Ledger};
 use crate::lock::lock;
-use crate::network::Route;
-use crate::remote::Remote;
+use crate::remote::{End, Remote};
 use crate::schedule::{Action, Fault, Header, Step, TransactionEnd};
 use crate::trace::{Lane, SharedTrace};
 use crate::verdict::{Counts, ENDS, NO_PANIC, NO_SURPRISE, Violation};
 use crate::workload::{SCHEMA, Write, Writer, run_writes};
+use exchange::Late;
+use running::Running;
 
 /// More suspensions than any operation of a simulated history needs.
 const SUSPENSIONS_MAX: u32 = 100_000;
@@ -63,12 +65,10 @@ pub struct World {
     trace: SharedTrace,
     /// Whoever explores this history.
     pilot: Option<SharedPilot>,
-    /// Faults of the running step that have not struck yet.
-    pending: Vec<Fault>,
-    /// Rows of the atlas that struck in the running step.
-    struck: Vec<&'static Row>,
-    requests_in_step: Vec<Route>,
-    suspensions_in_step: u32,
+    running: Running,
+    late: Vec<Late>,
+    /// Where the history stood when it had its schema; nobody is told of an older past.
+    schema_end: End,
 }
 
 impl World {
@@ -79,6 +79,7 @@ impl World {
         remote
             .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
             .expect("the schema is sound");
+        let schema_end = remote.end();
         let clients = (0..header.clients).map(|number| Client::new(number, &header, trace.clone())).collect();
         Self {
             header,
@@ -89,10 +90,9 @@ impl World {
             checks,
             trace,
             pilot: None,
-            pending: Vec::new(),
-            struck: Vec::new(),
-            requests_in_step: Vec::new(),
-            suspensions_in_step: 0,
+            running: Running::default(),
+            late: Vec::new(),
+            schema_end,
         }
     }
 
@@ -128,25 +128,24 @@ impl World {
         for client in &self.clients {
             client.disk.begin_step(step.id);
         }
-        self.struck.clear();
+        self.running = Running { id: step.id, ..Running::default() };
         if let Some(pilot) = &self.pilot {
             lock(pilot).begin_step(step.id);
         }
         self.inform_pilot();
-        self.requests_in_step.clear();
-        self.suspensions_in_step = 0;
-        self.pending.clear();
         for fault in &step.faults {
             match (fault, step.action.client()) {
                 (Fault::Crash(point), Some(client)) => self.client(client).disk.arm(point.clone()),
-                _ => self.pending.push(fault.clone()),
+                _ => self.running.pending.push(fault.clone()),
             }
         }
+        self.deliver_at_step(step.id);
     }
 
     fn end_step(&mut self, step: &Step) {
+        self.deliver_at_end_of_step();
         let unarmed: usize = self.clients.iter().map(|client| client.disk.take_unreached().len()).sum();
-        let unreached = unarmed + self.pending.len();
+        let unreached = unarmed + self.running.pending.len();
         self.counts.faults_unreached += unreached as u64;
         self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id), unreached as u64]);
     }
@@ -186,17 +185,15 @@ impl World {
         }
     }
 
-    /// Ends the faults: what has not struck does not strike any more. Whoever is up stays up.
+    /// Ends the faults: what has not struck does not strike any more, and what is under way arrives. Whoever is up stays up.
     pub fn begin_healing(&mut self) {
         clock::advance(STEP_MS);
         self.record(Lane::World, "heal", "", &[]);
         for client in &self.clients {
             client.disk.begin_step(HEAL_STEP);
         }
-        self.struck.clear();
-        self.pending.clear();
-        self.requests_in_step.clear();
-        self.suspensions_in_step = 0;
+        self.running = Running { id: HEAL_STEP, ..Running::default() };
+        self.deliver_all();
     }
 
     /// Opens a client if need be and syncs it; whether that moved anything.
@@ -226,7 +223,7 @@ impl World {
     pub fn finish(mut self) -> Counts {
         self.counts.client_commits = self.ledger.client_commits() as u64;
         self.counts.histories_struck =
-            u64::from(self.counts.crashes() > 0 && self.counts.messages_lost() > 0);
+            u64::from(self.counts.crashes() > 0 && self.counts.network_faults() > 0);
         self.counts
     }
 
@@ -286,16 +283,6 @@ impl World {
         }
     }
 
-    /// A fault strikes: what the running step ends with is judged by its row of the atlas from here on.
-    ///
-    /// # Panics
-    /// When the atlas has no such row: nothing strikes that nothing is promised about.
-    pub fn strike(&mut self, kind: FaultKind, target: Target) {
-        let row = atlas::row(kind, target).unwrap_or_else(|| panic!("the atlas has no row {kind}/{target}"));
-        *self.counts.struck.entry(row.name()).or_default() += 1;
-        self.struck.push(row);
-    }
-
     /// An error is right only where a fault struck whose row of the atlas allows for it.
     fn judge_error(&mut self, what: &str, number: u8, error: &Error) -> Result<(), Violation> {
         self.record(Lane::Client(number), "error", &error_chain(error), &[]);
@@ -304,7 +291,7 @@ impl World {
             Promise::Reported | Promise::Masked => self.counts.errors_reported += 1,
             Promise::Refused => self.counts.errors_refused += 1,
         }
-        let judged = atlas::judge(&self.struck, shown);
+        let judged = atlas::judge(&self.running.struck, shown);
         judged.map_err(|blame| {
             Violation::of(NO_SURPRISE, format!("client {number}'s {what} {blame}: {}", error_chain(error)))
         })
@@ -348,14 +335,14 @@ impl World {
 
     /// Something may happen here: the engine waits.
     fn suspended(&mut self, number: u8) -> Result<(), Violation> {
-        self.suspensions_in_step += 1;
-        if self.suspensions_in_step > SUSPENSIONS_MAX {
+        self.running.suspensions += 1;
+        if self.running.suspensions > SUSPENSIONS_MAX {
             return Err(Violation::of(
                 ENDS,
                 format!("client {number} suspended {SUSPENSIONS_MAX} times in one step"),
             ));
         }
-        let nth_now = self.suspensions_in_step;
+        let nth_now = self.running.suspensions;
         let crash = self.take_pending(|fault| match fault {
             Fault::CrashSuspended { nth, kind } if *nth == nth_now => Some(kind.clone()),
             _ => None,

@@ -1,13 +1,14 @@
 //! Histories with faults, written by hand; each says what must not happen. A fault that finds no place fails the test.
 
 use plimsoll_sim::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
-use plimsoll_sim::network::{RequestPlace, Route};
+use plimsoll_sim::network::{NetworkFault, RequestPlace, Route};
 use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::{Action, Fault, Header, Schedule, Step, TransactionEnd};
 use plimsoll_sim::workload::Write;
 
 const NOTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
 const EVERYTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Everything, torn_bytes: None };
+const FIRST_PUSH: RequestPlace = RequestPlace { route: Route::Pipeline, nth: 1 };
 
 fn commit(client: u8) -> Action {
     let writes = vec![Write::Append { payload_bytes: 10 }];
@@ -33,7 +34,7 @@ fn holds(steps: Vec<(Action, Vec<Fault>)>) {
 
 #[test]
 fn a_push_whose_answer_was_lost_is_not_applied_twice() {
-    let lost = Fault::LoseResponse(RequestPlace { route: Route::Pipeline, nth: 1 });
+    let lost = Fault::Network { at: FIRST_PUSH, fault: NetworkFault::LoseResponse };
     holds(vec![
         (commit(0), vec![]),
         (Action::Push { client: 0 }, vec![lost]),
@@ -45,7 +46,7 @@ fn a_push_whose_answer_was_lost_is_not_applied_twice() {
 
 #[test]
 fn a_push_that_never_arrived_is_sent_again() {
-    let lost = Fault::LoseRequest(RequestPlace { route: Route::Pipeline, nth: 1 });
+    let lost = Fault::Network { at: FIRST_PUSH, fault: NetworkFault::LoseRequest };
     holds(vec![
         (commit(0), vec![]),
         (Action::Push { client: 0 }, vec![lost]),

@@ -6,5 +6,6 @@ mod determinism;
 mod files;
 mod flows;
 mod histories;
+mod network;
 mod replay;
 mod schema_changes;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::disk::{CrashKind, CrashPoint, Moment, OperationKind, Place, Survival};
-use crate::network::RequestPlace;
+use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace};
 use crate::run::{Outcome, RunOptions, run};
 use crate::schedule::{Action, Header, Schedule, Step, TransactionEnd};
 use crate::workload::Write;
@@ -27,8 +27,41 @@ fn faults(row: &Row) -> Vec<Fault> {
     match row.kind {
         FaultKind::Kill => crash(CrashKind::Kill),
         FaultKind::PowerLoss => crash(power_loss()),
-        FaultKind::LoseRequest => vec![Fault::LoseRequest(request())],
-        FaultKind::LoseResponse => vec![Fault::LoseResponse(request())],
+        kind => {
+            network_faults(kind).into_iter().map(|fault| Fault::Network { at: request(), fault }).collect()
+        }
+    }
+}
+
+fn network_faults(kind: FaultKind) -> Vec<NetworkFault> {
+    let arrivals = [Arrival::AtOnce, Arrival::AfterRequests(2), Arrival::AfterNextStep, Arrival::AtStep(8)];
+    let lengths = [0, 30, 4096, 4120, 4121];
+    let each_length = |fault: fn(u32) -> NetworkFault| lengths.map(fault).to_vec();
+    match kind {
+        FaultKind::Kill | FaultKind::PowerLoss => vec![],
+        FaultKind::LoseRequest => vec![NetworkFault::LoseRequest],
+        FaultKind::LoseResponse => vec![NetworkFault::LoseResponse],
+        FaultKind::Delay => arrivals.map(|until| NetworkFault::Delay { until }).to_vec(),
+        FaultKind::Duplicate => arrivals.map(|until| NetworkFault::Duplicate { until }).to_vec(),
+        FaultKind::Cut => each_length(|bytes| NetworkFault::Cut { bytes }),
+        FaultKind::EndEarly => each_length(|bytes| NetworkFault::EndEarly { bytes }),
+        FaultKind::TinyChunks => each_length(|bytes| NetworkFault::Chunks { bytes }),
+        FaultKind::Garbage => each_length(|bytes| NetworkFault::Garbage { bytes }),
+        FaultKind::WrongStatus => [(400, true), (404, false), (500, true), (503, false)]
+            .map(|(code, takes_effect)| NetworkFault::WrongStatus { code, takes_effect })
+            .to_vec(),
+        FaultKind::UntrueAnswer => [
+            Contradiction::Generation(1),
+            Contradiction::Generation(-1),
+            Contradiction::MaxFrameNo(1),
+            Contradiction::MaxFrameNo(-1),
+            Contradiction::Word,
+        ]
+        .map(NetworkFault::Contradict)
+        .to_vec(),
+        FaultKind::StaleAnswer => [(0, 1), (1, 0)]
+            .map(|(generations, transactions)| NetworkFault::Stale { generations, transactions })
+            .to_vec(),
     }
 }
 
@@ -45,6 +78,7 @@ fn actions() -> Vec<Action> {
         commit(),
         Action::RemoteCheckpoint,
         Action::Sync { client: 0 },
+        Action::RemoteTransaction { writes: writes() },
         Action::Close { client: 0 },
         commit(),
         Action::Pull { client: 0 },

@@ -7,6 +7,7 @@ use std::thread;
 
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use plimsoll_sim::atlas::FaultKind;
 use plimsoll_sim::generate::{Profile, generate};
 use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::sweep::{Failure, Sweep, SweepOutcome};
@@ -91,6 +92,7 @@ fn progress_bar(length: u64) -> ProgressBar {
 fn print_summary(outcome: &SweepOutcome, sweep: &Sweep, seconds: f64) {
     let counts = &outcome.counts;
     let share = |part: u64| 100 * part / counts.histories.max(1);
+    let struck = |kinds: &[FaultKind]| HumanCount(kinds.iter().map(|&kind| counts.struck_by(kind)).sum());
     let line = |name: &str, text: String| println!("{name:<12}{text}");
     line(
         "histories",
@@ -130,10 +132,23 @@ fn print_summary(outcome: &SweepOutcome, sweep: &Sweep, seconds: f64) {
         ),
     );
     line(
+        "",
+        format!(
+            "{} delayed, {} duplicated; bodies: {} cut, {} in crumbs, {} garbage; {} wrong statuses, {} untrue answers",
+            struck(&[FaultKind::Delay]),
+            struck(&[FaultKind::Duplicate]),
+            struck(&[FaultKind::Cut, FaultKind::EndEarly]),
+            struck(&[FaultKind::TinyChunks]),
+            struck(&[FaultKind::Garbage]),
+            struck(&[FaultKind::WrongStatus]),
+            struck(&[FaultKind::UntrueAnswer, FaultKind::StaleAnswer])
+        ),
+    );
+    line(
         "faults",
         format!(
-            "{} struck, {} found no place; {}% of the histories saw both a crash and a lost message",
-            HumanCount(counts.crashes() + counts.messages_lost()),
+            "{} struck, {} found no place; {}% of the histories saw both a crash and a network fault",
+            HumanCount(counts.crashes() + counts.network_faults()),
             HumanCount(counts.faults_unreached),
             share(counts.histories_struck)
         ),

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Unit;
 use super::fork::{self, Shared, Side, count};
 use crate::disk::{self, CrashKind, CrashPoint, Moment, Site, Survival};
-use crate::network::RequestPlace;
+use crate::network::{NetworkFault, RequestPlace};
 use crate::schedule::{Fault, Schedule};
 
 /// Bytes of a sector, the piece that a disk writes whole.
@@ -93,7 +93,8 @@ impl Pilot {
         if self.step != self.struck_step || self.crashes + self.fates > 0 {
             return None;
         }
-        [Fault::LoseRequest(place), Fault::LoseResponse(place)].into_iter().find(|fault| {
+        let fates = [NetworkFault::LoseRequest, NetworkFault::LoseResponse];
+        fates.into_iter().map(|fault| Fault::Network { at: place, fault }).find(|fault| {
             let is_child = self.fork(fault.clone());
             self.fates += u32::from(is_child);
             is_child

@@ -1,20 +1,21 @@
-//! The network between one client and the remote: a mailbox that the engine's requests go into and that the world empties.
+//! The network between the clients and the remote: what can be asked for, and what can become of it.
 //!
-//! Nothing happens here by itself: the world takes the request out, decides its fate, lets the remote serve it and puts the
-//! answer back, all while the engine is suspended.
+//! * [`fault`]: what becomes of one request or of its answer, as it stands in a schedule.
+//! * [`mailbox`]: where an engine's requests go and their answers come from.
+//!
+//! Nothing happens here by itself: the world takes a request out of the mailbox, decides its fate, lets the remote serve it and
+//! puts the answer back, all while the engine is suspended.
+
+pub mod fault;
+pub mod mailbox;
 
 use std::fmt;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body::Frame;
-use plimsoll_engine::{Remote, RemoteError};
+use http::{Method, Request};
 use serde::{Deserialize, Serialize};
 
-use crate::lock::lock;
+pub use fault::{Arrival, Contradiction, NetworkFault};
+pub use mailbox::{Answer, ChunkedBody, Mailbox};
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,87 +79,3 @@ impl fmt::Display for RequestPlace {
 #[derive(Debug, thiserror::Error)]
 #[error("the connection was lost")]
 pub struct Lost;
-
-/// Both ends of a client's connection to the remote.
-#[derive(Clone)]
-pub struct Mailbox {
-    chunk_bytes: usize,
-    slots: Arc<Mutex<Slots>>,
-}
-
-#[derive(Default)]
-struct Slots {
-    request: Option<Request<Bytes>>,
-    answer: Option<Result<Response<Bytes>, Lost>>,
-}
-
-impl Mailbox {
-    /// An empty mailbox, whose bodies come in chunks of `chunk_bytes`.
-    pub fn new(chunk_bytes: usize) -> Self {
-        Self { chunk_bytes: chunk_bytes.max(1), slots: Arc::default() }
-    }
-
-    /// The request that the engine is waiting for an answer to, once.
-    pub fn take_request(&self) -> Option<Request<Bytes>> {
-        lock(&self.slots).request.take()
-    }
-
-    /// Answers the request that was taken.
-    pub fn answer(&self, answer: Result<Response<Bytes>, Lost>) {
-        let earlier = lock(&self.slots).answer.replace(answer);
-        assert!(earlier.is_none(), "a request is answered once");
-    }
-}
-
-impl Remote for Mailbox {
-    type Body = ChunkedBody;
-
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<ChunkedBody>, RemoteError> {
-        {
-            let mut slots = lock(&self.slots);
-            slots.answer = None;
-            slots.request = Some(request);
-        }
-        let answer = std::future::poll_fn(|_| match lock(&self.slots).answer.take() {
-            Some(answer) => Poll::Ready(answer),
-            None => Poll::Pending,
-        })
-        .await?;
-        Ok(answer.map(|body| ChunkedBody::new(body, self.chunk_bytes)))
-    }
-}
-
-/// A body that arrives chunk by chunk, each after a wait.
-pub struct ChunkedBody {
-    rest: Bytes,
-    chunk_bytes: usize,
-    waited: bool,
-}
-
-impl ChunkedBody {
-    /// A body whose chunks have `chunk_bytes`, the last one perhaps fewer.
-    pub fn new(body: Bytes, chunk_bytes: usize) -> Self {
-        Self { rest: body, chunk_bytes, waited: false }
-    }
-}
-
-impl http_body::Body for ChunkedBody {
-    type Data = Bytes;
-    type Error = RemoteError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RemoteError>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        self.waited = !self.waited;
-        if self.waited {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let length = self.chunk_bytes.min(self.rest.len());
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
-    }
-}

@@ -16,6 +16,15 @@ pub struct History {
     generations: Vec<Generation>,
 }
 
+/// A place where the history ended once, or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct End {
+    /// The last generation.
+    pub generation: u64,
+    /// Its last frame; 0 for the snapshot.
+    pub frame_no: u64,
+}
+
 /// A snapshot and the frames that were appended until the next one.
 #[derive(Debug)]
 pub struct Generation {
@@ -59,6 +68,15 @@ impl History {
     pub fn image_at(&self, generation: u64, frame_no: u64) -> Option<Image<'_>> {
         let generation = self.generation(generation)?;
         (frame_no <= generation.frame_count()).then(|| generation.image_at(frame_no))
+    }
+
+    /// Where the history ended so many generations ago, or, for none, so many transactions ago; the beginning if it is not
+    /// that old.
+    pub fn past_end(&self, generations: u64, transactions: usize) -> End {
+        let generation = self.generation_current().saturating_sub(generations).max(1);
+        let of = &self.generations[generation as usize - 1];
+        let back = if generations == 0 { transactions } else { 0 };
+        End { generation, frame_no: of.commit_points().rev().nth(back).unwrap_or(0) }
     }
 
     /// Appends what was read behind the last known frame of the log.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use turso_core::{Connection, IO, LimboError, Value};
 
-pub use history::{Frame, Generation, History};
+pub use history::{End, Frame, Generation, History};
 use store::{Statement, Store};
 
 /// What `/info` calls this history of the remote.
@@ -91,6 +91,11 @@ impl Remote {
     /// Frames in the current generation.
     pub fn frame_count(&self) -> u64 {
         self.history.current().frame_count()
+    }
+
+    /// Where the history ends.
+    pub fn end(&self) -> End {
+        End { generation: self.generation(), frame_no: self.frame_count() }
     }
 
     /// What the remote ever was.

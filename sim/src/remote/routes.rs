@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::pipeline::{self, Failure};
-use super::{HISTORY_ID, Remote};
+use super::{End, HISTORY_ID, Remote};
 use crate::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader, PAGE_BYTES};
 
 /// What a path names.
@@ -86,19 +86,33 @@ impl Remote {
             return error(StatusCode::NOT_FOUND, "no such route");
         };
         match (request.method(), route) {
-            (&Method::GET, Route::Info) => {
-                json(StatusCode::OK, &Info { current_generation: self.generation(), history_id: HISTORY_ID })
-            }
-            (&Method::GET, Route::Export { generation }) => self.export(generation),
-            (&Method::GET, Route::Sync { range, baton: None }) => self.frames(range),
+            (&Method::GET, route) => self.look_up(route, self.end()),
             (&Method::POST, Route::Sync { range, baton }) => self.append(range, baton, request.body()),
             (&Method::POST, Route::Pipeline) => self.pipeline(request.body()),
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
         }
     }
 
-    fn export(&self, generation: u64) -> Response<Bytes> {
-        match self.history.generation(generation) {
+    /// Answers a request that changes nothing as it would have been answered when the history ended at `end`; `None` for
+    /// another request.
+    pub fn serve_as_of(&self, request: &Request<Bytes>, end: End) -> Option<Response<Bytes>> {
+        let route = Route::parse(request.uri().path())?;
+        (request.method() == Method::GET).then(|| self.look_up(route, end))
+    }
+
+    fn look_up(&self, route: Route<'_>, end: End) -> Response<Bytes> {
+        match route {
+            Route::Info => {
+                json(StatusCode::OK, &Info { current_generation: end.generation, history_id: HISTORY_ID })
+            }
+            Route::Export { generation } => self.export(generation, end),
+            Route::Sync { range, baton: None } => self.frames(range, end),
+            Route::Sync { .. } | Route::Pipeline => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
+        }
+    }
+
+    fn export(&self, generation: u64, end: End) -> Response<Bytes> {
+        match self.history.generation(generation).filter(|_| generation <= end.generation) {
             Some(generation) => binary(generation.snapshot().clone()),
             None => error(StatusCode::NOT_FOUND, "no such generation"),
         }
@@ -106,18 +120,21 @@ impl Remote {
 
     /// `GET /sync`: the frames of the range that exist, or why there are none. Archived generations are answered like
     /// the current one; a range may end inside a transaction.
-    fn frames(&self, range: Range) -> Response<Bytes> {
-        let Some(generation) = self.history.generation(range.generation) else {
+    fn frames(&self, range: Range, end: End) -> Response<Bytes> {
+        let known = self.history.generation(range.generation).filter(|_| range.generation <= end.generation);
+        let Some(generation) = known else {
             return error(StatusCode::NOT_FOUND, "no such generation");
         };
         if range.start == 0 || range.end <= range.start {
-            return self.status(StatusCode::BAD_REQUEST, Status::BadRange);
+            return status(StatusCode::BAD_REQUEST, Status::BadRange, end);
         }
-        let end = range.end.min(generation.frame_count() + 1);
-        if end <= range.start {
-            return self.status(StatusCode::BAD_REQUEST, Status::CheckpointNeeded);
+        let is_current = range.generation == end.generation;
+        let frame_count = if is_current { end.frame_no } else { generation.frame_count() };
+        let range_end = range.end.min(frame_count + 1);
+        if range_end <= range.start {
+            return status(StatusCode::BAD_REQUEST, Status::CheckpointNeeded, end);
         }
-        let frames = &generation.frames()[range.start as usize - 1..end as usize - 1];
+        let frames = &generation.frames()[range.start as usize - 1..range_end as usize - 1];
         let mut body = BytesMut::with_capacity(frames.len() * FRAME_BYTES);
         for frame in frames {
             body.extend_from_slice(frame.bytes());
@@ -186,10 +203,13 @@ impl Remote {
         }
     }
 
-    fn status(&self, code: StatusCode, status: Status) -> Response<Bytes> {
-        let generation = self.generation();
-        json(code, &StatusObject { baton: None, status, generation, max_frame_no: self.frame_count() })
+    fn status(&self, code: StatusCode, word: Status) -> Response<Bytes> {
+        status(code, word, self.end())
     }
+}
+
+fn status(code: StatusCode, status: Status, end: End) -> Response<Bytes> {
+    json(code, &StatusObject { baton: None, status, generation: end.generation, max_frame_no: end.frame_no })
 }
 
 /// Refuses what would break the remote's own database at once: page 0, and a page 1 that isn't a database's first.
