@@ -11,7 +11,7 @@ use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
 use crate::metadata::{Metadata, Phase};
-use crate::push::push;
+use crate::push::{PushMode, push};
 use crate::rebase::rebase;
 use crate::remote::Remote;
 use crate::report::{PullReport, PushReport, SyncReport};
@@ -25,7 +25,9 @@ use crate::wire::Wire;
 pub struct Options {
     pub(crate) client_name: String,
     pub(crate) pull_batch_frames: u64,
+    pub(crate) push_mode: PushMode,
     pub(crate) push_batch_statements_max: usize,
+    pub(crate) push_batch_frames: u64,
     pub(crate) synced_wal_frames_max: u64,
 }
 
@@ -35,7 +37,9 @@ impl Options {
         Self {
             client_name: client_name.into(),
             pull_batch_frames: 256,
+            push_mode: PushMode::default(),
             push_batch_statements_max: 1000,
+            push_batch_frames: 256,
             synced_wal_frames_max: 1000,
         }
     }
@@ -46,9 +50,22 @@ impl Options {
         self
     }
 
-    /// How many statements one request of a push holds, unless a single transaction has more; at least 1, by default 1000.
+    /// In which form local transactions go to the remote; by default [`PushMode::Statements`].
+    pub fn push_mode(mut self, mode: PushMode) -> Self {
+        self.push_mode = mode;
+        self
+    }
+
+    /// How many statements a push makes one transaction of on the remote, unless a single local transaction has more; at least
+    /// 1, by default 1000.
     pub fn push_batch_statements_max(mut self, statements: usize) -> Self {
         self.push_batch_statements_max = statements.max(1);
+        self
+    }
+
+    /// How many frames one request of a push in [`PushMode::Frames`] holds; at least 1, by default 256.
+    pub fn push_batch_frames(mut self, frames: u64) -> Self {
+        self.push_batch_frames = frames.max(1);
         self
     }
 

@@ -150,6 +150,12 @@ pub enum Error {
         /// The name in between.
         table: String,
     },
+    /// Each time that a push had found out where the remote stands, another writer moved it on before the push arrived.
+    #[error("the remote moved on under each of {attempts} attempts to push")]
+    PushOvertaken {
+        /// How often the push began anew.
+        attempts: u32,
+    },
     /// The remote acknowledges transactions that this client never sent: its files are an older copy, or another client uses
     /// the same identity.
     #[error(
@@ -208,7 +214,7 @@ impl Error {
                     | LimboError::SqlError(_)
                     | LimboError::Constraint(_)
             ),
-            Self::Busy { .. } | Self::OperationInProgress => true,
+            Self::Busy { .. } | Self::OperationInProgress | Self::PushOvertaken { .. } => true,
             Self::Unreachable { .. } | Self::UnexpectedStatus { .. } | Self::BadAnswer { .. } => true,
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
             // One answer says so; the next server that answers may know better.

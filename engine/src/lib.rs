@@ -91,6 +91,7 @@ pub use conflict::{CONFLICTS_LISTED_MAX, Conflict, ConflictKind, Conflicts};
 pub use engine::{Options, SyncEngine};
 pub use error::{Error, FileOperation, Result};
 pub use metadata::{FrameStamp, Metadata, Phase};
+pub use push::PushMode;
 pub use remote::{Remote, RemoteError};
 pub use report::{PullReport, PushReport, SyncReport};
 pub use storage::{LocalStorage, Storage};

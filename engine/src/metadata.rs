@@ -99,6 +99,12 @@ impl Metadata {
         self.synced_frame_no.unwrap_or(0)
     }
 
+    /// Synced goes on in the next generation, `frames` frames into it.
+    pub(crate) fn cross(&mut self, frames: u64) {
+        self.synced_generation += 1;
+        self.synced_frame_no = Some(frames);
+    }
+
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         let encode = || {
             let text = serde_json::value::to_raw_value(self)?;

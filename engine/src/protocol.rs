@@ -14,9 +14,11 @@ pub(crate) struct Info {
     pub(crate) current_generation: u64,
 }
 
-/// The status object with which the server answers where it has no frames to give.
+/// The status object with which the server answers where it has no frames to give, and to frames that were pushed.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
+    #[serde(default)]
+    pub(crate) baton: Option<String>,
     pub(crate) status: String,
     pub(crate) generation: u64,
     pub(crate) max_frame_no: u64,
@@ -24,6 +26,10 @@ pub(crate) struct Status {
 
 /// The only status word of a 400 that the protocol gives a meaning to.
 pub(crate) const CHECKPOINT_NEEDED: &str = "checkpoint_needed";
+/// Pushed frames were taken.
+pub(crate) const OK: &str = "ok";
+/// A pushed frame's number is taken by another frame.
+pub(crate) const CONFLICT: &str = "conflict";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct PipelineRequest {

@@ -32,6 +32,8 @@ pub struct PushReport {
     pub statements: u64,
     /// Requests sent.
     pub requests: u64,
+    /// Frames of local transactions that were sent; none when they went as statements.
+    pub frames_sent: u64,
     /// Remote frames that arrived before it could be decided what to send.
     pub frames: u64,
     /// Generation changes that were passed.

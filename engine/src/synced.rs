@@ -132,6 +132,24 @@ impl State {
         Ok(synced)
     }
 
+    /// Makes the `count` frames behind Synced's end durable and names them in the metadata: they are whole transactions of the remote's.
+    /// If they are the first of the next generation, the metadata crosses into it by the same write.
+    pub(crate) async fn adopt_frames(&mut self, files: &Files, count: u64, is_crossing: bool) -> Result<()> {
+        files.sync(&files.synced_wal).await?;
+        let wal_frames = self.metadata.synced_wal_frames + count;
+        let synced_wal_stamp = FrameStamp::read(&files.open_named(&files.synced_wal)?, wal_frames)?;
+        self.store(files, |metadata| {
+            if is_crossing {
+                metadata.cross(count);
+            } else {
+                metadata.synced_frame_no = Some(metadata.synced_frame() + count);
+            }
+            metadata.synced_wal_frames = wal_frames;
+            metadata.synced_wal_stamp = synced_wal_stamp;
+        })
+        .await
+    }
+
     /// Closes the replica and cuts off the local tail that this operation has put on it.
     pub(crate) async fn cut_local_tail(&mut self, files: &Files) -> Result<()> {
         self.synced = None;

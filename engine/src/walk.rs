@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
-use crate::metadata::{FrameStamp, Metadata};
 use crate::protocol::Status;
 use crate::remote::Remote;
 use crate::synced::State;
@@ -58,7 +57,7 @@ pub(crate) async fn walk<R: Remote>(
                 let end = judge_end(&status, state, place, replica.uncommitted)?;
                 if is_crossing {
                     walked.generations_crossed += 1;
-                    state.store(files, |metadata| cross(metadata, 0)).await?;
+                    state.store(files, |metadata| metadata.cross(0)).await?;
                 }
                 if end == End::OfHistory {
                     break;
@@ -100,12 +99,6 @@ impl Place {
         };
         Self { generation, start: frame_no + 1 + uncommitted }
     }
-}
-
-/// Synced goes on in the next generation, `frames` frames into it.
-fn cross(metadata: &mut Metadata, frames: u64) {
-    metadata.synced_generation += 1;
-    metadata.synced_frame_no = Some(frames);
 }
 
 /// What the server means by having no frame at `place`.
@@ -235,22 +228,8 @@ impl Appender {
         if self.committed == 0 {
             return Ok(false);
         }
-        files.sync(&files.synced_wal).await?;
-        let wal_frames = self.wal_frames + self.committed;
-        let synced_wal_stamp = FrameStamp::read(&files.open_named(&files.synced_wal)?, wal_frames)?;
-        let committed = self.committed;
-        state
-            .store(files, |metadata| {
-                if is_crossing {
-                    cross(metadata, committed);
-                } else {
-                    metadata.synced_frame_no = Some(metadata.synced_frame() + committed);
-                }
-                metadata.synced_wal_frames = wal_frames;
-                metadata.synced_wal_stamp = synced_wal_stamp;
-            })
-            .await?;
-        self.wal_frames = wal_frames;
+        state.adopt_frames(files, self.committed, is_crossing).await?;
+        self.wal_frames = state.metadata.synced_wal_frames;
         self.committed = 0;
         Ok(true)
     }

@@ -3,6 +3,7 @@
 //! A body is streamed: never more than one chunk of it is held, except for the small JSON answers, which are bounded.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use http_body::Body;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::protocol::{CHECKPOINT_NEEDED, Info, PipelineAnswer, PipelineRequest, Status};
+use crate::protocol::{CHECKPOINT_NEEDED, CONFLICT, Info, OK, PipelineAnswer, PipelineRequest, Status};
 use crate::remote::{Remote, RemoteError};
 
 /// The longest JSON answer that is read, in bytes.
@@ -31,6 +32,14 @@ pub(crate) enum FrameAnswer<B> {
     Frames(BodyStream<B>),
     /// Nothing there: the history ends, or goes on in another generation.
     End(Status),
+}
+
+/// What the server did with pushed frames.
+pub(crate) enum FramePush {
+    /// It has them, as frames of its history or of the open transaction that the baton names.
+    Taken { baton: Option<String> },
+    /// Its history goes on otherwise, or in another generation.
+    Stale,
 }
 
 impl<R: Remote> Wire<R> {
@@ -66,6 +75,40 @@ impl<R: Remote> Wire<R> {
             return Err(body.bad(format!("status word `{}`", answer.status)));
         }
         Ok(FrameAnswer::End(answer))
+    }
+
+    /// Offers the frames `range` of `generation`. Those of a request that `ends_transaction` have to be in the server's history after it.
+    pub(crate) async fn push_frames(
+        &self,
+        generation: u64,
+        range: Range<u64>,
+        baton: Option<&str>,
+        frames: Vec<u8>,
+        ends_transaction: bool,
+    ) -> Result<FramePush> {
+        let Range { start, end } = range;
+        let mut path = format!("/sync/{generation}/{start}/{end}");
+        if let Some(baton) = baton {
+            path.push('/');
+            path.push_str(baton);
+        }
+        let (status, mut body) = self.send(Method::POST, path, frames.into()).await?;
+        body.expect(status, StatusCode::OK).await?;
+        let answer: Status = body.json().await?;
+        match answer.status.as_str() {
+            OK => {}
+            CONFLICT | CHECKPOINT_NEEDED => return Ok(FramePush::Stale),
+            other => return Err(body.bad(format!("status word `{other}`"))),
+        }
+        let is_in_history =
+            answer.baton.is_none() && answer.generation == generation && answer.max_frame_no >= end - 1;
+        if ends_transaction && !is_in_history {
+            return Err(body.bad(format!(
+                "taken, and yet the history ends at generation {}, frame {}, baton {:?}",
+                answer.generation, answer.max_frame_no, answer.baton
+            )));
+        }
+        Ok(FramePush::Taken { baton: answer.baton })
     }
 
     pub(crate) async fn pipeline(

@@ -246,6 +246,12 @@ pub const ATLAS: &[Row] = {
         at(LoseRequest, route(Export), Reported, "the bootstrap starts over"),
         at(LoseRequest, route(PullFrames), Reported, "the walk goes on where the metadata says"),
         at(LoseRequest, route(Pipeline), Reported, "nothing was applied; sent again"),
+        at(
+            LoseRequest,
+            route(PushFrames),
+            Reported,
+            "the remote holds at most an open transaction; the tail is cut off and built anew",
+        ),
         at(LoseResponse, route(Info), Reported, "asked again by the next operation"),
         at(LoseResponse, route(Export), Reported, "the bootstrap starts over"),
         at(LoseResponse, route(PullFrames), Reported, "the walk goes on where the metadata says"),
@@ -338,6 +344,20 @@ pub const ATLAS: &[Row] = {
             Reported,
             "the end of history is an older one; what is behind the client is no reason to destroy anything",
         ),
+        // The same for a push in frames.
+        at(
+            LoseResponse,
+            route(PushFrames),
+            Reported,
+            "the next walk finds the frames at the same numbers, the acknowledgement among them",
+        ),
+        at(Delay, route(PushFrames), Reported, "its numbers fit the state that it was built on and no other"),
+        at(Duplicate, route(PushFrames), Masked, "the second is equal to what is there"),
+        at(Cut, route(PushFrames), Reported, "the next walk finds what was taken"),
+        at(EndEarly, route(PushFrames), Reported, "the next walk finds what was taken"),
+        at(TinyChunks, route(PushFrames), Masked, "bodies are streams"),
+        at(Garbage, route(PushFrames), Reported, "the next walk finds what was taken"),
+        at(WrongStatus, route(PushFrames), Reported, "the next walk finds what was taken"),
     ]
 };
 

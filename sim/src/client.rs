@@ -58,10 +58,7 @@ impl Client {
 
     /// The engine's options.
     pub fn options(&self, header: &Header) -> Options {
-        Options::new(format!("client-{}", self.number))
-            .pull_batch_frames(header.pull_batch_frames)
-            .push_batch_statements_max(header.push_batch_statements_max)
-            .synced_wal_frames_max(header.synced_wal_frames_max)
+        header.options(format!("client-{}", self.number))
     }
 
     /// What its metadata says right now; `None` when there is none or it does not parse.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::atlas::{self, FaultKind, Target, rows_of};
 use crate::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
-use crate::schedule::{Action, Fault, Header, Schedule, Step, TransactionEnd};
+use crate::schedule::{Action, Fault, Header, PushMode, Schedule, Step, TransactionEnd};
 use crate::workload::{Key, Table, Write};
 
 /// Steps of a generated history, before the heal.
@@ -73,6 +73,8 @@ fn header(rng: &mut impl Rng, seed: u64) -> Header {
         clients,
         pull_batch_frames: *pick(rng, &[1, 2, 3, 5, 8, 13, 64, 256]),
         push_batch_statements_max: *pick(rng, &[1, 2, 5, 20, 1000]),
+        push_mode: *pick(rng, &[PushMode::Statements, PushMode::Frames]),
+        push_batch_frames: *pick(rng, &[1, 2, 3, 8, 256]),
         synced_wal_frames_max: *pick(rng, &[1, 10, 40, 1000]),
         chunk_bytes: *pick(rng, &[1000, 4096, 4120, 5000, 16 << 10, 64 << 10]),
         content_length: rng.random_ratio(4, 5),
@@ -162,7 +164,7 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32) -> Step {
             faults.push(crash(rng, mix, has_network));
         }
         if has_network && rng.random_range(0..100) < mix.network_percent {
-            faults.push(network_fault(rng, mix, id));
+            faults.push(network_fault(rng, mix, header.push_mode, id));
         }
     }
     for fault in &faults {
@@ -250,9 +252,12 @@ fn crash(rng: &mut impl Rng, mix: &Mix, has_network: bool) -> Fault {
 }
 
 /// Something that becomes of a request that the step's operation is likely to send.
-fn network_fault(rng: &mut impl Rng, mix: &Mix, id: u32) -> Fault {
+fn network_fault(rng: &mut impl Rng, mix: &Mix, push_mode: PushMode, id: u32) -> Fault {
     let (route, nth_max) = match rng.random_range(0..10) {
-        0..4 => (Route::Pipeline, 2),
+        0..4 => match push_mode {
+            PushMode::Statements => (Route::Pipeline, 2),
+            PushMode::Frames => (Route::PushFrames, *pick(rng, &[1, 2, 6])),
+        },
         4..7 => (Route::PullFrames, 1),
         7..9 => (Route::PullFrames, 5),
         _ => *pick(rng, &[(Route::Info, 1), (Route::Export, 1)]),

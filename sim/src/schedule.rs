@@ -36,6 +36,12 @@ pub struct Header {
     pub pull_batch_frames: u64,
     /// Statements that one request of a push holds at most.
     pub push_batch_statements_max: usize,
+    /// In which form pushes go out.
+    #[serde(default)]
+    pub push_mode: PushMode,
+    /// Frames that one request of a push in frames holds.
+    #[serde(default = "Header::push_batch_frames_default")]
+    pub push_batch_frames: u64,
     /// Frames in Synced's WAL from which on a pull moves them into the main file.
     pub synced_wal_frames_max: u64,
     /// Bytes of one chunk of a response's body.
@@ -49,7 +55,41 @@ fn yes() -> bool {
     true
 }
 
+/// In which form the clients push.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushMode {
+    /// As SQL.
+    #[default]
+    Statements,
+    /// As frames of Synced's.
+    Frames,
+}
+
+impl From<PushMode> for plimsoll_engine::PushMode {
+    fn from(mode: PushMode) -> Self {
+        match mode {
+            PushMode::Statements => Self::Statements,
+            PushMode::Frames => Self::Frames,
+        }
+    }
+}
+
 impl Header {
+    fn push_batch_frames_default() -> u64 {
+        256
+    }
+
+    /// The engine's options for a client of this history.
+    pub fn options(&self, client_name: String) -> plimsoll_engine::Options {
+        plimsoll_engine::Options::new(client_name)
+            .pull_batch_frames(self.pull_batch_frames)
+            .push_batch_statements_max(self.push_batch_statements_max)
+            .push_mode(self.push_mode.into())
+            .push_batch_frames(self.push_batch_frames)
+            .synced_wal_frames_max(self.synced_wal_frames_max)
+    }
+
     /// Sensible values, with nothing tiny in them.
     pub fn new(key: u64) -> Self {
         Self {
@@ -58,6 +98,8 @@ impl Header {
             clients: 2,
             pull_batch_frames: 64,
             push_batch_statements_max: 1000,
+            push_mode: PushMode::Statements,
+            push_batch_frames: Self::push_batch_frames_default(),
             synced_wal_frames_max: 1000,
             chunk_bytes: 16 << 10,
             content_length: true,

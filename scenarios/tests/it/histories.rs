@@ -3,7 +3,7 @@
 use plimsoll_sim::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
 use plimsoll_sim::network::{NetworkFault, RequestPlace, Route};
 use plimsoll_sim::run::{RunOptions, run};
-use plimsoll_sim::schedule::{Action, Fault, Header, Schedule, Step, TransactionEnd};
+use plimsoll_sim::schedule::{Action, Fault, Header, PushMode, Schedule, Step, TransactionEnd};
 use plimsoll_sim::workload::Write;
 
 const NOTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
@@ -25,8 +25,18 @@ fn crash(moment: Moment, operation: OperationKind, file: FileClass, nth: u32, ki
 
 /// Runs the steps; everything has to hold, and every fault to strike.
 fn holds(steps: Vec<(Action, Vec<Fault>)>) {
+    holds_with(PushMode::Statements, steps);
+}
+
+fn holds_with(push_mode: PushMode, steps: Vec<(Action, Vec<Fault>)>) {
     let steps = (1..).zip(steps).map(|(id, (action, faults))| Step { id, action, faults }).collect();
-    let header = Header { pull_batch_frames: 2, synced_wal_frames_max: 20, ..Header::new(1) };
+    let header = Header {
+        push_mode,
+        push_batch_frames: 2,
+        pull_batch_frames: 2,
+        synced_wal_frames_max: 20,
+        ..Header::new(1)
+    };
     let outcome = run(&Schedule { header, steps }, RunOptions::default());
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.counts.faults_unreached, 0, "a fault found no place");
@@ -78,6 +88,10 @@ fn metadata_that_a_killed_process_left_is_not_undone_after_it_was_relied_on() {
 /// Runs a history again and again, each time with a crash at the next file operation of the marked step, until there is none left:
 /// a kill, and power losses that nothing and everything unsynced survives. Returns how many crashes struck.
 fn crash_everywhere(moment: Moment, actions: &[Action], struck_step: usize) -> u64 {
+    crash_everywhere_with(PushMode::Statements, moment, actions, struck_step)
+}
+
+fn crash_everywhere_with(push_mode: PushMode, moment: Moment, actions: &[Action], struck_step: usize) -> u64 {
     let mut struck = 0;
     for nth in 1.. {
         let struck_before = struck;
@@ -89,7 +103,13 @@ fn crash_everywhere(moment: Moment, actions: &[Action], struck_step: usize) -> u
                 action: action.clone(),
                 faults: faults(index),
             });
-            let header = Header { clients: 1, pull_batch_frames: 2, ..Header::new(u64::from(nth)) };
+            let header = Header {
+                clients: 1,
+                push_mode,
+                push_batch_frames: 3,
+                pull_batch_frames: 2,
+                ..Header::new(u64::from(nth))
+            };
             let outcome = run(&Schedule { header, steps: steps.collect() }, RunOptions::default());
             assert_eq!(outcome.violation, None, "operation {nth}");
             struck += outcome.counts.crashes();
@@ -124,4 +144,48 @@ fn a_push_survives_a_crash_at_every_operation() {
     let actions = [commit(0), remote_commit(), commit(0), Action::Push { client: 0 }, commit(0)];
     let struck = crash_everywhere(Moment::After, &actions, 3);
     assert!(struck > 20, "only {struck} crashes struck");
+}
+
+/// The push spans several requests and follows a generation change.
+#[test]
+fn a_push_of_frames_survives_a_crash_at_every_operation() {
+    let push = Action::Push { client: 0 };
+    let actions = [
+        commit(0),
+        push.clone(),
+        Action::RemoteCheckpoint,
+        remote_commit(),
+        commit(0),
+        commit(0),
+        push,
+        commit(0),
+    ];
+    for moment in [Moment::Before, Moment::After] {
+        let struck = crash_everywhere_with(PushMode::Frames, moment, &actions, 6);
+        assert!(struck > 40, "only {struck} crashes struck");
+    }
+}
+
+/// Every request and every response of a push in frames is lost once, also the last one, whose request has taken effect.
+#[test]
+fn pushed_frames_whose_answer_was_lost_are_not_applied_twice() {
+    for nth in 1..=3 {
+        let place = RequestPlace { route: Route::PushFrames, nth };
+        for fault in [NetworkFault::LoseRequest, NetworkFault::LoseResponse] {
+            let lost = Fault::Network { at: place, fault };
+            holds_with(
+                PushMode::Frames,
+                vec![
+                    (remote_commit(), vec![]),
+                    (Action::Sync { client: 0 }, vec![]),
+                    (commit(0), vec![]),
+                    (commit(0), vec![]),
+                    (Action::Push { client: 0 }, vec![lost]),
+                    (Action::RemoteCheckpoint, vec![]),
+                    (commit(0), vec![]),
+                    (Action::Sync { client: 0 }, vec![]),
+                ],
+            );
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plimsoll_engine::{Options, Storage, SyncEngine};
+use plimsoll_engine::{Storage, SyncEngine};
 use plimsoll_sim::in_process::{InProcess, block_on};
 use plimsoll_sim::remote::Remote;
 use plimsoll_sim::schedule::{Action, Fault, Schedule, TransactionEnd};
@@ -82,11 +82,7 @@ struct Client {
 impl Client {
     fn open(&mut self, schedule: &Schedule, remote: &InProcess) -> &(Engine, Arc<Connection>) {
         self.process.get_or_insert_with(|| {
-            let header = &schedule.header;
-            let options = Options::new("client")
-                .pull_batch_frames(header.pull_batch_frames)
-                .push_batch_statements_max(header.push_batch_statements_max)
-                .synced_wal_frames_max(header.synced_wal_frames_max);
+            let options = schedule.header.options("client".into());
             let path = format!("c{}", self.number);
             let opening =
                 SyncEngine::open(self.memory.clone(), self.memory.clone(), remote.clone(), &path, options);

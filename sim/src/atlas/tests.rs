@@ -6,7 +6,7 @@ use super::*;
 use crate::disk::{CrashKind, CrashPoint, Moment, OperationKind, Place, Survival};
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace};
 use crate::run::{Outcome, RunOptions, run};
-use crate::schedule::{Action, Header, Schedule, Step, TransactionEnd};
+use crate::schedule::{Action, Header, PushMode, Schedule, Step, TransactionEnd};
 use crate::workload::Write;
 
 /// The fault of a row, once for each way in which it might find its place.
@@ -90,7 +90,10 @@ fn history(fault: &Fault, struck: usize) -> Outcome {
     let steps = actions().into_iter().enumerate();
     let steps =
         steps.map(|(index, action)| Step { id: index as u32 + 1, action, faults: faults(index) }).collect();
-    let header = Header { synced_wal_frames_max: 3, ..Header::new(1) };
+    let mut header = Header { synced_wal_frames_max: 3, ..Header::new(1) };
+    if matches!(fault, Fault::Network { at, .. } if at.route == Route::PushFrames) {
+        header.push_mode = PushMode::Frames;
+    }
     run(&Schedule { header, steps }, RunOptions::default())
 }
 

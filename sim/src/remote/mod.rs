@@ -1,17 +1,18 @@
 //! The server: a real turso_core database behind the routes of the wire protocol.
 //!
 //! * [`Remote`]: the server and the events of its own (another writer, a checkpoint).
-//! * `routes`: requests to answers, frames in and out. `pipeline`: SQL over HTTP; its JSON is in `wire`.
+//! * `routes`: requests to answers, frames out. `append`: frames in. `pipeline`: SQL over HTTP; its JSON is in `wire`.
 //! * `history`: what the remote ever was, and the model that checks it. `store`: what it asks of the core.
 //!
 //! It answers at once and whole; whether, when and in how many pieces an answer arrives is the network's affair. It
 //! shares no code with the engine. Bad requests get 4xx answers; a remote that contradicts its own model panics, so
 //! that a bug of the server never looks like one of the engine.
 //!
-//! Left out: transactions held open across requests (batons), pruning, restart and crash. Its machine's reads and
+//! Left out: SQL transactions held open across requests, pruning, restart and crash. Its machine's reads and
 //! checkpoints are expected to succeed. Two kinds of request are believed not to come, and would end in that panic or
 //! in a broken database: SQL that checkpoints or changes the journal mode, and posted pages that are no B-trees.
 
+mod append;
 pub(crate) mod files;
 mod history;
 mod pipeline;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use turso_core::{Connection, IO, LimboError, Value};
 
+use append::OpenTransaction;
 pub use history::{End, Frame, Generation, History};
 use store::{Statement, Store};
 
@@ -34,6 +36,10 @@ const HISTORY_ID: &str = "h1";
 pub struct Remote {
     store: Store,
     history: History,
+    /// The posted transaction whose end is still to come.
+    open: Option<OpenTransaction>,
+    /// How many batons were given out.
+    batons: u64,
 }
 
 impl Remote {
@@ -46,7 +52,7 @@ impl Remote {
     pub fn create(io: Arc<dyn IO>, path: &str) -> Remote {
         let store = Store::create(io, path).expect("a new remote's disk works");
         let snapshot = store.main().expect("a new remote's disk works");
-        Remote { store, history: History::begin(snapshot.into()) }
+        Remote { store, history: History::begin(snapshot.into()), open: None, batons: 0 }
     }
 
     /// Another writer's transaction: all that `work` does on the connection or, on an error, nothing.
@@ -57,6 +63,7 @@ impl Remote {
         &mut self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
     ) -> Result<T, LimboError> {
+        self.open = None;
         let done = self.store.transact(work);
         self.record();
         done
@@ -68,6 +75,7 @@ impl Remote {
         if self.frame_count() == 0 {
             return false;
         }
+        self.open = None;
         self.store.checkpoint().expect("nobody holds the remote's database between two requests");
         let main = self.store.main().expect("the remote's main file is readable");
         self.history.close_generation(main.into());

@@ -1,7 +1,7 @@
 //! Requests to answers: the routes of the wire protocol.
 //!
-//! `GET /info`, `GET /export/{gen}`, `GET` and `POST /sync/{gen}/{start}/{end}`, `POST /v2/pipeline`. Generations and
-//! frames count from 1, ranges are half-open, and every answer has a `content-length`.
+//! `GET /info`, `GET /export/{gen}`, `GET` and `POST /sync/{gen}/{start}/{end}`, `POST /v2/pipeline`. What a `POST /sync` does is in
+//! `append`. Generations and frames count from 1, ranges are half-open, and every answer has a `content-length`.
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::pipeline::{self, Failure};
 use super::{End, HISTORY_ID, Remote};
-use crate::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader, PAGE_BYTES};
+use crate::format::FRAME_BYTES;
 
 /// What a path names.
 enum Route<'a> {
@@ -21,10 +21,10 @@ enum Route<'a> {
 
 /// Frames `start..end` of a generation.
 #[derive(Clone, Copy)]
-struct Range {
-    generation: u64,
-    start: u64,
-    end: u64,
+pub(super) struct Range {
+    pub generation: u64,
+    pub start: u64,
+    pub end: u64,
 }
 
 impl<'a> Route<'a> {
@@ -52,14 +52,12 @@ impl<'a> Route<'a> {
 /// The status words of a status object. Clients know the first three; the rest say what was wrong with a request.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Status {
+pub(super) enum Status {
     Ok,
     CheckpointNeeded,
     Conflict,
     BadRange,
     BadBody,
-    BadBaton,
-    OpenTransaction,
 }
 
 /// The body of an answer that has neither frames nor rows.
@@ -126,13 +124,13 @@ impl Remote {
             return error(StatusCode::NOT_FOUND, "no such generation");
         };
         if range.start == 0 || range.end <= range.start {
-            return status(StatusCode::BAD_REQUEST, Status::BadRange, end);
+            return status(StatusCode::BAD_REQUEST, Status::BadRange, end, None);
         }
         let is_current = range.generation == end.generation;
         let frame_count = if is_current { end.frame_no } else { generation.frame_count() };
         let range_end = range.end.min(frame_count + 1);
         if range_end <= range.start {
-            return status(StatusCode::BAD_REQUEST, Status::CheckpointNeeded, end);
+            return status(StatusCode::BAD_REQUEST, Status::CheckpointNeeded, end, None);
         }
         let frames = &generation.frames()[range.start as usize - 1..range_end as usize - 1];
         let mut body = BytesMut::with_capacity(frames.len() * FRAME_BYTES);
@@ -142,58 +140,8 @@ impl Remote {
         binary(body.freeze())
     }
 
-    /// `POST /sync`: frames that exist must be equal, the others are appended. No transaction outlives a request, so a
-    /// body has to end with one, and no baton is ever valid.
-    fn append(&mut self, range: Range, baton: Option<&str>, body: &[u8]) -> Response<Bytes> {
-        if baton.is_some() {
-            return self.status(StatusCode::BAD_REQUEST, Status::BadBaton);
-        }
-        if range.start == 0 || range.end <= range.start {
-            return self.status(StatusCode::BAD_REQUEST, Status::BadRange);
-        }
-        let (frames, rest) = body.as_chunks::<FRAME_BYTES>();
-        let well_formed = rest.is_empty()
-            && frames.len() as u64 == range.end - range.start
-            && frames.iter().all(is_plausible);
-        if !well_formed {
-            return self.status(StatusCode::BAD_REQUEST, Status::BadBody);
-        }
-        if range.generation != self.generation() {
-            return self.status(StatusCode::OK, Status::CheckpointNeeded);
-        }
-        let known = self.frame_count();
-        if range.start > known + 1 {
-            return self.status(StatusCode::BAD_REQUEST, Status::BadRange);
-        }
-        let (existing, new) = frames.split_at(frames.len().min((known + 1 - range.start) as usize));
-        if !self.holds(range.start, existing) {
-            return self.status(StatusCode::OK, Status::Conflict);
-        }
-        let Some(last) = new.last() else {
-            return self.status(StatusCode::OK, Status::Ok);
-        };
-        if !frame_header(last).is_commit() {
-            return self.status(StatusCode::BAD_REQUEST, Status::OpenTransaction);
-        }
-        let appended = self.store.append(known + 1, new);
-        self.record();
-        match appended {
-            Ok(()) => self.status(StatusCode::OK, Status::Ok),
-            Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
-        }
-    }
-
-    /// Whether the current generation holds these very frames from `start` on. Salts and checksums are each log's own.
-    fn holds(&self, start: u64, frames: &[[u8; FRAME_BYTES]]) -> bool {
-        let known = &self.history.current().frames()[start as usize - 1..];
-        frames.iter().zip(known).all(|(frame, known)| {
-            let header = frame_header(frame);
-            (header.page_no, header.db_size) == (known.header.page_no, known.header.db_size)
-                && frame.ends_with(known.page())
-        })
-    }
-
     fn pipeline(&mut self, body: &[u8]) -> Response<Bytes> {
+        self.open = None;
         let answer = pipeline::run(&self.store, body);
         self.record();
         match answer {
@@ -203,30 +151,16 @@ impl Remote {
         }
     }
 
-    fn status(&self, code: StatusCode, word: Status) -> Response<Bytes> {
-        status(code, word, self.end())
+    pub(super) fn status(&self, code: StatusCode, word: Status) -> Response<Bytes> {
+        status(code, word, self.end(), None)
     }
 }
 
-fn status(code: StatusCode, status: Status, end: End) -> Response<Bytes> {
-    json(code, &StatusObject { baton: None, status, generation: end.generation, max_frame_no: end.frame_no })
+pub(super) fn status(code: StatusCode, status: Status, end: End, baton: Option<String>) -> Response<Bytes> {
+    json(code, &StatusObject { baton, status, generation: end.generation, max_frame_no: end.frame_no })
 }
 
-/// Refuses what would break the remote's own database at once: page 0, and a page 1 that isn't a database's first.
-fn is_plausible(frame: &[u8; FRAME_BYTES]) -> bool {
-    match frame_header(frame).page_no {
-        0 => false,
-        1 => DatabaseHeader::parse(&frame[FRAME_HEADER_BYTES..])
-            .is_some_and(|header| header.page_bytes as usize == PAGE_BYTES),
-        _ => true,
-    }
-}
-
-fn frame_header(frame: &[u8; FRAME_BYTES]) -> FrameHeader {
-    FrameHeader::parse(frame).expect("a frame is longer than its header")
-}
-
-fn error(code: StatusCode, reason: &str) -> Response<Bytes> {
+pub(super) fn error(code: StatusCode, reason: &str) -> Response<Bytes> {
     json(code, &serde_json::json!({ "error": reason }))
 }
 

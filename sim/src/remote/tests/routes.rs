@@ -131,8 +131,6 @@ fn frames_that_do_not_fit_are_refused() {
     let count = remote.frame_count();
     let body = frames(&mut remote, 1, count, count + 1);
     let next = count + 1;
-    let mut open = body.to_vec();
-    open[4..8].fill(0);
     let mut page_zero = body.to_vec();
     page_zero[..4].fill(0);
     let mut no_database = body.to_vec();
@@ -145,12 +143,109 @@ fn frames_that_do_not_fit_are_refused() {
         (one.clone(), body[1..].to_vec(), "bad_body"),
         (one.clone(), page_zero, "bad_body"),
         (one.clone(), no_database, "bad_body"),
-        (one.clone(), open, "open_transaction"),
-        (format!("{one}/b1"), body.to_vec(), "bad_baton"),
     ];
     for (path, body, word) in refused {
         assert_eq!(status(&post(&mut remote, &path, body)), (400, word.to_owned(), 1, count), "{path}");
     }
     remote.checkpoint();
     assert_eq!(status(&post(&mut remote, &one, body)), (200, "checkpoint_needed".to_owned(), 2, 0));
+}
+
+/// A source's transaction of at least three frames behind those that a copy of it has: the copy, the bytes, the first number.
+fn a_long_transaction() -> (Remote, Bytes, u64) {
+    let mut source = remote_with_rows(1);
+    let count = source.frame_count();
+    let mut copy = remote();
+    let path = format!("/sync/1/1/{}", count + 1);
+    let body = frames(&mut source, 1, 1, count + 1);
+    assert_eq!(post(&mut copy, &path, body).status(), 200);
+    transact(&mut source, &["CREATE TABLE u (v)", "CREATE TABLE w (v)", "INSERT INTO t VALUES (2, 'v2')"]);
+    let body = frames(&mut source, 1, count + 1, u64::MAX);
+    assert!(body.len() >= 3 * FRAME_BYTES);
+    (copy, body, count + 1)
+}
+
+/// Posts frames `from..to` of the transaction, counted from 0; the status word, the baton, the remote's last frame.
+fn post_part(
+    remote: &mut Remote,
+    (body, first): (&Bytes, u64),
+    (from, to): (usize, usize),
+    baton: &str,
+) -> (String, Option<String>, u64) {
+    let path = format!("/sync/1/{}/{}{baton}", first + from as u64, first + to as u64);
+    let answer = json_of(&post(remote, &path, body.slice(from * FRAME_BYTES..to * FRAME_BYTES)));
+    (
+        answer["status"].as_str().unwrap().to_owned(),
+        answer["baton"].as_str().map(str::to_owned),
+        answer["max_frame_no"].as_u64().unwrap(),
+    )
+}
+
+#[test]
+fn a_transaction_may_span_requests_by_its_baton() {
+    let (mut remote, body, first) = a_long_transaction();
+    let count = body.len() / FRAME_BYTES;
+    let ok = |baton: Option<&str>, max| ("ok".to_owned(), baton.map(str::to_owned), max);
+    let part = (&body, first);
+    assert_eq!(post_part(&mut remote, part, (0, 1), ""), ok(Some("b2"), first - 1));
+    assert_eq!(rows(&remote, "SELECT count(*) FROM t"), "1", "nothing of it is visible");
+    // Once more, by whoever has not seen the answer.
+    assert_eq!(post_part(&mut remote, part, (0, 1), ""), ok(Some("b2"), first - 1));
+    assert_eq!(post_part(&mut remote, part, (1, 2), "/b2"), ok(Some("b2"), first - 1));
+    assert_eq!(post_part(&mut remote, part, (1, 2), "/b2"), ok(Some("b2"), first - 1));
+    let end = first - 1 + count as u64;
+    assert_eq!(post_part(&mut remote, part, (2, count), "/b2"), ok(None, end));
+    assert_eq!(post_part(&mut remote, part, (2, count), "/b2"), ok(None, end), "it is history by now");
+    assert_eq!(rows(&remote, "SELECT count(*) FROM t"), "2");
+    assert_eq!(rows(&remote, "PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn an_open_transaction_ends_with_the_next_writer() {
+    type Writer = fn(&mut Remote);
+    let writers: [(Writer, &str); 3] = [
+        (|remote| transact(remote, &["INSERT INTO t VALUES (7, 'seven')"]), "conflict"),
+        (|remote| drop(pipeline(remote, json!([{ "type": "close" }]))), "conflict"),
+        (|remote| assert!(remote.checkpoint()), "checkpoint_needed"),
+    ];
+    for (write, word) in writers {
+        let (mut remote, body, first) = a_long_transaction();
+        let count = body.len() / FRAME_BYTES;
+        assert_eq!(post_part(&mut remote, (&body, first), (0, 1), "").1.as_deref(), Some("b2"));
+        write(&mut remote);
+        let end = remote.frame_count();
+        let gone = (word.to_owned(), None, end);
+        assert_eq!(post_part(&mut remote, (&body, first), (1, count), "/b2"), gone);
+        assert_eq!(rows(&remote, "SELECT count(*) FROM sqlite_schema WHERE name = 'u'"), "0");
+    }
+}
+
+#[test]
+fn an_open_transaction_ends_when_another_is_begun() {
+    let (mut remote, body, first) = a_long_transaction();
+    let count = body.len() / FRAME_BYTES;
+    assert_eq!(post_part(&mut remote, (&body, first), (0, 2), "").1.as_deref(), Some("b2"));
+    // The second is shorter, so it is no repetition of the first.
+    let mut other = body[..FRAME_BYTES].to_vec();
+    other[FRAME_BYTES - 1] ^= 1;
+    assert_eq!(post_part(&mut remote, (&other.into(), first), (0, 1), "").1.as_deref(), Some("b3"));
+    let gone = ("conflict".to_owned(), None, first - 1);
+    assert_eq!(post_part(&mut remote, (&body, first), (2, count), "/b2"), gone);
+}
+
+/// A client went down in the middle of a push and builds another one, which begins alike.
+#[test]
+fn an_open_transaction_is_not_taken_for_another_that_begins_like_it() {
+    let (mut remote, body, first) = a_long_transaction();
+    let count = body.len() / FRAME_BYTES;
+    let part = (&body, first);
+    assert_eq!(post_part(&mut remote, part, (0, 1), "").1.as_deref(), Some("b2"));
+    assert_eq!(post_part(&mut remote, part, (1, 2), "/b2").1.as_deref(), Some("b2"));
+    let mut other = body.to_vec();
+    other[2 * FRAME_BYTES - 1] ^= 1;
+    let other = Bytes::from(other);
+    assert_eq!(post_part(&mut remote, (&other, first), (0, 1), "").1.as_deref(), Some("b3"));
+    assert_eq!(post_part(&mut remote, (&other, first), (1, 2), "/b3").1.as_deref(), Some("b3"));
+    let gone = ("conflict".to_owned(), None, first - 1);
+    assert_eq!(post_part(&mut remote, part, (2, count), "/b2"), gone);
 }

@@ -1,9 +1,13 @@
 //! The push: the unacknowledged local transactions go to the remote, whole and once.
 //!
-//! Each request is one conditional batch: `BEGIN IMMEDIATE`, a guard that fails unless the remote's acknowledgement row is the
-//! one that was read, the statements, the new acknowledgement row, `COMMIT`. A request that arrives late or twice meets another
-//! row and changes nothing; a half-failed one is rolled back. Before a request leaves, the highest number in it is durable
-//! in the metadata.
+//! First Synced is walked to the end of the remote's history, and the acknowledgement that stands there says what is pending. Then the
+//! pending transactions go out in bounded batches, each of them one transaction on the remote together with the new
+//! acknowledgement row. What a batch looks like is the [`PushMode`]'s affair (`statements`, `frames`); both make it conditional on the
+//! very state that was read, so that a request that arrives late or twice changes nothing. Before a request leaves, the
+//! highest number in it is durable in the metadata.
+
+mod frames;
+mod statements;
 
 use turso_core::{SyncMode, Value};
 
@@ -12,7 +16,6 @@ use crate::draft::Draft;
 use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
-use crate::protocol::{BatchResult, PipelineRequest, RequestResult, StatementError};
 use crate::rebase::{acknowledged_no, check_acknowledgement};
 use crate::remote::Remote;
 use crate::report::PushReport;
@@ -22,9 +25,22 @@ use crate::tape::{
 };
 use crate::walk::walk;
 use crate::wire::Wire;
+use frames::FramesPush;
 
 /// How often a push starts over without having got anything through: because the remote moved under it, or refused a statement.
 const ATTEMPTS_MAX: u32 = 4;
+
+/// In which form local transactions go to the remote. The same statements are replayed either way, under the same conflict policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PushMode {
+    /// As SQL, which the remote runs: one conditional batch to `/v2/pipeline`. Other writers may have moved the remote on
+    /// meanwhile, as long as this client's acknowledgement row is the one that was read.
+    #[default]
+    Statements,
+    /// As pages: the statements run on Synced, and the frames that this leaves in its WAL go to `/sync`. The remote runs no SQL, and the
+    /// frames need not come back with the next pull; but any other writer that is faster makes the push start over.
+    Frames,
+}
 
 /// Pushes everything that is unacknowledged.
 pub(crate) async fn push<R: Remote>(
@@ -64,12 +80,18 @@ pub(crate) async fn push<R: Remote>(
             Planner::new(&synced, may_conflict, &refusals).while_doing("planning the push", &files.synced)?;
         let transactions_before = report.transactions;
         let sent = send_all(files, wire, options, state, acknowledged, pending, planner, &mut report).await;
+        drop(synced);
         if report.transactions > transactions_before {
             attempts = 0;
         }
         match sent {
             Ok(Sent::All) => return Ok(report),
-            Ok(Sent::Stale) => tracing::info!("the remote moved, starting over"),
+            Ok(Sent::Stale) => {
+                tracing::info!("the remote moved, starting over");
+                if state.synced_is_dirty {
+                    state.cut_local_tail(files).await?;
+                }
+            }
             Err(error @ Error::PushRefused { transaction_no: Some(_), .. }) => {
                 tracing::info!(%error, "trying out what the remote refuses");
                 refused = Some(error);
@@ -77,10 +99,7 @@ pub(crate) async fn push<R: Remote>(
             Err(error) => return Err(error),
         }
     }
-    Err(refused.unwrap_or_else(|| Error::BadAnswer {
-        request: "POST /v2/pipeline".into(),
-        problem: format!("the remote was never as it had just been read, {ATTEMPTS_MAX} times in a row"),
-    }))
+    Err(refused.unwrap_or(Error::PushOvertaken { attempts: ATTEMPTS_MAX }))
 }
 
 /// Reads the tape, after what the core does not record was written down: only what is recorded has a number.
@@ -142,7 +161,7 @@ async fn try_out(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
     All,
-    /// The remote's acknowledgement row or its triggers are not the expected ones.
+    /// The remote is not in the state that the request was built on.
     Stale,
 }
 
@@ -167,15 +186,23 @@ async fn send_all<R: Remote>(
             state.store(files, |metadata| metadata.attempted_transaction_no = batch.last_no).await?;
         }
         let last_no = batch.last_no;
-        let statements = batch.replayed.len() as u64;
-        let conflicts = planner.take_conflicts();
-        let request = BatchRequest::new(&state.metadata.client_unique_id, acknowledged, batch);
-        report.requests += 1;
-        if request.send(wire).await? == Sent::Stale {
+        let statement_count = batch.replayed.len() as u64;
+        let mut conflicts = planner.take_conflicts();
+        let sent = match options.push_mode {
+            PushMode::Statements => {
+                report.requests += 1;
+                statements::send(wire, &state.metadata.client_unique_id, acknowledged, batch).await?
+            }
+            PushMode::Frames => {
+                let push = FramesPush { files, wire, state, batch_frames: options.push_batch_frames, report };
+                push.send(acknowledged, &batch, &mut conflicts).await?
+            }
+        };
+        if sent == Sent::Stale {
             return Ok(Sent::Stale);
         }
         report.transactions += transactions.len() as u64;
-        report.statements += statements;
+        report.statements += statement_count;
         report.conflicts.append(conflicts);
         acknowledged = Some(last_no);
         pending = rest;
@@ -197,7 +224,7 @@ fn split_batch(pending: &[Transaction], statements_max: usize) -> Option<(&[Tran
     Some(pending.split_at(count))
 }
 
-/// The transactions of one request, planned.
+/// Transactions that become one on the remote, planned.
 struct Batch {
     /// The remote's triggers before it.
     triggers: Option<String>,
@@ -223,120 +250,10 @@ impl Batch {
     }
 }
 
-/// One request, and which of its statements stands for what.
-struct BatchRequest {
-    statements: Vec<(Role, Statement)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Frame,
-    Guard,
-    Replay { transaction_no: u64 },
-}
-
-impl BatchRequest {
-    fn new(client: &str, acknowledged: Option<u64>, batch: Batch) -> Self {
-        let mut statements = vec![(Role::Frame, Statement::bare("BEGIN IMMEDIATE"))];
-        if acknowledged.is_none() {
-            statements.push((Role::Frame, create_acknowledgement_table()));
-        }
-        statements.push((Role::Guard, guard(client, acknowledged, batch.triggers)));
-        let last_no = batch.last_no;
-        let replay = |(transaction_no, statement)| (Role::Replay { transaction_no }, statement);
-        statements.extend(batch.replayed.into_iter().map(replay));
-        statements.push((Role::Frame, acknowledge(client, last_no)));
-        statements.push((Role::Frame, Statement::bare("COMMIT")));
-        Self { statements }
-    }
-
-    async fn send<R: Remote>(&self, wire: &Wire<R>) -> Result<Sent> {
-        let chain =
-            self.statements.iter().map(|(_, statement)| (statement.sql.as_str(), statement.args.as_slice()));
-        let (answer, body) = wire.pipeline(&PipelineRequest::chained(chain)).await?;
-        let result = match <[RequestResult; 1]>::try_from(answer.results) {
-            Ok([RequestResult::Ok { response }]) => response.result,
-            Ok([RequestResult::Error { error }]) => {
-                return Err(body.bad(format!("the batch as a whole failed: {}", error.message)));
-            }
-            Err(results) => return Err(body.bad(format!("{} results for one request", results.len()))),
-        };
-        self.judge(result).map_err(|problem| match problem {
-            Problem::Refused(error) => error,
-            Problem::Contradiction(problem) => body.bad(problem),
-        })
-    }
-
-    fn judge(&self, result: BatchResult) -> std::result::Result<Sent, Problem> {
-        // The last step is the rollback that cleans up after a failure.
-        let steps = self.statements.len() + 1;
-        if result.step_results.len() != steps || result.step_errors.len() != steps {
-            return Err(Problem::Contradiction(format!(
-                "{} results and {} errors for {steps} steps",
-                result.step_results.len(),
-                result.step_errors.len()
-            )));
-        }
-        let first_error = result
-            .step_errors
-            .into_iter()
-            .zip(&self.statements)
-            .find_map(|(error, statement)| Some((error?, statement)));
-        if let Some((error, (role, statement))) = first_error {
-            let transaction_no = match role {
-                Role::Guard if is_constraint(&error) => return Ok(Sent::Stale),
-                Role::Guard | Role::Frame => None,
-                Role::Replay { transaction_no } => Some(*transaction_no),
-            };
-            return Err(Problem::Refused(Error::PushRefused {
-                transaction_no,
-                sql: statement.sql.clone(),
-                message: error.message,
-            }));
-        }
-        if let Some(skipped) = result.step_results[..steps - 1].iter().position(Option::is_none) {
-            return Err(Problem::Contradiction(format!("step {skipped} has neither a result nor an error")));
-        }
-        Ok(Sent::All)
-    }
-}
-
-enum Problem {
-    Refused(Error),
-    Contradiction(String),
-}
-
 fn create_acknowledgement_table() -> Statement {
     Statement::bare(format!(
         "CREATE TABLE IF NOT EXISTS {ACKNOWLEDGEMENT_TABLE} (client_id TEXT PRIMARY KEY, pull_gen INTEGER, change_id INTEGER)"
     ))
-}
-
-/// Whether a statement failed because of a constraint. Every SQLite says so in its message.
-fn is_constraint(error: &StatementError) -> bool {
-    error.message.to_ascii_lowercase().contains("constraint")
-}
-
-/// A statement that does nothing if the acknowledgement row and the triggers are the expected ones and fails otherwise, because it
-/// then inserts one key twice: a batch condition cannot test a row. What fails it is a constraint, and of its own nothing else can be.
-fn guard(client: &str, acknowledged: Option<u64>, triggers: Option<String>) -> Statement {
-    let row = format!("SELECT 1 FROM {ACKNOWLEDGEMENT_TABLE} WHERE client_id = ?1");
-    let mut args =
-        vec![Value::build_text(client.to_owned()), triggers.map_or(Value::Null, Value::build_text)];
-    let is_other = match acknowledged {
-        None => format!("EXISTS ({row})"),
-        Some(no) => {
-            args.push(Value::from_i64(no.cast_signed()));
-            format!("NOT EXISTS ({row} AND change_id = ?3)")
-        }
-    };
-    let remote_triggers = "SELECT group_concat(name || sql, char(10)) \
-         FROM (SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY lower(name))";
-    let sql = format!(
-        "INSERT INTO {ACKNOWLEDGEMENT_TABLE} (client_id, pull_gen, change_id) \
-         SELECT ?1, 0, 0 FROM (SELECT 1 UNION ALL SELECT 1) WHERE {is_other} OR ({remote_triggers}) IS NOT ?2"
-    );
-    Statement { sql, args }
 }
 
 fn acknowledge(client: &str, no: u64) -> Statement {

@@ -1,0 +1,134 @@
+//! The push as SQL: each request is one conditional batch.
+//!
+//! `BEGIN IMMEDIATE`, a guard that fails unless the remote's acknowledgement row and triggers are the ones that were read, the
+//! statements, the new acknowledgement row, `COMMIT`. A request that arrives late or twice meets another row and changes
+//! nothing; a half-failed one is rolled back.
+
+use turso_core::Value;
+
+use super::{Batch, Sent, acknowledge, create_acknowledgement_table};
+use crate::error::{Error, Result};
+use crate::protocol::{BatchResult, PipelineRequest, RequestResult, StatementError};
+use crate::remote::Remote;
+use crate::tape::{ACKNOWLEDGEMENT_TABLE, Statement};
+use crate::wire::Wire;
+
+/// Sends one batch.
+pub(super) async fn send<R: Remote>(
+    wire: &Wire<R>,
+    client: &str,
+    acknowledged: Option<u64>,
+    batch: Batch,
+) -> Result<Sent> {
+    BatchRequest::new(client, acknowledged, batch).send(wire).await
+}
+
+/// One request, and which of its statements stands for what.
+struct BatchRequest {
+    statements: Vec<(Role, Statement)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Frame,
+    Guard,
+    Replay { transaction_no: u64 },
+}
+
+impl BatchRequest {
+    fn new(client: &str, acknowledged: Option<u64>, batch: Batch) -> Self {
+        let mut statements = vec![(Role::Frame, Statement::bare("BEGIN IMMEDIATE"))];
+        if acknowledged.is_none() {
+            statements.push((Role::Frame, create_acknowledgement_table()));
+        }
+        statements.push((Role::Guard, guard(client, acknowledged, batch.triggers)));
+        let last_no = batch.last_no;
+        let replay = |(transaction_no, statement)| (Role::Replay { transaction_no }, statement);
+        statements.extend(batch.replayed.into_iter().map(replay));
+        statements.push((Role::Frame, acknowledge(client, last_no)));
+        statements.push((Role::Frame, Statement::bare("COMMIT")));
+        Self { statements }
+    }
+
+    async fn send<R: Remote>(&self, wire: &Wire<R>) -> Result<Sent> {
+        let chain =
+            self.statements.iter().map(|(_, statement)| (statement.sql.as_str(), statement.args.as_slice()));
+        let (answer, body) = wire.pipeline(&PipelineRequest::chained(chain)).await?;
+        let result = match <[RequestResult; 1]>::try_from(answer.results) {
+            Ok([RequestResult::Ok { response }]) => response.result,
+            Ok([RequestResult::Error { error }]) => {
+                return Err(body.bad(format!("the batch as a whole failed: {}", error.message)));
+            }
+            Err(results) => return Err(body.bad(format!("{} results for one request", results.len()))),
+        };
+        self.judge(result).map_err(|problem| match problem {
+            Problem::Refused(error) => error,
+            Problem::Contradiction(problem) => body.bad(problem),
+        })
+    }
+
+    fn judge(&self, result: BatchResult) -> std::result::Result<Sent, Problem> {
+        // The last step is the rollback that cleans up after a failure.
+        let steps = self.statements.len() + 1;
+        if result.step_results.len() != steps || result.step_errors.len() != steps {
+            return Err(Problem::Contradiction(format!(
+                "{} results and {} errors for {steps} steps",
+                result.step_results.len(),
+                result.step_errors.len()
+            )));
+        }
+        let first_error = result
+            .step_errors
+            .into_iter()
+            .zip(&self.statements)
+            .find_map(|(error, statement)| Some((error?, statement)));
+        if let Some((error, (role, statement))) = first_error {
+            let transaction_no = match role {
+                Role::Guard if is_constraint(&error) => return Ok(Sent::Stale),
+                Role::Guard | Role::Frame => None,
+                Role::Replay { transaction_no } => Some(*transaction_no),
+            };
+            return Err(Problem::Refused(Error::PushRefused {
+                transaction_no,
+                sql: statement.sql.clone(),
+                message: error.message,
+            }));
+        }
+        if let Some(skipped) = result.step_results[..steps - 1].iter().position(Option::is_none) {
+            return Err(Problem::Contradiction(format!("step {skipped} has neither a result nor an error")));
+        }
+        Ok(Sent::All)
+    }
+}
+
+enum Problem {
+    Refused(Error),
+    Contradiction(String),
+}
+
+/// Whether a statement failed because of a constraint. Every SQLite says so in its message.
+fn is_constraint(error: &StatementError) -> bool {
+    error.message.to_ascii_lowercase().contains("constraint")
+}
+
+/// A statement that does nothing if the acknowledgement row and the triggers are the expected ones and fails otherwise, because it
+/// then inserts one key twice: a batch condition cannot test a row. What fails it is a constraint, and of its own nothing else can be.
+fn guard(client: &str, acknowledged: Option<u64>, triggers: Option<String>) -> Statement {
+    let row = format!("SELECT 1 FROM {ACKNOWLEDGEMENT_TABLE} WHERE client_id = ?1");
+    let mut args =
+        vec![Value::build_text(client.to_owned()), triggers.map_or(Value::Null, Value::build_text)];
+    let is_other = match acknowledged {
+        None => format!("EXISTS ({row})"),
+        Some(no) => {
+            args.push(Value::from_i64(no.cast_signed()));
+            format!("NOT EXISTS ({row} AND change_id = ?3)")
+        }
+    };
+    let remote_triggers = "SELECT group_concat(name || sql, char(10)) \
+         FROM (SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY lower(name))";
+    let sql = format!(
+        "INSERT INTO {ACKNOWLEDGEMENT_TABLE} (client_id, pull_gen, change_id) \
+         SELECT ?1, 0, 0 FROM (SELECT 1 UNION ALL SELECT 1) WHERE {is_other} OR ({remote_triggers}) IS NOT ?2"
+    );
+    Statement { sql, args }
+}
