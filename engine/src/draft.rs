@@ -10,13 +10,9 @@ use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata};
 use crate::wal::{RawSession, wal_bytes};
 
-/// The open database, and the engine's own connections to it. None of them records changes.
+/// The open database.
 pub(crate) struct Draft {
     pub(crate) database: Arc<Database>,
-    /// For the rebase's raw sessions.
-    pub(crate) session: Arc<Connection>,
-    /// For reading the change log.
-    pub(crate) reader: Arc<Connection>,
 }
 
 impl Draft {
@@ -45,12 +41,10 @@ impl Draft {
         }
         let open = || {
             let database = database::open(&files.io, &files.draft)?;
-            let session = database::connect(&database, Capture::Off)?;
-            let reader = database::connect(&database, Capture::Off)?;
-            let probe = RawSession::begin(session.clone())?;
+            let probe = RawSession::begin(database::connect(&database, Capture::Off)?)?;
             let frames = probe.frame_count()?;
             probe.end()?;
-            Ok((frames, Self { database, session, reader }))
+            Ok((frames, Self { database }))
         };
         let (frames, draft) = open().while_doing("opening the local database", &files.draft)?;
         if frames < watermark {
@@ -59,5 +53,11 @@ impl Draft {
             )));
         }
         Ok(draft)
+    }
+
+    /// A connection of the engine's own, which records no changes. Each operation takes new ones: in this core a connection on which
+    /// reading page 1 has failed reports that failure once more, to whoever reads it next.
+    pub(crate) fn connect(&self, files: &Files) -> Result<Arc<Connection>> {
+        database::connect(&self.database, Capture::Off).while_doing("connecting", &files.draft)
     }
 }

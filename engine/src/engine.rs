@@ -142,8 +142,9 @@ impl<R: Remote> SyncEngine<R> {
     /// See [`Error`]; the local database is then as it was, or as after the pull, never in between.
     pub async fn pull(&self) -> Result<PullReport> {
         let mut state = self.begin_operation()?;
-        state.settle(&self.files).await?;
-        self.pull_locked(&mut state).await
+        let recovered = state.settle(&self.files).await?;
+        let report = self.pull_locked(&mut state).await?;
+        Ok(PullReport { recovered, ..report })
     }
 
     /// Sends the local transactions that the remote has not acknowledged yet; sends nothing if there are none.
@@ -152,8 +153,9 @@ impl<R: Remote> SyncEngine<R> {
     /// See [`Error`]. After [`Error::Unreachable`] the transactions may have been applied; the next push or pull finds out.
     pub async fn push(&self) -> Result<PushReport> {
         let mut state = self.begin_operation()?;
-        state.settle(&self.files).await?;
-        self.push_locked(&mut state).await
+        let recovered = state.settle(&self.files).await?;
+        let report = self.push_locked(&mut state).await?;
+        Ok(PushReport { recovered, ..report })
     }
 
     /// A push, then a pull.
@@ -162,8 +164,8 @@ impl<R: Remote> SyncEngine<R> {
     /// Those of [`push`](Self::push) and [`pull`](Self::pull).
     pub async fn sync(&self) -> Result<SyncReport> {
         let mut state = self.begin_operation()?;
-        state.settle(&self.files).await?;
-        let push = self.push_locked(&mut state).await?;
+        let recovered = state.settle(&self.files).await?;
+        let push = PushReport { recovered, ..self.push_locked(&mut state).await? };
         let pull = self.pull_locked(&mut state).await?;
         Ok(SyncReport { push, pull })
     }

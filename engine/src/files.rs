@@ -155,8 +155,24 @@ impl OpenFile {
         self.file.size().map_err(|source| file_error(FileOperation::Read, &self.path, source))
     }
 
-    /// Exactly `length` bytes from `offset`; a short read is an error.
+    /// Exactly `length` bytes from `offset`. A read may bring fewer than there are; only the file's end is an error.
     pub(crate) fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let more = self.read_some(offset + bytes.len() as u64, length - bytes.len())?;
+            if more.is_empty() {
+                return Err(Error::Damaged {
+                    file: self.path.clone(),
+                    problem: format!("{} bytes at offset {offset} where {length} were expected", bytes.len()),
+                });
+            }
+            bytes.extend(more);
+        }
+        Ok(bytes)
+    }
+
+    /// Up to `length` bytes from `offset`, none at the file's end.
+    fn read_some(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
         let buffer = Arc::new(Buffer::new(vec![0; length]));
         let transferred = Arc::new(AtomicI32::new(0));
         let completion = Completion::new_read(buffer.clone(), {
@@ -169,14 +185,8 @@ impl OpenFile {
             }
         });
         self.finish(FileOperation::Read, self.file.pread(offset, completion))?;
-        let actual = transferred.load(Ordering::SeqCst) as usize;
-        if actual != length {
-            return Err(Error::Damaged {
-                file: self.path.clone(),
-                problem: format!("{actual} bytes at offset {offset} where {length} were expected"),
-            });
-        }
-        Ok(buffer.as_slice().to_vec())
+        let actual = usize::try_from(transferred.load(Ordering::SeqCst)).unwrap_or(0);
+        Ok(buffer.as_slice()[..actual.min(length)].to_vec())
     }
 
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {

@@ -59,8 +59,8 @@ pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> R
 /// Steps 1 to 3: up to the commit frame on Draft. Returns Draft's new watermark.
 async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Result<(u64, Rebased)> {
     let session =
-        RawSession::begin(draft.session.clone()).while_doing("locking for the rebase", &files.draft)?;
-    let mut tape = Tape::read(files, &draft.reader)?;
+        RawSession::begin(draft.connect(files)?).while_doing("locking for the rebase", &files.draft)?;
+    let mut tape = Tape::read(files, &draft.connect(files)?)?;
     tape.number_unrecorded();
     let synced = state.synced(files)?.clone();
     let acknowledged = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)

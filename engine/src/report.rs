@@ -20,6 +20,8 @@ pub struct PullReport {
     pub checkpointed: bool,
     /// Where replayed changes met changes of the remote's.
     pub conflicts: Conflicts,
+    /// Whether it first had to finish what an interrupted or failed operation had left.
+    pub recovered: bool,
 }
 
 /// What a push did.
@@ -40,6 +42,8 @@ pub struct PushReport {
     pub generations_crossed: u64,
     /// Where changes that were sent met changes of the remote's.
     pub conflicts: Conflicts,
+    /// Whether it first had to finish what an interrupted or failed operation had left.
+    pub recovered: bool,
 }
 
 /// What a sync did: a push, then a pull.

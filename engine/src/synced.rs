@@ -48,16 +48,18 @@ impl State {
     }
 
     /// Brings the files into the state in which an operation may begin: certain metadata, no local tail on Synced, no
-    /// checkpoint half done.
-    pub(crate) async fn settle(&mut self, files: &Files) -> Result<()> {
+    /// checkpoint half done. Whether there was anything to do.
+    pub(crate) async fn settle(&mut self, files: &Files) -> Result<bool> {
+        let is_checkpoint_due = self.metadata.phase == Phase::CheckpointingSynced;
+        let is_unsettled = self.metadata_is_uncertain || self.synced_is_dirty || is_checkpoint_due;
         if self.metadata_is_uncertain {
             self.store(files, |_| ()).await?;
         }
         self.reset_if_dirty(files).await?;
-        if self.metadata.phase == Phase::CheckpointingSynced {
+        if is_checkpoint_due {
             self.finish_checkpoint(files).await?;
         }
-        Ok(())
+        Ok(is_unsettled)
     }
 
     /// The dirty reset: cuts Synced's WAL back to the frames that the metadata names.

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::disk::FileClass;
+use crate::disk::{CrashKind, DiskErrorKind, FileClass};
 use crate::network::{NetworkFault, Route};
 use crate::schedule::Fault;
 
@@ -41,6 +41,28 @@ pub enum FaultKind {
     Kill,
     /// The machine loses power.
     PowerLoss,
+    /// A write fails.
+    WriteFails,
+    /// A write stops after its first bytes and fails.
+    PartialWrite,
+    /// A write finds no space left.
+    NoSpace,
+    /// A read fails.
+    ReadFails,
+    /// A read brings fewer bytes than there are.
+    ShortRead,
+    /// A sync fails and can be tried again.
+    SyncFails,
+    /// A sync fails, and what was written before it is only durable once it is written again.
+    SyncDrops,
+    /// A change of length fails.
+    TruncateFails,
+    /// Opening or creating fails.
+    OpenFails,
+    /// A rename fails.
+    RenameFails,
+    /// A sync of the directory fails.
+    SyncDirectoryFails,
     /// A request never reaches the remote.
     LoseRequest,
     /// A request takes effect, its response never arrives.
@@ -86,6 +108,17 @@ impl FaultKind {
         match self {
             Self::Kill => "kill",
             Self::PowerLoss => "power-loss",
+            Self::WriteFails => "write-fails",
+            Self::PartialWrite => "partial-write",
+            Self::NoSpace => "no-space",
+            Self::ReadFails => "read-fails",
+            Self::ShortRead => "short-read",
+            Self::SyncFails => "sync-fails",
+            Self::SyncDrops => "sync-drops",
+            Self::TruncateFails => "truncate-fails",
+            Self::OpenFails => "open-fails",
+            Self::RenameFails => "rename-fails",
+            Self::SyncDirectoryFails => "sync-dir-fails",
             Self::LoseRequest => "lose-request",
             Self::LoseResponse => "lose-response",
             Self::Delay => "delay",
@@ -162,6 +195,7 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
         Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
         Fault::CrashSuspended { kind, .. } => (FaultKind::from(kind), Target::Suspension),
         Fault::Network { at, fault } => (FaultKind::from(fault), Target::Route(at.route)),
+        Fault::Disk(error) => (FaultKind::from(error.error), Target::File(error.file)),
     };
     let is_meant = |row: &&Row| match (target, row.target) {
         (Target::File(FileClass::Any), Target::File(_)) => true,
@@ -241,6 +275,68 @@ pub const ATLAS: &[Row] = {
         at(PowerLoss, file(MetadataTemporary), Masked, "it is synced before it is renamed"),
         at(PowerLoss, Suspension, Masked, "each durable step leaves a state that can be taken up"),
         at(PowerLoss, Between, Masked, "what was acknowledged was synced"),
+        // Operations on files fail.
+        at(WriteFails, file(Draft), Reported, "the bootstrap starts over"),
+        at(WriteFails, file(DraftWal), Reported, "the transaction, or the rebase, is rolled back"),
+        at(
+            WriteFails,
+            file(Synced),
+            Reported,
+            "the bootstrap starts over, the checkpoint is announced and done again",
+        ),
+        at(WriteFails, file(SyncedWal), Reported, "Synced is dirty and cut back by the next operation"),
+        at(WriteFails, file(MetadataTemporary), Reported, "the version before stays in place"),
+        at(PartialWrite, file(Draft), Reported, "the bootstrap starts over"),
+        at(PartialWrite, file(DraftWal), Reported, "half a frame has no valid checksum"),
+        at(
+            PartialWrite,
+            file(Synced),
+            Reported,
+            "the bootstrap starts over, the checkpoint is announced and done again",
+        ),
+        at(PartialWrite, file(SyncedWal), Reported, "Synced is dirty and cut back by the next operation"),
+        at(
+            PartialWrite,
+            file(MetadataTemporary),
+            Reported,
+            "it means nothing until it is renamed, and is made anew",
+        ),
+        at(NoSpace, file(Draft), Reported, "the bootstrap starts over"),
+        at(NoSpace, file(DraftWal), Reported, "the transaction, or the rebase, is rolled back"),
+        at(
+            NoSpace,
+            file(Synced),
+            Reported,
+            "the bootstrap starts over, the checkpoint is announced and done again",
+        ),
+        at(NoSpace, file(SyncedWal), Reported, "Synced is dirty and cut back by the next operation"),
+        at(NoSpace, file(MetadataTemporary), Reported, "the version before stays in place"),
+        at(ReadFails, file(Draft), Reported, "nothing was changed by it"),
+        at(ReadFails, file(DraftWal), Reported, "nothing was changed by it"),
+        at(ReadFails, file(Synced), Reported, "nothing was changed by it"),
+        at(ReadFails, file(SyncedWal), Reported, "nothing was changed by it"),
+        at(ReadFails, file(Metadata), Reported, "it was read before anything was changed"),
+        at(ShortRead, file(Metadata), Masked, "the rest is read as well"),
+        at(SyncFails, file(Draft), Reported, "the bootstrap starts over"),
+        at(SyncFails, file(DraftWal), Reported, "a failed commit is a maybe; the metadata is not written"),
+        at(SyncFails, file(Synced), Reported, "the WAL is emptied only after it"),
+        at(SyncFails, file(SyncedWal), Reported, "the metadata is not written, and Synced is cut back"),
+        at(SyncFails, file(MetadataTemporary), Reported, "it is not renamed"),
+        at(TruncateFails, file(SyncedWal), Reported, "Synced stays dirty until the cut succeeds"),
+        at(TruncateFails, file(MetadataTemporary), Reported, "the version before stays in place"),
+        at(OpenFails, file(Draft), Reported, "nothing was changed by it"),
+        at(OpenFails, file(DraftWal), Reported, "nothing was changed by it"),
+        at(OpenFails, file(Synced), Reported, "nothing was changed by it"),
+        at(OpenFails, file(SyncedWal), Reported, "nothing was changed by it"),
+        at(OpenFails, file(Metadata), Reported, "a file that cannot be opened is not one that is missing"),
+        at(OpenFails, file(MetadataTemporary), Reported, "the version before stays in place"),
+        at(RenameFails, file(Metadata), Reported, "the version before stays in place"),
+        at(
+            SyncDirectoryFails,
+            file(Metadata),
+            Reported,
+            "either version may be durable, and what both name is kept",
+        ),
         // Messages.
         at(LoseRequest, route(Info), Reported, "asked again by the next operation"),
         at(LoseRequest, route(Export), Reported, "the bootstrap starts over"),
@@ -361,11 +457,29 @@ pub const ATLAS: &[Row] = {
     ]
 };
 
-impl From<&crate::disk::CrashKind> for FaultKind {
-    fn from(kind: &crate::disk::CrashKind) -> Self {
+impl From<&CrashKind> for FaultKind {
+    fn from(kind: &CrashKind) -> Self {
         match kind {
-            crate::disk::CrashKind::Kill => Self::Kill,
-            crate::disk::CrashKind::PowerLoss { .. } => Self::PowerLoss,
+            CrashKind::Kill => Self::Kill,
+            CrashKind::PowerLoss { .. } => Self::PowerLoss,
+        }
+    }
+}
+
+impl From<DiskErrorKind> for FaultKind {
+    fn from(kind: DiskErrorKind) -> Self {
+        match kind {
+            DiskErrorKind::WriteFails => Self::WriteFails,
+            DiskErrorKind::PartialWrite { .. } => Self::PartialWrite,
+            DiskErrorKind::NoSpace => Self::NoSpace,
+            DiskErrorKind::ReadFails => Self::ReadFails,
+            DiskErrorKind::ShortRead => Self::ShortRead,
+            DiskErrorKind::SyncFails => Self::SyncFails,
+            DiskErrorKind::SyncDrops => Self::SyncDrops,
+            DiskErrorKind::TruncateFails => Self::TruncateFails,
+            DiskErrorKind::OpenFails => Self::OpenFails,
+            DiskErrorKind::RenameFails => Self::RenameFails,
+            DiskErrorKind::SyncDirectoryFails => Self::SyncDirectoryFails,
         }
     }
 }

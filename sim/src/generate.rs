@@ -10,13 +10,30 @@ use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::{self, FaultKind, Target, rows_of};
-use crate::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
+use crate::disk::{
+    CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Lasts, Moment, OperationKind, Place, Survival,
+};
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
 use crate::schedule::{Action, Fault, Header, PushMode, Schedule, Step, TransactionEnd};
 use crate::workload::{Key, Table, Write};
 
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
+
+/// The sorts of disk errors, and up to which number of their operation in a step they are drawn.
+const DISK_ERRORS: [(DiskErrorKind, u32); 11] = [
+    (DiskErrorKind::WriteFails, 6),
+    (DiskErrorKind::PartialWrite { bytes: 0 }, 6),
+    (DiskErrorKind::NoSpace, 4),
+    (DiskErrorKind::ReadFails, 12),
+    (DiskErrorKind::ShortRead, 1),
+    (DiskErrorKind::SyncFails, 3),
+    (DiskErrorKind::SyncDrops, 3),
+    (DiskErrorKind::TruncateFails, 2),
+    (DiskErrorKind::OpenFails, 5),
+    (DiskErrorKind::RenameFails, 3),
+    (DiskErrorKind::SyncDirectoryFails, 3),
+];
 
 /// Which faults a sweep's seeds may draw.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -28,6 +45,8 @@ pub enum Profile {
     Crash,
     /// Trouble with the network only.
     Network,
+    /// Disk errors only.
+    DiskErrors,
     /// All of them, each seed with its own mix.
     #[default]
     Swarm,
@@ -37,6 +56,7 @@ pub enum Profile {
 struct Mix {
     crash_percent: u32,
     network_percent: u32,
+    disk_percent: u32,
     kill_percent: u32,
     big_rows: bool,
     extra_tables: bool,
@@ -88,11 +108,12 @@ fn pick<'a, T>(rng: &mut impl Rng, from: &'a [T]) -> &'a T {
 
 impl Mix {
     fn draw(rng: &mut impl Rng, profile: Profile) -> Self {
-        let (crashes, network) = match profile {
-            Profile::Calm => (false, false),
-            Profile::Crash => (true, false),
-            Profile::Network => (false, true),
-            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10)),
+        let (crashes, network, disk_errors) = match profile {
+            Profile::Calm => (false, false, false),
+            Profile::Crash => (true, false, false),
+            Profile::Network => (false, true, false),
+            Profile::DiskErrors => (false, false, true),
+            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(1, 2)),
         };
         let mut weights = vec![(Kind::Transaction, rng.random_range(20..40))];
         for (kind, from, to) in [
@@ -111,6 +132,7 @@ impl Mix {
         Self {
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
             network_percent: if network { rng.random_range(25..80) } else { 0 },
+            disk_percent: if disk_errors { rng.random_range(10..50) } else { 0 },
             kill_percent: *pick(rng, &[0, 20, 50, 100]),
             big_rows: rng.random_ratio(1, 4),
             extra_tables: rng.random_ratio(1, 3),
@@ -165,6 +187,9 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32) -> Step {
         }
         if has_network && rng.random_range(0..100) < mix.network_percent {
             faults.push(network_fault(rng, mix, header.push_mode, id));
+        }
+        if rng.random_range(0..100) < mix.disk_percent {
+            faults.push(disk_error(rng, has_network));
         }
     }
     for fault in &faults {
@@ -249,6 +274,31 @@ fn crash(rng: &mut impl Rng, mix: &Mix, has_network: bool) -> Fault {
         _ => Moment::After,
     };
     Fault::Crash(CrashPoint { place, moment, kind })
+}
+
+/// An error of one of the atlas's sorts, at a place that the step's operation is likely to reach.
+fn disk_error(rng: &mut impl Rng, has_network: bool) -> Fault {
+    let places: Vec<(FileClass, DiskErrorKind, u32)> = DISK_ERRORS
+        .into_iter()
+        .flat_map(|(error, nth_max)| FileClass::ALL.map(|file| (file, error, nth_max)))
+        .filter(|(file, error, _)| atlas::row((*error).into(), Target::File(*file)).is_some())
+        .filter(|(file, ..)| has_network || *file == FileClass::DraftWal)
+        .collect();
+    let (file, error, nth_max) = *pick(rng, &places);
+    let error = match error {
+        DiskErrorKind::PartialWrite { .. } => {
+            DiskErrorKind::PartialWrite { bytes: *pick(rng, &[0, 1, 24, 512, 4096, 4119, 5000]) }
+        }
+        error => error,
+    };
+    let lasts = if rng.random_ratio(1, 8) { Lasts::UntilHealed } else { Lasts::Once };
+    Fault::Disk(DiskError {
+        file,
+        nth: rng.random_range(1..=nth_max),
+        error,
+        lasts,
+        at_once: rng.random_bool(0.5),
+    })
 }
 
 /// Something that becomes of a request that the step's operation is likely to send.

@@ -55,8 +55,10 @@ impl World {
                 files.judge_residue(&claims)?;
             }
         }
-        // What a killed process left may still be undone; once an engine runs on it, it may not.
-        if is_running {
+        // What a killed process left may still be undone; once an engine runs on it, it may not. And after a failed sync of the
+        // directory the engine itself goes back to the version before, which it has not acted upon.
+        let is_durable = client.disk.unsynced_ranges(&client.paths.metadata).is_empty();
+        if is_running && is_durable {
             self.client_mut(number).durable_claims = Some(claims);
         }
         Ok(())

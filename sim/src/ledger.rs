@@ -21,6 +21,8 @@ pub enum Fate {
     Committed,
     /// Its commit was interrupted.
     Maybe,
+    /// Its commit failed. It is a maybe as soon as the process has ended: what was written of it can reappear then, and not before.
+    Doubtful,
     /// It was rolled back, interrupted before its commit, or seen to be missing after a restart.
     Absent,
 }
@@ -132,6 +134,15 @@ impl Ledger {
         self.entries.push(entry);
     }
 
+    /// The process of `client` has ended: what its failed commits left may show when the next one begins.
+    pub fn end_process(&mut self, client: u8) {
+        for entry in &mut self.entries {
+            if entry.writer == Writer::Client(client) && entry.fate == Fate::Doubtful {
+                entry.fate = Fate::Maybe;
+            }
+        }
+    }
+
     /// How many transactions of clients were committed.
     pub fn client_commits(&self) -> usize {
         let is_clients =
@@ -169,7 +180,7 @@ impl Ledger {
                         "{first} is on the remote, but was never committed"
                     )));
                 }
-                Fate::Maybe | Fate::Committed => self.entries[number].fate = Fate::Committed,
+                Fate::Maybe | Fate::Doubtful | Fate::Committed => self.entries[number].fate = Fate::Committed,
             }
             if self.remote_order.contains(&number) {
                 return Err(Finding::NotOnce(format!("{first} is on the remote twice")));
@@ -208,14 +219,14 @@ impl Ledger {
         {
             let first = entry.log_tokens().next().unwrap_or_default().to_owned();
             match (entry.fate, visible.contains(&number)) {
-                (Fate::Committed, true) | (Fate::Absent, false) => {}
+                (Fate::Committed, true) | (Fate::Absent | Fate::Doubtful, false) => {}
                 (Fate::Committed, false) => {
                     return Err(Finding::Lost(format!("{first} was committed and is gone")));
                 }
                 (Fate::Absent, true) => {
                     return Err(Finding::Unexplained(format!("{first} was never committed and is there")));
                 }
-                (Fate::Maybe, true) => entry.fate = Fate::Committed,
+                (Fate::Maybe | Fate::Doubtful, true) => entry.fate = Fate::Committed,
                 (Fate::Maybe, false) => entry.fate = Fate::Absent,
             }
         }
@@ -332,6 +343,18 @@ mod tests {
         ledger.observe_client(0, &without).unwrap();
         let with = Content { log: log(&["a1", "a2", "c"]), ..Content::default() };
         assert!(matches!(ledger.observe_client(0, &with), Err(Finding::Unexplained(_))));
+    }
+
+    #[test]
+    fn a_failed_commit_is_open_until_the_next_process_shows_it() {
+        let mut ledger = Ledger::default();
+        ledger.enter(entry(Writer::Client(0), &["a"], Fate::Doubtful));
+        let without = Content::default();
+        let with = Content { log: log(&["a"]), ..Content::default() };
+        ledger.observe_client(0, &without).unwrap();
+        ledger.end_process(0);
+        ledger.observe_client(0, &with).unwrap();
+        assert!(matches!(ledger.observe_client(0, &without), Err(Finding::Lost(_))));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{CrashKind, CrashPoint};
+use crate::disk::{CrashKind, CrashPoint, DiskError};
 use crate::network::{NetworkFault, RequestPlace};
 use crate::workload::Write;
 
@@ -221,6 +221,8 @@ pub enum Fault {
         /// How it goes down.
         kind: CrashKind,
     },
+    /// An operation on a file fails.
+    Disk(DiskError),
     /// Something becomes of a request or of its answer.
     Network {
         /// The request.

@@ -135,6 +135,8 @@ pub struct Counts {
     pub requests_lost: u64,
     /// Responses lost after their request took effect.
     pub responses_lost: u64,
+    /// File operations that failed.
+    pub disk_errors: u64,
     /// Faults whose place was never reached.
     pub faults_unreached: u64,
     /// Transactions committed by clients' applications.
@@ -163,6 +165,7 @@ impl Counts {
         self.requests += other.requests;
         self.requests_lost += other.requests_lost;
         self.responses_lost += other.responses_lost;
+        self.disk_errors += other.disk_errors;
         self.faults_unreached += other.faults_unreached;
         self.client_commits += other.client_commits;
         self.generations += other.generations;

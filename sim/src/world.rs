@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use plimsoll_engine::Error;
-use turso_core::LimboError;
+use turso_core::{Connection, LimboError};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::atlas::{self, FaultKind, Promise, Target};
@@ -29,7 +29,7 @@ use crate::remote::{End, Remote};
 use crate::schedule::{Action, Fault, Header, Step, TransactionEnd};
 use crate::trace::{Lane, SharedTrace};
 use crate::verdict::{Counts, ENDS, NO_PANIC, NO_SURPRISE, Violation};
-use crate::workload::{SCHEMA, Write, Writer, run_writes};
+use crate::workload::{Effect, SCHEMA, Write, Writer, run_writes};
 use exchange::Late;
 use running::Running;
 
@@ -136,6 +136,7 @@ impl World {
         for fault in &step.faults {
             match (fault, step.action.client()) {
                 (Fault::Crash(point), Some(client)) => self.client(client).disk.arm(point.clone()),
+                (Fault::Disk(error), Some(client)) => self.client(client).disk.arm_error(*error),
                 _ => self.running.pending.push(fault.clone()),
             }
         }
@@ -144,7 +145,9 @@ impl World {
 
     fn end_step(&mut self, step: &Step) {
         self.deliver_at_end_of_step();
-        let unarmed: usize = self.clients.iter().map(|client| client.disk.take_unreached().len()).sum();
+        let unarmed =
+            |client: &Client| client.disk.take_unreached().len() + client.disk.take_unreached_errors().len();
+        let unarmed: usize = self.clients.iter().map(unarmed).sum();
         let unreached = unarmed + self.running.pending.len();
         self.counts.faults_unreached += unreached as u64;
         self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id), unreached as u64]);
@@ -164,7 +167,7 @@ impl World {
             }
             Action::Sync { client } => self.sync_once(*client).map(|_| ()),
             Action::Close { client } => {
-                self.client_mut(*client).process = None;
+                self.end_process(*client);
                 Ok(())
             }
             Action::Crash { client, kind } => {
@@ -191,6 +194,7 @@ impl World {
         self.record(Lane::World, "heal", "", &[]);
         for client in &self.clients {
             client.disk.begin_step(HEAL_STEP);
+            client.disk.heal();
         }
         self.running = Running { id: HEAL_STEP, ..Running::default() };
         self.deliver_all();
@@ -206,7 +210,8 @@ impl World {
         let succeeded = self.operate(number, async |engine: &Engine| {
             let report = engine.sync().await?;
             let (push, pull) = (&report.push, &report.pull);
-            moved = pull.rebased
+            moved = push.recovered
+                || pull.rebased
                 || pull.checkpointed
                 || push.requests > 0
                 || push.frames + pull.frames > 0
@@ -283,6 +288,20 @@ impl World {
         }
     }
 
+    /// Takes note of the disk errors that have struck a client.
+    fn note_disk_errors(&mut self, number: u8) {
+        for (kind, file) in self.client(number).disk.take_struck_errors() {
+            self.counts.disk_errors += 1;
+            self.strike(FaultKind::from(kind), Target::File(file));
+        }
+    }
+
+    /// Ends a client's process in good order.
+    fn end_process(&mut self, number: u8) {
+        self.client_mut(number).process = None;
+        self.ledger.end_process(number);
+    }
+
     /// An error is right only where a fault struck whose row of the atlas allows for it.
     fn judge_error(&mut self, what: &str, number: u8, error: &Error) -> Result<(), Violation> {
         self.record(Lane::Client(number), "error", &error_chain(error), &[]);
@@ -323,6 +342,7 @@ impl World {
                 }
             }
         };
+        self.note_disk_errors(number);
         match outcome {
             Some(value) => Ok(Driven::Done(value)),
             None => {
@@ -360,8 +380,8 @@ impl World {
 
     /// The machine or the process is down: whatever ran on it is gone, and what survived is on its disk.
     fn bury(&mut self, number: u8, inside: bool) {
+        self.end_process(number);
         let client = self.client_mut(number);
-        client.process = None;
         let report = client.disk.take_crash();
         client.disk.restart();
         // An abandoned request must not be served to the next process.
@@ -399,30 +419,32 @@ impl World {
         let disk = client.disk.clone();
         let writer = Writer::Client(number);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
-            connection.execute("BEGIN")?;
-            let effects = run_writes(&connection, writer, id, writes)?;
-            let was_down = disk.is_down();
-            connection.execute(if end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" })?;
-            Ok::<_, LimboError>((effects, was_down))
+            let mut attempt = Attempt::default();
+            let outcome = attempt.run(&connection, &disk, writer, id, writes, end);
+            (attempt, outcome)
         }));
+        self.note_disk_errors(number);
         let is_down = disk.is_down();
-        let (effects, was_down_before_end) = match attempt {
-            Ok(Ok(done)) => done,
+        let (attempt, failed) = match attempt {
+            Ok((attempt, outcome)) => (attempt, outcome.err()),
             Err(panic) if !is_down => {
                 return Err(Violation::of(NO_PANIC, format!("client {number}: {}", panic_message(&*panic))));
             }
-            Ok(Err(error)) if !is_down => {
-                return Err(Violation::of(
-                    NO_SURPRISE,
-                    format!("client {number}'s transaction failed: {error}"),
-                ));
-            }
-            Ok(Err(_)) | Err(_) => (Vec::new(), true),
+            Err(_) => (Attempt { was_down_before_end: true, ..Attempt::default() }, None),
         };
+        if let Some(error) = failed.as_ref().filter(|_| !is_down) {
+            self.judge_failed_transaction(number, error)?;
+            // An application whose rollback fails as well gives up.
+            if !connection.get_auto_commit() && connection.execute("ROLLBACK").is_err() {
+                self.end_process(number);
+            }
+        }
+        let effects = attempt.effects;
         let fate = match end {
             TransactionEnd::Rollback => Fate::Absent,
-            TransactionEnd::Commit if was_down_before_end => Fate::Absent,
+            TransactionEnd::Commit if attempt.was_down_before_end || !attempt.reached_end => Fate::Absent,
             TransactionEnd::Commit if is_down => Fate::Maybe,
+            TransactionEnd::Commit if failed.is_some() => Fate::Doubtful,
             TransactionEnd::Commit => Fate::Committed,
         };
         if !effects.is_empty() {
@@ -433,6 +455,15 @@ impl World {
             self.bury(number, true);
         }
         Ok(())
+    }
+
+    /// A transaction may fail where a disk error struck.
+    fn judge_failed_transaction(&mut self, number: u8, error: &LimboError) -> Result<(), Violation> {
+        self.record(Lane::Client(number), "error", &error_chain(error), &[]);
+        self.counts.errors_reported += 1;
+        atlas::judge(&self.running.struck, Promise::Reported).map_err(|blame| {
+            Violation::of(NO_SURPRISE, format!("client {number}'s transaction {blame}: {error}"))
+        })
     }
 
     fn transact_on_remote(&mut self, id: u32, writes: &[Write]) {
@@ -455,8 +486,12 @@ impl World {
 
     /// What a client's application sees; `None` while its process is not running.
     pub fn client_content(&self, number: u8) -> Option<Result<Content, turso_core::LimboError>> {
-        let process = self.client(number).process.as_ref()?;
-        Some(read_content(|sql| query(&process.connection, sql)))
+        let client = self.client(number);
+        let process = client.process.as_ref()?;
+        client.disk.suspend_errors(true);
+        let content = read_content(|sql| query(&process.connection, sql));
+        client.disk.suspend_errors(false);
+        Some(content)
     }
 
     /// One client.
@@ -476,6 +511,32 @@ impl World {
 
     fn record_bytes(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
         lock(&self.trace).record(lane, verb, place, numbers, bytes);
+    }
+}
+
+/// How far an application's transaction came.
+#[derive(Default)]
+struct Attempt {
+    effects: Vec<Effect>,
+    was_down_before_end: bool,
+    reached_end: bool,
+}
+
+impl Attempt {
+    fn run(
+        &mut self,
+        connection: &Arc<Connection>,
+        disk: &Disk,
+        writer: Writer,
+        id: u32,
+        writes: &[Write],
+        end: TransactionEnd,
+    ) -> Result<(), LimboError> {
+        connection.execute("BEGIN")?;
+        self.effects = run_writes(connection, writer, id, writes)?;
+        self.was_down_before_end = disk.is_down();
+        self.reached_end = true;
+        connection.execute(if end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" })
     }
 }
 

@@ -105,7 +105,7 @@ pub(crate) async fn push<R: Remote>(
 /// Reads the tape, after what the core does not record was written down: only what is recorded has a number.
 fn read_recorded(files: &Files, draft: &Draft) -> Result<Tape> {
     loop {
-        let tape = Tape::read(files, &draft.reader)?;
+        let tape = Tape::read(files, &draft.connect(files)?)?;
         if tape.unrecorded.is_empty() {
             return Ok(tape);
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::disk::{CrashKind, CrashPoint, Moment, OperationKind, Place, Survival};
+use crate::disk::{
+    CrashKind, CrashPoint, DiskError, DiskErrorKind, Lasts, Moment, OperationKind, Place, Survival,
+};
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace};
 use crate::run::{Outcome, RunOptions, run};
 use crate::schedule::{Action, Header, PushMode, Schedule, Step, TransactionEnd};
@@ -20,6 +22,11 @@ fn faults(row: &Row) -> Vec<Fault> {
         Target::Suspension => vec![Fault::CrashSuspended { nth: 5, kind }],
         Target::Between | Target::Route(_) => vec![],
     };
+    let disk = |error: DiskErrorKind| {
+        let Target::File(file) = row.target else { panic!("{} is no file", row.target) };
+        let error = |nth, lasts| Fault::Disk(DiskError { file, nth, error, lasts, at_once: nth == 2 });
+        vec![error(1, Lasts::Once), error(2, Lasts::UntilHealed)]
+    };
     let request = || match row.target {
         Target::Route(route) => RequestPlace { route, nth: 1 },
         target => panic!("{target} is no route"),
@@ -27,6 +34,17 @@ fn faults(row: &Row) -> Vec<Fault> {
     match row.kind {
         FaultKind::Kill => crash(CrashKind::Kill),
         FaultKind::PowerLoss => crash(power_loss()),
+        FaultKind::WriteFails => disk(DiskErrorKind::WriteFails),
+        FaultKind::PartialWrite => disk(DiskErrorKind::PartialWrite { bytes: 100 }),
+        FaultKind::NoSpace => disk(DiskErrorKind::NoSpace),
+        FaultKind::ReadFails => disk(DiskErrorKind::ReadFails),
+        FaultKind::ShortRead => disk(DiskErrorKind::ShortRead),
+        FaultKind::SyncFails => disk(DiskErrorKind::SyncFails),
+        FaultKind::SyncDrops => disk(DiskErrorKind::SyncDrops),
+        FaultKind::TruncateFails => disk(DiskErrorKind::TruncateFails),
+        FaultKind::OpenFails => disk(DiskErrorKind::OpenFails),
+        FaultKind::RenameFails => disk(DiskErrorKind::RenameFails),
+        FaultKind::SyncDirectoryFails => disk(DiskErrorKind::SyncDirectoryFails),
         kind => {
             network_faults(kind).into_iter().map(|fault| Fault::Network { at: request(), fault }).collect()
         }
@@ -38,7 +56,6 @@ fn network_faults(kind: FaultKind) -> Vec<NetworkFault> {
     let lengths = [0, 30, 4096, 4120, 4121];
     let each_length = |fault: fn(u32) -> NetworkFault| lengths.map(fault).to_vec();
     match kind {
-        FaultKind::Kill | FaultKind::PowerLoss => vec![],
         FaultKind::LoseRequest => vec![NetworkFault::LoseRequest],
         FaultKind::LoseResponse => vec![NetworkFault::LoseResponse],
         FaultKind::Delay => arrivals.map(|until| NetworkFault::Delay { until }).to_vec(),
@@ -62,6 +79,7 @@ fn network_faults(kind: FaultKind) -> Vec<NetworkFault> {
         FaultKind::StaleAnswer => [(0, 1), (1, 0)]
             .map(|(generations, transactions)| NetworkFault::Stale { generations, transactions })
             .to_vec(),
+        kind => panic!("{kind} is no fault of the network's"),
     }
 }
 
@@ -85,8 +103,21 @@ fn actions() -> Vec<Action> {
     ]
 }
 
-fn history(fault: &Fault, struck: usize) -> Outcome {
-    let faults = |index| if index == struck { vec![fault.clone()] } else { vec![] };
+/// A fault that has to strike before the row's can, and at which action.
+fn earlier(row: &Row) -> Option<(usize, Fault)> {
+    let leaves_a_temporary =
+        (row.kind, row.target) == (FaultKind::TruncateFails, Target::File(FileClass::MetadataTemporary));
+    let place = Place { file: FileClass::MetadataTemporary, operation: OperationKind::Write, nth: 1 };
+    let point = CrashPoint { place, moment: Moment::After, kind: CrashKind::Kill };
+    leaves_a_temporary.then_some((4, Fault::Crash(point)))
+}
+
+fn history(row: &Row, fault: &Fault, struck: usize) -> Outcome {
+    let earlier = earlier(row);
+    let faults = |index| {
+        let earlier = earlier.iter().filter(|(at, _)| *at == index).map(|(_, fault)| fault);
+        earlier.chain((index == struck).then_some(fault)).cloned().collect()
+    };
     let steps = actions().into_iter().enumerate();
     let steps =
         steps.map(|(index, action)| Step { id: index as u32 + 1, action, faults: faults(index) }).collect();
@@ -97,17 +128,16 @@ fn history(fault: &Fault, struck: usize) -> Outcome {
     run(&Schedule { header, steps }, RunOptions::default())
 }
 
-/// The histories of a row, one for each step that the fault may strike; those in which it struck.
+/// Enough to see a row's fault early and late; the sweeps see it everywhere.
+const HISTORIES_MAX: usize = 6;
+
+/// Histories of a row in which its fault struck, each at another action.
 fn struck(row: &Row) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    if row.target == Target::Between {
-        outcomes.push(crashed_between(row));
-    }
-    for fault in faults(row) {
-        outcomes.extend((0..actions().len()).map(|step| history(&fault, step)));
-    }
-    outcomes.retain(|outcome| outcome.counts.struck.contains_key(&row.name()));
-    outcomes
+    let has_struck = |outcome: &Outcome| outcome.counts.struck.contains_key(&row.name());
+    let between = (row.target == Target::Between).then(|| crashed_between(row));
+    let faults = faults(row);
+    let inside = faults.iter().flat_map(|fault| (0..actions().len()).map(move |at| history(row, fault, at)));
+    between.into_iter().chain(inside).filter(has_struck).take(HISTORIES_MAX).collect()
 }
 
 fn crashed_between(row: &Row) -> Outcome {

@@ -145,10 +145,19 @@ fn print_summary(outcome: &SweepOutcome, sweep: &Sweep, seconds: f64) {
         ),
     );
     line(
+        "disk errors",
+        format!(
+            "{}; {} operations reported an error, {} were refused",
+            HumanCount(counts.disk_errors),
+            HumanCount(counts.errors_reported),
+            HumanCount(counts.errors_refused)
+        ),
+    );
+    line(
         "faults",
         format!(
             "{} struck, {} found no place; {}% of the histories saw both a crash and a network fault",
-            HumanCount(counts.crashes() + counts.network_faults()),
+            HumanCount(counts.struck.values().sum()),
             HumanCount(counts.faults_unreached),
             share(counts.histories_struck)
         ),

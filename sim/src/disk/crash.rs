@@ -120,6 +120,10 @@ pub enum FileClass {
 impl FileClass {
     pub(super) const COUNT: usize = Self::Any as usize + 1;
 
+    /// The roles, without [`FileClass::Any`].
+    pub const ALL: [Self; 6] =
+        [Self::Draft, Self::DraftWal, Self::Synced, Self::SyncedWal, Self::Metadata, Self::MetadataTemporary];
+
     /// The role in one word.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,6 +1,6 @@
 //! The file system of one boot: what it answers now, what is durable, and the log of the operations in between.
 //!
-//! Guarantees: the current state is the durable one plus the whole log, in order. A sync of a file makes the file's
+//! Guarantees: the current state is the durable one plus the whole log, in order, plus writes that a failed sync has dropped. A sync of a file makes the file's
 //! logged writes and truncates durable and nothing else; a sync of a directory does so with the creations, renames and
 //! removals in it. So a file can be durable while its name is not, and the other way round.
 //!
@@ -42,6 +42,8 @@ pub(super) struct Files {
     /// Every unsynced operation of the machine, oldest first.
     log: Vec<Operation>,
     next_inode: Inode,
+    /// Contents of which writes were dropped: unsynced, and yet not in the log any more.
+    dropped: BTreeSet<Inode>,
 }
 
 impl Files {
@@ -91,6 +93,16 @@ impl Files {
         }
     }
 
+    /// A sync of the file has failed, and what was written to it counts as clean from here on: it is read, no sync makes it durable.
+    pub(super) fn drop_writes(&mut self, inode: Inode) {
+        let is_write = |operation: &mut Operation| {
+            matches!(operation, Operation::Write { .. }) && operation.inode() == Some(inode)
+        };
+        if self.log.extract_if(.., is_write).count() > 0 {
+            self.dropped.insert(inode);
+        }
+    }
+
     /// Syncs the directory that holds `path`.
     pub(super) fn sync_directory(&mut self, path: &str) {
         let is_inside = |entry: &str| directory_of(entry) == directory_of(path);
@@ -117,7 +129,8 @@ impl Files {
             }
         }
         left.drop_unnamed();
-        Self { current: left.clone(), durable: left, log: Vec::new(), next_inode: self.next_inode }
+        let (current, next_inode) = (left.clone(), self.next_inode);
+        Self { current, durable: left, log: Vec::new(), next_inode, dropped: BTreeSet::new() }
     }
 
     /// The byte ranges of `path` that a power loss could change, ascending and disjoint. A truncate is at stake up to
@@ -128,6 +141,7 @@ impl Files {
             return vec![WHOLE_FILE];
         }
         let touched = self.log.iter().filter(|operation| operation.inode().as_ref() == entry);
+        let dropped = entry.filter(|inode| self.dropped.contains(inode));
         merged(
             touched
                 .filter_map(|operation| match operation {
@@ -135,8 +149,19 @@ impl Files {
                     Operation::Truncate { len, .. } => Some(*len..u64::MAX),
                     Operation::Create { .. } | Operation::Remove { .. } | Operation::Rename { .. } => None,
                 })
+                .chain(dropped.map(|inode| self.differing_range(*inode)))
                 .collect(),
         )
+    }
+
+    /// The bytes from the first to the last in which the content differs from its durable state; empty if it does not.
+    fn differing_range(&self, inode: Inode) -> Range<u64> {
+        let (current, durable) = (self.current.content(inode), self.durable.content(inode));
+        let Some(start) = (0..current.len()).find(|&at| current.get(at) != durable.get(at)) else {
+            return 0..0;
+        };
+        let end = (start..current.len()).rfind(|&at| current.get(at) != durable.get(at)).unwrap_or(start);
+        start as u64..end as u64 + 1
     }
 
     /// The metadata at `path`, just renamed into place, and what is unsynced beside it.

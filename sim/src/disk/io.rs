@@ -20,6 +20,7 @@ use turso_core::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::errors::{Access, DiskErrorKind, Strike};
 use super::files::{Files, directory_of};
 use super::image::{Inode, Operation};
 use super::{Boot, Machine, Mutation, Purpose};
@@ -40,29 +41,36 @@ impl SimIo {
 impl IO for SimIo {
     fn open_file(&self, path: &str, flags: OpenFlags, _direct: bool) -> Result<Arc<dyn File>> {
         let inode = self.mount.with_machine(|machine, files| {
+            let is_there = files.current().entries.contains_key(path);
+            if (is_there || flags.contains(OpenFlags::Create))
+                && let Some(strike) = machine.fail(&self.mount.boot, path, &[Access::Open])
+            {
+                return Err(strike.kind.completion_error());
+            }
             if let Some(inode) = files.current().entries.get(path) {
-                return Some(*inode);
+                return Ok(*inode);
             }
             if !flags.contains(OpenFlags::Create) {
-                return None;
+                return Err(CompletionError::IOError(ErrorKind::NotFound, "open"));
             }
             let inode = files.allocate_inode();
             let create = Operation::Create { path: path.to_owned(), inode };
-            machine.perform(&self.mount.boot, files, path, Mutation::Apply(create));
-            Some(inode)
+            let created = machine.perform(&self.mount.boot, files, path, Mutation::Apply(create));
+            created.map(|()| inode).map_err(|strike| strike.kind.completion_error())
         });
-        let inode = inode.ok_or(CompletionError::IOError(ErrorKind::NotFound, "open"))?;
-        Ok(Arc::new(SimFile { mount: self.mount.clone(), path: path.to_owned(), inode }))
+        Ok(Arc::new(SimFile { mount: self.mount.clone(), path: path.to_owned(), inode: inode? }))
     }
 
     fn remove_file(&self, path: &str) -> Result<()> {
         let removed = self.mount.with_machine(|machine, files| {
-            files.current().entries.get(path)?;
+            if !files.current().entries.contains_key(path) {
+                return Err(CompletionError::IOError(ErrorKind::NotFound, "remove"));
+            }
             let remove = Operation::Remove { path: path.to_owned() };
-            machine.perform(&self.mount.boot, files, path, Mutation::Apply(remove));
-            Some(())
+            let removed = machine.perform(&self.mount.boot, files, path, Mutation::Apply(remove));
+            removed.map_err(|strike| strike.kind.completion_error())
         });
-        Ok(removed.ok_or(CompletionError::IOError(ErrorKind::NotFound, "remove"))?)
+        Ok(removed?)
     }
 
     fn supports_shared_wal_coordination(&self) -> bool {
@@ -102,18 +110,17 @@ impl Clock for SimIo {
 impl Storage for SimIo {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         assert_eq!(directory_of(from), directory_of(to), "a rename across directories is not modelled");
-        let renamed = self.mount.with_machine(|machine, files| {
-            let inode = *files.current().entries.get(from)?;
+        self.mount.with_machine(|machine, files| {
+            let inode = *files.current().entries.get(from).ok_or(ErrorKind::NotFound)?;
             let rename = Operation::Rename { from: from.to_owned(), to: to.to_owned(), inode };
-            machine.perform(&self.mount.boot, files, to, Mutation::Apply(rename));
-            Some(())
-        });
-        renamed.ok_or(io::Error::from(ErrorKind::NotFound))
+            let renamed = machine.perform(&self.mount.boot, files, to, Mutation::Apply(rename));
+            renamed.map_err(|strike| strike.kind.error_kind().into())
+        })
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.mount.perform(path, Mutation::SyncDirectory);
-        Ok(())
+        let synced = self.mount.perform(path, Mutation::SyncDirectory);
+        synced.map_err(|strike| strike.kind.error_kind().into())
     }
 }
 
@@ -126,11 +133,18 @@ struct SimFile {
 }
 
 impl SimFile {
-    fn write(&self, offset: u64, bytes: Bytes, c: &Completion) {
+    fn write(&self, offset: u64, bytes: Bytes, c: Completion) -> Result<Completion> {
         let byte_count = i32::try_from(bytes.len()).expect("a write is shorter than 2 GiB");
-        self.mount
-            .perform(&self.path, Mutation::Apply(Operation::Write { inode: self.inode, offset, bytes }));
-        c.complete(byte_count);
+        self.mutate(Mutation::Apply(Operation::Write { inode: self.inode, offset, bytes }), byte_count, c)
+    }
+
+    /// Performs a mutation and completes with `result`, or fails as the disk does.
+    fn mutate(&self, mutation: Mutation, result: i32, c: Completion) -> Result<Completion> {
+        match self.mount.perform(&self.path, mutation) {
+            Ok(()) => c.complete(result),
+            Err(strike) => fail(strike, &c)?,
+        }
+        Ok(c)
     }
 }
 
@@ -144,22 +158,32 @@ impl File for SimFile {
     }
 
     fn pread(&self, pos: u64, c: Completion) -> Result<Completion> {
-        let byte_count = {
-            let files = lock(&self.mount.boot.files);
+        let read = self.mount.with_machine(|machine, files| {
+            let strike = machine.fail(&self.mount.boot, &self.path, &[Access::Read]);
+            if let Some(strike) = strike
+                && strike.kind != DiskErrorKind::ShortRead
+            {
+                return Err(strike);
+            }
             let content = files.current().content(self.inode);
             let start = usize::try_from(pos).unwrap_or(usize::MAX).min(content.len());
             let into = c.as_read().buf().as_mut_slice();
             let byte_count = into.len().min(content.len() - start);
+            let byte_count = if strike.is_some() { byte_count.div_ceil(2) } else { byte_count };
             into[..byte_count].copy_from_slice(&content[start..start + byte_count]);
-            byte_count
-        };
-        c.complete(i32::try_from(byte_count).expect("a read is shorter than 2 GiB"));
+            Ok(byte_count)
+        });
+        match read {
+            Ok(byte_count) => {
+                c.complete(i32::try_from(byte_count).expect("a read is shorter than 2 GiB"));
+            }
+            Err(strike) => fail(strike, &c)?,
+        }
         Ok(c)
     }
 
     fn pwrite(&self, pos: u64, buffer: Arc<Buffer>, c: Completion) -> Result<Completion> {
-        self.write(pos, Bytes::copy_from_slice(buffer.as_slice()), &c);
-        Ok(c)
+        self.write(pos, Bytes::copy_from_slice(buffer.as_slice()), c)
     }
 
     fn pwritev(&self, pos: u64, buffers: Vec<Arc<Buffer>>, c: Completion) -> Result<Completion> {
@@ -167,14 +191,11 @@ impl File for SimFile {
         for buffer in &buffers {
             bytes.extend_from_slice(buffer.as_slice());
         }
-        self.write(pos, bytes.into(), &c);
-        Ok(c)
+        self.write(pos, bytes.into(), c)
     }
 
     fn sync(&self, c: Completion, _sync_type: FileSyncType) -> Result<Completion> {
-        self.mount.perform(&self.path, Mutation::Sync(self.inode));
-        c.complete(0);
-        Ok(c)
+        self.mutate(Mutation::Sync(self.inode), 0, c)
     }
 
     fn size(&self) -> Result<u64> {
@@ -182,10 +203,18 @@ impl File for SimFile {
     }
 
     fn truncate(&self, len: u64, c: Completion) -> Result<Completion> {
-        self.mount.perform(&self.path, Mutation::Apply(Operation::Truncate { inode: self.inode, len }));
-        c.complete(0);
-        Ok(c)
+        self.mutate(Mutation::Apply(Operation::Truncate { inode: self.inode, len }), 0, c)
     }
+}
+
+/// Fails the call or its completion.
+fn fail(strike: Strike, c: &Completion) -> Result<()> {
+    let error = strike.kind.completion_error();
+    if strike.at_once {
+        return Err(error.into());
+    }
+    c.error(error);
+    Ok(())
 }
 
 /// A process's hold on the disk: the machine, and the boot that the process belongs to.
@@ -202,8 +231,8 @@ impl Mount {
         f(&mut machine, &mut files)
     }
 
-    fn perform(&self, path: &str, mutation: Mutation) {
-        self.with_machine(|machine, files| machine.perform(&self.boot, files, path, mutation));
+    fn perform(&self, path: &str, mutation: Mutation) -> std::result::Result<(), Strike> {
+        self.with_machine(|machine, files| machine.perform(&self.boot, files, path, mutation))
     }
 
     fn draw(&self, purpose: Purpose) -> u64 {

@@ -9,11 +9,12 @@
 //! Guarantees: same calls, same trace and same bytes. No lock is held while a completion runs. Only a power loss makes
 //! unsynced operations final, one way or the other: after a kill they are still there and still unsynced.
 //!
-//! Left out: errors instead of success, full disks and bit rot; permissions and locks between processes.
+//! Left out: permissions and locks between processes, and the files of machines without an engine.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `crash` | the words of a schedule: crash points, places, survival |
+//! | `errors` | errors instead of success: armed, lasting, struck |
 //! | `image` | entries and contents, and how an operation changes them |
 //! | `files` | current state, durable state and the log between |
 //! | `places` | counters of a step's operations, armed crash points |
@@ -21,6 +22,7 @@
 //! | `io` | the traits: `IO`, `File`, `Clock`, `Storage` |
 
 mod crash;
+mod errors;
 mod files;
 mod image;
 mod io;
@@ -36,12 +38,14 @@ use std::sync::{Arc, Mutex};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use crash::{CrashKind, CrashPoint, CrashReport, FileClass, Moment, OperationKind, Place, Survival};
+pub use errors::{DiskError, DiskErrorKind, Lasts};
 pub use files::MetadataVersion;
 pub use io::SimIo;
 pub use site::{Aftermath, Pilot, Site};
 
 use crate::lock::lock;
 use crate::trace::{Lane, SharedTrace};
+use errors::{Access, DiskErrors, Strike};
 use files::Files;
 use image::{Inode, Operation};
 use places::Places;
@@ -73,6 +77,7 @@ impl Disk {
             survived: None,
             step: 0,
             places: Places::default(),
+            errors: DiskErrors::default(),
             operations_in_step: 0,
             draws_in_step: 0,
             totals: Totals::default(),
@@ -99,6 +104,7 @@ impl Disk {
         let mut machine = lock(&self.machine);
         machine.step = step;
         machine.places = Places::default();
+        machine.errors.begin_step();
         machine.operations_in_step = 0;
         machine.draws_in_step = 0;
     }
@@ -112,6 +118,33 @@ impl Disk {
     /// Lets `pilot` see every operation from here on.
     pub fn set_pilot(&self, pilot: Arc<Mutex<dyn Pilot>>) {
         lock(&self.machine).pilot = Some(pilot);
+    }
+
+    /// Lets `error` wait for its place, until the step ends.
+    pub fn arm_error(&self, error: DiskError) {
+        lock(&self.machine).errors.arm(error);
+    }
+
+    /// Disarms and returns the errors that were not reached.
+    #[must_use]
+    pub fn take_unreached_errors(&self) -> Vec<DiskError> {
+        lock(&self.machine).errors.take_unreached()
+    }
+
+    /// The errors that have struck since this was called last or the step began, and at which files.
+    #[must_use]
+    pub fn take_struck_errors(&self) -> Vec<(DiskErrorKind, FileClass)> {
+        lock(&self.machine).errors.take_struck()
+    }
+
+    /// While `suspended`, no error strikes and no access is counted: for checkers that look through a process of the machine.
+    pub fn suspend_errors(&self, suspended: bool) {
+        lock(&self.machine).errors.suspend(suspended);
+    }
+
+    /// Ends all disk errors, those that last included.
+    pub fn heal(&self) {
+        lock(&self.machine).errors.heal();
     }
 
     /// Disarms and returns the points that were not reached, in the order they were armed.
@@ -240,6 +273,22 @@ impl Mutation {
         }
     }
 
+    /// What it is to the disk errors.
+    fn accesses(&self, files: &Files) -> &'static [Access] {
+        match self {
+            Self::Apply(Operation::Write { inode, offset, bytes }) => {
+                let grows = offset + bytes.len() as u64 > files.current().content(*inode).len() as u64;
+                if grows { &[Access::Write, Access::Growth] } else { &[Access::Write] }
+            }
+            Self::Apply(Operation::Truncate { .. }) => &[Access::Truncate],
+            Self::Apply(Operation::Rename { .. }) => &[Access::Rename],
+            // A creation is an open, and was counted as one; removals do not fail.
+            Self::Apply(Operation::Create { .. } | Operation::Remove { .. }) => &[],
+            Self::Sync(_) => &[Access::Sync],
+            Self::SyncDirectory => &[Access::SyncDirectory],
+        }
+    }
+
     fn perform(self, files: &mut Files, path: &str) {
         match self {
             Self::Apply(operation) => files.apply(operation),
@@ -258,6 +307,7 @@ struct Machine {
     survived: Option<Files>,
     step: u32,
     places: Places,
+    errors: DiskErrors,
     operations_in_step: u64,
     draws_in_step: u64,
     totals: Totals,
@@ -271,8 +321,45 @@ impl Machine {
         self.survived.is_some() || !Arc::ptr_eq(&self.boot, boot)
     }
 
-    /// Does what a process of `boot` asks for, and crashes where a crash is due. `files` are those of `boot`.
-    fn perform(&mut self, boot: &Arc<Boot>, files: &mut Files, path: &str, mutation: Mutation) {
+    /// Does what a process of `boot` asks for, fails where an error is due and crashes where a crash is. `files` are those of `boot`.
+    fn perform(
+        &mut self,
+        boot: &Arc<Boot>,
+        files: &mut Files,
+        path: &str,
+        mutation: Mutation,
+    ) -> Result<(), Strike> {
+        if let Some(strike) = self.fail(boot, path, mutation.accesses(files)) {
+            match (strike.kind, mutation) {
+                (
+                    DiskErrorKind::PartialWrite { bytes: written },
+                    Mutation::Apply(Operation::Write { inode, offset, bytes }),
+                ) => {
+                    let bytes = bytes.slice(..bytes.len().min(written as usize));
+                    let beginning = Operation::Write { inode, offset, bytes };
+                    self.perform_or_crash(boot, files, path, Mutation::Apply(beginning));
+                }
+                (DiskErrorKind::SyncDrops, Mutation::Sync(inode)) => files.drop_writes(inode),
+                _ => {}
+            }
+            return Err(strike);
+        }
+        self.perform_or_crash(boot, files, path, mutation);
+        Ok(())
+    }
+
+    /// The error that strikes at an access, if one does. A ghost meets none.
+    fn fail(&mut self, boot: &Arc<Boot>, path: &str, accesses: &[Access]) -> Option<Strike> {
+        if self.is_ghost(boot) {
+            return None;
+        }
+        let strike = self.errors.reach(FileClass::of(path), accesses)?;
+        self.record(strike.kind.verb(), path, &[u64::from(strike.at_once)], &[]);
+        Some(strike)
+    }
+
+    /// Does what a process of `boot` asks for, and crashes where a crash is due.
+    fn perform_or_crash(&mut self, boot: &Arc<Boot>, files: &mut Files, path: &str, mutation: Mutation) {
         if self.is_ghost(boot) {
             mutation.perform(files, path);
             return;

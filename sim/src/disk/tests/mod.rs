@@ -3,6 +3,7 @@
 
 mod crashes;
 mod database;
+mod errors;
 mod model;
 mod places;
 
