@@ -45,9 +45,11 @@ pub struct Process {
 impl Client {
     /// A machine that has never run the engine.
     pub fn new(number: u8, header: &Header, trace: SharedTrace) -> Self {
+        let disk = Disk::new(Lane::Client(number), header.key, trace);
+        disk.guard_names(|metadata| Claims::parse(metadata).map_or_else(Vec::new, |claims| claims.named()));
         Self {
             number,
-            disk: Disk::new(Lane::Client(number), header.key, trace),
+            disk,
             paths: Paths::new(&format!("c{number}/local.db")),
             mailbox: Mailbox::default(),
             seen_end: None,

@@ -20,6 +20,11 @@ use crate::workload::{Key, Table, Write};
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
 
+/// The files of the metadata: durable earlier than the data, or later.
+const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
+/// The databases' files.
+const DATA: [FileClass; 4] = [FileClass::Draft, FileClass::DraftWal, FileClass::Synced, FileClass::SyncedWal];
+
 /// The sorts of disk errors, and up to which number of their operation in a step they are drawn.
 const DISK_ERRORS: [(DiskErrorKind, u32); 11] = [
     (DiskErrorKind::WriteFails, 6),
@@ -83,7 +88,11 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let header = header(&mut rng, seed);
     let mix = Mix::draw(&mut rng, profile);
-    let steps = (1..=STEPS).map(|id| step(&mut rng, &mix, &header, id)).collect();
+    let mut steps: Vec<Step> = Vec::new();
+    for id in 1..=STEPS {
+        let crashed = steps.last().and_then(crashing);
+        steps.push(step(&mut rng, &mix, &header, id, crashed));
+    }
     Schedule { header, steps }
 }
 
@@ -161,9 +170,20 @@ fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
     weights
 }
 
-fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32) -> Step {
-    let client = rng.random_range(0..header.clients);
-    let action = match mix.kind(rng) {
+/// The client that a step may have taken down.
+fn crashing(step: &Step) -> Option<u8> {
+    let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
+    let crashes = matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash);
+    step.action.client().filter(|_| crashes)
+}
+
+/// One step; after one that may have taken the client `crashed` down, often that client's next: an application that writes before
+/// the first sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand.
+fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32, crashed: Option<u8>) -> Step {
+    let follow_up = crashed.filter(|_| rng.random_bool(0.5));
+    let client = follow_up.unwrap_or_else(|| rng.random_range(0..header.clients));
+    let kind = if follow_up.is_some() && rng.random_bool(0.5) { Kind::Transaction } else { mix.kind(rng) };
+    let action = match kind {
         Kind::Transaction => Action::Transaction {
             client,
             writes: writes(rng, mix),
@@ -225,9 +245,11 @@ fn crash_kind(rng: &mut impl Rng, mix: &Mix) -> CrashKind {
         return CrashKind::Kill;
     }
     let survival = match rng.random_range(0..10) {
-        0..4 => Survival::Nothing,
-        4 => Survival::Everything,
-        5..7 => Survival::Prefix { operations: rng.random_range(0..30) },
+        0..3 => Survival::Nothing,
+        3 => Survival::Everything,
+        4 => Survival::Files { keep: METADATA.to_vec() },
+        5 => Survival::Files { keep: DATA.to_vec() },
+        6..8 => Survival::Prefix { operations: rng.random_range(0..30) },
         _ => Survival::Subset { keep_percent: *pick(rng, &[10, 50, 80, 95]), key: rng.random() },
     };
     let torn_bytes = rng.random_ratio(1, 3).then(|| *pick(rng, &[1, 24, 512, 1024, 4096, 4119, 4500]));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::disk::{Disk, MetadataVersion};
+use crate::disk::{Disk, FileClass, MetadataVersion, Named};
 use crate::format::{FRAME_BYTES, Image, WAL_HEADER_BYTES, Wal};
 use crate::remote::History;
 use crate::verdict::{DURABLE_FIRST, MONOTONE, NO_LOCAL_RESIDUE, SYNCED_PREFIX, Violation, WATERMARK};
@@ -72,6 +72,25 @@ impl Claims {
 
     fn may_have_lost_wal(&self) -> bool {
         self.phase == "checkpointing_synced"
+    }
+
+    /// What these claims rely on: bytes that nobody may touch as long as a crash could leave this version.
+    pub fn named(&self) -> Vec<Named> {
+        if !self.has_databases() {
+            return Vec::new();
+        }
+        let named = |file, range| Named { file, range, may_be_emptied: false };
+        let mut all = vec![
+            named(FileClass::Draft, 0..u64::MAX),
+            named(FileClass::DraftWal, 0..wal_bytes(self.draft_wal_match_watermark)),
+        ];
+        let synced_wal = named(FileClass::SyncedWal, 0..wal_bytes(self.synced_wal_frames));
+        if self.may_have_lost_wal() {
+            all.push(Named { may_be_emptied: true, ..synced_wal });
+        } else {
+            all.extend([named(FileClass::Synced, 0..u64::MAX), synced_wal]);
+        }
+        all
     }
 
     /// The generation, and the frame of it, that Synced is said to have reached.

@@ -4,7 +4,7 @@ use crate::judge::{Files, judge_durability, judge_monotone};
 use crate::ledger::{Content, Finding};
 use crate::verdict::{
     ATOMIC_PUSH, CAUGHT_UP, CONVERGENCE, EXACTLY_ONCE, INTEGRITY, Invariant, LIVENESS, LOCAL_DURABILITY,
-    NOT_VACUOUS, NOTHING_LOST, QUIESCENCE, READS, Violation,
+    NAMED_INTACT, NOT_VACUOUS, NOTHING_LOST, QUIESCENCE, READS, Violation,
 };
 use crate::world::World;
 
@@ -41,6 +41,9 @@ impl World {
         let client = self.client(number);
         for version in client.disk.take_metadata_versions() {
             judge_durability(&version, &client.paths)?;
+        }
+        if let Some(touched) = client.disk.take_touched_names().into_iter().next() {
+            return Err(Violation::of(NAMED_INTACT, touched));
         }
         let Some(claims) = client.claims() else { return Ok(()) };
         if let Some(earlier) = &client.durable_claims {
@@ -232,7 +235,7 @@ impl World {
     }
 }
 
-fn violation(finding: Finding, whose: &str) -> Violation {
+pub(crate) fn violation(finding: Finding, whose: &str) -> Violation {
     let of = |invariant: Invariant, message: String| Violation::of(invariant, format!("{whose}: {message}"));
     match finding {
         Finding::NotOnce(message) => of(EXACTLY_ONCE, message),

@@ -112,7 +112,7 @@ pub enum Finding {
 }
 
 /// Everything that was acknowledged in one history.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Ledger {
     entries: Vec<Entry>,
     by_token: BTreeMap<String, usize>,

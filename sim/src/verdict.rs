@@ -48,6 +48,8 @@ invariants! {
         "I1: Draft as of its watermark is Synced as of its own, page by page, page count included";
     DURABLE_FIRST = "durable-first", Always,
         "I3: whatever a version of the metadata names is durable before that version is in place";
+    NAMED_INTACT = "named-intact", Always,
+        "I3: what any version of the metadata names that a crash at this moment could leave is neither written to nor cut";
     MONOTONE = "monotone", Always,
         "I11: generation, frame within it and highest attempted transaction never decrease";
     EXACTLY_ONCE = "exactly-once", Always,
@@ -64,8 +66,10 @@ invariants! {
         "an operation fails only where a fault struck, and as the atlas allows: in a way that a retry can help, or by naming what is damaged";
     NO_PANIC = "no-panic", Always,
         "the engine does not panic";
+    RESUMES = "resumes", Always,
+        "an engine that is started on what a crash at any moment would leave opens it";
     ENDS = "ends", Always,
-        "every operation ends within a bound of suspensions";
+        "every operation ends within a bound of suspensions and of waits for nothing";
     NOTHING_LOST = "nothing-lost", Eventually,
         "I6: every committed local transaction is on the remote";
     LIVENESS = "liveness", Eventually,
@@ -143,6 +147,8 @@ pub struct Counts {
     pub client_commits: u64,
     /// Generation changes of remotes.
     pub generations: u64,
+    /// Images of crashes that did not happen, opened and judged.
+    pub images_opened: u64,
     /// Judgements of an invariant.
     pub checks: u64,
     /// Operations that ended with an error that another try can help.
@@ -169,6 +175,7 @@ impl Counts {
         self.faults_unreached += other.faults_unreached;
         self.client_commits += other.client_commits;
         self.generations += other.generations;
+        self.images_opened += other.images_opened;
         self.checks += other.checks;
         self.errors_reported += other.errors_reported;
         self.errors_refused += other.errors_refused;

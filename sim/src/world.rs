@@ -5,6 +5,7 @@
 //! very moment; the process runs on as a ghost to its next suspension and is dropped there, and nothing it still did is seen.
 
 mod exchange;
+mod image;
 mod running;
 
 use std::any::Any;
@@ -21,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::atlas::{self, FaultKind, Promise, Target};
 use crate::client::{Client, Engine, Process, query, read_content};
 use crate::clock;
-use crate::disk::{CrashKind, Disk};
+use crate::disk::{CrashKind, Disk, Hang};
 use crate::explore::SharedPilot;
 use crate::ledger::{Content, Entry, Fate, Ledger};
 use crate::lock::lock;
@@ -31,6 +32,7 @@ use crate::trace::{Lane, SharedTrace};
 use crate::verdict::{Counts, ENDS, NO_PANIC, NO_SURPRISE, Violation};
 use crate::workload::{Effect, SCHEMA, Write, Writer, run_writes};
 use exchange::Late;
+use image::Sample;
 use running::Running;
 
 /// More suspensions than any operation of a simulated history needs.
@@ -65,6 +67,8 @@ pub struct World {
     trace: SharedTrace,
     /// Whoever explores this history.
     pilot: Option<SharedPilot>,
+    /// The history's one crash image.
+    sample: Sample,
     running: Running,
     late: Vec<Late>,
     /// Where the history stood when it had its schema; nobody is told of an older past.
@@ -90,6 +94,7 @@ impl World {
             checks,
             trace,
             pilot: None,
+            sample: Sample::default(),
             running: Running::default(),
             late: Vec::new(),
             schema_end,
@@ -118,7 +123,14 @@ impl World {
         self.begin_step(step);
         self.act(step)?;
         self.end_step(step);
-        if self.checks { self.judge_step(step.action.client()) } else { Ok(()) }
+        if let Some(number) = step.action.client() {
+            self.take_image_if_due(number, None);
+        }
+        if !self.checks {
+            return Ok(());
+        }
+        self.judge_step(step.action.client())?;
+        self.judge_image()
     }
 
     fn begin_step(&mut self, step: &Step) {
@@ -129,6 +141,7 @@ impl World {
             client.disk.begin_step(step.id);
         }
         self.running = Running { id: step.id, ..Running::default() };
+        self.plan_image(step);
         if let Some(pilot) = &self.pilot {
             lock(pilot).begin_step(step.id);
         }
@@ -329,10 +342,7 @@ impl World {
                 }
                 match polled {
                     Err(panic) => {
-                        return Err(Violation::of(
-                            NO_PANIC,
-                            format!("client {number}: {}", panic_message(&*panic)),
-                        ));
+                        return Err(violation_of_panic(number, &*panic));
                     }
                     Ok(Poll::Ready(value)) => break Some(value),
                     Ok(Poll::Pending) => self.suspended(number)?,
@@ -356,6 +366,7 @@ impl World {
     /// Something may happen here: the engine waits.
     fn suspended(&mut self, number: u8) -> Result<(), Violation> {
         self.running.suspensions += 1;
+        self.take_image_if_due(number, Some(self.running.suspensions));
         if self.running.suspensions > SUSPENSIONS_MAX {
             return Err(Violation::of(
                 ENDS,
@@ -428,7 +439,7 @@ impl World {
         let (attempt, failed) = match attempt {
             Ok((attempt, outcome)) => (attempt, outcome.err()),
             Err(panic) if !is_down => {
-                return Err(Violation::of(NO_PANIC, format!("client {number}: {}", panic_message(&*panic))));
+                return Err(violation_of_panic(number, &*panic));
             }
             Err(_) => (Attempt { was_down_before_end: true, ..Attempt::default() }, None),
         };
@@ -540,6 +551,14 @@ impl Attempt {
     }
 }
 
+/// A panic of the engine's, or the end that its disk has put to a hang.
+fn violation_of_panic(number: u8, panic: &(dyn Any + Send)) -> Violation {
+    if panic.is::<Hang>() {
+        return Violation::of(ENDS, format!("client {number} waits for ever inside a call"));
+    }
+    Violation::of(NO_PANIC, format!("client {number}: {}", panic_message(panic)))
+}
+
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
@@ -557,3 +576,6 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

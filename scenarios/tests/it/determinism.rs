@@ -54,6 +54,7 @@ fn a_hundred_seeds_are_clean() {
         (Profile::Calm, false, false),
         (Profile::Crash, true, false),
         (Profile::Network, false, true),
+        (Profile::DiskErrors, false, false),
         (Profile::Swarm, true, true),
     ] {
         let sweep = plimsoll_sim::sweep::Sweep { seeds: 5000..5025, profile, jobs: 2, keep_going: true };

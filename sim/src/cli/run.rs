@@ -163,5 +163,11 @@ fn print_summary(outcome: &SweepOutcome, sweep: &Sweep, seconds: f64) {
         ),
     );
     line("remote", format!("{} generation changes", HumanCount(counts.generations)));
-    line("judged", format!("{} times; {} violations", HumanCount(counts.checks), outcome.failures.len()));
+    let judged = format!(
+        "{} times; {} crash images opened; {} violations",
+        HumanCount(counts.checks),
+        HumanCount(counts.images_opened),
+        outcome.failures.len()
+    );
+    line("judged", judged);
 }

@@ -28,6 +28,11 @@ pub enum Survival {
         /// Makes one subset differ from another.
         key: u64,
     },
+    /// Those done to files of these roles, directory entries included: metadata without data, say, or data without metadata.
+    Files {
+        /// The roles, by the names that the files go by at the moment of the crash.
+        keep: Vec<FileClass>,
+    },
     /// Exactly these; numbers beyond the last operation mean nothing.
     List {
         /// Numbers of the survivors.
@@ -37,6 +42,9 @@ pub enum Survival {
 
 impl Survival {
     /// Numbers of the survivors out of `operation_count` unsynced operations, ascending.
+    ///
+    /// # Panics
+    /// For [`Survival::Files`], which depends on more than their count.
     #[must_use]
     pub fn survivors(&self, operation_count: u32) -> Vec<u32> {
         (0..operation_count).filter(|index| self.keeps(*index)).collect()
@@ -51,6 +59,7 @@ impl Survival {
                 xxh3_64_with_seed(&index.to_le_bytes(), *key) % 100 < u64::from(*keep_percent)
             }
             Self::List { indices } => indices.contains(&index),
+            Self::Files { .. } => unreachable!("which file an operation is done to, only the disk knows"),
         }
     }
 }
@@ -64,6 +73,7 @@ impl fmt::Display for Survival {
             Self::Subset { keep_percent, key } => {
                 write!(f, "{keep_percent}% of the unsynced survives, by key {key}")
             }
+            Self::Files { keep } => write!(f, "of the unsynced only that of {keep:?} survives"),
             Self::List { indices } => write!(f, "unsynced operations {indices:?} survive"),
         }
     }

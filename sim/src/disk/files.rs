@@ -11,9 +11,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::crash::{CrashKind, FileClass, Survival};
 use super::image::{Image, Inode, Operation};
 
 /// The unsynced range of a file whose very name is at stake.
@@ -109,6 +111,46 @@ impl Files {
         for operation in self.log.extract_if(.., |operation| operation.entry().is_some_and(is_inside)) {
             self.durable.apply(&operation);
         }
+    }
+
+    /// Positions in the log of what a crash leaves.
+    pub(super) fn survivors(&self, kind: &CrashKind) -> Vec<u32> {
+        match kind {
+            CrashKind::Kill => (0..self.unsynced_operations()).collect(),
+            CrashKind::PowerLoss { survival: Survival::Files { keep }, .. } => (0..self
+                .unsynced_operations())
+                .filter(|index| keep.contains(&self.class_of(&self.log[*index as usize])))
+                .collect(),
+            CrashKind::PowerLoss { survival, .. } => survival.survivors(self.unsynced_operations()),
+        }
+    }
+
+    /// What a crash leaves.
+    pub(super) fn after_crash(&self, kind: &CrashKind) -> Self {
+        match kind {
+            CrashKind::Kill => self.clone(),
+            CrashKind::PowerLoss { torn_bytes, .. } => {
+                self.after_power_loss(&self.survivors(kind), *torn_bytes)
+            }
+        }
+    }
+
+    /// The role of the file that an operation is done to, by the name it goes by now.
+    fn class_of(&self, operation: &Operation) -> FileClass {
+        let path = operation.entry().or_else(|| {
+            let entries = self.current.entries.iter().chain(&self.durable.entries);
+            entries
+                .into_iter()
+                .find(|(_, inode)| Some(**inode) == operation.inode())
+                .map(|(path, _)| path.as_str())
+        });
+        path.map_or(FileClass::Any, FileClass::of)
+    }
+
+    /// The metadata's content, if there is metadata.
+    pub(super) fn metadata(&self) -> Option<Arc<Vec<u8>>> {
+        let path = self.current.entries.keys().find(|path| FileClass::of(path) == FileClass::Metadata)?;
+        self.current.file(path)
     }
 
     /// What is left after a power loss, everything of it durable. `survivors` are positions in the log.

@@ -8,6 +8,7 @@
 //! I/O, which is I/O here.
 
 use std::io::{self, ErrorKind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,13 @@ use super::image::{Inode, Operation};
 use super::{Boot, Machine, Mutation, Purpose};
 use crate::clock;
 use crate::lock::lock;
+
+/// More waits in a row, without a file operation between them, than anything that ends needs.
+const WAITS_MAX: u32 = 100_000;
+
+/// The payload of the panic that ends a process which waits for ever: its call never returns by itself, and the world has to go on.
+#[derive(Debug)]
+pub struct Hang;
 
 /// The file system as the processes of one boot see it.
 pub struct SimIo {
@@ -73,6 +81,12 @@ impl IO for SimIo {
         Ok(removed?)
     }
 
+    /// Every operation completes before its call returns, so whoever still waits, waits for nothing.
+    fn step(&self) -> Result<()> {
+        self.mount.wait_in_vain();
+        Ok(())
+    }
+
     fn supports_shared_wal_coordination(&self) -> bool {
         false
     }
@@ -87,9 +101,13 @@ impl IO for SimIo {
         }
     }
 
-    fn yield_now(&self) {}
+    fn yield_now(&self) {
+        self.mount.wait_in_vain();
+    }
 
-    fn sleep(&self, _duration: Duration) {}
+    fn sleep(&self, _duration: Duration) {
+        self.mount.wait_in_vain();
+    }
 
     fn file_id(&self, path: &str) -> Result<FileId> {
         Ok(FileId { dev: self.mount.boot.device, ino: xxh3_64(path.as_bytes()) })
@@ -226,6 +244,7 @@ struct Mount {
 
 impl Mount {
     fn with_machine<R>(&self, f: impl FnOnce(&mut Machine, &mut Files) -> R) -> R {
+        self.boot.waits.store(0, Ordering::Relaxed);
         let mut machine = lock(&self.machine);
         let mut files = lock(&self.boot.files);
         f(&mut machine, &mut files)
@@ -233,6 +252,13 @@ impl Mount {
 
     fn perform(&self, path: &str, mutation: Mutation) -> std::result::Result<(), Strike> {
         self.with_machine(|machine, files| machine.perform(&self.boot, files, path, mutation))
+    }
+
+    /// Counts waits with no operation between them; too many are a hang.
+    fn wait_in_vain(&self) {
+        if self.boot.waits.fetch_add(1, Ordering::Relaxed) >= WAITS_MAX {
+            std::panic::panic_any(Hang);
+        }
     }
 
     fn draw(&self, purpose: Purpose) -> u64 {

@@ -17,6 +17,7 @@
 //! | `errors` | errors instead of success: armed, lasting, struck |
 //! | `image` | entries and contents, and how an operation changes them |
 //! | `files` | current state, durable state and the log between |
+//! | `names` | what versions of the metadata that could survive name, guarded |
 //! | `places` | counters of a step's operations, armed crash points |
 //! | `site` | an operation about to happen, for whoever decides where a crash strikes |
 //! | `io` | the traits: `IO`, `File`, `Clock`, `Storage` |
@@ -26,13 +27,14 @@ mod errors;
 mod files;
 mod image;
 mod io;
+mod names;
 mod places;
 mod site;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -40,14 +42,16 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use crash::{CrashKind, CrashPoint, CrashReport, FileClass, Moment, OperationKind, Place, Survival};
 pub use errors::{DiskError, DiskErrorKind, Lasts};
 pub use files::MetadataVersion;
-pub use io::SimIo;
+pub use io::{Hang, SimIo};
+pub use names::{NameReader, Named};
 pub use site::{Aftermath, Pilot, Site};
 
 use crate::lock::lock;
-use crate::trace::{Lane, SharedTrace};
+use crate::trace::{Lane, SharedTrace, Trace};
 use errors::{Access, DiskErrors, Strike};
 use files::Files;
 use image::{Inode, Operation};
+use names::Names;
 use places::Places;
 
 /// One machine's disk. Clones are handles to the same disk.
@@ -82,6 +86,7 @@ impl Disk {
             draws_in_step: 0,
             totals: Totals::default(),
             metadata_versions: Vec::new(),
+            names: Names::default(),
             crash: None,
             pilot: None,
         };
@@ -205,6 +210,27 @@ impl Disk {
         lock(&self.machine).with_files(|_, files| files.unsynced_ranges(path))
     }
 
+    /// Guards what versions of the metadata name, read by `reader`, from here on.
+    pub fn guard_names(&self, reader: NameReader) {
+        lock(&self.machine).names.set_reader(reader);
+    }
+
+    /// Where bytes were changed, since this was called last, that a version of the metadata names which a crash could leave.
+    #[must_use]
+    pub fn take_touched_names(&self) -> Vec<String> {
+        lock(&self.machine).names.take_findings()
+    }
+
+    /// A copy of this disk as a crash at this moment would leave it, restarted; it keeps no trace and knows no faults.
+    #[must_use]
+    pub fn crash_image(&self, kind: &CrashKind) -> Self {
+        let mut machine = lock(&self.machine);
+        let files = machine.with_files(|_, files| files.after_crash(kind));
+        let copy = Self::new(machine.lane, machine.key, Arc::new(Mutex::new(Trace::new(false))));
+        lock(&copy.machine).boot = Boot::start(files);
+        copy
+    }
+
     /// The metadata versions renamed into place since this was called last, oldest first.
     #[must_use]
     pub fn take_metadata_versions(&self) -> Vec<MetadataVersion> {
@@ -241,6 +267,8 @@ struct Boot {
     files: Mutex<Files>,
     /// Random draws of ghosts, which must not shift those of the living.
     ghost_draws: AtomicU64,
+    /// Waits since the last operation on a file.
+    waits: AtomicU32,
 }
 
 impl Boot {
@@ -248,7 +276,12 @@ impl Boot {
         // Far above the device numbers of the host, with which the core's registry could confuse them.
         static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 63);
         let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { device, files: Mutex::new(files), ghost_draws: AtomicU64::new(0) })
+        Arc::new(Self {
+            device,
+            files: Mutex::new(files),
+            ghost_draws: AtomicU64::new(0),
+            waits: AtomicU32::new(0),
+        })
     }
 }
 
@@ -312,6 +345,7 @@ struct Machine {
     draws_in_step: u64,
     totals: Totals,
     metadata_versions: Vec<MetadataVersion>,
+    names: Names,
     crash: Option<CrashReport>,
     pilot: Option<Arc<Mutex<dyn Pilot>>>,
 }
@@ -400,6 +434,7 @@ impl Machine {
         self.operations_in_step += 1;
         self.totals.operations += 1;
         let kind = mutation.kind();
+        self.guard(files, path, &mutation);
         match &mutation {
             Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
                 self.totals.bytes_written += bytes.len() as u64;
@@ -413,28 +448,43 @@ impl Machine {
         }
         mutation.perform(files, path);
         if kind == OperationKind::Rename && FileClass::of(path) == FileClass::Metadata {
-            self.metadata_versions.push(files.metadata_version(path));
+            let version = files.metadata_version(path);
+            self.names.add(&version.bytes);
+            self.metadata_versions.push(version);
         }
+        if kind == OperationKind::SyncDirectory {
+            self.names.settle();
+        }
+    }
+
+    /// Looks whether the operation changes what the metadata names.
+    fn guard(&mut self, files: &Files, path: &str, mutation: &Mutation) {
+        let (range, empties) = match mutation {
+            Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
+                (*offset..*offset + bytes.len() as u64, false)
+            }
+            Mutation::Apply(Operation::Truncate { len, .. }) => {
+                let main = path.strip_suffix("-wal");
+                let main_is_durable = main.is_none_or(|main| files.unsynced_ranges(main).is_empty());
+                (*len..u64::MAX, *len == 0 && main_is_durable)
+            }
+            _ => return,
+        };
+        self.names.touch(FileClass::of(path), &range, empties, path);
     }
 
     /// Takes the machine down; `files` are what the crash finds.
     fn crash(&mut self, files: &Files, kind: &CrashKind, path: &str, point: Option<&CrashPoint>) {
         let unsynced_operations = files.unsynced_operations();
-        let survivors = match kind {
-            CrashKind::Kill => Survival::Everything.survivors(unsynced_operations),
-            CrashKind::PowerLoss { survival, .. } => survival.survivors(unsynced_operations),
-        };
+        let survivors = files.survivors(kind);
         let counts = [survivors.len() as u64, u64::from(unsynced_operations)];
-        self.survived = Some(match kind {
-            CrashKind::Kill => {
-                self.record("kill", path, &counts, &[]);
-                files.clone()
-            }
-            CrashKind::PowerLoss { torn_bytes, .. } => {
-                self.record("power loss", path, &counts, &[]);
-                files.after_power_loss(&survivors, *torn_bytes)
-            }
-        });
+        let verb = if *kind == CrashKind::Kill { "kill" } else { "power loss" };
+        self.record(verb, path, &counts, &[]);
+        let survived = files.after_crash(kind);
+        if *kind != CrashKind::Kill {
+            self.names.replace(survived.metadata());
+        }
+        self.survived = Some(survived);
         self.crash = Some(CrashReport {
             point: point.cloned(),
             file: point.map(|_| FileClass::of(path)),

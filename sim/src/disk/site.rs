@@ -78,13 +78,7 @@ impl Aftermath {
     #[must_use]
     pub fn hash_after(&self, kind: &CrashKind) -> u64 {
         let mut hasher = Xxh3::new();
-        match kind {
-            CrashKind::Kill => self.files.hash_into(&mut hasher),
-            CrashKind::PowerLoss { survival, torn_bytes } => {
-                let survivors = survival.survivors(self.files.unsynced_operations());
-                self.files.after_power_loss(&survivors, *torn_bytes).hash_into(&mut hasher);
-            }
-        }
+        self.files.after_crash(kind).hash_into(&mut hasher);
         hasher.finish()
     }
 }

@@ -5,6 +5,7 @@ mod crashes;
 mod database;
 mod errors;
 mod model;
+mod names;
 mod places;
 
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,80 @@
+//! What the metadata names, guarded while it could still be needed.
+//!
+//! A version of the metadata that has been renamed into place can be what a crash at this moment leaves, and so can every version
+//! before it until the directory was synced. What any of them names must not be written to or cut: that would be a damaged
+//! database after the wrong crash, however well the process goes on. The disk notices at the moment it happens.
+//!
+//! Guarantees: no crash has to strike for a finding. Left out: what the bytes are, which the page-level checks judge.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::crash::FileClass;
+
+/// Bytes of a file that a version of the metadata names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The file's role.
+    pub file: FileClass,
+    /// Which bytes of it.
+    pub range: Range<u64>,
+    /// Whether the file may be emptied all the same once its main file is durable, as a checkpoint that is announced does.
+    pub may_be_emptied: bool,
+}
+
+/// Tells what a metadata file's content names; nothing if it names nothing yet.
+pub type NameReader = fn(&[u8]) -> Vec<Named>;
+
+/// The versions of the metadata that a crash could leave, by what they name.
+#[derive(Default)]
+pub(super) struct Names {
+    reader: Option<NameReader>,
+    versions: Vec<Vec<Named>>,
+    findings: Vec<String>,
+}
+
+impl Names {
+    pub(super) fn set_reader(&mut self, reader: NameReader) {
+        self.reader = Some(reader);
+    }
+
+    /// A version was renamed into place; those before it may come back.
+    pub(super) fn add(&mut self, content: &[u8]) {
+        if let Some(reader) = self.reader {
+            self.versions.push(reader(content));
+        }
+    }
+
+    /// The directory was synced: only the last version is left.
+    pub(super) fn settle(&mut self) {
+        self.versions.drain(..self.versions.len().saturating_sub(1));
+    }
+
+    /// A power loss has left this version, or none.
+    pub(super) fn replace(&mut self, content: Option<Arc<Vec<u8>>>) {
+        self.versions.clear();
+        if let Some(content) = content {
+            self.add(&content);
+        }
+    }
+
+    /// Bytes of a file of role `file` are about to be changed. `empties` when the file is cut to nothing and its main file, if it
+    /// has one, is durable.
+    pub(super) fn touch(&mut self, file: FileClass, touched: &Range<u64>, empties: bool, path: &str) {
+        let is_touched = |named: &&Named| {
+            named.file == file
+                && named.range.start < touched.end
+                && touched.start < named.range.end
+                && !(empties && named.may_be_emptied)
+        };
+        let Some(named) = self.versions.iter().flatten().find(is_touched) else { return };
+        self.findings.push(format!(
+            "bytes {}..{} of {path} were changed while a version of the metadata that a crash could leave names {}..{} of it",
+            touched.start, touched.end, named.range.start, named.range.end
+        ));
+    }
+
+    pub(super) fn take_findings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.findings)
+    }
+}

@@ -1,0 +1,201 @@
+//! A crash that does not happen: once in a history, what a crash at some moment would leave is copied, judged, and really opened by a
+//! fresh engine, while the history goes on as if nothing had been.
+//!
+//! The crashes of a schedule strike where the generator put them; this looks at one more moment and one more way to survive in every
+//! history, at the price of one opening. The engine on the image has no network: one that needs it is let go.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{SUSPENSIONS_MAX, World, error_chain, violation_of_panic};
+use crate::client::{Client, Engine, query, read_content};
+use crate::disk::{CrashKind, Disk, FileClass, Survival};
+use crate::judge::{Claims, Files};
+use crate::ledger::{Content, Ledger};
+use crate::network::Mailbox;
+use crate::schedule::Step;
+use crate::verdict::{ENDS, READS, RESUMES, Violation};
+use crate::workload::LOG;
+
+/// Of so many steps of clients one is looked at, on average, until the history's image is taken.
+const STEPS_PER_IMAGE: u64 = 6;
+/// The image is taken at one of the first so many suspensions, or at the end of the step.
+const SUSPENSIONS_PER_IMAGE: u64 = 24;
+
+/// Where a history's one image comes from.
+#[derive(Default)]
+pub(super) enum Sample {
+    /// No step was chosen yet.
+    #[default]
+    Open,
+    /// It will be taken in the running step.
+    Due {
+        /// At this suspension.
+        nth_suspension: u32,
+        /// Decides what survives.
+        key: u64,
+    },
+    /// It was taken.
+    Taken(Box<Image>),
+    /// It was judged.
+    Judged,
+}
+
+/// What a crash would leave.
+pub(super) struct Image {
+    client: u8,
+    kind: CrashKind,
+    disk: Disk,
+    /// What was acknowledged at that moment.
+    ledger: Ledger,
+}
+
+impl World {
+    /// Chooses, by the header's key, the step in which the image is taken.
+    pub(super) fn plan_image(&mut self, step: &Step) {
+        // Whoever explores looks at every crash by itself.
+        if !self.checks
+            || self.pilot.is_some()
+            || !matches!(self.sample, Sample::Open)
+            || step.action.client().is_none()
+        {
+            return;
+        }
+        let mut name = [0; 12];
+        name[..8].copy_from_slice(&self.header.key.to_le_bytes());
+        name[8..].copy_from_slice(&step.id.to_le_bytes());
+        let key = xxh3_64(&name);
+        if key.is_multiple_of(STEPS_PER_IMAGE) {
+            let nth_suspension = (key >> 16) % SUSPENSIONS_PER_IMAGE + 1;
+            self.sample = Sample::Due { nth_suspension: nth_suspension as u32, key };
+        }
+    }
+
+    /// Takes the image if it is due at this suspension, or at all where `nth_suspension` is `None`.
+    pub(super) fn take_image_if_due(&mut self, number: u8, nth_suspension: Option<u32>) {
+        let Sample::Due { nth_suspension: due, key } = self.sample else { return };
+        if nth_suspension.is_some_and(|nth| nth != due) {
+            return;
+        }
+        let kind = kind_of(key >> 32);
+        let disk = self.client(number).disk.crash_image(&kind);
+        let mut ledger = self.ledger.clone();
+        // What the remote does wrong is found where the history itself is judged.
+        let log: Vec<String> = self.remote.query(LOG).iter().map(|row| row[0].to_string()).collect();
+        if ledger.observe_remote(&log).is_ok() {
+            self.sample = Sample::Taken(Box::new(Image { client: number, kind, disk, ledger }));
+        }
+    }
+
+    /// Judges the image, if one was taken in this step: page by page, and by opening it.
+    pub(super) fn judge_image(&mut self) -> Result<(), Violation> {
+        if !matches!(self.sample, Sample::Taken(_)) {
+            return Ok(());
+        }
+        let Sample::Taken(image) = std::mem::replace(&mut self.sample, Sample::Judged) else { return Ok(()) };
+        self.counts.images_opened += 1;
+        self.judge_image_files(&image).and_then(|()| self.open_image(&image)).map_err(|violation| {
+            let message = format!("in what a {} would have left: {}", image.kind, violation.message);
+            Violation { message, ..violation }
+        })
+    }
+
+    fn judge_image_files(&self, image: &Image) -> Result<(), Violation> {
+        let paths = &self.client(image.client).paths;
+        let claims = image.disk.read(&paths.metadata).and_then(|bytes| Claims::parse(&bytes));
+        match claims {
+            Some(claims) if claims.has_databases() => {
+                Files::read(&image.disk, paths).judge(&claims, self.remote.history(), true)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open_image(&self, image: &Image) -> Result<(), Violation> {
+        let client = self.client(image.client);
+        match content_of(client, image, &self.header)? {
+            None => Ok(()),
+            Some(content) => judge_content(image.ledger.clone(), image.client, &content),
+        }
+    }
+}
+
+fn kind_of(key: u64) -> CrashKind {
+    let survival = match key % 6 {
+        0 => return CrashKind::Kill,
+        1 => Survival::Nothing,
+        2 => Survival::Files { keep: vec![FileClass::Metadata, FileClass::MetadataTemporary] },
+        3 => Survival::Files {
+            keep: vec![FileClass::Draft, FileClass::DraftWal, FileClass::Synced, FileClass::SyncedWal],
+        },
+        _ => Survival::Subset { keep_percent: 50, key },
+    };
+    CrashKind::PowerLoss { survival, torn_bytes: None }
+}
+
+/// Opens the image without a network and reads what its application would see; `None` if it needs the network first.
+fn content_of(
+    client: &Client,
+    image: &Image,
+    header: &crate::schedule::Header,
+) -> Result<Option<Content>, Violation> {
+    let io = image.disk.io();
+    let mailbox = Mailbox::default();
+    let opening = {
+        let (mailbox, base, options) = (mailbox.clone(), client.paths.base.clone(), client.options(header));
+        async move {
+            let engine = Engine::open(io.clone(), io, mailbox, &base, options).await?;
+            let connection = engine.connect()?;
+            Ok::<_, plimsoll_engine::Error>((Arc::new(engine), connection))
+        }
+    };
+    let mut opening = pin!(opening);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..SUSPENSIONS_MAX {
+        match catch_unwind(AssertUnwindSafe(|| opening.as_mut().poll(&mut context))) {
+            Err(panic) => return Err(violation_of_panic(client.number, &*panic)),
+            Ok(Poll::Ready(Ok((_engine, connection)))) => {
+                let content = read_content(|sql| query(&connection, sql));
+                return content.map(Some).map_err(|error| Violation::of(READS, error.to_string()));
+            }
+            Ok(Poll::Ready(Err(error))) => {
+                let message = format!("client {} does not open: {}", client.number, error_chain(&error));
+                return Err(Violation::of(RESUMES, message));
+            }
+            Ok(Poll::Pending) if mailbox.take_request().is_some() => return Ok(None),
+            Ok(Poll::Pending) => {}
+        }
+    }
+    Err(Violation::of(ENDS, format!("client {} never opens", client.number)))
+}
+
+/// Judges by a copy of the ledger: what the image shows settles nothing in the history.
+fn judge_content(mut ledger: Ledger, client: u8, content: &Content) -> Result<(), Violation> {
+    ledger.end_process(client);
+    ledger
+        .observe_client(client, content)
+        .map_err(|finding| crate::judging::violation(finding, "its application"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_transaction_in_an_image_is_found_and_leaves_the_ledger_alone() {
+        use crate::ledger::{Entry, Fate};
+        use crate::workload::{Effect, Writer};
+        let mut ledger = Ledger::default();
+        let effects = vec![Effect::Appended("a".into())];
+        ledger.enter(Entry { writer: Writer::Client(0), effects, fate: Fate::Doubtful });
+        assert_eq!(judge_content(ledger.clone(), 0, &Content::default()), Ok(()));
+        let shown = Content { log: vec!["a".into()], ..Content::default() };
+        ledger.observe_client(0, &shown).expect("it was still open");
+        let violation = judge_content(ledger, 0, &Content::default()).expect_err("it is lost");
+        assert_eq!(violation.invariant, "local-durability");
+    }
+}
