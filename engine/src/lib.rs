@@ -29,8 +29,9 @@
 //! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
 //! | `conflict` | what is reported where local and remote changes meet |
 //! | `rebase` | puts the local transactions on top of the new remote state, Draft page by page |
-//! | `push` | sends the local transactions, whole, once |
+//! | `push` | sends the local transactions, whole, once: as statements or as frames ([`PushMode`]) |
 //! | `wire`, `protocol` | requests, answers and what is checked about them |
+//! | `http_remote` | a ready [`Remote`] over HTTP (feature `http`) |
 //! | `files`, `database`, `wal` | durable file operations, connections, raw WAL sessions and frames |
 //!
 //! # Transactions have numbers
@@ -73,6 +74,8 @@ mod draft;
 mod engine;
 mod error;
 mod files;
+#[cfg(feature = "http")]
+mod http_remote;
 mod metadata;
 mod pause;
 mod protocol;
@@ -90,6 +93,8 @@ mod wire;
 pub use conflict::{CONFLICTS_LISTED_MAX, Conflict, ConflictKind, Conflicts};
 pub use engine::{Options, SyncEngine};
 pub use error::{Error, FileOperation, Result};
+#[cfg(feature = "http")]
+pub use http_remote::{HttpBody, HttpRemote, HttpRemoteBuilder, HttpRemoteError};
 pub use metadata::{FrameStamp, Metadata, Phase};
 pub use push::PushMode;
 pub use remote::{Remote, RemoteError};

@@ -28,6 +28,8 @@
 //! | [`ledger`] | what was acknowledged to whom, and what follows from it |
 //! | [`sweep`] | many seeds over all cores |
 //! | [`explore`] | every crash and request fate of short schedules, exhaustively |
+//! | [`driver`] | a schedule's steps on any ground, without faults and checkers |
+//! | `serve` | the remote over HTTP, on real files (feature `serve`) |
 //! | [`in_process`] | the remote without a network: for real files and benchmarks |
 //!
 //! Nothing here is shared with the engine but the traits through which it is driven.
@@ -36,6 +38,7 @@ pub mod atlas;
 pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod driver;
 pub mod explore;
 pub mod format;
 pub mod generate;
@@ -48,6 +51,8 @@ pub mod network;
 pub mod remote;
 pub mod run;
 pub mod schedule;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod sweep;
 pub mod trace;
 pub mod verdict;

@@ -6,6 +6,7 @@ mod determinism;
 mod files;
 mod flows;
 mod histories;
+mod http;
 mod network;
 mod replay;
 mod schema_changes;

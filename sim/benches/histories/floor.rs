@@ -5,17 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plimsoll_engine::{Storage, SyncEngine};
+use plimsoll_engine::Storage;
+use plimsoll_sim::driver::{Ground, Machine, tell};
 use plimsoll_sim::in_process::{InProcess, block_on};
 use plimsoll_sim::remote::Remote;
-use plimsoll_sim::schedule::{Action, Fault, Schedule, TransactionEnd};
-use plimsoll_sim::workload::{SCHEMA, Write, Writer, run_writes};
+use plimsoll_sim::schedule::Schedule;
 use turso_core::io::FileId;
 use turso_core::{
-    Buffer, Clock, Completion, Connection, File, IO, MemoryIO, MonotonicInstant, OpenFlags, WallClockInstant,
+    Buffer, Clock, Completion, Connection, File, IO, MemoryIO, MonotonicInstant, OpenFlags, Value,
+    WallClockInstant,
 };
-
-type Engine = SyncEngine<InProcess>;
 
 /// The core's memory IO with file ids of its own and the rename that it lacks.
 struct Memory {
@@ -73,87 +72,41 @@ impl Storage for Memory {
     }
 }
 
-struct Client {
-    number: u8,
-    memory: Arc<Memory>,
-    process: Option<(Engine, Arc<Connection>)>,
+/// A remote and the clients' machines, all in memory.
+struct InMemory {
+    remote: InProcess,
+    machines: Vec<Arc<Memory>>,
 }
 
-impl Client {
-    fn open(&mut self, schedule: &Schedule, remote: &InProcess) -> &(Engine, Arc<Connection>) {
-        self.process.get_or_insert_with(|| {
-            let options = schedule.header.options("client".into());
-            let path = format!("c{}", self.number);
-            let opening =
-                SyncEngine::open(self.memory.clone(), self.memory.clone(), remote.clone(), &path, options);
-            let engine = block_on(opening).expect("the floor has no faults");
-            let connection = engine.connect().expect("the floor has no faults");
-            (engine, connection)
-        })
+impl Ground for InMemory {
+    type Remote = InProcess;
+
+    fn remote(&self) -> InProcess {
+        self.remote.clone()
+    }
+
+    fn machine(&self, client: u8) -> Machine {
+        let memory = self.machines[usize::from(client)].clone();
+        Machine { io: memory.clone(), storage: memory, path: format!("c{client}") }
+    }
+
+    fn transact(&self, work: &dyn Fn(&Arc<Connection>) -> turso_core::Result<()>) {
+        self.remote.with_remote(|remote| remote.transact(work)).expect("the statements are sound");
+    }
+
+    fn checkpoint(&self) {
+        self.remote.with_remote(Remote::checkpoint);
+    }
+
+    fn query(&self, sql: &str) -> Vec<Vec<Value>> {
+        self.remote.with_remote(|remote| remote.query(sql))
     }
 }
 
 /// Runs the steps of a schedule, then the syncs of the heal.
 pub fn run(schedule: &Schedule) {
     let remote = Remote::create(Memory::new(), "remote.db");
-    let remote = InProcess::new(remote, schedule.header.chunk_bytes);
-    let transact = |step: u32, writes: &[Write]| {
-        let work = |connection: &Arc<Connection>| run_writes(connection, Writer::Remote, step, writes);
-        remote.with_remote(|remote| remote.transact(work)).expect("the statements are sound");
-    };
-    remote
-        .with_remote(|remote| {
-            remote.transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
-        })
-        .expect("the schema is sound");
-    let mut clients: Vec<Client> = (0..schedule.header.clients)
-        .map(|number| Client { number, memory: Memory::new(), process: None })
-        .collect();
-    for step in &schedule.steps {
-        match &step.action {
-            Action::RemoteTransaction { writes } => transact(step.id, writes),
-            Action::RemoteCheckpoint => {
-                remote.with_remote(Remote::checkpoint);
-            }
-            action => {
-                let client =
-                    &mut clients[usize::from(action.client().expect("all others are clients' steps"))];
-                act(client, step.id, action, schedule, &remote);
-            }
-        }
-        let crashed =
-            step.faults.iter().any(|fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. }));
-        if let Some(number) = step.action.client().filter(|_| crashed) {
-            clients[usize::from(number)].process = None;
-        }
-    }
-    for _ in 0..3 {
-        for client in &mut clients {
-            act(client, 0, &Action::Sync { client: client.number }, schedule, &remote);
-        }
-    }
-}
-
-fn act(client: &mut Client, step: u32, action: &Action, schedule: &Schedule, remote: &InProcess) {
-    if matches!(action, Action::Close { .. } | Action::Crash { .. }) {
-        client.process = None;
-        return;
-    }
-    let writer = Writer::Client(client.number);
-    let (engine, connection) = client.open(schedule, remote);
-    let done = match action {
-        Action::Transaction { writes, end, .. } => {
-            let end = if *end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" };
-            connection
-                .execute("BEGIN")
-                .and_then(|()| run_writes(connection, writer, step, writes))
-                .and_then(|_| connection.execute(end))
-                .expect("the floor has no faults");
-            Ok(())
-        }
-        Action::Pull { .. } => block_on(engine.pull()).map(drop),
-        Action::Push { .. } => block_on(engine.push()).map(drop),
-        _ => block_on(engine.sync()).map(drop),
-    };
-    done.expect("the floor has no faults");
+    let machines = (0..schedule.header.clients).map(|_| Memory::new()).collect();
+    let ground = InMemory { remote: InProcess::new(remote, schedule.header.chunk_bytes), machines };
+    block_on(tell(schedule, &ground));
 }

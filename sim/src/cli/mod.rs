@@ -3,6 +3,8 @@
 mod explore;
 mod replay;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -43,6 +45,9 @@ enum Command {
     Atlas,
     /// Strike short schedules in every possible way.
     Explore(explore::Explore),
+    /// Serve a remote over HTTP, on real files, to clients on this machine.
+    #[cfg(feature = "serve")]
+    Serve(serve::Serve),
     /// Print the invariants that every history is judged by.
     Invariants,
 }
@@ -60,6 +65,8 @@ impl Arguments {
                 Ok(STATUS_CLEAN)
             }
             Command::Explore(explore) => explore.execute(),
+            #[cfg(feature = "serve")]
+            Command::Serve(serve) => serve.execute(),
             Command::Invariants => {
                 for invariant in INVARIANTS {
                     let when = format!("{:?}", invariant.expectation).to_lowercase();
@@ -84,6 +91,12 @@ pub enum Problem {
         "{path} broke an invariant while exploring and does not when it is run: the simulator contradicts itself"
     )]
     NotReproduced { path: String },
+    #[cfg(feature = "serve")]
+    #[error("the server: {0}")]
+    Runtime(std::io::Error),
+    #[cfg(feature = "serve")]
+    #[error("{}", plimsoll_sim::world::error_chain(.0))]
+    Serve(#[from] plimsoll_sim::serve::ServeError),
     #[error("the child process for the determinism check: {0}")]
     Child(String),
 }

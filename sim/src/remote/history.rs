@@ -8,7 +8,11 @@
 
 use bytes::Bytes;
 
-use crate::format::{FRAME_BYTES, FrameHeader, Image, Page, Wal, WalHeader};
+use turso_core::LimboError;
+
+use crate::format::{
+    DatabaseHeader, FRAME_BYTES, FrameHeader, Image, PAGE_BYTES, Page, WAL_HEADER_BYTES, Wal, WalHeader,
+};
 
 /// All generations of a remote, numbered from 1; the last is the current one.
 #[derive(Debug)]
@@ -40,12 +44,82 @@ pub struct Frame {
     bytes: Bytes,
 }
 
+/// A generation that was closed, as it is kept outside this process.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// The main file at its begin.
+    pub snapshot: Bytes,
+    /// Its log, header and frames.
+    pub log: Bytes,
+}
+
+/// Why a history cannot be taken up again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// A generation does not hold together.
+    #[error("generation {generation}: {problem}")]
+    Generation {
+        /// Which one.
+        generation: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The core cannot open the database.
+    #[error("the database cannot be opened")]
+    Database(#[from] LimboError),
+}
+
 impl History {
     /// Begins generation 1 with the bytes of a main file.
     pub(super) fn begin(snapshot: Bytes) -> History {
         let mut history = History { generations: Vec::new() };
         history.push(snapshot);
         history
+    }
+
+    /// Takes up a history again: its closed generations, and the snapshot with which the current one began.
+    ///
+    /// # Errors
+    /// [`ResumeError::Generation`], naming the first that does not hold together.
+    pub(super) fn resume(closed: Vec<Closed>, snapshot: Bytes) -> Result<History, ResumeError> {
+        let mut history = History { generations: Vec::new() };
+        for Closed { snapshot, log } in closed {
+            history.push_checked(snapshot)?;
+            let wrong =
+                |problem| ResumeError::Generation { generation: history.generation_current(), problem };
+            let wal = Wal::parse(&log);
+            let (header, count) = (wal.header().copied(), wal.verified_frames());
+            let header = header.ok_or_else(|| wrong("its log has no header".to_owned()))?;
+            if log.len() != WAL_HEADER_BYTES + count as usize * FRAME_BYTES {
+                return Err(wrong(format!("its log of {} bytes holds {count} sound frames", log.len())));
+            }
+            if count == 0 || !wal.frame(count).is_commit() {
+                return Err(wrong("its log does not end with a transaction".to_owned()));
+            }
+            history.append(header, log.slice(WAL_HEADER_BYTES..), count);
+        }
+        history.push_checked(snapshot)?;
+        Ok(history)
+    }
+
+    /// Begins the next generation if `snapshot` is a database, and what the one before it amounts to.
+    fn push_checked(&mut self, snapshot: Bytes) -> Result<(), ResumeError> {
+        let wrong = |problem| ResumeError::Generation { generation: self.generation_current() + 1, problem };
+        let pages = DatabaseHeader::parse(&snapshot).map_or(0, |header| header.page_count as usize);
+        if pages == 0 || snapshot.len() != pages * PAGE_BYTES {
+            return Err(wrong(format!("its snapshot of {} bytes has {pages} pages", snapshot.len())));
+        }
+        if let Some(before) = self.generations.last() {
+            let folded = before.image_at(before.frame_count());
+            if let Some(difference) = folded.first_difference(&Image::of_main(&snapshot)) {
+                return Err(wrong(format!(
+                    "its snapshot is not what the one before ended with: {difference}"
+                )));
+            }
+        }
+        self.push(snapshot);
+        Ok(())
     }
 
     /// The number of the current generation.

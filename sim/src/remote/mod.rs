@@ -26,16 +26,18 @@ use bytes::Bytes;
 use turso_core::{Connection, IO, LimboError, Value};
 
 use append::OpenTransaction;
-pub use history::{End, Frame, Generation, History};
+pub use history::{Closed, End, Frame, Generation, History, ResumeError};
 use store::{Statement, Store};
 
-/// What `/info` calls this history of the remote.
+/// What a simulated remote calls its history.
 const HISTORY_ID: &str = "h1";
 
 /// A server with one database.
 pub struct Remote {
     store: Store,
     history: History,
+    /// What `/info` calls this history of the remote.
+    history_id: String,
     /// The posted transaction whose end is still to come.
     open: Option<OpenTransaction>,
     /// How many batons were given out.
@@ -50,9 +52,44 @@ impl Remote {
     /// # Panics
     /// If the files can't be written.
     pub fn create(io: Arc<dyn IO>, path: &str) -> Remote {
-        let store = Store::create(io, path).expect("a new remote's disk works");
-        let snapshot = store.main().expect("a new remote's disk works");
-        Remote { store, history: History::begin(snapshot.into()), open: None, batons: 0 }
+        Remote::begin(io, path, HISTORY_ID.to_owned()).expect("a new remote's disk works")
+    }
+
+    /// Like [`create`](Self::create), with a name of its own for the history.
+    ///
+    /// # Errors
+    /// If the files can't be written.
+    pub fn begin(io: Arc<dyn IO>, path: &str, history_id: String) -> Result<Remote, LimboError> {
+        let store = Store::create(io, path)?;
+        let snapshot = store.main()?;
+        Ok(Remote::of(store, History::begin(snapshot.into()), history_id))
+    }
+
+    /// Takes up a remote that was closed: its closed generations, the snapshot with which the current one began, and the
+    /// database with its log at `path`.
+    ///
+    /// # Errors
+    /// [`ResumeError`] when they do not belong together, or the database cannot be opened.
+    pub fn resume(
+        io: Arc<dyn IO>,
+        path: &str,
+        history_id: String,
+        closed: Vec<Closed>,
+        snapshot: Bytes,
+    ) -> Result<Remote, ResumeError> {
+        let history = History::resume(closed, snapshot)?;
+        let mut remote = Remote::of(Store::open(io, path)?, history, history_id);
+        remote.record();
+        Ok(remote)
+    }
+
+    fn of(store: Store, history: History, history_id: String) -> Remote {
+        Remote { store, history, history_id, open: None, batons: 0 }
+    }
+
+    /// Whether a posted transaction waits for its end.
+    pub fn is_held_open(&self) -> bool {
+        self.open.is_some()
     }
 
     /// Another writer's transaction: all that `work` does on the connection or, on an error, nothing.

@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::pipeline::{self, Failure};
-use super::{End, HISTORY_ID, Remote};
+use super::{End, Remote};
 use crate::format::FRAME_BYTES;
 
 /// What a path names.
@@ -72,9 +72,9 @@ struct StatusObject {
 }
 
 #[derive(Serialize)]
-struct Info {
+struct Info<'a> {
     current_generation: u64,
-    history_id: &'static str,
+    history_id: &'a str,
 }
 
 impl Remote {
@@ -100,9 +100,10 @@ impl Remote {
 
     fn look_up(&self, route: Route<'_>, end: End) -> Response<Bytes> {
         match route {
-            Route::Info => {
-                json(StatusCode::OK, &Info { current_generation: end.generation, history_id: HISTORY_ID })
-            }
+            Route::Info => json(
+                StatusCode::OK,
+                &Info { current_generation: end.generation, history_id: &self.history_id },
+            ),
             Route::Export { generation } => self.export(generation, end),
             Route::Sync { range, baton: None } => self.frames(range, end),
             Route::Sync { .. } | Route::Pipeline => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),

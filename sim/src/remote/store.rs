@@ -54,17 +54,22 @@ pub(super) struct Store {
 impl Store {
     /// A new database: one empty page, in WAL mode, durable; an empty log.
     pub fn create(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
-        let options = OpenOptions::new(Arc::new(SqliteDialect));
-        let database = Database::open(io.clone(), path, options)?;
-        let shared = database.connect()?;
-        configure(&shared);
-        let store = Store { io, path: path.to_owned(), database, shared };
+        let store = Store::open(io, path)?;
         // The core writes page 1 with the first transaction, whatever that is; this one leaves nothing behind.
         store.shared.execute("PRAGMA user_version = 0")?;
         store.checkpoint()?;
         files::sync(&store.io, &store.path)?;
         files::sync(&store.io, &files::wal_path(&store.path))?;
         Ok(store)
+    }
+
+    /// A database that exists.
+    pub fn open(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
+        let options = OpenOptions::new(Arc::new(SqliteDialect));
+        let database = Database::open(io.clone(), path, options)?;
+        let shared = database.connect()?;
+        configure(&shared);
+        Ok(Store { io, path: path.to_owned(), database, shared })
     }
 
     /// The connection that SQL runs on. Whoever opens a transaction on it ends it, see [`roll_back`].

@@ -1,0 +1,330 @@
+//! The remote over HTTP on loopback, on real files: histories end there as they end in one process, the server resumes its
+//! directory, and the client says what went wrong.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_engine::{Error, HttpRemote, LocalStorage, Options, Remote as _, SyncEngine};
+use plimsoll_scenarios::place::rows;
+use plimsoll_sim::driver::{Ground, Machine, tell};
+use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_sim::in_process::{InProcess, block_on};
+use plimsoll_sim::ledger::Content;
+use plimsoll_sim::remote::Remote;
+use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::serve::{ArchiveError, ServeError, ServedRemote, Server};
+use plimsoll_sim::world::error_chain;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use turso_core::{Connection, MemoryIO, PlatformIO, Value};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// A server that runs, until it is dropped.
+struct Running {
+    url: String,
+    remote: ServedRemote,
+    end: Option<oneshot::Sender<()>>,
+    task: Option<tokio::task::JoinHandle<Result<(), ServeError>>>,
+}
+
+impl Running {
+    async fn start(directory: &Path) -> Result<Self, ServeError> {
+        let server = Server::bind(directory, ANY_PORT, 1_000_000, |_| ()).await?;
+        let (url, remote) = (format!("http://{}", server.address()), server.remote());
+        let (end, ended) = oneshot::channel::<()>();
+        let task = tokio::spawn(server.run(async move { ended.await.unwrap_or(()) }));
+        Ok(Self { url, remote, end: Some(end), task: Some(task) })
+    }
+
+    async fn stop(mut self) {
+        drop(self.end.take());
+        self.task.take().unwrap().await.unwrap().unwrap();
+    }
+
+    fn client(&self) -> HttpRemote {
+        HttpRemote::builder(&self.url).build().unwrap()
+    }
+
+    fn execute(&self, statements: &[&str]) {
+        self.remote
+            .transact(|connection| statements.iter().try_for_each(|sql| connection.execute(sql)))
+            .unwrap();
+    }
+}
+
+/// Real files, and a remote of the given kind.
+struct OnFiles<R> {
+    directory: tempfile::TempDir,
+    remote: R,
+}
+
+fn machine(directory: &Path, client: u8) -> Machine {
+    Machine {
+        io: Arc::new(PlatformIO::new().unwrap()),
+        storage: Arc::new(LocalStorage),
+        path: directory.join(format!("client-{client}")).display().to_string(),
+    }
+}
+
+impl Ground for OnFiles<Running> {
+    type Remote = HttpRemote;
+
+    fn remote(&self) -> HttpRemote {
+        self.remote.client()
+    }
+
+    fn machine(&self, client: u8) -> Machine {
+        machine(self.directory.path(), client)
+    }
+
+    fn transact(&self, work: &dyn Fn(&Arc<Connection>) -> turso_core::Result<()>) {
+        self.remote.remote.transact(work).unwrap();
+    }
+
+    fn checkpoint(&self) {
+        self.remote.remote.checkpoint().unwrap();
+    }
+
+    fn query(&self, sql: &str) -> Vec<Vec<Value>> {
+        self.remote.remote.with_remote(|remote| remote.query(sql))
+    }
+}
+
+impl Ground for OnFiles<InProcess> {
+    type Remote = InProcess;
+
+    fn remote(&self) -> InProcess {
+        self.remote.clone()
+    }
+
+    fn machine(&self, client: u8) -> Machine {
+        machine(self.directory.path(), client)
+    }
+
+    fn transact(&self, work: &dyn Fn(&Arc<Connection>) -> turso_core::Result<()>) {
+        self.remote.with_remote(|remote| remote.transact(work)).unwrap();
+    }
+
+    fn checkpoint(&self) {
+        self.remote.with_remote(Remote::checkpoint);
+    }
+
+    fn query(&self, sql: &str) -> Vec<Vec<Value>> {
+        self.remote.with_remote(|remote| remote.query(sql))
+    }
+}
+
+async fn over_http(schedule: &Schedule) -> Vec<Content> {
+    let directory = tempfile::tempdir().unwrap();
+    let remote = Running::start(&directory.path().join("remote")).await.unwrap();
+    let ground = OnFiles { directory, remote };
+    let contents = tell(schedule, &ground).await.contents();
+    ground.remote.stop().await;
+    contents
+}
+
+fn in_process(schedule: &Schedule) -> Vec<Content> {
+    let path = format!("conformance-{}.db", schedule.header.key);
+    let remote = Remote::create(Arc::new(MemoryIO::new()), &path);
+    let ground = OnFiles {
+        directory: tempfile::tempdir().unwrap(),
+        remote: InProcess::new(remote, schedule.header.chunk_bytes),
+    };
+    block_on(tell(schedule, &ground)).contents()
+}
+
+/// Both push modes, small and large batches: whatever the seeds draw.
+#[test]
+fn a_history_ends_over_http_as_it_ends_in_one_process() {
+    let runtime = runtime();
+    for seed in 7000..7008 {
+        let schedule = generate(seed, Profile::Calm);
+        let served = runtime.block_on(over_http(&schedule));
+        let local = in_process(&schedule);
+        assert_eq!(served, local, "seed {seed}");
+        assert!(!served[0].log.is_empty(), "seed {seed} wrote nothing");
+        assert!(served.iter().all(|content| *content == served[0]), "seed {seed} did not converge");
+    }
+}
+
+/// What a client of `server` holds in table `t`.
+async fn pulled(server: &Running, path: &Path) -> Vec<String> {
+    let io = Arc::new(PlatformIO::new().unwrap());
+    let options = Options::new("client");
+    let path = path.display().to_string();
+    let engine = SyncEngine::open(io, Arc::new(LocalStorage), server.client(), &path, options).await.unwrap();
+    engine.pull().await.unwrap();
+    rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v")
+}
+
+#[test]
+fn a_restarted_server_resumes_its_generations() {
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let (remote, slow) = (directory.path().join("remote"), directory.path().join("slow"));
+        let server = Running::start(&remote).await.unwrap();
+        server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
+        assert_eq!(pulled(&server, &slow).await, ["1"]);
+        assert!(server.remote.checkpoint().unwrap());
+        server.execute(&["INSERT INTO t VALUES (2)"]);
+        assert!(server.remote.checkpoint().unwrap());
+        server.execute(&["INSERT INTO t VALUES (3)"]);
+        let before = server.remote.with_remote(|remote| (remote.generation(), remote.frame_count()));
+        server.stop().await;
+
+        let server = Running::start(&remote).await.unwrap();
+        assert_eq!(server.remote.with_remote(|remote| (remote.generation(), remote.frame_count())), before);
+        assert_eq!(
+            pulled(&server, &slow).await,
+            ["1", "2", "3"],
+            "through generations of before the restart"
+        );
+        assert_eq!(pulled(&server, &directory.path().join("new")).await, ["1", "2", "3"]);
+        server.stop().await;
+    });
+}
+
+/// A directory with a closed generation and a transaction behind it, and its paths.
+async fn closed_server(directory: &Path) {
+    let server = Running::start(directory).await.unwrap();
+    server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
+    assert!(server.remote.checkpoint().unwrap());
+    server.stop().await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "real files are what this is about")]
+fn edit(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    edit(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "real files are what this is about")]
+fn a_checkpoint_that_a_crash_interrupted_is_finished_or_undone() {
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        // Down before the next snapshot was written.
+        closed_server(directory.path()).await;
+        std::fs::remove_file(directory.path().join("generation-2.db")).unwrap();
+        let server = Running::start(directory.path()).await.unwrap();
+        assert_eq!(server.remote.with_remote(Remote::generation), 2);
+        server.execute(&["INSERT INTO t VALUES (2)"]);
+        server.stop().await;
+        // Down after the log was copied, and before the core moved it.
+        std::fs::copy(directory.path().join("current.db-wal"), directory.path().join("generation-2.wal"))
+            .unwrap();
+        let server = Running::start(directory.path()).await.unwrap();
+        assert_eq!(server.remote.with_remote(Remote::generation), 2);
+        assert_eq!(pulled(&server, &directory.path().join("client")).await, ["1", "2"]);
+        assert!(server.remote.checkpoint().unwrap());
+        server.stop().await;
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "real files are what this is about")]
+fn a_damaged_or_foreign_directory_is_refused_by_name() {
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        closed_server(directory.path()).await;
+        edit(&directory.path().join("generation-1.wal"), |bytes| bytes[5000] ^= 1);
+        let error = Running::start(directory.path()).await.err().unwrap();
+        assert!(matches!(error, ServeError::Archive(ArchiveError::Damaged { .. })), "{error:?}");
+        assert!(error_chain(&error).contains("generation 1"), "{}", error_chain(&error));
+        std::fs::remove_file(directory.path().join("history-id")).unwrap();
+        let error = Running::start(directory.path()).await.err().unwrap();
+        assert!(matches!(error, ServeError::Archive(ArchiveError::Foreign { .. })), "{error:?}");
+    });
+}
+
+async fn open(remote: HttpRemote, directory: &Path) -> Error {
+    let io = Arc::new(PlatformIO::new().unwrap());
+    let path = directory.join("client").display().to_string();
+    match SyncEngine::open(io, Arc::new(LocalStorage), remote, &path, Options::new("client")).await {
+        Ok(_) => panic!("there is no server"),
+        Err(error) => error,
+    }
+}
+
+/// Listens, and answers every connection's first request with these bytes and then nothing, the connection kept open or not.
+async fn answering(bytes: &'static [u8], keeps_open: bool) -> String {
+    let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut request = [0; 1000];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                stream.write_all(bytes).await.unwrap();
+                if keeps_open {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn what_goes_wrong_on_the_way_is_said_with_its_causes() {
+    const HALF: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n{\"current_";
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let nobody = {
+            let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
+            format!("http://{}", listener.local_addr().unwrap())
+        };
+        let short = Duration::from_millis(100);
+        for (url, word) in [
+            (nobody, "refused"),
+            (answering(b"", true).await, "no answer within 100ms"),
+            (answering(b"", false).await, "connection closed before message completed"),
+            (answering(b"what?\r\n\r\n", true).await, "invalid HTTP"),
+            (answering(HALF, true).await, "no more of the answer's body within 100ms"),
+            (answering(HALF, false).await, "broke off"),
+        ] {
+            let remote =
+                HttpRemote::builder(url).response_timeout(short).body_idle_timeout(short).build().unwrap();
+            let error = open(remote, directory.path()).await;
+            let chain = error_chain(&error);
+            assert!(matches!(error, Error::Unreachable { .. }) && error.is_retryable(), "{chain}");
+            assert!(chain.contains(word), "{chain}");
+        }
+    });
+}
+
+#[test]
+fn headers_and_the_token_go_with_every_request() {
+    runtime().block_on(async {
+        let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
+        let remote = HttpRemote::builder(format!("http://{}/base/", listener.local_addr().unwrap()))
+            .bearer_token("secret")
+            .header(http::HeaderName::from_static("x-tenant"), http::HeaderValue::from_static("one"))
+            .build()
+            .unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4000];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            String::from_utf8(request[..length].to_vec()).unwrap()
+        });
+        let request = http::Request::get("/info").body(bytes::Bytes::new()).unwrap();
+        assert_eq!(remote.send(request).await.unwrap().status(), 204);
+        let request = server.await.unwrap();
+        assert!(request.starts_with("GET /base/info HTTP/1.1\r\n"), "{request}");
+        for header in ["authorization: Bearer secret\r\n", "x-tenant: one\r\n"] {
+            assert!(request.contains(header), "{request}");
+        }
+    });
+}

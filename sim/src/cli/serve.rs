@@ -1,0 +1,87 @@
+//! `plimsoll serve`: the remote over HTTP, on real files.
+
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use plimsoll_sim::serve::{Served, Server};
+
+use super::{Problem, STATUS_CLEAN};
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The directory of the remote: begun if it is empty, resumed if it is not.
+    #[arg(long, value_name = "DIR", default_value = "remote")]
+    data: PathBuf,
+    /// Where to listen; port 0 takes one that is free.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Frames from which on a generation is ended and the next one begun.
+    #[arg(long, value_name = "FRAMES", default_value_t = 1000)]
+    generation_frames_max: u64,
+    /// No line for each request.
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Serve {
+    pub fn execute(self) -> Result<u8, Problem> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Problem::Runtime)?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> Result<u8, Problem> {
+        let quiet = self.quiet;
+        let log = move |served: &Served| {
+            if !quiet {
+                eprintln!(
+                    "{} ({} bytes) -> {} ({} bytes)",
+                    served.request,
+                    served.request_bytes,
+                    served.status.as_u16(),
+                    served.answer_bytes
+                );
+            }
+        };
+        let server = Server::bind(&self.data, self.listen, self.generation_frames_max, log).await?;
+        let (generation, frames) =
+            server.remote().with_remote(|remote| (remote.generation(), remote.frame_count()));
+        println!("listening on http://{}", server.address());
+        println!("serving {}: generation {generation}, {frames} frames", self.data.display());
+        // Whoever waits for the address reads a pipe.
+        std::io::stdout().flush().map_err(Problem::Runtime)?;
+        server.run(interrupted()?).await?;
+        println!("ended");
+        Ok(STATUS_CLEAN)
+    }
+}
+
+/// Ready once the process is asked to end.
+#[cfg(unix)]
+fn interrupted() -> Result<impl Future<Output = ()>, Problem> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Problem::Runtime)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Problem::Runtime)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn interrupted() -> Result<impl Future<Output = ()>, Problem> {
+    Ok(async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            eprintln!("plimsoll: cannot wait for Ctrl-C: {error}");
+            std::future::pending::<()>().await;
+        }
+    })
+}

@@ -1,0 +1,229 @@
+//! What a served remote keeps in its directory, so that a restart resumes the same history.
+//!
+//! ```text
+//!   history-id         names the history; made once, durable before anything else
+//!   current.db, -wal   the database as the core keeps it
+//!   generation-N.db    the snapshot with which generation N began
+//!   generation-N.wal   its log, once it was closed
+//! ```
+//!
+//! A generation is closed in three durable steps: its log is copied, the core moves the log into the main file, the main file is
+//! copied as the next snapshot. Whatever a crash leaves between them is finished or undone at the next start, told by
+//! whether the core's log is empty. Closed generations are checked against each other when they are read.
+//!
+//! Left out: pruning. Every generation is kept for ever, and held in memory while it is served.
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use turso_core::{IO, LimboError, PlatformIO};
+
+use crate::format::{FRAME_BYTES, WAL_HEADER_BYTES};
+use crate::remote::{Closed, Remote, ResumeError};
+
+/// Why a directory could not be opened, or a generation not be closed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// A file operation failed.
+    #[error("cannot {operation} {path}")]
+    File {
+        /// What was being done.
+        operation: &'static str,
+        /// The file's path.
+        path: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The directory holds databases, but nothing says that they are a remote's.
+    #[error("{path} exists but there is no history-id beside it: refusing to serve or overwrite it")]
+    Foreign {
+        /// The file's path.
+        path: String,
+    },
+    /// The files contradict each other.
+    #[error("{path} is damaged")]
+    Damaged {
+        /// The directory.
+        path: String,
+        /// What is wrong.
+        source: ResumeError,
+    },
+    /// The core cannot work with the database; another server may have it open.
+    #[error("cannot open {path}")]
+    Database {
+        /// The database's path.
+        path: String,
+        /// Why.
+        source: LimboError,
+    },
+}
+
+/// A directory, and the remote in it.
+pub(super) struct Archive {
+    directory: PathBuf,
+    remote: Remote,
+}
+
+impl Archive {
+    /// Resumes what is in the directory, or begins an empty database in it.
+    pub fn open(directory: &Path) -> Result<Self, ArchiveError> {
+        let io: Arc<dyn IO> =
+            Arc::new(PlatformIO::new().map_err(|source| ArchiveError::Database {
+                path: directory.display().to_string(),
+                source,
+            })?);
+        create_directory(directory)?;
+        let layout = Layout { directory: directory.to_owned() };
+        let history_id = layout.history_id(io.as_ref())?;
+        let remote = if exists(&layout.snapshot(1))? {
+            layout.resume(io, history_id)?
+        } else {
+            layout.begin(io, history_id)?
+        };
+        Ok(Self { directory: directory.to_owned(), remote })
+    }
+
+    pub fn remote(&mut self) -> &mut Remote {
+        &mut self.remote
+    }
+
+    /// Ends the current generation, if it has any frames; whether it had.
+    pub fn checkpoint(&mut self) -> Result<bool, ArchiveError> {
+        let frames = self.remote.frame_count();
+        if frames == 0 {
+            return Ok(false);
+        }
+        let layout = Layout { directory: self.directory.clone() };
+        let generation = self.remote.generation();
+        let log_bytes = WAL_HEADER_BYTES + frames as usize * FRAME_BYTES;
+        let mut log = read(&layout.current_log())?;
+        log.truncate(log_bytes);
+        replace(&layout.log(generation), &log)?;
+        assert!(self.remote.checkpoint(), "a generation with frames can be closed");
+        replace(&layout.snapshot(generation + 1), &read(&layout.current())?)?;
+        Ok(true)
+    }
+}
+
+/// The paths in a directory.
+struct Layout {
+    directory: PathBuf,
+}
+
+impl Layout {
+    fn current(&self) -> PathBuf {
+        self.directory.join("current.db")
+    }
+
+    fn current_log(&self) -> PathBuf {
+        self.directory.join("current.db-wal")
+    }
+
+    fn snapshot(&self, generation: u64) -> PathBuf {
+        self.directory.join(format!("generation-{generation}.db"))
+    }
+
+    fn log(&self, generation: u64) -> PathBuf {
+        self.directory.join(format!("generation-{generation}.wal"))
+    }
+
+    /// The history's name; a new one if nothing is there yet. Its randomness is `io`'s.
+    fn history_id(&self, io: &dyn IO) -> Result<String, ArchiveError> {
+        let path = self.directory.join("history-id");
+        if exists(&path)? {
+            let id = read(&path)?;
+            return Ok(String::from_utf8_lossy(&id).trim().to_owned());
+        }
+        for foreign in [self.current(), self.current_log(), self.snapshot(1)] {
+            if exists(&foreign)? {
+                return Err(ArchiveError::Foreign { path: foreign.display().to_string() });
+            }
+        }
+        let mut bytes = [0; 16];
+        io.fill_bytes(&mut bytes);
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        replace(&path, id.as_bytes())?;
+        Ok(id)
+    }
+
+    /// Begins generation 1. Without its snapshot nothing was ever served, whatever an interrupted beginning has left.
+    fn begin(&self, io: Arc<dyn IO>, history_id: String) -> Result<Remote, ArchiveError> {
+        for leftover in [self.current(), self.current_log()] {
+            remove(&leftover)?;
+        }
+        let path = self.current().display().to_string();
+        let remote =
+            Remote::begin(io, &path, history_id).map_err(|source| ArchiveError::Database { path, source })?;
+        replace(&self.snapshot(1), &read(&self.current())?)?;
+        Ok(remote)
+    }
+
+    fn resume(&self, io: Arc<dyn IO>, history_id: String) -> Result<Remote, ArchiveError> {
+        let mut generation = 1;
+        while exists(&self.snapshot(generation + 1))? {
+            generation += 1;
+        }
+        if exists(&self.log(generation))? {
+            let log_is_moved = !exists(&self.current_log())? || read(&self.current_log())?.is_empty();
+            if log_is_moved {
+                generation += 1;
+                replace(&self.snapshot(generation), &read(&self.current())?)?;
+            } else {
+                remove(&self.log(generation))?;
+            }
+        }
+        let closed = (1..generation).map(|generation| {
+            let snapshot = Bytes::from(read(&self.snapshot(generation))?);
+            Ok(Closed { snapshot, log: read(&self.log(generation))?.into() })
+        });
+        let closed = closed.collect::<Result<Vec<_>, ArchiveError>>()?;
+        let snapshot = read(&self.snapshot(generation))?;
+        let path = self.current().display().to_string();
+        Remote::resume(io, &path, history_id, closed, snapshot.into())
+            .map_err(|source| ArchiveError::Damaged { path: self.directory.display().to_string(), source })
+    }
+}
+
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ArchiveError {
+    let path = path.display().to_string();
+    move |source| ArchiveError::File { operation, path, source }
+}
+
+fn create_directory(path: &Path) -> Result<(), ArchiveError> {
+    std::fs::create_dir_all(path).map_err(file_error("create", path))
+}
+
+fn exists(path: &Path) -> Result<bool, ArchiveError> {
+    path.try_exists().map_err(file_error("look for", path))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a served remote is on real files")]
+fn read(path: &Path) -> Result<Vec<u8>, ArchiveError> {
+    std::fs::read(path).map_err(file_error("read", path))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a served remote is on real files")]
+fn remove(path: &Path) -> Result<(), ArchiveError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes `bytes` the content of a file, atomically and durably.
+#[expect(clippy::disallowed_methods, reason = "a served remote is on real files")]
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
+    let temporary = path.with_extension("tmp");
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        std::fs::File::open(directory)?.sync_all()
+    };
+    write().map_err(file_error("write", path))
+}

@@ -1,0 +1,265 @@
+//! The remote served over HTTP, on real files: for clients on this machine, and for tests against a network that is one.
+//!
+//! It answers what [`Remote`] answers, one request at a time, and resumes its directory after a restart (see
+//! `archive`). Needs the feature `serve`; the simulator does without.
+//!
+//! Left out: TLS, authorization, limits on how many clients there are. It is not meant for anything but loopback. SQL that
+//! checkpoints the database itself ends it: the model of the history contradicts it then.
+
+mod archive;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use turso_core::{Connection, LimboError};
+
+use crate::lock::lock;
+use crate::remote::Remote;
+use archive::Archive;
+pub use archive::ArchiveError;
+
+/// The longest request that is read, in bytes.
+const REQUEST_BYTES_MAX: usize = 256 << 20;
+/// How long answers that are under way may take once the server ends.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// How long to wait after a connection could not be accepted (no more file descriptors, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a server could not be started or had to end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The directory cannot be served.
+    #[error("cannot serve this directory")]
+    Archive(#[from] ArchiveError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The remote contradicted its own model while it served a request, and what it would answer next is worth nothing.
+    #[error("the remote broke while it served {request}")]
+    Broken {
+        /// Method and path.
+        request: String,
+    },
+}
+
+/// One request that was served, for a log.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// Method and path.
+    pub request: String,
+    /// Bytes of its body.
+    pub request_bytes: usize,
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// Bytes of its body.
+    pub answer_bytes: usize,
+}
+
+/// A remote in a directory, listening.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    archive: Mutex<Archive>,
+    /// Frames from which on a generation is ended.
+    generation_frames_max: u64,
+    log: Box<dyn Fn(&Served) + Send + Sync>,
+    broken: Mutex<Option<String>>,
+    has_broken: Notify,
+}
+
+/// The served remote, for those who share its process.
+#[derive(Clone)]
+pub struct ServedRemote {
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Resumes the remote in `directory`, or begins an empty one, and listens on `address`; port 0 takes any that is free. A generation
+    /// ends by itself once it has `generation_frames_max` frames. `log` is told of every request.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the directory or the address cannot be had.
+    pub async fn bind(
+        directory: &Path,
+        address: SocketAddr,
+        generation_frames_max: u64,
+        log: impl Fn(&Served) + Send + Sync + 'static,
+    ) -> Result<Self, ServeError> {
+        let archive = Mutex::new(Archive::open(directory)?);
+        let listening = async {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = listening.await.map_err(|source| ServeError::Listen { address, source })?;
+        let shared = Arc::new(Shared {
+            archive,
+            generation_frames_max: generation_frames_max.max(1),
+            log: Box::new(log),
+            broken: Mutex::new(None),
+            has_broken: Notify::new(),
+        });
+        Ok(Self { listener, address, shared })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The remote itself.
+    pub fn remote(&self) -> ServedRemote {
+        ServedRemote { shared: self.shared.clone() }
+    }
+
+    /// Serves until `shutdown` is ready; answers that are under way then are finished.
+    ///
+    /// # Errors
+    /// [`ServeError::Broken`].
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let mut shutdown = pin!(shutdown);
+        let graceful = GracefulShutdown::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => {
+                    let Ok((stream, _)) = accepted else {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    };
+                    let shared = self.shared.clone();
+                    let service = service_fn(move |request| answer(shared.clone(), request));
+                    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                    let connection = graceful.watch(connection);
+                    // A connection that breaks off is the client's affair.
+                    tokio::spawn(async move { connection.await.ok() });
+                }
+                () = self.shared.has_broken.notified() => break,
+                () = &mut shutdown => break,
+            }
+        }
+        drop(self.listener);
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = tokio::time::sleep(SHUTDOWN_MAX) => {}
+        }
+        match lock(&self.shared.broken).take() {
+            Some(request) => Err(ServeError::Broken { request }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ServedRemote {
+    /// Another writer's transaction.
+    ///
+    /// # Errors
+    /// Those of `work` and of the commit.
+    pub fn transact<T>(
+        &self,
+        work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
+    ) -> Result<T, LimboError> {
+        lock(&self.shared.archive).remote().transact(work)
+    }
+
+    /// Ends the generation if it has frames; whether it had.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] when it cannot be archived.
+    pub fn checkpoint(&self) -> Result<bool, ArchiveError> {
+        lock(&self.shared.archive).checkpoint()
+    }
+
+    /// Looks at the remote.
+    pub fn with_remote<T>(&self, look: impl FnOnce(&Remote) -> T) -> T {
+        look(lock(&self.shared.archive).remote())
+    }
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let name = format!("{} {}", head.method, head.uri);
+    let (request_bytes, response) = match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
+        Ok(body) => {
+            let body = body.to_bytes();
+            let length = body.len();
+            let (shared, name) = (shared.clone(), name.clone());
+            // The database blocks; connections must not wait for each other's.
+            let serving =
+                tokio::task::spawn_blocking(move || shared.serve(&name, &Request::from_parts(head, body)));
+            let served = serving.await.unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "broken"));
+            (length, served)
+        }
+        Err(error) => (0, plain(StatusCode::BAD_REQUEST, &error.to_string())),
+    };
+    (shared.log)(&Served {
+        request: name,
+        request_bytes,
+        status: response.status(),
+        answer_bytes: response.body().len(),
+    });
+    Ok(response.map(Full::new))
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(text.to_owned()));
+    *response.status_mut() = status;
+    response
+}
+
+impl Shared {
+    fn serve(&self, name: &str, request: &Request<Bytes>) -> Response<Bytes> {
+        let breaks = BreaksUnlessDone { shared: self, name };
+        let mut archive = lock(&self.archive);
+        let mut response = archive.remote().serve(request);
+        if archive.remote().frame_count() >= self.generation_frames_max && !archive.remote().is_held_open() {
+            // The request has taken effect whether or not the generation can be ended after it.
+            if let Err(error) = archive.checkpoint() {
+                let problem = crate::world::error_chain(&error);
+                response = plain(StatusCode::INTERNAL_SERVER_ERROR, &problem);
+            }
+        }
+        std::mem::forget(breaks);
+        response
+    }
+}
+
+/// Tells the server to end when a request ends in a panic.
+struct BreaksUnlessDone<'a> {
+    shared: &'a Shared,
+    name: &'a str,
+}
+
+impl Drop for BreaksUnlessDone<'_> {
+    fn drop(&mut self) {
+        *lock(&self.shared.broken) = Some(self.name.to_owned());
+        self.shared.has_broken.notify_one();
+    }
+}
