@@ -12,6 +12,7 @@ use crate::network::Mailbox;
 use crate::schedule::Header;
 use crate::trace::{Lane, SharedTrace};
 use crate::workload::{EXTRA_TABLES, LOG, ROWS, extra_rows};
+use crate::world::application::{Held, Reader};
 
 /// The engine under test, as the simulator runs it.
 pub type Engine = SyncEngine<Mailbox>;
@@ -30,6 +31,8 @@ pub struct Client {
     pub seen_end: Option<(u64, u64)>,
     /// The running process, if there is one.
     pub process: Option<Process>,
+    /// How often it went down.
+    pub crashes: u32,
     /// The metadata as it was when it was last known to be durable.
     pub durable_claims: Option<Claims>,
 }
@@ -40,6 +43,10 @@ pub struct Process {
     pub engine: Arc<Engine>,
     /// The application's connection.
     pub connection: Arc<Connection>,
+    /// A transaction that another connection of the application holds open.
+    pub held: Option<Held>,
+    /// A reader that has not ended.
+    pub reader: Option<Reader>,
 }
 
 impl Client {
@@ -53,6 +60,7 @@ impl Client {
             paths: Paths::new(&format!("c{number}/local.db")),
             mailbox: Mailbox::default(),
             seen_end: None,
+            crashes: 0,
             process: None,
             durable_claims: None,
         }

@@ -14,11 +14,13 @@ use crate::disk::{
     CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Lasts, Moment, OperationKind, Place, Survival,
 };
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
-use crate::schedule::{Action, Fault, Header, PushMode, Schedule, Step, TransactionEnd};
+use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use crate::workload::{Key, Table, Write};
 
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
+/// Steps inside step n have ids from here times n on.
+const INSIDE_IDS: u32 = 1000;
 
 /// The files of the metadata: durable earlier than the data, or later.
 const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
@@ -69,6 +71,7 @@ struct Mix {
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
     network: Vec<(FaultKind, u32)>,
+    inside_percent: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,10 @@ enum Kind {
     Crash,
     RemoteTransaction,
     RemoteCheckpoint,
+    HoldOpen,
+    EndTransaction,
+    OpenReader,
+    CloseReader,
 }
 
 /// The schedule of `seed`.
@@ -138,6 +145,17 @@ impl Mix {
         if crashes {
             weights.push((Kind::Crash, rng.random_range(0..8)));
         }
+        let is_concurrent = matches!(profile, Profile::Network | Profile::Swarm) && rng.random_ratio(3, 4);
+        if is_concurrent {
+            for (kind, to) in [
+                (Kind::HoldOpen, 6),
+                (Kind::EndTransaction, 12),
+                (Kind::OpenReader, 5),
+                (Kind::CloseReader, 8),
+            ] {
+                weights.push((kind, rng.random_range(0..to)));
+            }
+        }
         Self {
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
             network_percent: if network { rng.random_range(25..80) } else { 0 },
@@ -149,6 +167,7 @@ impl Mix {
             writes_max: rng.random_range(1..7),
             weights,
             network: network_weights(rng),
+            inside_percent: if is_concurrent { rng.random_range(10..60) } else { 0 },
         }
     }
 
@@ -184,11 +203,9 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32, crashed: Option
     let client = follow_up.unwrap_or_else(|| rng.random_range(0..header.clients));
     let kind = if follow_up.is_some() && rng.random_bool(0.5) { Kind::Transaction } else { mix.kind(rng) };
     let action = match kind {
-        Kind::Transaction => Action::Transaction {
-            client,
-            writes: writes(rng, mix),
-            end: if rng.random_ratio(1, 10) { TransactionEnd::Rollback } else { TransactionEnd::Commit },
-        },
+        Kind::Transaction => {
+            Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
+        }
         Kind::Pull => Action::Pull { client },
         Kind::Push => Action::Push { client },
         Kind::Sync => Action::Sync { client },
@@ -196,12 +213,18 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32, crashed: Option
         Kind::Crash => Action::Crash { client, kind: crash_kind(rng, mix) },
         Kind::RemoteTransaction => Action::RemoteTransaction { writes: writes(rng, mix) },
         Kind::RemoteCheckpoint => Action::RemoteCheckpoint,
+        Kind::HoldOpen => {
+            Action::Transaction { client, writes: writes(rng, mix), end: TransactionEnd::HeldOpen }
+        }
+        Kind::EndTransaction => Action::EndTransaction { client, end: transaction_end(rng) },
+        Kind::OpenReader => Action::OpenReader { client },
+        Kind::CloseReader => Action::CloseReader { client },
     };
     let mut faults = Vec::new();
     let can_be_struck =
         !matches!(action, Action::Close { .. } | Action::Crash { .. }) && action.client().is_some();
     if can_be_struck {
-        let has_network = !matches!(action, Action::Transaction { .. });
+        let has_network = is_of_the_engine(&action);
         if rng.random_range(0..100) < mix.crash_percent {
             faults.push(crash(rng, mix, has_network));
         }
@@ -215,7 +238,67 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32, crashed: Option
     for fault in &faults {
         assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, and the atlas promises nothing about it");
     }
-    Step { id, action, faults }
+    let is_interrupted = is_of_the_engine(&action) && rng.random_range(0..100) < mix.inside_percent;
+    let during = if is_interrupted { during(rng, mix, header, client, id) } else { Vec::new() };
+    Step { id, action, faults, during }
+}
+
+fn is_of_the_engine(action: &Action) -> bool {
+    matches!(action, Action::Pull { .. } | Action::Push { .. } | Action::Sync { .. })
+}
+
+fn transaction_end(rng: &mut impl Rng) -> TransactionEnd {
+    if rng.random_ratio(1, 10) { TransactionEnd::Rollback } else { TransactionEnd::Commit }
+}
+
+/// What others do while an operation of `client`'s is under way, mostly at one place of it.
+fn during(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, id: u32) -> Vec<During> {
+    let mut at = wait(rng);
+    let count = *pick(rng, &[1, 1, 1, 2, 3, 5]);
+    (1..=count)
+        .map(|number| {
+            if rng.random_ratio(1, 3) {
+                at = wait(rng);
+            }
+            let action = action_inside(rng, mix, header, client);
+            let id = id * INSIDE_IDS + number;
+            let is_struck = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
+            let faults =
+                if is_struck { vec![network_fault(rng, mix, header.push_mode, id)] } else { Vec::new() };
+            During { at, step: Step { faults, ..Step::new(id, action) } }
+        })
+        .collect()
+}
+
+fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8) -> Action {
+    let other = (client + rng.random_range(1..header.clients)) % header.clients;
+    match rng.random_range(0..16) {
+        0..3 => Action::RemoteTransaction { writes: writes(rng, mix) },
+        // Longer than a batch of frames.
+        3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
+        4..7 => Action::RemoteCheckpoint,
+        7..10 => Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) },
+        10 => Action::Sync { client: other },
+        11 => Action::Sync { client },
+        12 => Action::Transaction { client, writes: writes(rng, mix), end: TransactionEnd::HeldOpen },
+        13 => Action::EndTransaction { client, end: transaction_end(rng) },
+        14 => Action::OpenReader { client },
+        _ => Action::CloseReader { client },
+    }
+}
+
+fn wait(rng: &mut impl Rng) -> Wait {
+    let place = |route: Route, nth: u32| RequestPlace { route, nth };
+    let frames = place(Route::PullFrames, rng.random_range(1..4));
+    let first_push = place(Route::Pipeline, 1);
+    match rng.random_range(0..8) {
+        0 => Wait::Request(first_push),
+        1 => Wait::Response(first_push),
+        2 => Wait::Request(frames),
+        3 => Wait::Response(frames),
+        4 => Wait::Chunk { of: frames, nth: rng.random_range(1..4) },
+        _ => Wait::Suspension { nth: rng.random_range(1..40) },
+    }
 }
 
 fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {

@@ -123,6 +123,7 @@ impl World {
 
     fn heal(&mut self) -> Result<(), Violation> {
         self.begin_healing();
+        self.let_go()?;
         let rounds_max = self.clients.len() + ROUNDS_EXTRA;
         for _ in 0..rounds_max {
             let before = self.moments();

@@ -122,8 +122,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Writes down a transaction and what became of it so far.
-    pub fn enter(&mut self, entry: Entry) {
+    /// Writes down a transaction and what became of it so far; its number.
+    pub fn enter(&mut self, entry: Entry) -> usize {
         let number = self.entries.len();
         let tokens: Vec<String> = entry.log_tokens().map(str::to_owned).collect();
         assert!(!tokens.is_empty(), "every transaction appends to log");
@@ -132,6 +132,12 @@ impl Ledger {
             assert!(earlier.is_none(), "tokens are unique");
         }
         self.entries.push(entry);
+        number
+    }
+
+    /// What became of a transaction that was still open when it was written down.
+    pub fn resolve(&mut self, number: usize, fate: Fate) {
+        self.entries[number].fate = fate;
     }
 
     /// The process of `client` has ended: what its failed commits left may show when the next one begins.

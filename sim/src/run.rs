@@ -111,7 +111,9 @@ fn run_here(schedule: &Schedule, options: RunOptions, prepare: impl FnOnce(&mut 
 
 fn tell(world: &mut World, steps: &[Step]) -> Result<(), Violation> {
     for step in steps {
-        world.step(step).map_err(|violation| Violation { step: Some(step.id), ..violation })?;
+        world
+            .step(step)
+            .map_err(|violation| Violation { step: violation.step.or(Some(step.id)), ..violation })?;
     }
     world.heal_and_judge()
 }

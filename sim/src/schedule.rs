@@ -118,6 +118,54 @@ pub struct Step {
     /// What strikes while it is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
+    /// What others do while it is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub during: Vec<During>,
+}
+
+impl Step {
+    /// A step that nothing strikes or interrupts.
+    pub fn new(id: u32, action: Action) -> Self {
+        Self { id, action, faults: Vec::new(), during: Vec::new() }
+    }
+
+    /// This step and those that it carries.
+    pub fn all(&self) -> Vec<&Self> {
+        let carried = self.during.iter().flat_map(|during| during.step.all());
+        std::iter::once(self).chain(carried).collect()
+    }
+}
+
+/// A step that happens inside another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct During {
+    /// When.
+    pub at: Wait,
+    /// What.
+    pub step: Step,
+}
+
+/// A moment when an operation of the engine's waits, and others can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// The request was sent and has not arrived.
+    Request(RequestPlace),
+    /// The request was answered, and the answer has not arrived.
+    Response(RequestPlace),
+    /// A chunk of the answer's body is under way.
+    Chunk {
+        /// The request.
+        of: RequestPlace,
+        /// The chunk, from 1.
+        nth: u32,
+    },
+    /// Whatever it waits for; it also suspends before and after each durable step.
+    Suspension {
+        /// The how-manieth suspension of the step, from 1.
+        nth: u32,
+    },
 }
 
 /// What a step does. A step of a client whose process is not running starts it first.
@@ -132,6 +180,23 @@ pub enum Action {
         writes: Vec<Write>,
         /// How it ends.
         end: TransactionEnd,
+    },
+    /// The application ends the transaction that it has held open, if it has.
+    EndTransaction {
+        /// The client, from 0.
+        client: u8,
+        /// How.
+        end: TransactionEnd,
+    },
+    /// The application begins to read, and goes on later: it keeps a snapshot, and a cursor in it.
+    OpenReader {
+        /// The client, from 0.
+        client: u8,
+    },
+    /// The application reads to the end what it began to read, and has to see what it saw.
+    CloseReader {
+        /// The client, from 0.
+        client: u8,
     },
     /// The client pulls.
     Pull {
@@ -174,6 +239,9 @@ impl Action {
     pub fn client(&self) -> Option<u8> {
         match *self {
             Self::Transaction { client, .. }
+            | Self::EndTransaction { client, .. }
+            | Self::OpenReader { client }
+            | Self::CloseReader { client }
             | Self::Pull { client }
             | Self::Push { client }
             | Self::Sync { client }
@@ -187,6 +255,9 @@ impl Action {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Transaction { .. } => "transaction",
+            Self::EndTransaction { .. } => "end of transaction",
+            Self::OpenReader { .. } => "open reader",
+            Self::CloseReader { .. } => "close reader",
             Self::Pull { .. } => "pull",
             Self::Push { .. } => "push",
             Self::Sync { .. } => "sync",
@@ -206,6 +277,8 @@ pub enum TransactionEnd {
     Commit,
     /// With ROLLBACK.
     Rollback,
+    /// Not yet: it stays open until a step ends it, or its process ends.
+    HeldOpen,
 }
 
 /// What strikes during a step. A fault whose place is never reached is noted and does nothing.
@@ -311,11 +384,15 @@ impl Schedule {
 
     fn push_checked(&mut self, line: usize, step: Step) -> Result<(), ScheduleError> {
         let clients = self.header.clients;
-        if let Some(client) = step.action.client().filter(|&client| client >= clients) {
-            return Err(ScheduleError::Client { line, client, clients });
-        }
-        if self.steps.iter().any(|earlier| earlier.id == step.id) {
-            return Err(ScheduleError::Id { line, id: step.id });
+        let mut ids: Vec<u32> = self.steps.iter().flat_map(Step::all).map(|earlier| earlier.id).collect();
+        for step in step.all() {
+            if let Some(client) = step.action.client().filter(|&client| client >= clients) {
+                return Err(ScheduleError::Client { line, client, clients });
+            }
+            if ids.contains(&step.id) {
+                return Err(ScheduleError::Id { line, id: step.id });
+            }
+            ids.push(step.id);
         }
         self.steps.push(step);
         Ok(())

@@ -127,6 +127,16 @@ pub struct Counts {
     pub histories_struck: u64,
     /// Steps run.
     pub steps: u64,
+    /// Steps that ran inside others.
+    pub steps_inside: u64,
+    /// Operations that were refused because another was in progress.
+    pub second_operations: u64,
+    /// Operations and transactions that found the database busy, and rightly so.
+    pub busy: u64,
+    /// Transactions that were held open across steps.
+    pub held_open: u64,
+    /// Readers that were held open across steps.
+    pub readers_held: u64,
     /// Kills of a process.
     pub kills: u64,
     /// Power losses of a machine.
@@ -165,6 +175,11 @@ impl Counts {
         self.histories += other.histories;
         self.histories_struck += other.histories_struck;
         self.steps += other.steps;
+        self.steps_inside += other.steps_inside;
+        self.second_operations += other.second_operations;
+        self.busy += other.busy;
+        self.held_open += other.held_open;
+        self.readers_held += other.readers_held;
         self.kills += other.kills;
         self.power_losses += other.power_losses;
         self.crashes_inside += other.crashes_inside;

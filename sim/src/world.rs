@@ -4,8 +4,10 @@
 //! world looks whether the machine went down meanwhile and what the engine waits for. A crash takes an image of the disk at its
 //! very moment; the process runs on as a ghost to its next suspension and is dropped there, and nothing it still did is seen.
 
+pub mod application;
 mod exchange;
 mod image;
+mod interleave;
 mod running;
 
 use std::any::Any;
@@ -27,7 +29,7 @@ use crate::explore::SharedPilot;
 use crate::ledger::{Content, Entry, Fate, Ledger};
 use crate::lock::lock;
 use crate::remote::{End, Remote};
-use crate::schedule::{Action, Fault, Header, Step, TransactionEnd};
+use crate::schedule::{Action, Fault, Header, Step, TransactionEnd, Wait};
 use crate::trace::{Lane, SharedTrace};
 use crate::verdict::{Counts, ENDS, NO_PANIC, NO_SURPRISE, Violation};
 use crate::workload::{Effect, SCHEMA, Write, Writer, run_writes};
@@ -69,7 +71,8 @@ pub struct World {
     pilot: Option<SharedPilot>,
     /// The history's one crash image.
     sample: Sample,
-    running: Running,
+    /// The running step, and in it the one that runs inside it.
+    running: Vec<Running>,
     late: Vec<Late>,
     /// Where the history stood when it had its schema; nobody is told of an older past.
     schema_end: End,
@@ -95,7 +98,8 @@ impl World {
             trace,
             pilot: None,
             sample: Sample::default(),
-            running: Running::default(),
+            // Before the first step nothing strikes.
+            running: vec![Running::default()],
             late: Vec::new(),
             schema_end,
         }
@@ -140,7 +144,7 @@ impl World {
         for client in &self.clients {
             client.disk.begin_step(step.id);
         }
-        self.running = Running { id: step.id, ..Running::default() };
+        self.running = vec![Running::of(step)];
         self.plan_image(step);
         if let Some(pilot) = &self.pilot {
             lock(pilot).begin_step(step.id);
@@ -150,7 +154,7 @@ impl World {
             match (fault, step.action.client()) {
                 (Fault::Crash(point), Some(client)) => self.client(client).disk.arm(point.clone()),
                 (Fault::Disk(error), Some(client)) => self.client(client).disk.arm_error(*error),
-                _ => self.running.pending.push(fault.clone()),
+                _ => self.running().pending.push(fault.clone()),
             }
         }
         self.deliver_at_step(step.id);
@@ -161,7 +165,7 @@ impl World {
         let unarmed =
             |client: &Client| client.disk.take_unreached().len() + client.disk.take_unreached_errors().len();
         let unarmed: usize = self.clients.iter().map(unarmed).sum();
-        let unreached = unarmed + self.running.pending.len();
+        let unreached = unarmed + self.running().unreached();
         self.counts.faults_unreached += unreached as u64;
         self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id), unreached as u64]);
     }
@@ -169,13 +173,19 @@ impl World {
     fn act(&mut self, step: &Step) -> Result<(), Violation> {
         match &step.action {
             Action::Transaction { client, writes, end } => self.transact(*client, step.id, writes, *end),
+            Action::EndTransaction { client, end } => self.end_held(*client, *end),
+            Action::OpenReader { client } => {
+                self.ensure_open(*client)?;
+                self.open_reader(*client)
+            }
+            Action::CloseReader { client } => self.close_reader(*client),
             Action::Pull { client } => {
                 let succeeded =
-                    self.operate(*client, async |engine: &Engine| engine.pull().await.map(|_| ()))?;
+                    self.operate(*client, true, async |engine: &Engine| engine.pull().await.map(|_| ()))?;
                 if succeeded { self.judge_caught_up(*client) } else { Ok(()) }
             }
             Action::Push { client } => {
-                self.operate(*client, async |engine: &Engine| engine.push().await.map(|_| ()))?;
+                self.operate(*client, false, async |engine: &Engine| engine.push().await.map(|_| ()))?;
                 Ok(())
             }
             Action::Sync { client } => self.sync_once(*client).map(|_| ()),
@@ -185,7 +195,10 @@ impl World {
             }
             Action::Crash { client, kind } => {
                 self.client(*client).disk.crash_now(kind);
-                self.bury(*client, false);
+                // An operation under way finds out by itself.
+                if !self.is_operating(*client) {
+                    self.bury(*client, false);
+                }
                 Ok(())
             }
             Action::RemoteTransaction { writes } => {
@@ -209,7 +222,7 @@ impl World {
             client.disk.begin_step(HEAL_STEP);
             client.disk.heal();
         }
-        self.running = Running { id: HEAL_STEP, ..Running::default() };
+        self.running = vec![Running { id: HEAL_STEP, ..Running::default() }];
         self.deliver_all();
     }
 
@@ -220,7 +233,7 @@ impl World {
     pub fn sync_once(&mut self, number: u8) -> Result<bool, Violation> {
         let was_open = self.client(number).process.is_some();
         let mut moved = false;
-        let succeeded = self.operate(number, async |engine: &Engine| {
+        let succeeded = self.operate(number, true, async |engine: &Engine| {
             let report = engine.sync().await?;
             let (push, pull) = (&report.push, &report.pull);
             moved = push.recovered
@@ -260,10 +273,10 @@ impl World {
             async move {
                 let engine = Engine::open(io.clone(), io, mailbox, &base, options).await?;
                 let connection = engine.connect()?;
-                Ok(Process { engine: Arc::new(engine), connection })
+                Ok(Process { engine: Arc::new(engine), connection, held: None, reader: None })
             }
         };
-        match self.drive(number, opening)? {
+        match self.drive(number, true, opening)? {
             Driven::Crashed => Ok(false),
             Driven::Done(Ok(process)) => {
                 self.client_mut(number).process = Some(process);
@@ -283,9 +296,11 @@ impl World {
     }
 
     /// Runs an operation of the engine's, opening it first if need be. `true` when it succeeded, `false` when a fault struck it.
+    /// While another operation of the same engine is under way it has to be refused.
     fn operate(
         &mut self,
         number: u8,
+        may_rebase: bool,
         operation: impl AsyncFnOnce(&Engine) -> Result<(), Error>,
     ) -> Result<bool, Violation> {
         if !self.ensure_open(number)? {
@@ -294,9 +309,22 @@ impl World {
         let Some(engine) = self.client(number).process.as_ref().map(|process| process.engine.clone()) else {
             return Ok(false);
         };
-        match self.drive(number, async { operation(&engine).await })? {
+        let is_second = self.is_operating(number);
+        match self.drive(number, may_rebase, async { operation(&engine).await })? {
             Driven::Crashed => Ok(false),
+            Driven::Done(Err(Error::OperationInProgress)) if is_second => {
+                self.counts.second_operations += 1;
+                Ok(false)
+            }
+            Driven::Done(_) if is_second => {
+                let message = format!("client {number} was let into a second operation at the same time");
+                Err(Violation::of(NO_SURPRISE, message))
+            }
             Driven::Done(Ok(())) => Ok(true),
+            Driven::Done(Err(Error::Busy { .. })) if may_rebase && self.holds_open(number) => {
+                self.counts.busy += 1;
+                Ok(false)
+            }
             Driven::Done(Err(error)) => self.judge_error("operation", number, &error).map(|()| false),
         }
     }
@@ -323,57 +351,84 @@ impl World {
             Promise::Reported | Promise::Masked => self.counts.errors_reported += 1,
             Promise::Refused => self.counts.errors_refused += 1,
         }
-        let judged = atlas::judge(&self.running.struck, shown);
+        let judged = atlas::judge(&self.running().struck, shown);
         judged.map_err(|blame| {
             Violation::of(NO_SURPRISE, format!("client {number}'s {what} {blame}: {}", error_chain(error)))
         })
     }
 
     /// Polls a future of the engine's to its end, serving what it waits for.
-    pub fn drive<T>(&mut self, number: u8, future: impl Future<Output = T>) -> Result<Driven<T>, Violation> {
-        let disk = self.client(number).disk.clone();
-        let mut context = Context::from_waker(Waker::noop());
-        let outcome = {
-            let mut future = pin!(future);
-            loop {
-                let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
-                if disk.is_down() {
-                    break None;
-                }
-                match polled {
-                    Err(panic) => {
-                        return Err(violation_of_panic(number, &*panic));
-                    }
-                    Ok(Poll::Ready(value)) => break Some(value),
-                    Ok(Poll::Pending) => self.suspended(number)?,
-                }
-                if disk.is_down() {
-                    break None;
-                }
-            }
-        };
+    pub fn drive<T>(
+        &mut self,
+        number: u8,
+        may_rebase: bool,
+        future: impl Future<Output = T>,
+    ) -> Result<Driven<T>, Violation> {
+        let crashes = self.client(number).crashes;
+        // A second operation is not let in, and has no waits of its own.
+        let is_second = self.is_operating(number);
+        if !is_second {
+            let running = self.running();
+            (running.operating, running.may_rebase) = (Some(number), may_rebase);
+        }
+        let outcome = self.poll_to_end(number, crashes, future)?;
         self.note_disk_errors(number);
+        if !is_second {
+            self.running().operating = None;
+        }
         match outcome {
             Some(value) => Ok(Driven::Done(value)),
             None => {
                 self.counts.crashes_inside += 1;
-                self.bury(number, true);
+                // What ran inside the operation may have buried it already.
+                if self.client(number).crashes == crashes {
+                    self.bury(number, true);
+                }
                 Ok(Driven::Crashed)
+            }
+        }
+    }
+
+    /// `None` when the machine or the process went down under it.
+    fn poll_to_end<T>(
+        &mut self,
+        number: u8,
+        crashes: u32,
+        future: impl Future<Output = T>,
+    ) -> Result<Option<T>, Violation> {
+        let disk = self.client(number).disk.clone();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut future = pin!(future);
+        loop {
+            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+            if disk.is_down() {
+                return Ok(None);
+            }
+            match polled {
+                Err(panic) => {
+                    return Err(violation_of_panic(number, &*panic));
+                }
+                Ok(Poll::Ready(value)) => return Ok(Some(value)),
+                Ok(Poll::Pending) => self.suspended(number)?,
+            }
+            if disk.is_down() || self.client(number).crashes != crashes {
+                return Ok(None);
             }
         }
     }
 
     /// Something may happen here: the engine waits.
     fn suspended(&mut self, number: u8) -> Result<(), Violation> {
-        self.running.suspensions += 1;
-        self.take_image_if_due(number, Some(self.running.suspensions));
-        if self.running.suspensions > SUSPENSIONS_MAX {
+        let running = self.running();
+        running.suspensions += 1;
+        let nth_now = running.suspensions;
+        if nth_now > SUSPENSIONS_MAX {
             return Err(Violation::of(
                 ENDS,
                 format!("client {number} suspended {SUSPENSIONS_MAX} times in one step"),
             ));
         }
-        let nth_now = self.running.suspensions;
+        self.take_image_if_due(number, Some(nth_now));
         let crash = self.take_pending(|fault| match fault {
             Fault::CrashSuspended { nth, kind } if *nth == nth_now => Some(kind.clone()),
             _ => None,
@@ -382,9 +437,28 @@ impl World {
             self.client(number).disk.crash_now(&kind);
             return Ok(());
         }
+        let crashes = self.client(number).crashes;
+        let is_up = |world: &Self| {
+            let client = world.client(number);
+            client.crashes == crashes && !client.disk.is_down()
+        };
+        self.interleave(Wait::Suspension { nth: nth_now })?;
+        if !is_up(self) {
+            return Ok(());
+        }
         if let Some(request) = self.client(number).mailbox.take_request() {
-            let answer = self.exchange(number, &request);
-            self.client(number).mailbox.answer(answer);
+            let place = self.note_request(number, &request);
+            self.interleave_at(place, Wait::Request)?;
+            if is_up(self) {
+                let answer = self.exchange(number, &request, place);
+                self.interleave_at(place, Wait::Response)?;
+                if is_up(self) {
+                    self.client(number).mailbox.answer(answer);
+                }
+            }
+        } else if let Some(nth) = self.client(number).mailbox.awaited_chunk() {
+            let place = self.last_request();
+            self.interleave_at(place, |of| Wait::Chunk { of, nth })?;
         }
         Ok(())
     }
@@ -393,6 +467,7 @@ impl World {
     fn bury(&mut self, number: u8, inside: bool) {
         self.end_process(number);
         let client = self.client_mut(number);
+        client.crashes += 1;
         let report = client.disk.take_crash();
         client.disk.restart();
         // An abandoned request must not be served to the next process.
@@ -423,6 +498,9 @@ impl World {
         if !self.ensure_open(number)? {
             return Ok(());
         }
+        if end == TransactionEnd::HeldOpen {
+            return self.hold_open(number, id, writes);
+        }
         let client = self.client(number);
         let Some(connection) = client.process.as_ref().map(|process| process.connection.clone()) else {
             return Ok(());
@@ -452,7 +530,7 @@ impl World {
         }
         let effects = attempt.effects;
         let fate = match end {
-            TransactionEnd::Rollback => Fate::Absent,
+            TransactionEnd::Rollback | TransactionEnd::HeldOpen => Fate::Absent,
             TransactionEnd::Commit if attempt.was_down_before_end || !attempt.reached_end => Fate::Absent,
             TransactionEnd::Commit if is_down => Fate::Maybe,
             TransactionEnd::Commit if failed.is_some() => Fate::Doubtful,
@@ -470,9 +548,13 @@ impl World {
 
     /// A transaction may fail where a disk error struck.
     fn judge_failed_transaction(&mut self, number: u8, error: &LimboError) -> Result<(), Violation> {
+        if matches!(error, LimboError::Busy | LimboError::BusySnapshot) && self.may_be_busy(number) {
+            self.counts.busy += 1;
+            return Ok(());
+        }
         self.record(Lane::Client(number), "error", &error_chain(error), &[]);
         self.counts.errors_reported += 1;
-        atlas::judge(&self.running.struck, Promise::Reported).map_err(|blame| {
+        atlas::judge(&self.running().struck, Promise::Reported).map_err(|blame| {
             Violation::of(NO_SURPRISE, format!("client {number}'s transaction {blame}: {error}"))
         })
     }

@@ -29,7 +29,8 @@ fn holds(steps: Vec<(Action, Vec<Fault>)>) {
 }
 
 fn holds_with(push_mode: PushMode, steps: Vec<(Action, Vec<Fault>)>) {
-    let steps = (1..).zip(steps).map(|(id, (action, faults))| Step { id, action, faults }).collect();
+    let steps =
+        (1..).zip(steps).map(|(id, (action, faults))| Step { faults, ..Step::new(id, action) }).collect();
     let header = Header {
         push_mode,
         push_batch_frames: 2,
@@ -99,9 +100,8 @@ fn crash_everywhere_with(push_mode: PushMode, moment: Moment, actions: &[Action]
             let fault = crash(moment, OperationKind::AnyMutation, FileClass::Any, nth, kind);
             let faults = |index| if index == struck_step { vec![fault.clone()] } else { vec![] };
             let steps = actions.iter().enumerate().map(|(index, action)| Step {
-                id: index as u32 + 1,
-                action: action.clone(),
                 faults: faults(index),
+                ..Step::new(index as u32 + 1, action.clone())
             });
             let header = Header {
                 clients: 1,

@@ -27,7 +27,7 @@ fn on(route: Route, nth: u32, fault: NetworkFault) -> Vec<Fault> {
 }
 
 fn steps(steps: Vec<(Action, Vec<Fault>)>) -> Vec<Step> {
-    (1..).zip(steps).map(|(id, (action, faults))| Step { id, action, faults }).collect()
+    (1..).zip(steps).map(|(id, (action, faults))| Step { faults, ..Step::new(id, action) }).collect()
 }
 
 /// Runs the steps; everything has to hold, and every fault to strike.

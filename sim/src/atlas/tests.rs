@@ -119,8 +119,9 @@ fn history(row: &Row, fault: &Fault, struck: usize) -> Outcome {
         earlier.chain((index == struck).then_some(fault)).cloned().collect()
     };
     let steps = actions().into_iter().enumerate();
-    let steps =
-        steps.map(|(index, action)| Step { id: index as u32 + 1, action, faults: faults(index) }).collect();
+    let steps = steps
+        .map(|(index, action)| Step { faults: faults(index), ..Step::new(index as u32 + 1, action) })
+        .collect();
     let mut header = Header { synced_wal_frames_max: 3, ..Header::new(1) };
     if matches!(fault, Fault::Network { at, .. } if at.route == Route::PushFrames) {
         header.push_mode = PushMode::Frames;
@@ -148,7 +149,7 @@ fn crashed_between(row: &Row) -> Outcome {
     };
     let actions =
         actions().into_iter().flat_map(|action| [action, Action::Crash { client: 0, kind: kind.clone() }]);
-    let steps = (1..).zip(actions).map(|(id, action)| Step { id, action, faults: vec![] }).collect();
+    let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
     run(&Schedule { header: Header::new(1), steps }, RunOptions::default())
 }
 

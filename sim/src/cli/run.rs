@@ -114,6 +114,17 @@ fn print_summary(outcome: &SweepOutcome, sweep: &Sweep, seconds: f64) {
         ),
     );
     line(
+        "",
+        format!(
+            "{} steps inside others, {} transactions and {} readers held open; {} operations refused as the second, {} busy",
+            HumanCount(counts.steps_inside),
+            HumanCount(counts.held_open),
+            HumanCount(counts.readers_held),
+            HumanCount(counts.second_operations),
+            HumanCount(counts.busy)
+        ),
+    );
+    line(
         "crashes",
         format!(
             "{} kills, {} power losses; {} of them inside an operation",

@@ -92,7 +92,7 @@ pub fn of_schedule(schedule: &Schedule) -> Vec<Unit> {
 fn unit(name: String, before: Vec<Action>, struck: Action) -> Unit {
     let struck_step = before.len() as u32 + 1;
     let actions = before.into_iter().chain([struck, commit(STRUCK), sync(STRUCK)]);
-    let steps = (1..).zip(actions).map(|(id, action)| Step { id, action, faults: Vec::new() }).collect();
+    let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
     let header = Header {
         pull_batch_frames: 3,
         push_batch_statements_max: 3,

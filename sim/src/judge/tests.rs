@@ -19,7 +19,7 @@ fn world() -> World {
         Action::Pull { client: 0 },
     ];
     for (id, action) in (1..).zip(actions) {
-        world.step(&Step { id, action, faults: vec![] }).unwrap();
+        world.step(&Step::new(id, action)).unwrap();
     }
     world
 }

@@ -35,17 +35,35 @@ struct Sent<'a> {
 }
 
 impl World {
-    /// Decides the fate of one request of client `number` and lets the remote serve it.
-    pub(super) fn exchange(&mut self, number: u8, request: &Request<Bytes>) -> Result<Answer, Lost> {
+    /// Takes note of a request that was sent; its place in the running step.
+    pub(super) fn note_request(&mut self, number: u8, request: &Request<Bytes>) -> Option<RequestPlace> {
         self.counts.requests += 1;
         let path = format!("{} {}", request.method(), request.uri());
         self.record_bytes(Lane::Network, "request", &path, &[u64::from(number)], request.body());
-        let place = Route::of(request).map(|route| {
+        Route::of(request).map(|route| {
             let requests = &mut self.running().requests;
             requests.push(route);
             let nth = requests.iter().filter(|earlier| **earlier == route).count() as u32;
             RequestPlace { route, nth }
-        });
+        })
+    }
+
+    /// The last request that was noted in the running step.
+    pub(super) fn last_request(&mut self) -> Option<RequestPlace> {
+        let requests = &self.running().requests;
+        let route = *requests.last()?;
+        let nth = requests.iter().filter(|earlier| **earlier == route).count() as u32;
+        Some(RequestPlace { route, nth })
+    }
+
+    /// Decides the fate of one request of client `number` and lets the remote serve it.
+    pub(super) fn exchange(
+        &mut self,
+        number: u8,
+        request: &Request<Bytes>,
+        place: Option<RequestPlace>,
+    ) -> Result<Answer, Lost> {
+        let path = format!("{} {}", request.method(), request.uri());
         let considered = match (&self.pilot, place) {
             (Some(pilot), Some(place)) => lock(pilot).consider_request(place),
             _ => None,
@@ -151,7 +169,7 @@ impl World {
                 "body in crumbs"
             }
             NetworkFault::Garbage { bytes } => {
-                let name = format!("{} {} {:?}", self.header.key, self.running.id, sent.place);
+                let name = format!("{} {} {:?}", self.header.key, self.running_id(), sent.place);
                 *answer.response.body_mut() = garbage(xxh3_64(name.as_bytes()), *bytes);
                 announce_length(&mut answer.response);
                 "garbage"

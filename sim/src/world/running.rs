@@ -3,7 +3,7 @@
 use super::World;
 use crate::atlas::{self, FaultKind, Row, Target};
 use crate::network::Route;
-use crate::schedule::Fault;
+use crate::schedule::{During, Fault, Step};
 
 /// One running step.
 #[derive(Debug, Default)]
@@ -18,12 +18,36 @@ pub(super) struct Running {
     pub requests: Vec<Route>,
     /// How often its operation has suspended.
     pub suspensions: u32,
+    /// What others are still to do while it runs.
+    pub during: Vec<During>,
+    /// The client whose engine is at work in it.
+    pub operating: Option<u8>,
+    /// Whether that work may take the write lock of the client's database for a while.
+    pub may_rebase: bool,
+}
+
+impl Running {
+    /// A step that begins; the faults that no disk waits for are still to be added.
+    pub fn of(step: &Step) -> Self {
+        Self { id: step.id, during: step.during.clone(), ..Self::default() }
+    }
+
+    /// How much of what was to strike or to happen inside has found no place.
+    pub fn unreached(&self) -> usize {
+        let inside: usize = self.during.iter().map(|during| during.step.all().len()).sum();
+        self.pending.len() + inside
+    }
 }
 
 impl World {
     /// The innermost step that is running.
     pub(super) fn running(&mut self) -> &mut Running {
-        &mut self.running
+        self.running.last_mut().expect("a step or the heal is running")
+    }
+
+    /// Its id.
+    pub(super) fn running_id(&self) -> u32 {
+        self.running.last().expect("a step or the heal is running").id
     }
 
     /// A fault strikes: what the running step ends with is judged by its row of the atlas from here on.

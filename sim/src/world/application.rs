@@ -1,0 +1,182 @@
+//! What applications do besides single transactions: one that is held open across steps, and readers that keep an old snapshot.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use turso_core::{Connection, LimboError, Statement};
+
+use super::{World, violation_of_panic};
+use crate::client::{query, read_content};
+use crate::ledger::{Content, Entry, Fate};
+use crate::schedule::TransactionEnd;
+use crate::verdict::{READS, Violation};
+use crate::workload::{LOG, Write, Writer, run_writes};
+
+/// A transaction that has written and is still open. It holds the database's write lock.
+pub struct Held {
+    connection: Arc<Connection>,
+    /// Its number in the ledger.
+    entry: usize,
+}
+
+/// A read transaction that is still open, with a cursor inside it.
+pub struct Reader {
+    connection: Arc<Connection>,
+    /// What it saw first and has to see to its end.
+    content: Content,
+    cursor: Statement,
+    /// Rows of `log` that the cursor has passed.
+    passed: Vec<String>,
+}
+
+impl Reader {
+    fn begin(connection: Arc<Connection>) -> Result<Self, LimboError> {
+        connection.execute("BEGIN")?;
+        let content = read_content(|sql| query(&connection, sql))?;
+        let cursor = connection.prepare(LOG)?;
+        let mut reader = Self { connection, content, cursor, passed: Vec::new() };
+        reader.pass_one()?;
+        Ok(reader)
+    }
+
+    fn pass_one(&mut self) -> Result<bool, LimboError> {
+        let row = self.cursor.run_one_step_blocking(|| Ok(()), || Ok(()))?;
+        let token = row.map(|row| row.get_value(0).to_string());
+        let is_row = token.is_some();
+        self.passed.extend(token);
+        Ok(is_row)
+    }
+
+    /// What the snapshot shows now and through the cursor, `None` if it is what it always was.
+    fn end(mut self) -> Result<Option<String>, LimboError> {
+        while self.pass_one()? {}
+        let again = read_content(|sql| query(&self.connection, sql))?;
+        drop(self.cursor);
+        self.connection.execute("COMMIT")?;
+        let through_cursor = Content { log: self.passed, rows: self.content.rows.clone() };
+        let difference = |seen: &Content| seen.difference(&self.content);
+        Ok(difference(&again).or_else(|| difference(&through_cursor)))
+    }
+}
+
+impl World {
+    /// Begins a transaction that stays open after its step.
+    pub(super) fn hold_open(&mut self, number: u8, id: u32, writes: &[Write]) -> Result<(), Violation> {
+        let writer = Writer::Client(number);
+        let Some(process) = self.client(number).process.as_ref().filter(|process| process.held.is_none())
+        else {
+            return Ok(());
+        };
+        let engine = process.engine.clone();
+        let attempt = self.application(number, || {
+            let connection = engine.connect().map_err(|_| LimboError::Busy)?;
+            connection.execute("BEGIN")?;
+            let effects = run_writes(&connection, writer, id, writes);
+            if effects.is_err() {
+                connection.execute("ROLLBACK")?;
+            }
+            Ok((connection, effects?))
+        })?;
+        if let Some((connection, effects)) = attempt {
+            let entry = self.ledger.enter(Entry { writer, effects, fate: Fate::Absent });
+            self.counts.held_open += 1;
+            if let Some(process) = &mut self.client_mut(number).process {
+                process.held = Some(Held { connection, entry });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction that is held open, if there is one.
+    pub(super) fn end_held(&mut self, number: u8, end: TransactionEnd) -> Result<(), Violation> {
+        let process = self.client_mut(number).process.as_mut();
+        let Some(Held { connection, entry }) = process.and_then(|process| process.held.take()) else {
+            return Ok(());
+        };
+        let sql = if end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" };
+        let crashes = self.client(number).crashes;
+        let done = self.application(number, || connection.execute(sql))?;
+        if end == TransactionEnd::Commit {
+            let fate = match done {
+                Some(()) => Fate::Committed,
+                None if self.client(number).crashes != crashes => Fate::Maybe,
+                None => Fate::Doubtful,
+            };
+            self.ledger.resolve(entry, fate);
+        }
+        Ok(())
+    }
+
+    /// Begins to read and does not end it.
+    pub(super) fn open_reader(&mut self, number: u8) -> Result<(), Violation> {
+        let Some(process) = self.client(number).process.as_ref().filter(|process| process.reader.is_none())
+        else {
+            return Ok(());
+        };
+        let engine = process.engine.clone();
+        let reader =
+            self.application(number, || Reader::begin(engine.connect().map_err(|_| LimboError::Busy)?))?;
+        self.counts.readers_held += u64::from(reader.is_some());
+        if let Some(process) = &mut self.client_mut(number).process {
+            process.reader = reader;
+        }
+        Ok(())
+    }
+
+    /// Reads to the end what was begun to be read: it has to be what it was.
+    pub(super) fn close_reader(&mut self, number: u8) -> Result<(), Violation> {
+        let process = self.client_mut(number).process.as_mut();
+        let Some(reader) = process.and_then(|process| process.reader.take()) else { return Ok(()) };
+        match self.application(number, || reader.end())?.flatten() {
+            None => Ok(()),
+            Some(difference) => Err(Violation::of(
+                READS,
+                format!(
+                    "a transaction of client {number} that only reads saw its snapshot change: {difference}"
+                ),
+            )),
+        }
+    }
+
+    /// Applications end what they hold open.
+    pub(crate) fn let_go(&mut self) -> Result<(), Violation> {
+        for number in 0..self.header.clients {
+            self.close_reader(number)?;
+            self.end_held(number, TransactionEnd::Rollback)?;
+        }
+        Ok(())
+    }
+
+    /// Does something with connections of a client's application. `None` when it could not be done: the machine went down, its disk
+    /// failed, or somebody else was writing.
+    fn application<T>(
+        &mut self,
+        number: u8,
+        work: impl FnOnce() -> Result<T, LimboError>,
+    ) -> Result<Option<T>, Violation> {
+        let disk = self.client(number).disk.clone();
+        let attempt = catch_unwind(AssertUnwindSafe(work));
+        self.note_disk_errors(number);
+        if disk.is_down() {
+            self.bury(number, true);
+            return Ok(None);
+        }
+        match attempt {
+            Ok(Ok(done)) => Ok(Some(done)),
+            Ok(Err(error)) => self.judge_failed_transaction(number, &error).map(|()| None),
+            Err(panic) => Err(violation_of_panic(number, &*panic)),
+        }
+    }
+
+    /// Whether somebody else may hold the write lock of a client's database: its application in another transaction, or the engine
+    /// in a rebase.
+    pub(super) fn may_be_busy(&self, number: u8) -> bool {
+        self.holds_open(number)
+            || self.running.iter().any(|running| running.may_rebase && running.operating == Some(number))
+    }
+
+    /// Whether a client's application holds a transaction open.
+    pub(super) fn holds_open(&self, number: u8) -> bool {
+        self.client(number).process.as_ref().is_some_and(|process| process.held.is_some())
+    }
+}
