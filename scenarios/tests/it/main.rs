@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario ends where something fails")]
 
 mod concurrency;
+mod conformance;
 mod determinism;
 mod files;
 mod flows;
