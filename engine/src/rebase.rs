@@ -30,6 +30,7 @@ use crate::pause::pause;
 use crate::synced::{State, Synced};
 use crate::tape::{
     ACKNOWLEDGEMENT_TABLE, MARK_TABLE, Planner, Replayer, SCHEMA_BASE_TABLE, SchemaChange, Step, Tape,
+    remember_temporary,
 };
 use crate::wal::{Frame, PAGE_BYTES, RawSession};
 
@@ -80,7 +81,8 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         }
         let last_steps = planner.resume();
         let conflicts = planner.take_conflicts();
-        Ok((Tail { acknowledged, transactions, last_steps, last_no: tape.last_no }, conflicts))
+        let (last_no, temporary) = (tape.last_no, tape.temporary.iter().cloned().collect());
+        Ok((Tail { acknowledged, transactions, last_steps, last_no, temporary }, conflicts))
     };
     let (tail, mut conflicts) = plan().while_doing("planning the replay", &files.synced)?;
 
@@ -140,6 +142,8 @@ struct Tail {
     last_steps: Vec<Step>,
     /// The highest number ever given.
     last_no: u64,
+    /// Names of temporary tables.
+    temporary: Vec<String>,
 }
 
 impl Tail {
@@ -151,6 +155,10 @@ impl Tail {
         let columns = "type, name, tbl_name, rootpage, sql";
         connection.execute(format!("CREATE TABLE {SCHEMA_BASE_TABLE} ({columns})"))?;
         connection.execute(format!("INSERT INTO {SCHEMA_BASE_TABLE} SELECT {columns} FROM sqlite_schema"))?;
+        for name in &self.temporary {
+            let remember = remember_temporary(name);
+            database::run(&connection, &remember.sql, &remember.args)?;
+        }
         connection.execute(format!("CREATE TABLE {MARK_TABLE} (transaction_no INTEGER)"))?;
         connection.execute(SchemaChange::create_table())?;
         database::begin_capture(&connection)?;

@@ -11,7 +11,7 @@ use crate::ledger::Content;
 use crate::network::Mailbox;
 use crate::schedule::Header;
 use crate::trace::{Lane, SharedTrace};
-use crate::workload::{EXTRA_TABLES, LOG, ROWS, extra_rows};
+use crate::workload::{LOG, read_rows};
 use crate::world::application::{Held, Reader};
 
 /// The engine under test, as the simulator runs it.
@@ -90,17 +90,7 @@ pub fn query(connection: &Arc<Connection>, sql: &str) -> Result<Vec<Vec<Value>>,
 /// # Errors
 /// What `query` says.
 pub fn read_content<E>(mut query: impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>) -> Result<Content, E> {
-    let text = |value: &Value| value.to_string();
-    let mut content = Content::default();
-    for row in query(LOG)? {
-        content.log.push(text(&row[0]));
-    }
-    let mut queries = vec![ROWS.to_owned()];
-    queries.extend(query(EXTRA_TABLES)?.iter().map(|row| extra_rows(&text(&row[0]))));
-    for sql in queries {
-        for row in query(&sql)? {
-            content.rows.insert(text(&row[0]), text(&row[1]));
-        }
-    }
-    Ok(content)
+    let log = query(LOG)?.iter().map(|row| row[0].to_string()).collect();
+    let rows = read_rows(query)?.into_iter().collect();
+    Ok(Content { log, rows })
 }

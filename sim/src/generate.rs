@@ -15,7 +15,7 @@ use crate::disk::{
 };
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
 use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
-use crate::workload::{Key, Table, Write};
+use crate::workload::{Key, OwnChange, Table, VOID_BALLAST, Write};
 
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
@@ -67,6 +67,8 @@ struct Mix {
     kill_percent: u32,
     big_rows: bool,
     extra_tables: bool,
+    own_tables: bool,
+    wide_tables: bool,
     keys: u8,
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
@@ -163,6 +165,8 @@ impl Mix {
             kill_percent: *pick(rng, &[0, 20, 50, 100]),
             big_rows: rng.random_ratio(1, 4),
             extra_tables: rng.random_ratio(1, 3),
+            own_tables: rng.random_ratio(1, 3),
+            wide_tables: rng.random_ratio(1, 4),
             keys: rng.random_range(1..6),
             writes_max: rng.random_range(1..7),
             weights,
@@ -302,14 +306,24 @@ fn wait(rng: &mut impl Rng) -> Wait {
 }
 
 fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
-    (0..rng.random_range(0..=mix.writes_max)).map(|_| write(rng, mix)).collect()
+    let mut writes: Vec<Write> = (0..rng.random_range(0..=mix.writes_max)).map(|_| write(rng, mix)).collect();
+    match rng.random_range(0..24) {
+        0 => vec![Write::Void { k: rng.random_range(VOID_BALLAST) }],
+        1..4 => {
+            writes.retain(|write| write.is_own());
+            writes.insert(0, Write::Quiet);
+            writes
+        }
+        _ => writes,
+    }
 }
 
 fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let table = *pick(rng, &Table::ALL);
     let number = rng.random_range(0..mix.keys);
+    let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
-    match rng.random_range(0..12) {
+    match rng.random_range(0..22) {
         0..3 => Write::Append {
             payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
         },
@@ -318,7 +332,16 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
         8 => Write::Replace { table, key },
         9 => Write::Delete { table, own: number },
         10 => Write::Rekey { table, own: number },
-        _ if mix.extra_tables => Write::Extra { number: rng.random_range(0..3), own: number },
+        11 => Write::Swap { table, own: number, with: other },
+        12 => Write::Claim { own: number, label: other },
+        13 => Write::Count { n: number },
+        14 => Write::Recount { n: number, to: other },
+        15 => Write::Uncount { n: number },
+        16 if mix.big_rows => Write::Unload,
+        17 if mix.extra_tables => Write::Extra { number: rng.random_range(0..3), own: number },
+        18 if mix.wide_tables => Write::Widen { table },
+        19 if mix.wide_tables => Write::Narrow { table, rename: rng.random_bool(0.4) },
+        _ if mix.own_tables => Write::Own(*pick(rng, &OwnChange::drawn(number))),
         _ => Write::Upsert { table, key },
     }
 }

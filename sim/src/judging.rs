@@ -6,6 +6,7 @@ use crate::verdict::{
     ATOMIC_PUSH, CAUGHT_UP, CONVERGENCE, EXACTLY_ONCE, INTEGRITY, Invariant, LIVENESS, LOCAL_DURABILITY,
     NAMED_INTACT, NOT_VACUOUS, NOTHING_LOST, QUIESCENCE, READS, Violation,
 };
+use crate::workload::{LOG, QUIET};
 use crate::world::World;
 
 /// Rounds of the heal beyond one for each client.
@@ -30,9 +31,11 @@ impl World {
     /// I6 and I12 on the remote's log.
     fn judge_remote(&mut self) -> Result<(), Violation> {
         self.counts.checks += 1;
-        let log: Vec<String> =
-            self.remote.query(crate::workload::LOG).iter().map(|row| row[0].to_string()).collect();
-        self.ledger.observe_remote(&log).map_err(|finding| violation(finding, "the remote"))
+        let tokens = |sql: &str| -> Vec<String> {
+            self.remote.query(sql).iter().map(|row| row[0].to_string()).collect()
+        };
+        let (log, quiet) = (tokens(LOG), tokens(QUIET));
+        self.ledger.observe_remote(&log, &quiet).map_err(|finding| violation(finding, "the remote"))
     }
 
     /// I1 to I4 and I11 on a client's files.
@@ -168,15 +171,15 @@ impl World {
     fn judge_convergence(&mut self) -> Result<(), Violation> {
         self.counts.checks += 1;
         let expected = self.ledger.remote_content();
-        if self.ledger.client_commits() > 0 && expected == Content::default() {
+        if self.ledger.client_commits() > 0 && expected == Content::initial() {
             return Err(Violation::of(
                 NOT_VACUOUS,
                 "transactions were committed and the databases are empty",
             ));
         }
-        let differs = |whose: &str, content: &Content| match content.difference(&expected) {
-            Some(difference) => Err(Violation::of(CONVERGENCE, format!("{whose}: {difference}"))),
-            None => Ok(()),
+        let differs = |whose: &str, content: &Content| {
+            let judged = self.ledger.judge_final(content);
+            judged.map_err(|difference| Violation::of(CONVERGENCE, format!("{whose}: {difference}")))
         };
         differs("the remote", &self.remote_content())?;
         for number in 0..self.header.clients {

@@ -5,6 +5,10 @@
 //! of every database: the remote's is the fold of all transactions in that order, a client's is the fold of a prefix of it
 //! and then of its own transactions that are not in the prefix.
 //!
+//! A *quiet* transaction leaves `log` alone. It touches nobody else's rows, so its place among the others' does not matter; that it is
+//! there is told by the token in its writer's row of `quiet`, which also says that everything that this writer did before is there.
+//! A *void* one only deletes a row that nobody makes again: whether it was that one that did it cannot be told.
+//!
 //! A transaction whose COMMIT was interrupted is a *maybe* until its client is up again and shows whether it is there; from then on
 //! it has to stay that way.
 
@@ -12,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::workload::{Effect, Writer};
+use crate::workload::{Effect, INITIAL_ROWS, Writer, quiet_row};
 
 /// What became of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +43,50 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The tokens that it appends to `log`; every transaction appends at least one.
+    /// The tokens that it appends to `log`; none for a quiet or void one.
     fn log_tokens(&self) -> impl Iterator<Item = &str> {
         self.effects.iter().filter_map(|effect| match effect {
             Effect::Appended(token) => Some(token.as_str()),
-            Effect::Set(..) | Effect::Gone(_) => None,
+            _ => None,
         })
     }
+
+    fn quiet_token(&self) -> Option<&str> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Quieted(_, token) => Some(token.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The token by which it is spoken of.
+    fn first_token(&self) -> &str {
+        self.log_tokens().next().or_else(|| self.quiet_token()).unwrap_or_default()
+    }
+}
+
+/// A void transaction.
+#[derive(Debug, Clone)]
+struct VoidDelete {
+    writer: Writer,
+    rows: Vec<String>,
+    fate: Fate,
+}
+
+impl VoidDelete {
+    /// A row that it has deleted for good and that is there.
+    fn row_left_in<'a>(&'a self, content: &Content) -> Option<&'a String> {
+        let is_left = |row: &&String| self.fate == Fate::Committed && content.rows.contains_key(*row);
+        self.rows.iter().find(is_left)
+    }
+}
+
+/// Which transaction of the ledger's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryNo {
+    /// One that its tokens tell.
+    Told(usize),
+    /// A void one.
+    Void(usize),
 }
 
 /// The content of a database, without anybody's internal tables.
@@ -58,6 +99,12 @@ pub struct Content {
 }
 
 impl Content {
+    /// What every database begins with.
+    pub fn initial() -> Self {
+        let rows = INITIAL_ROWS.map(|(row, holds)| (row.to_owned(), holds.to_owned()));
+        Self { log: Vec::new(), rows: rows.into() }
+    }
+
     fn apply(&mut self, entry: &Entry) {
         for effect in &entry.effects {
             match effect {
@@ -68,16 +115,43 @@ impl Content {
                 Effect::Gone(row) => {
                     self.rows.remove(row);
                 }
+                Effect::Swapped(one, other) => {
+                    let (at_one, at_other) = (self.rows.remove(one), self.rows.remove(other));
+                    self.rows.extend(at_one.map(|token| (other.clone(), token)));
+                    self.rows.extend(at_other.map(|token| (one.clone(), token)));
+                }
+                Effect::Claimed { row, label, token } => {
+                    let label = format!("{label} ");
+                    self.rows.retain(|name, holds| !name.starts_with("badge/") || !holds.starts_with(&label));
+                    self.rows.insert(row.clone(), label + token);
+                }
+                Effect::Counted(row, more) => self.count(row, *more),
+                Effect::Replaced { prefix, rows } => {
+                    self.rows.retain(|name, _| !name.starts_with(prefix));
+                    self.rows.extend(rows.iter().cloned());
+                }
+                Effect::Quieted(writer, token) => {
+                    self.rows.insert(quiet_row(*writer), token.clone());
+                }
             }
         }
     }
 
-    /// The first difference to what is expected, in words.
-    pub fn difference(&self, expected: &Self) -> Option<String> {
+    fn count(&mut self, row: &str, more: i64) {
+        let before: i64 =
+            self.rows.remove(row).map_or(0, |count| count.parse().expect("it was written here"));
+        if before + more > 0 {
+            self.rows.insert(row.to_owned(), (before + more).to_string());
+        }
+    }
+
+    /// The first difference to what is expected, in words; of the rows in `apart` nothing is expected.
+    pub fn difference(&self, expected: &Self, apart: &BTreeSet<&str>) -> Option<String> {
         if let Some(difference) = tokens_differ(&self.log, &expected.log) {
             return Some(difference);
         }
-        let names: BTreeSet<&String> = self.rows.keys().chain(expected.rows.keys()).collect();
+        let mut names: BTreeSet<&String> = self.rows.keys().chain(expected.rows.keys()).collect();
+        names.retain(|name| !apart.contains(name.as_str()));
         names.into_iter().find_map(|name| match (self.rows.get(name), expected.rows.get(name)) {
             (actual, expected) if actual == expected => None,
             (actual, expected) => Some(format!(
@@ -119,25 +193,37 @@ pub struct Ledger {
     /// The transactions on the remote, in the order in which they took effect there.
     remote_order: Vec<usize>,
     remote_log_rows: usize,
+    void: Vec<VoidDelete>,
 }
 
 impl Ledger {
-    /// Writes down a transaction and what became of it so far; its number.
-    pub fn enter(&mut self, entry: Entry) -> usize {
+    /// Writes down a transaction and what became of it so far.
+    pub fn enter(&mut self, entry: Entry) -> EntryNo {
+        let tokens: Vec<String> = entry.log_tokens().chain(entry.quiet_token()).map(str::to_owned).collect();
+        if tokens.is_empty() {
+            let Entry { writer, effects, fate } = entry;
+            let rows = effects.into_iter().map(|effect| match effect {
+                Effect::Gone(row) => row,
+                other => panic!("a transaction without tokens only deletes, this one has {other:?}"),
+            });
+            self.void.push(VoidDelete { writer, rows: rows.collect(), fate });
+            return EntryNo::Void(self.void.len() - 1);
+        }
         let number = self.entries.len();
-        let tokens: Vec<String> = entry.log_tokens().map(str::to_owned).collect();
-        assert!(!tokens.is_empty(), "every transaction appends to log");
         for token in tokens {
             let earlier = self.by_token.insert(token, number);
             assert!(earlier.is_none(), "tokens are unique");
         }
         self.entries.push(entry);
-        number
+        EntryNo::Told(number)
     }
 
     /// What became of a transaction that was still open when it was written down.
-    pub fn resolve(&mut self, number: usize, fate: Fate) {
-        self.entries[number].fate = fate;
+    pub fn resolve(&mut self, entry: EntryNo, fate: Fate) {
+        match entry {
+            EntryNo::Told(number) => self.entries[number].fate = fate,
+            EntryNo::Void(number) => self.void[number].fate = fate,
+        }
     }
 
     /// The process of `client` has ended: what its failed commits left may show when the next one begins.
@@ -165,7 +251,65 @@ impl Ledger {
     ///
     /// # Errors
     /// A [`Finding`] when a transaction is there twice, in part, or must not be there.
-    pub fn observe_remote(&mut self, log: &[String]) -> Result<(), Finding> {
+    pub fn observe_remote(&mut self, log: &[String], quiet: &[String]) -> Result<(), Finding> {
+        self.observe_remote_log(log)?;
+        for token in quiet {
+            let number = self.number_of(token)?;
+            let writer = self.entries[number].writer;
+            match self.entries[number].fate {
+                Fate::Absent => {
+                    return Err(Finding::NotOnce(format!(
+                        "{token} is on the remote, but was never committed"
+                    )));
+                }
+                Fate::Maybe | Fate::Doubtful | Fate::Committed => {
+                    self.entries[number].fate = Fate::Committed;
+                }
+            }
+            let is_missing = |earlier: &usize| {
+                let entry = &self.entries[*earlier];
+                entry.writer == writer
+                    && entry.fate == Fate::Committed
+                    && !self.remote_order.contains(earlier)
+            };
+            let missing: Vec<usize> = (0..=number).filter(is_missing).collect();
+            for earlier in missing {
+                let entry = &self.entries[earlier];
+                if entry.quiet_token().is_none() {
+                    let first = entry.first_token();
+                    return Err(Finding::Lost(format!("{token} is on the remote, {first} before it is not")));
+                }
+                let is_later = |other: &usize| *other > earlier && self.entries[*other].writer == writer;
+                let place = self.remote_order.iter().position(is_later).unwrap_or(self.remote_order.len());
+                self.remote_order.insert(place, earlier);
+            }
+        }
+        let visible = self.remote_order.iter().copied().collect();
+        self.check_quiet_order(&visible, None)
+    }
+
+    /// Whoever shows a transaction shows every earlier one of the same writer; a quiet one must not be missing before one that is there.
+    fn check_quiet_order(&self, visible: &BTreeSet<usize>, except: Option<Writer>) -> Result<(), Finding> {
+        let mut last: BTreeMap<Writer, usize> = BTreeMap::new();
+        for &number in visible {
+            last.insert(self.entries[number].writer, number);
+        }
+        for (number, entry) in self.entries.iter().enumerate() {
+            let is_expected = entry.fate == Fate::Committed
+                && Some(entry.writer) != except
+                && last.get(&entry.writer).is_some_and(|last| *last > number);
+            if is_expected && !visible.contains(&number) && entry.quiet_token().is_some() {
+                let later = self.entries[last[&entry.writer]].first_token();
+                return Err(Finding::Lost(format!(
+                    "{later} is there, {} before it is not",
+                    entry.first_token()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn observe_remote_log(&mut self, log: &[String]) -> Result<(), Finding> {
         let mut rows = log.get(self.remote_log_rows..).ok_or_else(|| {
             Finding::Unexplained(format!(
                 "the remote's log shrank from {} rows to {}",
@@ -217,13 +361,10 @@ impl Ledger {
     /// order with the client's own transactions on top.
     pub fn observe_client(&mut self, client: u8, actual: &Content) -> Result<(), Finding> {
         let writer = Writer::Client(client);
-        let mut visible = BTreeSet::new();
-        for token in &actual.log {
-            visible.insert(self.number_of(token)?);
-        }
+        let visible = self.visible(actual)?;
         for (number, entry) in self.entries.iter_mut().enumerate().filter(|(_, entry)| entry.writer == writer)
         {
-            let first = entry.log_tokens().next().unwrap_or_default().to_owned();
+            let first = entry.first_token().to_owned();
             match (entry.fate, visible.contains(&number)) {
                 (Fate::Committed, true) | (Fate::Absent | Fate::Doubtful, false) => {}
                 (Fate::Committed, false) => {
@@ -236,20 +377,54 @@ impl Ledger {
                 (Fate::Maybe, false) => entry.fate = Fate::Absent,
             }
         }
-        let is_visible_foreign =
-            |number: &usize| self.entries[*number].writer != writer && visible.contains(number);
-        let remote_prefix =
-            self.remote_order.iter().rposition(is_visible_foreign).map_or(0, |index| index + 1);
-        let expected = self.content_of(self.client_order(writer, remote_prefix));
-        match actual.difference(&expected) {
+        self.check_quiet_order(&visible, Some(writer))?;
+        self.check_void_of(writer, actual)?;
+        let expected = self.content_of(self.client_order(writer, &visible));
+        match actual.difference(&expected, &self.void_rows()) {
             Some(difference) => Err(Finding::Unexplained(difference)),
             None => Ok(()),
         }
     }
 
-    /// A prefix of the remote's order, then the client's own transactions that are not in it.
-    fn client_order(&self, writer: Writer, remote_prefix: usize) -> Vec<usize> {
-        let mut order = self.remote_order[..remote_prefix].to_vec();
+    /// The transactions that a database shows.
+    fn visible(&self, actual: &Content) -> Result<BTreeSet<usize>, Finding> {
+        let mut visible = BTreeSet::new();
+        for token in &actual.log {
+            visible.insert(self.number_of(token)?);
+        }
+        for (_, token) in
+            actual.rows.range("quiet/".to_owned()..).take_while(|(row, _)| row.starts_with("quiet/"))
+        {
+            let last = self.number_of(token)?;
+            let writer = self.entries[last].writer;
+            let is_before = |number: &usize| {
+                let entry = &self.entries[*number];
+                let is_there = entry.fate == Fate::Committed || *number == last;
+                entry.writer == writer && entry.quiet_token().is_some() && is_there
+            };
+            visible.extend((0..=last).filter(is_before));
+        }
+        Ok(visible)
+    }
+
+    /// The part of the remote's order that is visible, then the client's own transactions that are not in it.
+    fn client_order(&self, writer: Writer, visible: &BTreeSet<usize>) -> Vec<usize> {
+        let is_visible_foreign =
+            |number: &usize| self.entries[*number].writer != writer && visible.contains(number);
+        let is_visible_in_log =
+            |number: &usize| is_visible_foreign(number) && self.entries[*number].quiet_token().is_none();
+        let prefix = self.remote_order.iter().rposition(is_visible_in_log).map_or(0, |index| index + 1);
+        let (before, after) = self.remote_order.split_at(prefix);
+        let is_quiet = |number: &usize| self.entries[*number].quiet_token().is_some();
+        // Quiet transactions of others are there as far as their writer's row says.
+        let mut order: Vec<usize> = before
+            .iter()
+            .filter(|number| {
+                self.entries[**number].writer == writer || !is_quiet(number) || visible.contains(number)
+            })
+            .chain(after.iter().filter(|number| is_quiet(number) && is_visible_foreign(number)))
+            .copied()
+            .collect();
         let is_own = |number: &usize| {
             let entry = &self.entries[*number];
             entry.writer == writer && entry.fate == Fate::Committed
@@ -260,8 +435,35 @@ impl Ledger {
         order
     }
 
+    /// What a client has deleted in a void transaction stays deleted for it.
+    fn check_void_of(&self, writer: Writer, actual: &Content) -> Result<(), Finding> {
+        let mut own = self.void.iter().filter(|void| void.writer == writer);
+        match own.find_map(|void| void.row_left_in(actual)) {
+            Some(row) => Err(Finding::Lost(format!("{row} was deleted and is there again"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The rows of which nothing can be said while somebody's void transaction is on its way.
+    fn void_rows(&self) -> BTreeSet<&str> {
+        let open = self.void.iter().filter(|void| void.fate != Fate::Absent);
+        open.flat_map(|void| &void.rows).map(String::as_str).collect()
+    }
+
+    /// Judges a database once everything has arrived.
+    ///
+    /// # Errors
+    /// The first difference, in words.
+    pub fn judge_final(&self, actual: &Content) -> Result<(), String> {
+        let left = |void: &VoidDelete| Some((void.writer, void.row_left_in(actual)?.clone()));
+        if let Some((writer, row)) = self.void.iter().find_map(left) {
+            return Err(format!("{row} was deleted by {writer} and is there"));
+        }
+        actual.difference(&self.remote_content(), &self.void_rows()).map_or(Ok(()), Err)
+    }
+
     fn content_of(&self, order: impl IntoIterator<Item = usize>) -> Content {
-        let mut content = Content::default();
+        let mut content = Content::initial();
         for number in order {
             content.apply(&self.entries[number]);
         }
@@ -275,7 +477,8 @@ impl Ledger {
 
     /// A hash of what was acknowledged to whom so far.
     pub fn fingerprint(&self) -> u64 {
-        let fates: Vec<u8> = self.entries.iter().map(|entry| entry.fate as u8).collect();
+        let void = self.void.iter().map(|void| void.fate as u8);
+        let fates: Vec<u8> = self.entries.iter().map(|entry| entry.fate as u8).chain(void).collect();
         xxh3_64(&fates)
     }
 
@@ -285,7 +488,7 @@ impl Ledger {
             entry.fate == Fate::Committed && !self.remote_order.contains(number)
         };
         let (_, entry) = self.entries.iter().enumerate().find(is_missing)?;
-        entry.log_tokens().next()
+        Some(entry.first_token())
     }
 }
 
@@ -316,38 +519,41 @@ mod tests {
 
     #[test]
     fn a_transaction_in_part_is_torn() {
-        assert!(matches!(ledger().observe_remote(&log(&["a1", "r"])), Err(Finding::Torn(_))));
+        assert!(matches!(ledger().observe_remote(&log(&["a1", "r"]), &[]), Err(Finding::Torn(_))));
     }
 
     #[test]
     fn a_transaction_twice_is_not_once() {
-        assert!(matches!(ledger().observe_remote(&log(&["a1", "a2", "a1", "a2"])), Err(Finding::NotOnce(_))));
+        assert!(matches!(
+            ledger().observe_remote(&log(&["a1", "a2", "a1", "a2"]), &[]),
+            Err(Finding::NotOnce(_))
+        ));
     }
 
     #[test]
     fn a_rolled_back_transaction_must_not_appear() {
-        assert!(matches!(ledger().observe_remote(&log(&["b"])), Err(Finding::NotOnce(_))));
+        assert!(matches!(ledger().observe_remote(&log(&["b"]), &[]), Err(Finding::NotOnce(_))));
     }
 
     #[test]
     fn a_shrinking_remote_is_unexplained() {
         let mut ledger = ledger();
-        ledger.observe_remote(&log(&["a1", "a2"])).unwrap();
-        assert!(matches!(ledger.observe_remote(&log(&["a1"])), Err(Finding::Unexplained(_))));
+        ledger.observe_remote(&log(&["a1", "a2"]), &[]).unwrap();
+        assert!(matches!(ledger.observe_remote(&log(&["a1"]), &[]), Err(Finding::Unexplained(_))));
     }
 
     #[test]
     fn a_missing_own_transaction_is_lost() {
-        let content = Content { log: log(&["r"]), ..Content::default() };
+        let content = Content { log: log(&["r"]), ..Content::initial() };
         assert!(matches!(ledger().observe_client(0, &content), Err(Finding::Lost(_))));
     }
 
     #[test]
     fn a_maybe_is_settled_by_the_first_look() {
         let mut ledger = ledger();
-        let without = Content { log: log(&["a1", "a2"]), ..Content::default() };
+        let without = Content { log: log(&["a1", "a2"]), ..Content::initial() };
         ledger.observe_client(0, &without).unwrap();
-        let with = Content { log: log(&["a1", "a2", "c"]), ..Content::default() };
+        let with = Content { log: log(&["a1", "a2", "c"]), ..Content::initial() };
         assert!(matches!(ledger.observe_client(0, &with), Err(Finding::Unexplained(_))));
     }
 
@@ -355,8 +561,8 @@ mod tests {
     fn a_failed_commit_is_open_until_the_next_process_shows_it() {
         let mut ledger = Ledger::default();
         ledger.enter(entry(Writer::Client(0), &["a"], Fate::Doubtful));
-        let without = Content::default();
-        let with = Content { log: log(&["a"]), ..Content::default() };
+        let without = Content::initial();
+        let with = Content { log: log(&["a"]), ..Content::initial() };
         ledger.observe_client(0, &without).unwrap();
         ledger.end_process(0);
         ledger.observe_client(0, &with).unwrap();
@@ -367,15 +573,15 @@ mod tests {
     fn foreign_transactions_are_seen_in_the_remotes_order() {
         let mut ledger = ledger();
         ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
-        ledger.observe_remote(&log(&["r", "s"])).unwrap();
-        let gap = Content { log: log(&["s", "a1", "a2"]), ..Content::default() };
+        ledger.observe_remote(&log(&["r", "s"]), &[]).unwrap();
+        let gap = Content { log: log(&["s", "a1", "a2"]), ..Content::initial() };
         assert!(matches!(ledger.observe_client(0, &gap), Err(Finding::Unexplained(_))));
     }
 
     #[test]
     fn what_never_arrived_is_named() {
         let mut ledger = ledger();
-        ledger.observe_remote(&log(&["r"])).unwrap();
+        ledger.observe_remote(&log(&["r"]), &[]).unwrap();
         assert_eq!(ledger.missing_on_remote(), Some("a1"));
     }
 }

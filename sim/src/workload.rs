@@ -3,12 +3,21 @@
 //! Every row carries a *token*, unique for the write that made it (`client.step.index`), so that whoever finds the row knows whose
 //! it is. `log` has no key and is only ever appended to: a row that was applied twice stands there twice, and its order
 //! is the order in which transactions took effect. Keys are either shared by all writers and then only set, or one writer's own.
+//!
+//! Two kinds of transaction leave `log` alone: a *quiet* one touches the writer's own rows only and sets its row of `quiet`, so that
+//! whoever finds that token knows how far that writer's transactions have come; a *void* one only deletes a row that anybody
+//! may delete and nobody makes again, so that it can lose all effect by what happened elsewhere.
+
+mod own;
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use turso_core::{Connection, LimboError};
+use turso_core::{Connection, LimboError, Value};
+
+pub use own::OwnChange;
+use own::OwnState;
 
 /// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,13 +38,32 @@ impl fmt::Display for Writer {
 }
 
 /// The statements that make the schema, run on the remote before anything else.
-pub const SCHEMA: [&str; 5] = [
+pub const SCHEMA: [&str; 12] = [
     "CREATE TABLE log (token TEXT, payload BLOB)",
     "CREATE INDEX log_token ON log (token)",
     "CREATE TABLE item (k INTEGER PRIMARY KEY, token TEXT)",
     "CREATE TABLE note (id TEXT PRIMARY KEY, token TEXT)",
     "CREATE TABLE pair (a TEXT, b INTEGER, token TEXT, PRIMARY KEY (a, b))",
+    "CREATE TABLE \"odd \"\"table\" (\"select\" TEXT PRIMARY KEY, \"to ken\" TEXT)",
+    "CREATE TABLE badge (k INTEGER PRIMARY KEY, label TEXT, token TEXT)",
+    "CREATE UNIQUE INDEX badge_label ON badge (label)",
+    "CREATE TABLE tally (owner TEXT, n INTEGER)",
+    "CREATE TABLE quiet (writer TEXT PRIMARY KEY, token TEXT)",
+    "CREATE TABLE ballast (k INTEGER PRIMARY KEY, payload BLOB)",
+    "INSERT INTO ballast VALUES (1, zeroblob(5000)), (2, zeroblob(9000)), (3, zeroblob(10)), (4, zeroblob(10)), (5, zeroblob(10))",
 ];
+
+/// What the schema's statements have put into the tables, by row name.
+pub const INITIAL_ROWS: [(&str, &str); 5] = [
+    ("ballast/1", "5000"),
+    ("ballast/2", "9000"),
+    ("ballast/3", "10"),
+    ("ballast/4", "10"),
+    ("ballast/5", "10"),
+];
+
+/// The rows of `ballast` that void transactions delete; the others go in transactions that can be told.
+pub const VOID_BALLAST: std::ops::RangeInclusive<u8> = 3..=5;
 
 /// The tables with keys that a write may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,17 +75,27 @@ pub enum Table {
     Note,
     /// `pair`, with a key of two columns.
     Pair,
+    /// `odd "table`, whose names need quotes.
+    Odd,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Item, Self::Note, Self::Pair];
+    pub const ALL: [Self; 4] = [Self::Item, Self::Note, Self::Pair, Self::Odd];
 
     fn name(self) -> &'static str {
         match self {
             Self::Item => "item",
             Self::Note => "note",
             Self::Pair => "pair",
+            Self::Odd => "\"odd \"\"table\"",
+        }
+    }
+
+    fn token_column(self) -> &'static str {
+        match self {
+            Self::Item | Self::Note | Self::Pair => "token",
+            Self::Odd => "\"to ken\"",
         }
     }
 }
@@ -116,6 +154,63 @@ pub enum Write {
         /// Its number among the writer's own keys.
         own: u8,
     },
+    /// Gives two rows of the writer's own each other's key, by way of a third.
+    Swap {
+        /// The table.
+        table: Table,
+        /// One's number among the writer's own keys.
+        own: u8,
+        /// The other's.
+        with: u8,
+    },
+    /// Sets a row of `badge`, whose label may be another own row's: that one is replaced.
+    Claim {
+        /// The row's number among the writer's own keys.
+        own: u8,
+        /// The label's number among the writer's own labels.
+        label: u8,
+    },
+    /// Adds an equal row to `tally`, which has no key.
+    Count {
+        /// What is counted.
+        n: u8,
+    },
+    /// Changes one of several equal rows of `tally`.
+    Recount {
+        /// What was counted.
+        n: u8,
+        /// What is counted instead.
+        to: u8,
+    },
+    /// Deletes one of several equal rows of `tally`.
+    Uncount {
+        /// What was counted.
+        n: u8,
+    },
+    /// Deletes the big rows of `ballast`.
+    Unload,
+    /// Changes the writer's own table or its schema.
+    Own(OwnChange),
+    /// Adds a column to a table of everybody's. Nobody sets it.
+    Widen {
+        /// The table.
+        table: Table,
+    },
+    /// Drops a column that the writer has added, or renames it.
+    Narrow {
+        /// The table.
+        table: Table,
+        /// Whether it is only renamed.
+        rename: bool,
+    },
+    /// As the first of a transaction: it leaves `log` alone and sets the writer's row of `quiet`. Only what is the writer's own
+    /// follows.
+    Quiet,
+    /// As the only one of a transaction: it leaves `log` alone and deletes a row of `ballast` that others may delete as well.
+    Void {
+        /// The row, of [`VOID_BALLAST`].
+        k: u8,
+    },
     /// Creates a table with an index, if it is not there yet, and sets a row of it.
     Extra {
         /// Which table.
@@ -123,6 +218,19 @@ pub enum Write {
         /// The row's number among the writer's own keys.
         own: u8,
     },
+}
+
+impl Write {
+    /// Whether it touches what is the writer's own and nothing else.
+    pub fn is_own(self) -> bool {
+        match self {
+            Self::Upsert { key, .. } | Self::Update { key, .. } | Self::Replace { key, .. } => {
+                matches!(key, Key::Own(_))
+            }
+            Self::Append { .. } | Self::Unload | Self::Quiet | Self::Void { .. } => false,
+            _ => true,
+        }
+    }
 }
 
 /// What a write does to the rows, once it is known whether it found its row.
@@ -134,6 +242,28 @@ pub enum Effect {
     Set(String, String),
     /// A row with this name is gone.
     Gone(String),
+    /// Two rows, or their absence, have changed places.
+    Swapped(String, String),
+    /// A row has this token now, and whatever else of its table had the same label is gone.
+    Claimed {
+        /// The row's name.
+        row: String,
+        /// The label.
+        label: String,
+        /// The token.
+        token: String,
+    },
+    /// There are so many more equal rows of this name.
+    Counted(String, i64),
+    /// What begins with this prefix is exactly this.
+    Replaced {
+        /// How the names begin.
+        prefix: String,
+        /// Names and what they hold.
+        rows: Vec<(String, String)>,
+    },
+    /// The writer's row of `quiet` has this token now.
+    Quieted(Writer, String),
 }
 
 /// One SQL statement of a write, and what follows from it.
@@ -164,7 +294,8 @@ fn row_name(table: &str, key: impl fmt::Display) -> String {
     format!("{table}/{key}")
 }
 
-/// Runs the writes of a transaction's body on a connection, after a first row of `log`, and returns their effects.
+/// Runs the writes of a transaction's body on a connection, after a first row of `log` unless they say otherwise, and returns
+/// their effects.
 ///
 /// # Errors
 /// What the core says.
@@ -174,48 +305,103 @@ pub fn run_writes(
     step: u32,
     writes: &[Write],
 ) -> Result<Vec<Effect>, LimboError> {
+    let mut query = |sql: &str| connection.prepare(sql)?.run_collect_rows();
     let mut effects = Vec::new();
-    let first = Write::Append { payload_bytes: 0 };
-    for (index, write) in std::iter::once(&first).chain(writes).enumerate() {
-        for planned in plan(writer, *write, &format!("{writer}.{step}.{index}")) {
+    let leaves_log_alone = matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }));
+    let first = (!leaves_log_alone).then_some(Write::Append { payload_bytes: 0 });
+    for (index, write) in first.iter().chain(writes).enumerate() {
+        if leaves_log_alone && matches!(write, Write::Append { .. }) {
+            continue;
+        }
+        let token = format!("{writer}.{step}.{index}");
+        let planned = match write {
+            Write::Own(change) => {
+                let state = OwnState::read(writer, &mut query)?;
+                let statements = change.statements(writer, &token, &state).into_iter();
+                statements.map(|sql| Planned::always(sql, Vec::new())).collect()
+            }
+            Write::Widen { .. } | Write::Narrow { .. } => alter(writer, *write, &token, &mut query)?,
+            write => plan(writer, *write, &token),
+        };
+        for planned in planned {
             let finds_row = match &planned.finds {
                 None => true,
-                Some(sql) => !connection.prepare(sql)?.run_collect_rows()?.is_empty(),
+                Some(sql) => !query(sql)?.is_empty(),
             };
             connection.execute(&planned.sql)?;
             if finds_row {
                 effects.extend(planned.effects);
             }
         }
+        if matches!(write, Write::Own(_)) {
+            let prefix = own::prefix(writer);
+            let rows = own::contents(&prefix, &mut query)?;
+            effects.push(Effect::Replaced { prefix, rows });
+        }
     }
     Ok(effects)
+}
+
+/// The SQL that changes the columns of a table of everybody's. A column's name tells who has added it.
+fn alter(
+    writer: Writer,
+    write: Write,
+    token: &str,
+    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, LimboError>,
+) -> Result<Vec<Planned>, LimboError> {
+    let alter = |table: Table, how: String| {
+        Planned::always(format!("ALTER TABLE {} {how}", table.name()), Vec::new())
+    };
+    Ok(match write {
+        Write::Widen { table } => {
+            vec![alter(table, format!("ADD COLUMN \"w {token}\" DEFAULT 'd'"))]
+        }
+        Write::Narrow { table, rename } => {
+            let columns = query(&format!("PRAGMA table_info({})", table.name()))?;
+            let own = format!("w {writer}.");
+            let added = columns.iter().map(|row| row[1].to_string()).rfind(|name| name.starts_with(&own));
+            let how = |name: String| {
+                if rename {
+                    format!("RENAME COLUMN \"{name}\" TO \"w {token}\"")
+                } else {
+                    format!("DROP COLUMN \"{name}\"")
+                }
+            };
+            added.map(|name| alter(table, how(name))).into_iter().collect()
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// The SQL of one write. `token` is unique for it.
 fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
     match write {
         Write::Append { payload_bytes } => vec![Planned::always(
-            format!("INSERT INTO log VALUES ('{token}', zeroblob({payload_bytes}))"),
+            format!("INSERT INTO log (token, payload) VALUES ('{token}', zeroblob({payload_bytes}))"),
             vec![Effect::Appended(token.to_owned())],
         )],
         Write::Upsert { table, key } => {
             let row = Row::new(table, writer, key);
+            let (name, columns, values, set) =
+                (table.name(), row.columns(), row.values(), table.token_column());
             let sql = format!(
-                "INSERT INTO {} VALUES ({}, '{token}') ON CONFLICT ({}) DO UPDATE SET token = excluded.token",
-                table.name(),
-                row.values(),
-                row.columns()
+                "INSERT INTO {name} ({columns}, {set}) VALUES ({values}, '{token}') \
+                 ON CONFLICT ({columns}) DO UPDATE SET {set} = excluded.{set}"
             );
             vec![Planned::always(sql, vec![row.set(token)])]
         }
         Write::Update { table, key } => {
             let row = Row::new(table, writer, key);
-            let sql = format!("UPDATE {} SET token = '{token}' WHERE {}", table.name(), row.condition());
+            let (name, set) = (table.name(), table.token_column());
+            let sql = format!("UPDATE {name} SET {set} = '{token}' WHERE {}", row.condition());
             vec![Planned::on_row(&row, sql, vec![row.set(token)])]
         }
         Write::Replace { table, key } => {
             let row = Row::new(table, writer, key);
-            let sql = format!("INSERT OR REPLACE INTO {} VALUES ({}, '{token}')", table.name(), row.values());
+            let (name, columns, set) = (table.name(), row.columns(), table.token_column());
+            let values = row.values();
+            let sql =
+                format!("INSERT OR REPLACE INTO {name} ({columns}, {set}) VALUES ({values}, '{token}')");
             vec![Planned::always(sql, vec![row.set(token)])]
         }
         Write::Delete { table, own } => {
@@ -227,13 +413,64 @@ fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
             let row = Row::new(table, writer, Key::Own(own));
             let fresh = row.with_fresh_key(token);
             let sql = format!(
-                "UPDATE {} SET {}, token = '{token}' WHERE {}",
+                "UPDATE {} SET {}, {} = '{token}' WHERE {}",
                 table.name(),
                 fresh.assignments(),
+                table.token_column(),
                 row.condition()
             );
             vec![Planned::on_row(&row, sql, vec![row.gone(), fresh.set(token)])]
         }
+        Write::Swap { table, own, with } => {
+            let [one, other] = [own, with].map(|own| Row::new(table, writer, Key::Own(own)));
+            let middle = one.with_fresh_key(token);
+            let pass = |from: &Row, to: &Row, effects| {
+                let (to, from) = (to.assignments(), from.condition());
+                Planned::always(format!("UPDATE {} SET {to} WHERE {from}", table.name()), effects)
+            };
+            let swapped =
+                if own == with { Vec::new() } else { vec![Effect::Swapped(one.name(), other.name())] };
+            vec![
+                pass(&one, &middle, Vec::new()),
+                pass(&other, &one, Vec::new()),
+                pass(&middle, &other, swapped),
+            ]
+        }
+        Write::Claim { own, label } => {
+            let row = Row::new(Table::Item, writer, Key::Own(own));
+            let label = format!("{writer}-{label}");
+            let k = row.number;
+            let sql =
+                format!("INSERT OR REPLACE INTO badge (k, label, token) VALUES ({k}, '{label}', '{token}')");
+            let row = row_name("badge", k);
+            vec![Planned::always(sql, vec![Effect::Claimed { row, label, token: token.to_owned() }])]
+        }
+        Write::Count { n } => {
+            let sql = format!("INSERT INTO tally (owner, n) VALUES ('{writer}', {n})");
+            vec![Planned::always(sql, vec![Effect::Counted(tally(writer, n), 1)])]
+        }
+        Write::Recount { n, to } => {
+            let counted = vec![Effect::Counted(tally(writer, n), -1), Effect::Counted(tally(writer, to), 1)];
+            vec![on_one_of_tally(writer, n, &format!("UPDATE tally SET n = {to}"), counted)]
+        }
+        Write::Uncount { n } => {
+            let counted = vec![Effect::Counted(tally(writer, n), -1)];
+            vec![on_one_of_tally(writer, n, "DELETE FROM tally", counted)]
+        }
+        Write::Unload => {
+            let gone = ["ballast/1", "ballast/2"].map(|row| Effect::Gone(row.to_owned()));
+            vec![Planned::always("DELETE FROM ballast WHERE k < 3".into(), gone.into())]
+        }
+        Write::Quiet => {
+            let sql = format!("INSERT OR REPLACE INTO quiet (writer, token) VALUES ('{writer}', '{token}')");
+            vec![Planned::always(sql, vec![Effect::Quieted(writer, token.to_owned())])]
+        }
+        Write::Void { k } => {
+            let sql = format!("DELETE FROM ballast WHERE k = {k}");
+            vec![Planned::always(sql, vec![Effect::Gone(row_name("ballast", k))])]
+        }
+        // They depend on what is there.
+        Write::Own(_) | Write::Widen { .. } | Write::Narrow { .. } => Vec::new(),
         Write::Extra { number, own } => {
             let table = format!("extra_{number}");
             let id = format!("{writer}-{own}");
@@ -248,6 +485,16 @@ fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
             ]
         }
     }
+}
+
+fn tally(writer: Writer, n: u8) -> String {
+    row_name("tally", format!("{writer}/{n}"))
+}
+
+/// A statement on one of the writer's equal rows of `tally`.
+fn on_one_of_tally(writer: Writer, n: u8, what: &str, effects: Vec<Effect>) -> Planned {
+    let one = format!("SELECT rowid FROM tally WHERE owner = '{writer}' AND n = {n} ORDER BY rowid LIMIT 1");
+    Planned { sql: format!("{what} WHERE rowid = ({one})"), finds: Some(one), effects }
 }
 
 /// A row by its key.
@@ -284,6 +531,7 @@ impl Row {
             Table::Item => vec![("k", self.number.to_string())],
             Table::Note => vec![("id", format!("'{}'", self.text))],
             Table::Pair => vec![("a", format!("'{}'", self.text)), ("b", self.number.to_string())],
+            Table::Odd => vec![("\"select\"", format!("'{}'", self.text))],
         }
     }
 
@@ -313,6 +561,7 @@ impl Row {
             Table::Item => row_name("item", self.number),
             Table::Note => row_name("note", &self.text),
             Table::Pair => row_name("pair", format!("{}/{}", self.text, self.number)),
+            Table::Odd => row_name("odd", &self.text),
         }
     }
 
@@ -325,19 +574,44 @@ impl Row {
     }
 }
 
-/// Every row of the tables with keys, by name; extra tables have to be asked for one by one.
-pub const ROWS: &str = "SELECT 'item/' || k, token FROM item \
-     UNION ALL SELECT 'note/' || id, token FROM note \
-     UNION ALL SELECT 'pair/' || a || '/' || b, token FROM pair ORDER BY 1";
+/// Every row of the tables that are there from the start, by name; extra tables and own ones have to be asked for one by one.
+const ROWS: [&str; 8] = [
+    "SELECT 'item/' || k, token FROM item",
+    "SELECT 'note/' || id, token FROM note",
+    "SELECT 'pair/' || a || '/' || b, token FROM pair",
+    "SELECT 'odd/' || \"select\", \"to ken\" FROM \"odd \"\"table\"",
+    "SELECT 'badge/' || k, label || ' ' || token FROM badge",
+    "SELECT 'tally/' || owner || '/' || n, count(*) FROM tally GROUP BY owner, n",
+    "SELECT 'quiet/' || writer, token FROM quiet",
+    "SELECT 'ballast/' || k, length(payload) FROM ballast",
+];
 
 /// The tokens of `log`, in order.
 pub const LOG: &str = "SELECT token FROM log ORDER BY rowid";
 
-/// The names of the extra tables.
-pub const EXTRA_TABLES: &str =
+/// The tokens of `quiet`, one a writer.
+pub const QUIET: &str = "SELECT token FROM quiet ORDER BY writer";
+
+const EXTRA_TABLES: &str =
     "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'extra%' ORDER BY name";
 
-/// Every row of one extra table, by name.
-pub fn extra_rows(table: &str) -> String {
-    format!("SELECT '{table}/' || id, token FROM {table} ORDER BY 1")
+/// The name of the writer's row of `quiet`.
+pub fn quiet_row(writer: Writer) -> String {
+    row_name("quiet", writer)
+}
+
+/// Every row beside `log`, by name.
+///
+/// # Errors
+/// What `query` says.
+pub fn read_rows<E>(
+    mut query: impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+) -> Result<Vec<(String, String)>, E> {
+    let mut contents = own::contents("own_", &mut query)?;
+    let extra = query(EXTRA_TABLES)?;
+    let extra = extra.iter().map(|row| format!("SELECT '{0}/' || id, token FROM {0}", row[0]));
+    for sql in ROWS.into_iter().map(str::to_owned).chain(extra) {
+        contents.extend(query(&sql)?.iter().map(|row| (row[0].to_string(), row[1].to_string())));
+    }
+    Ok(contents)
 }

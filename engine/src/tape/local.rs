@@ -43,6 +43,7 @@ pub(super) struct LocalSchema {
     current: Schema,
     /// By root page, in the order of records; what is there now comes last.
     sightings: BTreeMap<i64, Vec<Sighting>>,
+    /// Names of temporary tables. One that outlives a rebase makes records whose table is created nowhere.
     temporary: BTreeSet<String>,
     /// The record that is looked at.
     record: usize,
@@ -53,6 +54,7 @@ impl LocalSchema {
     pub(super) fn new<'a>(
         base: Schema,
         current: Schema,
+        temporary: BTreeSet<String>,
         records: impl Iterator<Item = Option<&'a RecordedChange>>,
     ) -> Self {
         let mut sightings: BTreeMap<i64, Vec<Sighting>> = BTreeMap::new();
@@ -68,7 +70,7 @@ impl LocalSchema {
             let sighting = Sighting { record: usize::MAX, name: table.name.clone(), is_creation: false };
             see(table.root_page, sighting);
         }
-        Self { schema: base, current, sightings, temporary: BTreeSet::new(), record: 0 }
+        Self { schema: base, current, sightings, temporary, record: 0 }
     }
 
     /// Takes the next record and appends the changes that follow from it.
@@ -111,7 +113,7 @@ impl LocalSchema {
         Ok(())
     }
 
-    /// Whether there is a table of this name, which a rename may have to be noted for first. One that is not there is temporary.
+    /// Whether there is a table of this name, which a rename may have to be noted for first, or a temporary one.
     fn knows(
         &mut self,
         name: &str,
@@ -148,7 +150,6 @@ impl LocalSchema {
                 self.apply(SchemaChange::RenameTable { from: from.clone(), to: name.to_owned() }, changes);
                 Ok(true)
             }
-            None if renamed.is_empty() => Ok(false),
             None => Err(Unreadable::UnknownTable(name.to_owned())),
         }
     }
@@ -302,6 +303,11 @@ impl LocalSchema {
     fn apply(&mut self, change: SchemaChange, changes: &mut Vec<Change>) {
         self.schema.apply(&change);
         changes.push(Change::Schema(change));
+    }
+
+    /// The temporary tables that there were, by name.
+    pub(super) fn temporary(&self) -> &BTreeSet<String> {
+        &self.temporary
     }
 
     /// What the schema is now and no record tells of.

@@ -26,6 +26,7 @@ mod replay;
 mod schema;
 mod statements;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use turso_core::{Connection, Value};
@@ -78,6 +79,17 @@ pub(crate) struct Tape {
     pub(crate) last_no: u64,
     /// What was done to the schema and no record tells of.
     pub(crate) unrecorded: Vec<SchemaChange>,
+    /// Names of temporary tables, to be remembered by [`remember_temporary`].
+    pub(crate) temporary: BTreeSet<String>,
+}
+
+/// The type under which the base's schema also remembers the names of temporary tables.
+const TEMPORARY: &str = "temporary";
+
+/// The statement that remembers the name of a temporary table in the base's schema.
+pub(crate) fn remember_temporary(name: &str) -> Statement {
+    let sql = format!("INSERT INTO {SCHEMA_BASE_TABLE} (type, name) VALUES (?, ?)");
+    Statement { sql, args: [TEMPORARY, name].map(|text| Value::build_text(text.to_owned())).into() }
 }
 
 impl Tape {
@@ -103,12 +115,17 @@ impl Tape {
     }
 
     fn read_snapshot(connection: &Arc<Connection>) -> std::result::Result<Self, Unreadable> {
-        let mut tape = Self { transactions: Vec::new(), last_no: 0, unrecorded: Vec::new() };
+        let mut tape =
+            Self { transactions: Vec::new(), last_no: 0, unrecorded: Vec::new(), temporary: BTreeSet::new() };
         if !database::has_table(connection, CHANGE_LOG)? {
             return Ok(tape);
         }
         let current = Schema::read(connection, SCHEMA_TABLE)?;
+        let mut temporary = BTreeSet::new();
         let base = if database::has_table(connection, SCHEMA_BASE_TABLE)? {
+            let sql = format!("SELECT name FROM {SCHEMA_BASE_TABLE} WHERE type = '{TEMPORARY}'");
+            let names = database::run(connection, &sql, &[])?;
+            temporary.extend(names.iter().filter_map(|row| row[0].to_text().map(str::to_owned)));
             Schema::read(connection, SCHEMA_BASE_TABLE)?
         } else {
             current.clone()
@@ -119,7 +136,8 @@ impl Tape {
         let rows = database::run(connection, &sql, &[])?;
         let records: Vec<Record> =
             rows.iter().map(|row| Record::decode(row)).collect::<turso_core::Result<_>>()?;
-        let mut local = LocalSchema::new(base, current, records.iter().map(|record| record.change.as_ref()));
+        let mut local =
+            LocalSchema::new(base, current, temporary, records.iter().map(|record| record.change.as_ref()));
         let mut group = Group::default();
         for (index, record) in records.into_iter().enumerate() {
             if record.transaction_id != group.id {
@@ -128,6 +146,7 @@ impl Tape {
             group.add(index, record)?;
         }
         tape.push(group, &mut local)?;
+        tape.temporary.clone_from(local.temporary());
         tape.unrecorded = local.difference_to_current();
         Ok(tape)
     }

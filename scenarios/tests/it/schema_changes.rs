@@ -187,6 +187,24 @@ fn a_table_renamed_twice_is_refused_with_a_way_out_and_not_lost() {
 }
 
 #[test]
+fn rows_of_a_table_that_has_its_old_name_again_are_not_lost() {
+    everywhere(|place| {
+        place.remote_executes(&["CREATE TABLE t (v)"]);
+        let a = client(&place, "a");
+        run(
+            &a.1,
+            &["ALTER TABLE t RENAME TO u", "INSERT INTO u VALUES ('precious')", "ALTER TABLE u RENAME TO t"],
+        );
+        let error = block_on(a.0.sync()).unwrap_err();
+        assert!(matches!(&error, Error::UnknownTable { table, .. } if table == "u"), "{error}");
+        run(&a.1, &["ALTER TABLE t RENAME TO u"]);
+        block_on(a.0.sync()).unwrap();
+        run(&a.1, &["ALTER TABLE u RENAME TO t"]);
+        expect_everywhere(&place, &[&a], "SELECT v FROM t", &["precious"]);
+    });
+}
+
+#[test]
 fn a_table_dropped_and_made_again_in_another_shape_is_the_new_one() {
     everywhere(|place| {
         place.remote_executes(&[

@@ -1,5 +1,6 @@
 //! What applications do besides single transactions: one that is held open across steps, and readers that keep an old snapshot.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use turso_core::{Connection, LimboError, Statement};
 
 use super::{World, violation_of_panic};
 use crate::client::{query, read_content};
-use crate::ledger::{Content, Entry, Fate};
+use crate::ledger::{Content, Entry, EntryNo, Fate};
 use crate::schedule::TransactionEnd;
 use crate::verdict::{READS, Violation};
 use crate::workload::{LOG, Write, Writer, run_writes};
@@ -15,8 +16,8 @@ use crate::workload::{LOG, Write, Writer, run_writes};
 /// A transaction that has written and is still open. It holds the database's write lock.
 pub struct Held {
     connection: Arc<Connection>,
-    /// Its number in the ledger.
-    entry: usize,
+    /// Which of the ledger's it is.
+    entry: EntryNo,
 }
 
 /// A read transaction that is still open, with a cursor inside it.
@@ -54,7 +55,7 @@ impl Reader {
         drop(self.cursor);
         self.connection.execute("COMMIT")?;
         let through_cursor = Content { log: self.passed, rows: self.content.rows.clone() };
-        let difference = |seen: &Content| seen.difference(&self.content);
+        let difference = |seen: &Content| seen.difference(&self.content, &BTreeSet::new());
         Ok(difference(&again).or_else(|| difference(&through_cursor)))
     }
 }

@@ -19,7 +19,7 @@ use crate::ledger::{Content, Ledger};
 use crate::network::Mailbox;
 use crate::schedule::Step;
 use crate::verdict::{ENDS, READS, RESUMES, Violation};
-use crate::workload::LOG;
+use crate::workload::{LOG, QUIET};
 
 /// Of so many steps of clients one is looked at, on average, until the history's image is taken.
 const STEPS_PER_IMAGE: u64 = 6;
@@ -85,8 +85,10 @@ impl World {
         let disk = self.client(number).disk.crash_image(&kind);
         let mut ledger = self.ledger.clone();
         // What the remote does wrong is found where the history itself is judged.
-        let log: Vec<String> = self.remote.query(LOG).iter().map(|row| row[0].to_string()).collect();
-        if ledger.observe_remote(&log).is_ok() {
+        let tokens = |sql: &str| -> Vec<String> {
+            self.remote.query(sql).iter().map(|row| row[0].to_string()).collect()
+        };
+        if ledger.observe_remote(&tokens(LOG), &tokens(QUIET)).is_ok() {
             self.sample = Sample::Taken(Box::new(Image { client: number, kind, disk, ledger }));
         }
     }
@@ -192,10 +194,10 @@ mod tests {
         let mut ledger = Ledger::default();
         let effects = vec![Effect::Appended("a".into())];
         ledger.enter(Entry { writer: Writer::Client(0), effects, fate: Fate::Doubtful });
-        assert_eq!(judge_content(ledger.clone(), 0, &Content::default()), Ok(()));
-        let shown = Content { log: vec!["a".into()], ..Content::default() };
+        assert_eq!(judge_content(ledger.clone(), 0, &Content::initial()), Ok(()));
+        let shown = Content { log: vec!["a".into()], ..Content::initial() };
         ledger.observe_client(0, &shown).expect("it was still open");
-        let violation = judge_content(ledger, 0, &Content::default()).expect_err("it is lost");
+        let violation = judge_content(ledger, 0, &Content::initial()).expect_err("it is lost");
         assert_eq!(violation.invariant, "local-durability");
     }
 }
