@@ -102,7 +102,7 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
         let crashed = steps.last().and_then(crashing);
         steps.push(step(&mut rng, &mix, &header, id, crashed));
     }
-    Schedule { header, steps }
+    Schedule::new(header, steps)
 }
 
 fn header(rng: &mut impl Rng, seed: u64) -> Header {

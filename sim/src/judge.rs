@@ -50,8 +50,8 @@ pub struct Claims {
     synced_generation: u64,
     synced_frame_no: Option<u64>,
     synced_wal_frames: u64,
-    draft_wal_match_watermark: u64,
-    synced_wal_match_watermark: u64,
+    pub(crate) draft_wal_match_watermark: u64,
+    pub(crate) synced_wal_match_watermark: u64,
     attempted_transaction_no: u64,
 }
 

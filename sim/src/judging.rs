@@ -42,9 +42,11 @@ impl World {
     fn judge_files(&mut self, number: u8) -> Result<(), Violation> {
         self.counts.checks += 1;
         let client = self.client(number);
-        for version in client.disk.take_metadata_versions() {
-            judge_durability(&version, &client.paths)?;
-        }
+        let versions = client.disk.take_metadata_versions();
+        let durable = versions.iter().try_for_each(|version| judge_durability(version, &client.paths));
+        self.observe_metadata(number, &versions);
+        durable?;
+        let client = self.client(number);
         if let Some(touched) = client.disk.take_touched_names().into_iter().next() {
             return Err(Violation::of(NAMED_INTACT, touched));
         }

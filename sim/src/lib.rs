@@ -22,6 +22,7 @@
 //! | [`remote`] | the fake server, with a model of itself |
 //! | [`disk`] | a machine's disk: what is durable, what survives a crash |
 //! | [`clock`], [`trace`] | virtual time; the events and their rolling hash |
+//! | [`fates`], [`snapshot`] | what became of the faults; what can be drawn of a moment |
 //! | [`verdict`] | the invariants by name, violations, counts |
 //! | [`judging`] | when which invariant is judged |
 //! | [`judge`], [`mod@format`] | the page-level checks, and the parsers that they read files with |
@@ -30,6 +31,8 @@
 //! | [`explore`] | every crash and request fate of short schedules, exhaustively |
 //! | [`driver`] | a schedule's steps on any ground, without faults and checkers |
 //! | `serve` | the remote over HTTP, on real files (feature `serve`) |
+//! | [`shrink`] | a smaller schedule that fails the same way |
+//! | [`report`] | summaries, timelines and pages |
 //! | [`in_process`] | the remote without a network: for real files and benchmarks |
 //!
 //! Nothing here is shared with the engine but the traits through which it is driven.
@@ -40,6 +43,7 @@ pub mod clock;
 pub mod disk;
 pub mod driver;
 pub mod explore;
+pub mod fates;
 pub mod format;
 pub mod generate;
 pub mod in_process;
@@ -49,10 +53,13 @@ pub mod ledger;
 mod lock;
 pub mod network;
 pub mod remote;
+pub mod report;
 pub mod run;
 pub mod schedule;
 #[cfg(feature = "serve")]
 pub mod serve;
+pub mod shrink;
+pub mod snapshot;
 pub mod sweep;
 pub mod trace;
 pub mod verdict;

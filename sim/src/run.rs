@@ -9,9 +9,11 @@ use std::thread;
 
 use crate::clock;
 use crate::explore::SharedPilot;
+use crate::fates::Fates;
 use crate::lock::lock;
 use crate::schedule::{Schedule, Step};
-use crate::trace::{Event, Trace};
+use crate::snapshot::Snapshots;
+use crate::trace::{Event, Lane, Trace};
 use crate::verdict::{Counts, Violation};
 use crate::world::World;
 
@@ -36,7 +38,7 @@ impl Default for RunOptions {
 }
 
 /// What a run ends with.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// Hash over every event and every byte written.
     pub hash: u64,
@@ -46,6 +48,10 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// What happened, counted.
     pub counts: Counts,
+    /// What became of the faults.
+    pub fates: Fates,
+    /// What can be drawn of the history, if the events were to be kept.
+    pub snapshots: Snapshots,
     /// The first broken invariant; the history ends with it.
     pub violation: Option<Violation>,
 }
@@ -98,13 +104,18 @@ fn run_here(schedule: &Schedule, options: RunOptions, prepare: impl FnOnce(&mut 
     let mut world = World::new(schedule.header.clone(), trace.clone(), options.checks);
     prepare(&mut world);
     let violation = tell(&mut world, &schedule.steps).err();
-    let counts = world.finish();
+    if let Some(violation) = &violation {
+        world.record(Lane::Verdict, "violation", &violation.to_string(), &[]);
+    }
+    let (counts, fates, snapshots) = world.finish();
     let trace = lock(&trace);
     Outcome {
         hash: trace.hash(),
         event_count: trace.event_count(),
         events: trace.events().to_vec(),
         counts,
+        fates,
+        snapshots,
         violation,
     }
 }

@@ -1,9 +1,20 @@
 //! The schedule: plain data that says everything about one history.
 //!
-//! A file is JSON Lines: one line for the header, then one line a step. A fault names its place by meaning ("the 2nd sync of
-//! synced-wal in this step"), and what looks random while running is a hash of the header's key and the step's id, so
-//! that deleting a step leaves the meaning of the others alone.
+//! A fault names its place by meaning ("the 2nd sync of synced-wal in this step"), and what looks random while running is a
+//! hash of the header's key and the step's id, so that deleting a step leaves the meaning of the others alone.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `file` | the file format, its comments, and what is wrong with a file that is none |
+//! | `words` | steps and faults in English |
 
+mod file;
+mod words;
+
+pub use file::{Comments, ScheduleError};
+pub(crate) use words::Ordinal;
+
+use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{CrashKind, CrashPoint, DiskError};
@@ -20,10 +31,35 @@ pub struct Schedule {
     pub header: Header,
     /// What happens, in order.
     pub steps: Vec<Step>,
+    /// What its file says to human readers.
+    #[serde(default)]
+    pub comments: Comments,
+}
+
+impl Schedule {
+    /// A schedule without comments.
+    pub fn new(header: Header, steps: Vec<Step>) -> Self {
+        Self { header, steps, comments: Comments::default() }
+    }
+
+    /// Its steps, and those inside them.
+    pub fn all_steps(&self) -> Vec<&Step> {
+        self.steps.iter().flat_map(Step::all).collect()
+    }
+
+    /// The step with an id, wherever it stands.
+    pub fn step_mut(&mut self, id: u32) -> Option<&mut Step> {
+        self.steps.iter_mut().find_map(|step| step.find_mut(id))
+    }
+
+    /// How many faults its steps have.
+    pub fn fault_count(&self) -> usize {
+        self.all_steps().iter().map(|step| step.faults.len()).sum()
+    }
 }
 
 /// What holds for the whole history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
     /// Version of the file format.
@@ -56,7 +92,7 @@ fn yes() -> bool {
 }
 
 /// In which form the clients push.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum PushMode {
     /// As SQL.
@@ -108,7 +144,7 @@ impl Header {
 }
 
 /// One thing that happens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// Its name for life: tokens and whatever looks random derive from it. Unique in the schedule.
@@ -129,6 +165,13 @@ impl Step {
         Self { id, action, faults: Vec::new(), during: Vec::new() }
     }
 
+    fn find_mut(&mut self, id: u32) -> Option<&mut Self> {
+        if self.id == id {
+            return Some(self);
+        }
+        self.during.iter_mut().find_map(|during| during.step.find_mut(id))
+    }
+
     /// This step and those that it carries.
     pub fn all(&self) -> Vec<&Self> {
         let carried = self.during.iter().flat_map(|during| during.step.all());
@@ -137,7 +180,7 @@ impl Step {
 }
 
 /// A step that happens inside another.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct During {
     /// When.
@@ -147,8 +190,8 @@ pub struct During {
 }
 
 /// A moment when an operation of the engine's waits, and others can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Wait {
     /// The request was sent and has not arrived.
     Request(RequestPlace),
@@ -169,8 +212,8 @@ pub enum Wait {
 }
 
 /// What a step does. A step of a client whose process is not running starts it first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
     /// The application commits or rolls back a transaction.
     Transaction {
@@ -251,6 +294,22 @@ impl Action {
         }
     }
 
+    /// The number of the client that acts, to be changed.
+    pub fn client_mut(&mut self) -> Option<&mut u8> {
+        match self {
+            Self::Transaction { client, .. }
+            | Self::EndTransaction { client, .. }
+            | Self::OpenReader { client }
+            | Self::CloseReader { client }
+            | Self::Pull { client }
+            | Self::Push { client }
+            | Self::Sync { client }
+            | Self::Close { client }
+            | Self::Crash { client, .. } => Some(client),
+            Self::RemoteTransaction { .. } | Self::RemoteCheckpoint => None,
+        }
+    }
+
     /// Its kind in one word, as it stands in traces and messages.
     pub fn verb(&self) -> &'static str {
         match self {
@@ -270,8 +329,8 @@ impl Action {
 }
 
 /// How an application's transaction ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TransactionEnd {
     /// With COMMIT.
     Commit,
@@ -282,8 +341,8 @@ pub enum TransactionEnd {
 }
 
 /// What strikes during a step. A fault whose place is never reached is noted and does nothing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// The client's machine or process goes down at a file operation.
     Crash(CrashPoint),
@@ -303,104 +362,4 @@ pub enum Fault {
         /// What becomes of it.
         fault: NetworkFault,
     },
-}
-
-/// Why a schedule file is not one.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScheduleError {
-    /// A line is no valid header or step.
-    #[error("line {line}: {source}")]
-    Line {
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it, and in which column.
-        source: serde_json::Error,
-    },
-    /// The header's format is another version's.
-    #[error("line {line}: format {format}, this simulator reads format {FORMAT}")]
-    Format {
-        /// The line, from 1.
-        line: usize,
-        /// What it says.
-        format: u32,
-    },
-    /// A step names a client that the header does not provide for.
-    #[error("line {line}: client {client}, but the header has {clients}")]
-    Client {
-        /// The line, from 1.
-        line: usize,
-        /// The client that is named.
-        client: u8,
-        /// The clients there are.
-        clients: u8,
-    },
-    /// Two steps have one id.
-    #[error("line {line}: step id {id} was used before")]
-    Id {
-        /// The line, from 1.
-        line: usize,
-        /// The id.
-        id: u32,
-    },
-    /// There is no line with a header.
-    #[error("no header line")]
-    Empty,
-}
-
-impl Schedule {
-    /// The schedule as a file's text.
-    pub fn print(&self) -> String {
-        let mut text = line(&self.header);
-        for step in &self.steps {
-            text.push_str(&line(step));
-        }
-        text
-    }
-
-    /// Reads a file's text. Empty lines and lines that begin with `#` are passed over.
-    ///
-    /// # Errors
-    /// [`ScheduleError`], naming the line.
-    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
-        let mut lines = text
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line.trim()))
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let (line, first) = lines.next().ok_or(ScheduleError::Empty)?;
-        let header: Header =
-            serde_json::from_str(first).map_err(|source| ScheduleError::Line { line, source })?;
-        if header.format != FORMAT {
-            return Err(ScheduleError::Format { line, format: header.format });
-        }
-        let mut schedule = Self { header, steps: Vec::new() };
-        for (line, text) in lines {
-            let step = serde_json::from_str(text).map_err(|source| ScheduleError::Line { line, source })?;
-            schedule.push_checked(line, step)?;
-        }
-        Ok(schedule)
-    }
-
-    fn push_checked(&mut self, line: usize, step: Step) -> Result<(), ScheduleError> {
-        let clients = self.header.clients;
-        let mut ids: Vec<u32> = self.steps.iter().flat_map(Step::all).map(|earlier| earlier.id).collect();
-        for step in step.all() {
-            if let Some(client) = step.action.client().filter(|&client| client >= clients) {
-                return Err(ScheduleError::Client { line, client, clients });
-            }
-            if ids.contains(&step.id) {
-                return Err(ScheduleError::Id { line, id: step.id });
-            }
-            ids.push(step.id);
-        }
-        self.steps.push(step);
-        Ok(())
-    }
-}
-
-fn line<T: Serialize>(value: &T) -> String {
-    let mut line = serde_json::to_string(value).expect("plain data serializes");
-    line.push('\n');
-    line
 }

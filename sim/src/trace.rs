@@ -29,6 +29,10 @@ pub enum Lane {
     Remote,
     /// The network between them.
     Network,
+    /// A client's application and engine, by index from 0; `Client` is what their machine does for them.
+    Application(u8),
+    /// The judge.
+    Verdict,
 }
 
 impl Lane {
@@ -39,6 +43,8 @@ impl Lane {
             Self::Client(index) => [1, index],
             Self::Remote => [2, 0],
             Self::Network => [3, 0],
+            Self::Application(index) => [4, index],
+            Self::Verdict => [5, 0],
         }
     }
 }
@@ -50,6 +56,8 @@ impl fmt::Display for Lane {
             Self::Client(index) => f.pad(&format!("client {index}")),
             Self::Remote => f.pad("remote"),
             Self::Network => f.pad("network"),
+            Self::Application(index) => f.pad(&format!("app {index}")),
+            Self::Verdict => f.pad("verdict"),
         }
     }
 }
@@ -149,6 +157,12 @@ impl Trace {
     #[must_use]
     pub fn event_count(&self) -> u64 {
         self.event_count
+    }
+
+    /// Whether events are kept.
+    #[must_use]
+    pub fn keeps_events(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// The events in order; empty unless the trace keeps them.

@@ -118,8 +118,60 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What two failures have in common when they have one cause: the broken invariant, and where it was seen to be broken. It
+/// stays the same while a schedule shrinks, because what differs from history to history has been struck out of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// The invariant's name.
+    pub invariant: String,
+    /// The violation's message, with `#` for every number and every name with a number in it.
+    pub place: String,
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} · {}", self.invariant, self.place)
+    }
+}
+
+impl Violation {
+    /// What it has in common with others of its kind.
+    pub fn signature(&self) -> Signature {
+        Signature { invariant: self.invariant.to_owned(), place: without_numbers(&self.message) }
+    }
+}
+
+/// `#` for every word with a digit in it; words go on over dots and colons (`c0.5.1`, `item:o1:3`). A list of such words, whatever
+/// its length, is one.
+fn without_numbers(message: &str) -> String {
+    let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '_');
+    let mut words: Vec<&str> = Vec::new();
+    let mut rest = message;
+    while let Some(first) = rest.chars().next() {
+        let is_word = is_of_word(first);
+        let length = rest.find(|c| is_of_word(c) != is_word || !is_word).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(length.max(first.len_utf8()));
+        words.push(word);
+        rest = after;
+    }
+    let mut place = String::new();
+    for word in words {
+        if word.contains(|c: char| c.is_ascii_digit()) {
+            place.push('#');
+            place.extend(word.chars().rev().take_while(|c| matches!(c, '.' | ':')));
+        } else {
+            place.push_str(word);
+        }
+    }
+    while place.contains("#, #") {
+        place = place.replace("#, #", "#");
+    }
+    place
+}
+
 /// What happened, counted. Faults are counted when they struck, not when they were planned.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Histories.
     pub histories: u64,

@@ -13,6 +13,7 @@ mod own;
 use std::fmt;
 use std::sync::Arc;
 
+use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use turso_core::{Connection, LimboError, Value};
 
@@ -66,7 +67,7 @@ pub const INITIAL_ROWS: [(&str, &str); 5] = [
 pub const VOID_BALLAST: std::ops::RangeInclusive<u8> = 3..=5;
 
 /// The tables with keys that a write may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
     /// `item`, with an INTEGER PRIMARY KEY.
@@ -101,7 +102,7 @@ impl Table {
 }
 
 /// Whose a key is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
     /// Set by everybody; the last one to reach the remote wins.
@@ -111,8 +112,8 @@ pub enum Key {
 }
 
 /// One write of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Write {
     /// Appends a row to `log`.
     Append {

@@ -24,12 +24,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::atlas::{self, FaultKind, Promise, Target};
 use crate::client::{Client, Engine, Process, query, read_content};
 use crate::clock;
-use crate::disk::{CrashKind, Disk, Hang};
+use crate::disk::{CrashKind, Disk, Hang, MetadataVersion};
 use crate::explore::SharedPilot;
+use crate::fates::Fates;
 use crate::ledger::{Content, Entry, Fate, Ledger};
 use crate::lock::lock;
 use crate::remote::{End, Remote};
-use crate::schedule::{Action, Fault, Header, Step, TransactionEnd, Wait};
+use crate::schedule::{Action, During, Fault, Header, Step, TransactionEnd, Wait};
+use crate::snapshot::{Snapshot, Snapshots};
 use crate::trace::{Lane, SharedTrace};
 use crate::verdict::{Counts, ENDS, NO_PANIC, NO_SURPRISE, Violation};
 use crate::workload::{Effect, SCHEMA, Write, Writer, run_writes};
@@ -52,6 +54,35 @@ pub enum Driven<T> {
     Crashed,
 }
 
+/// What an engine is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// To open.
+    Open,
+    /// To pull.
+    Pull,
+    /// To push.
+    Push,
+    /// To do both.
+    Sync,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Sync => "sync",
+        }
+    }
+
+    /// Whether it may take the write lock of the client's database for a while.
+    fn may_rebase(self) -> bool {
+        self != Self::Push
+    }
+}
+
 /// Everything there is in one history.
 pub struct World {
     /// The schedule's header.
@@ -66,6 +97,10 @@ pub struct World {
     pub counts: Counts,
     /// Whether invariants are judged; only a benchmark's floor does without.
     pub checks: bool,
+    /// What became of the schedule's faults.
+    pub fates: Fates,
+    /// What to draw later; nothing unless the trace keeps its events.
+    pub snapshots: Snapshots,
     trace: SharedTrace,
     /// Whoever explores this history.
     pilot: Option<SharedPilot>,
@@ -95,6 +130,8 @@ impl World {
             ledger: Ledger::default(),
             counts: Counts { histories: 1, ..Counts::default() },
             checks,
+            fates: Fates::default(),
+            snapshots: Snapshots::default(),
             trace,
             pilot: None,
             sample: Sample::default(),
@@ -125,8 +162,9 @@ impl World {
     /// The first broken invariant.
     pub fn step(&mut self, step: &Step) -> Result<(), Violation> {
         self.begin_step(step);
-        self.act(step)?;
+        let acted = self.act(step);
         self.end_step(step);
+        acted?;
         if let Some(number) = step.action.client() {
             self.take_image_if_due(number, None);
         }
@@ -140,7 +178,7 @@ impl World {
     fn begin_step(&mut self, step: &Step) {
         clock::advance(STEP_MS);
         self.counts.steps += 1;
-        self.record(Lane::World, "step", step.action.verb(), &[u64::from(step.id)]);
+        self.record(Lane::World, "step", &step.action.to_string(), &[u64::from(step.id)]);
         for client in &self.clients {
             client.disk.begin_step(step.id);
         }
@@ -162,12 +200,18 @@ impl World {
 
     fn end_step(&mut self, step: &Step) {
         self.deliver_at_end_of_step();
-        let unarmed =
-            |client: &Client| client.disk.take_unreached().len() + client.disk.take_unreached_errors().len();
-        let unarmed: usize = self.clients.iter().map(unarmed).sum();
-        let unreached = unarmed + self.running().unreached();
-        self.counts.faults_unreached += unreached as u64;
-        self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id), unreached as u64]);
+        let mut unreached = std::mem::take(&mut self.running().pending);
+        for client in &self.clients {
+            unreached.extend(client.disk.take_unreached().into_iter().map(Fault::Crash));
+            unreached.extend(client.disk.take_unreached_errors().into_iter().map(Fault::Disk));
+        }
+        self.note_unreached(step.id, unreached);
+        let during = std::mem::take(&mut self.running().during);
+        self.note_not_run(&during);
+        let frames = [self.remote.generation(), self.remote.frame_count()];
+        self.record(Lane::Remote, "stands at", "generation and frame", &frames);
+        self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id)]);
+        self.take_snapshot();
     }
 
     fn act(&mut self, step: &Step) -> Result<(), Violation> {
@@ -180,16 +224,20 @@ impl World {
             }
             Action::CloseReader { client } => self.close_reader(*client),
             Action::Pull { client } => {
-                let succeeded =
-                    self.operate(*client, true, async |engine: &Engine| engine.pull().await.map(|_| ()))?;
+                let succeeded = self.operate(*client, Operation::Pull, async |engine: &Engine| {
+                    engine.pull().await.map(|_| ())
+                })?;
                 if succeeded { self.judge_caught_up(*client) } else { Ok(()) }
             }
             Action::Push { client } => {
-                self.operate(*client, false, async |engine: &Engine| engine.push().await.map(|_| ()))?;
+                self.operate(*client, Operation::Push, async |engine: &Engine| {
+                    engine.push().await.map(|_| ())
+                })?;
                 Ok(())
             }
             Action::Sync { client } => self.sync_once(*client).map(|_| ()),
             Action::Close { client } => {
+                self.record(Lane::Application(*client), "close", "", &[]);
                 self.end_process(*client);
                 Ok(())
             }
@@ -217,7 +265,7 @@ impl World {
     /// Ends the faults: what has not struck does not strike any more, and what is under way arrives. Whoever is up stays up.
     pub fn begin_healing(&mut self) {
         clock::advance(STEP_MS);
-        self.record(Lane::World, "heal", "", &[]);
+        self.record(Lane::World, "heal", "no more faults: everybody syncs until nothing moves", &[]);
         for client in &self.clients {
             client.disk.begin_step(HEAL_STEP);
             client.disk.heal();
@@ -233,7 +281,7 @@ impl World {
     pub fn sync_once(&mut self, number: u8) -> Result<bool, Violation> {
         let was_open = self.client(number).process.is_some();
         let mut moved = false;
-        let succeeded = self.operate(number, true, async |engine: &Engine| {
+        let succeeded = self.operate(number, Operation::Sync, async |engine: &Engine| {
             let report = engine.sync().await?;
             let (push, pull) = (&report.push, &report.pull);
             moved = push.recovered
@@ -250,12 +298,12 @@ impl World {
         Ok(moved || !was_open)
     }
 
-    /// The counts of a history that is over; its databases are closed.
-    pub fn finish(mut self) -> Counts {
+    /// The counts of a history that is over, and what became of its faults; its databases are closed.
+    pub fn finish(mut self) -> (Counts, Fates, Snapshots) {
         self.counts.client_commits = self.ledger.client_commits() as u64;
         self.counts.histories_struck =
             u64::from(self.counts.crashes() > 0 && self.counts.network_faults() > 0);
-        self.counts
+        (self.counts, self.fates, self.snapshots)
     }
 
     // --- the engine's operations -------------------------------------------------------------------------------------
@@ -276,7 +324,7 @@ impl World {
                 Ok(Process { engine: Arc::new(engine), connection, held: None, reader: None })
             }
         };
-        match self.drive(number, true, opening)? {
+        match self.drive(number, Operation::Open, opening)? {
             Driven::Crashed => Ok(false),
             Driven::Done(Ok(process)) => {
                 self.client_mut(number).process = Some(process);
@@ -300,7 +348,7 @@ impl World {
     fn operate(
         &mut self,
         number: u8,
-        may_rebase: bool,
+        kind: Operation,
         operation: impl AsyncFnOnce(&Engine) -> Result<(), Error>,
     ) -> Result<bool, Violation> {
         if !self.ensure_open(number)? {
@@ -310,7 +358,7 @@ impl World {
             return Ok(false);
         };
         let is_second = self.is_operating(number);
-        match self.drive(number, may_rebase, async { operation(&engine).await })? {
+        match self.drive(number, kind, async { operation(&engine).await })? {
             Driven::Crashed => Ok(false),
             Driven::Done(Err(Error::OperationInProgress)) if is_second => {
                 self.counts.second_operations += 1;
@@ -321,7 +369,7 @@ impl World {
                 Err(Violation::of(NO_SURPRISE, message))
             }
             Driven::Done(Ok(())) => Ok(true),
-            Driven::Done(Err(Error::Busy { .. })) if may_rebase && self.holds_open(number) => {
+            Driven::Done(Err(Error::Busy { .. })) if kind.may_rebase() && self.holds_open(number) => {
                 self.counts.busy += 1;
                 Ok(false)
             }
@@ -345,7 +393,7 @@ impl World {
 
     /// An error is right only where a fault struck whose row of the atlas allows for it.
     fn judge_error(&mut self, what: &str, number: u8, error: &Error) -> Result<(), Violation> {
-        self.record(Lane::Client(number), "error", &error_chain(error), &[]);
+        self.record(Lane::Application(number), "error", &error_chain(error), &[]);
         let shown = if error.is_retryable() { Promise::Reported } else { Promise::Refused };
         match shown {
             Promise::Reported | Promise::Masked => self.counts.errors_reported += 1,
@@ -361,15 +409,16 @@ impl World {
     pub fn drive<T>(
         &mut self,
         number: u8,
-        may_rebase: bool,
+        kind: Operation,
         future: impl Future<Output = T>,
     ) -> Result<Driven<T>, Violation> {
+        self.record(Lane::Application(number), "begin", kind.name(), &[]);
         let crashes = self.client(number).crashes;
         // A second operation is not let in, and has no waits of its own.
         let is_second = self.is_operating(number);
         if !is_second {
             let running = self.running();
-            (running.operating, running.may_rebase) = (Some(number), may_rebase);
+            (running.operating, running.may_rebase) = (Some(number), kind.may_rebase());
         }
         let outcome = self.poll_to_end(number, crashes, future)?;
         self.note_disk_errors(number);
@@ -377,8 +426,12 @@ impl World {
             self.running().operating = None;
         }
         match outcome {
-            Some(value) => Ok(Driven::Done(value)),
+            Some(value) => {
+                self.record(Lane::Application(number), "end", kind.name(), &[]);
+                Ok(Driven::Done(value))
+            }
             None => {
+                self.record(Lane::Application(number), "cut off", kind.name(), &[]);
                 self.counts.crashes_inside += 1;
                 // What ran inside the operation may have buried it already.
                 if self.client(number).crashes == crashes {
@@ -434,6 +487,8 @@ impl World {
             _ => None,
         });
         if let Some(kind) = crash {
+            let fault = Fault::CrashSuspended { nth: nth_now, kind: kind.clone() };
+            self.record(Lane::Application(number), "fault", &fault.to_string(), &[]);
             self.client(number).disk.crash_now(&kind);
             return Ok(());
         }
@@ -478,12 +533,13 @@ impl World {
             CrashKind::Kill => self.counts.kills += 1,
         }
         // Files without a role are none of the engine's; nothing strikes there but a crash.
-        let target = match report.file {
-            Some(file) => Target::File(file),
+        let target = match report.place {
+            Some(place) => Target::File(place.file),
             None if inside => Target::Suspension,
             None => Target::Between,
         };
         self.strike(FaultKind::from(&report.kind), target);
+        self.fates.crashes.push((self.running_id(), report));
     }
 
     // --- applications ------------------------------------------------------------------------------------------------
@@ -536,6 +592,12 @@ impl World {
             TransactionEnd::Commit if failed.is_some() => Fate::Doubtful,
             TransactionEnd::Commit => Fate::Committed,
         };
+        let fate_in_words = match fate {
+            Fate::Absent => "not committed",
+            Fate::Maybe | Fate::Doubtful => "perhaps committed",
+            Fate::Committed => "committed",
+        };
+        self.record(Lane::Application(number), "transaction", fate_in_words, &[writes.len() as u64 + 1]);
         if !effects.is_empty() {
             self.ledger.enter(Entry { writer, effects, fate });
         }
@@ -595,6 +657,41 @@ impl World {
     /// One client.
     pub fn client_mut(&mut self, number: u8) -> &mut Client {
         &mut self.clients[usize::from(number)]
+    }
+
+    /// Takes note of faults of step `id` that found no place.
+    fn note_unreached(&mut self, id: u32, unreached: Vec<Fault>) {
+        for fault in &unreached {
+            self.record(Lane::World, "never reached", &fault.to_string(), &[u64::from(id)]);
+        }
+        self.counts.faults_unreached += unreached.len() as u64;
+        self.fates.unreached.extend(unreached.into_iter().map(|fault| (id, fault)));
+    }
+
+    /// Takes note of steps that were to happen at waits that never came.
+    fn note_not_run(&mut self, during: &[During]) {
+        for step in during.iter().flat_map(|during| during.step.all()) {
+            self.record(Lane::World, "never reached", &step.to_string(), &[u64::from(step.id)]);
+            self.counts.faults_unreached += 1;
+            self.fates.not_run.push(step.id);
+        }
+    }
+
+    /// Keeps what can be drawn of this moment, if events are kept.
+    fn take_snapshot(&mut self) {
+        if lock(&self.trace).keeps_events() {
+            let event_count = lock(&self.trace).event_count();
+            let remote = (self.remote.generation(), self.remote.frame_count());
+            let snapshot = Snapshot::of(event_count, self.running_id(), remote, &self.clients);
+            self.snapshots.steps.push(snapshot);
+        }
+    }
+
+    /// Keeps what versions of a client's metadata say, if events are kept.
+    pub(crate) fn observe_metadata(&mut self, number: u8, versions: &[MetadataVersion]) {
+        if lock(&self.trace).keeps_events() {
+            self.snapshots.observe_metadata(number, versions);
+        }
     }
 
     /// Records an event in the trace.

@@ -45,7 +45,7 @@ fn history(described: Vec<(Action, Vec<(Wait, Action)>)>) -> Vec<Step> {
 /// Runs the steps; everything has to hold, and everything to find its place.
 fn holds_steps(steps: Vec<Step>) -> Counts {
     let header = Header { pull_batch_frames: 4, chunk_bytes: 4120, ..Header::new(5) };
-    let outcome = run(&Schedule { header, steps }, RunOptions::default());
+    let outcome = run(&Schedule::new(header, steps), RunOptions::default());
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.counts.faults_unreached, 0, "something found no place");
     outcome.counts
@@ -68,7 +68,7 @@ fn holds_at_every_suspension(actions: &[Action], interrupted: usize, inside: &[A
             (action.clone(), carried)
         });
         let header = Header { pull_batch_frames: 4, synced_wal_frames_max: 5, ..Header::new(nth.into()) };
-        let schedule = Schedule { header, steps: history(described.collect()) };
+        let schedule = Schedule::new(header, history(described.collect()));
         let outcome = run(&schedule, RunOptions::default());
         assert_eq!(outcome.violation, None, "suspension {nth}");
         if outcome.counts.steps_inside == 0 {

@@ -38,7 +38,7 @@ fn holds_with(push_mode: PushMode, steps: Vec<(Action, Vec<Fault>)>) {
         synced_wal_frames_max: 20,
         ..Header::new(1)
     };
-    let outcome = run(&Schedule { header, steps }, RunOptions::default());
+    let outcome = run(&Schedule::new(header, steps), RunOptions::default());
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.counts.faults_unreached, 0, "a fault found no place");
 }
@@ -110,7 +110,7 @@ fn crash_everywhere_with(push_mode: PushMode, moment: Moment, actions: &[Action]
                 pull_batch_frames: 2,
                 ..Header::new(u64::from(nth))
             };
-            let outcome = run(&Schedule { header, steps: steps.collect() }, RunOptions::default());
+            let outcome = run(&Schedule::new(header, steps.collect()), RunOptions::default());
             assert_eq!(outcome.violation, None, "operation {nth}");
             struck += outcome.counts.crashes();
         }

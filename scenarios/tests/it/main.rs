@@ -11,4 +11,5 @@ mod histories;
 mod http;
 mod network;
 mod replay;
+mod schedule_files;
 mod schema_changes;

@@ -32,7 +32,7 @@ fn steps(steps: Vec<(Action, Vec<Fault>)>) -> Vec<Step> {
 
 /// Runs the steps; everything has to hold, and every fault to strike.
 fn holds_with(header: Header, described: Vec<(Action, Vec<Fault>)>) -> Counts {
-    let outcome = run(&Schedule { header, steps: steps(described) }, RunOptions::default());
+    let outcome = run(&Schedule::new(header, steps(described)), RunOptions::default());
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.counts.faults_unreached, 0, "a fault found no place");
     outcome.counts

@@ -126,7 +126,7 @@ fn history(row: &Row, fault: &Fault, struck: usize) -> Outcome {
     if matches!(fault, Fault::Network { at, .. } if at.route == Route::PushFrames) {
         header.push_mode = PushMode::Frames;
     }
-    run(&Schedule { header, steps }, RunOptions::default())
+    run(&Schedule::new(header, steps), RunOptions::default())
 }
 
 /// Enough to see a row's fault early and late; the sweeps see it everywhere.
@@ -150,7 +150,7 @@ fn crashed_between(row: &Row) -> Outcome {
     let actions =
         actions().into_iter().flat_map(|action| [action, Action::Crash { client: 0, kind: kind.clone() }]);
     let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
-    run(&Schedule { header: Header::new(1), steps }, RunOptions::default())
+    run(&Schedule::new(Header::new(1), steps), RunOptions::default())
 }
 
 #[test]

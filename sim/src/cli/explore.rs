@@ -2,7 +2,6 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::thread;
 
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
@@ -10,7 +9,9 @@ use plimsoll_sim::explore::{self, Finding, Options, Progress, Unit};
 use plimsoll_sim::generate::Profile;
 use plimsoll_sim::run::{RunOptions, run};
 
-use super::{Problem, STATUS_CLEAN, Source, status_of, write_schedule};
+use super::failure::{self, Kept};
+use super::files::Source;
+use super::{Problem, STATUS_CLEAN, files, jobs, status_of};
 
 /// How many findings are shown.
 const SHOWN_MAX: usize = 10;
@@ -47,13 +48,12 @@ impl Explore {
         if let Some(text) = &self.only {
             units.retain(|unit| unit.name.contains(text.as_str()));
         }
-        let jobs = self.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let bar = progress_bar(&units);
         let show = |progress: Progress| {
             bar.set_position(progress.units_done);
             bar.set_message(format!("{} histories", HumanCount(progress.histories)));
         };
-        let options = Options { jobs, crashes_max: self.crashes };
+        let options = Options { jobs: jobs(self.jobs), crashes_max: self.crashes };
         let (progress, findings) = explore::explore(&units, options, show).map_err(Problem::Explore)?;
         let seconds = bar.elapsed().as_secs_f64();
         bar.finish_and_clear();
@@ -75,13 +75,19 @@ impl Explore {
     fn report(&self, findings: &[Finding]) -> Result<u8, Problem> {
         let mut status = STATUS_CLEAN;
         for (number, Finding { unit, schedule }) in findings.iter().enumerate().take(SHOWN_MAX) {
-            let path = write_schedule(&self.out, &format!("explored-{number}.jsonl"), schedule)?;
-            let violation = run(schedule, RunOptions::default()).violation;
-            let Some(violation) = violation else { return Err(Problem::NotReproduced { path }) };
-            status = status_of(&violation);
-            println!("\n{unit}: {violation}");
-            println!("  schedule  {path}");
-            println!("  replay    cargo run --release -- replay {path} --trace");
+            let path = self.out.join(format!("explored-{number}.jsonl"));
+            let Some(violation) = run(schedule, RunOptions::default()).violation else {
+                files::write(&path, &schedule.print())?;
+                return Err(Problem::NotReproduced { path: path.display().to_string() });
+            };
+            status = status_of(violation.expectation);
+            let mut schedule = schedule.clone();
+            schedule.comments.head.push(format!("explored: {unit}"));
+            let kept = Kept::write(schedule, violation, path)?;
+            println!("\n{unit}: {}", kept.violation);
+            println!("  signature  {}", kept.violation.signature());
+            println!("  schedule   {}: {}", kept.path.display(), kept.size());
+            failure::print_next(&kept, true);
         }
         if findings.len() > SHOWN_MAX {
             println!("\nand {} more", findings.len() - SHOWN_MAX);

@@ -1,21 +1,28 @@
-//! Arguments, and what all subcommands share.
+//! Arguments, and what all subcommands share. One subcommand a file; what is printed is made in `report`.
 
+mod atlas;
+mod determinism;
 mod explore;
+mod failure;
+mod files;
+mod interrupt;
+mod invariants;
+mod merge;
 mod replay;
 mod run;
 #[cfg(feature = "serve")]
 mod serve;
+mod shard;
+mod shrink;
 
-use std::path::Path;
-use std::str::FromStr;
+use std::io::IsTerminal;
+use std::num::NonZero;
 use std::thread;
 
 use clap::{Parser, Subcommand};
-use plimsoll_sim::atlas::ATLAS;
-use plimsoll_sim::generate::{Profile, generate};
 use plimsoll_sim::run::THREAD_NAME;
-use plimsoll_sim::schedule::{Schedule, ScheduleError};
-use plimsoll_sim::verdict::{Expectation, INVARIANTS, Violation};
+use plimsoll_sim::schedule::ScheduleError;
+use plimsoll_sim::verdict::Expectation;
 
 /// Nothing found.
 pub const STATUS_CLEAN: u8 = 0;
@@ -24,10 +31,25 @@ const STATUS_SAFETY: u8 = 1;
 pub const STATUS_USAGE: u8 = 2;
 const STATUS_LIVENESS: u8 = 3;
 const STATUS_NONDETERMINISM: u8 = 4;
+/// Ended by a signal before everything was done, and nothing found so far.
+const STATUS_INTERRUPTED: u8 = 130;
 
 /// Simulates the plimsoll sync engine through crashes, torn writes and lost messages.
 #[derive(Debug, Parser)]
-#[command(version, about, args_conflicts_with_subcommands = true)]
+#[command(
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Exit status: 0 nothing found; 1 a safety violation; 2 wrong usage or unreadable input; 3 a liveness violation;
+4 nondeterminism; 130 interrupted.
+
+Examples:
+  plimsoll                                   sweep seeds 0..1000
+  plimsoll run --minutes 30 --keep-going     sweep for half an hour, group what fails
+  plimsoll replay findings/seed-7.min.jsonl  the timeline of a failure
+  plimsoll replay 7 --html seed-7.html       the same as a page to look at and to pass on"
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -39,8 +61,12 @@ pub struct Arguments {
 enum Command {
     /// Sweep many seeds and judge every history (the default).
     Run(run::Run),
-    /// Run one history again, from its seed or its schedule file.
+    /// Run one history again, from its seed or its schedule file, and show what happened.
     Replay(replay::Replay),
+    /// Make a failing schedule as small as it can be while it fails in the same way.
+    Shrink(shrink::Shrink),
+    /// Combine the results of several shards into one report.
+    Merge(merge::Merge),
     /// Print the FaultAtlas: what is promised under each fault, at each file and route.
     Atlas,
     /// Strike short schedules in every possible way.
@@ -58,22 +84,13 @@ impl Arguments {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(run) => run.execute(),
             Command::Replay(replay) => replay.execute(),
-            Command::Atlas => {
-                for row in ATLAS {
-                    println!("{:<16}{:<20}{:<10}{}", row.kind, row.target, row.promise, row.reason);
-                }
-                Ok(STATUS_CLEAN)
-            }
+            Command::Shrink(shrink) => shrink.execute(),
+            Command::Merge(merge) => merge.execute(),
+            Command::Atlas => Ok(atlas::print()),
             Command::Explore(explore) => explore.execute(),
             #[cfg(feature = "serve")]
             Command::Serve(serve) => serve.execute(),
-            Command::Invariants => {
-                for invariant in INVARIANTS {
-                    let when = format!("{:?}", invariant.expectation).to_lowercase();
-                    println!("{:<18}{when:<12}{}", invariant.name, invariant.meaning);
-                }
-                Ok(STATUS_CLEAN)
-            }
+            Command::Invariants => Ok(invariants::print()),
         }
     }
 }
@@ -97,57 +114,57 @@ pub enum Problem {
     #[cfg(feature = "serve")]
     #[error("{}", plimsoll_sim::world::error_chain(.0))]
     Serve(#[from] plimsoll_sim::serve::ServeError),
+    #[error("{path}: {message}")]
+    Report { path: String, message: String },
+    #[error("{0}")]
+    Usage(String),
     #[error("the child process for the determinism check: {0}")]
     Child(String),
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[from] ctrlc::Error),
 }
 
-/// A seed, or the path of a schedule file.
-#[derive(Debug, Clone)]
-enum Source {
-    Seed(u64),
-    File(String),
-}
-
-impl FromStr for Source {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text.parse().map_or_else(|_| Self::File(text.to_owned()), Self::Seed))
-    }
-}
-
-impl Source {
-    #[expect(clippy::disallowed_methods, reason = "the command reads real files, histories do not")]
-    fn schedule(&self, profile: Profile) -> Result<Schedule, Problem> {
-        match self {
-            Self::Seed(seed) => Ok(generate(*seed, profile)),
-            Self::File(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| Problem::File {
-                    what: "read",
-                    path: path.clone(),
-                    source,
-                })?;
-                Schedule::parse(&text).map_err(|source| Problem::Schedule { path: path.clone(), source })
-            }
-        }
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the command writes real files, histories do not")]
-fn write_schedule(directory: &Path, name: &str, schedule: &Schedule) -> Result<String, Problem> {
-    let path = directory.join(name);
-    let shown = path.display().to_string();
-    std::fs::create_dir_all(directory)
-        .and_then(|()| std::fs::write(&path, schedule.print()))
-        .map_err(|source| Problem::File { what: "write", path: shown.clone(), source })?;
-    Ok(shown)
-}
-
-fn status_of(violation: &Violation) -> u8 {
-    match violation.expectation {
+fn status_of(expectation: Expectation) -> u8 {
+    match expectation {
         Expectation::Always => STATUS_SAFETY,
         Expectation::Eventually => STATUS_LIVENESS,
     }
+}
+
+/// As many as asked for, or one a core.
+fn jobs(asked: Option<NonZero<usize>>) -> usize {
+    asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
+}
+
+/// Whether standard output wants colours: it is a terminal, and nobody has set `NO_COLOR`.
+fn in_colour() -> bool {
+    let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !is_forbidden
+}
+
+/// A line for the shell that runs this command with `arguments`, however it was started itself.
+fn shell_line(arguments: &[&str]) -> String {
+    let program = if std::env::var_os("CARGO").is_some() {
+        "cargo run --release --".to_owned()
+    } else {
+        quoted(&std::env::args().next().unwrap_or_else(|| "plimsoll".into()))
+    };
+    let words = arguments.iter().map(|argument| quoted(argument));
+    [program].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// "1 step", "2 steps".
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// An engine's panic inside a history is a finding and reported as one; the default hook would print it besides.

@@ -1,106 +1,115 @@
-//! `plimsoll replay`: one history again, and whether it is the same again.
+//! `plimsoll replay`: one history again, what happened in it, and whether it is the same again.
 
-use std::process::Command;
+use std::path::PathBuf;
 
 use clap::Args;
 use plimsoll_sim::generate::Profile;
+use plimsoll_sim::report::page::{Heading, page};
+use plimsoll_sim::report::timeline::timeline;
 use plimsoll_sim::run::{Outcome, RunOptions, run};
 use plimsoll_sim::schedule::Schedule;
-use plimsoll_sim::trace::first_difference;
 
-use super::{Problem, STATUS_CLEAN, STATUS_NONDETERMINISM, Source, status_of};
+use super::files::Source;
+use super::{
+    Problem, STATUS_CLEAN, STATUS_NONDETERMINISM, counted, determinism, files, in_colour, shell_line,
+    status_of,
+};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll replay findings/seed-7.min.jsonl     the timeline, in lanes
+  plimsoll replay 7 --html seed-7.html          the same as a page
+  plimsoll replay 7 --check-determinism         twice here and once in a child process, compared
+  plimsoll replay - < edited.jsonl              from standard input")]
 pub struct Replay {
-    /// A seed, or the path of a schedule file.
+    /// A seed, the path of a schedule file, or `-` for standard input.
     source: Source,
     /// The profile that the seed was swept with; means nothing for a file.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
-    /// Print every event.
+    /// Print every single event instead of the timeline.
     #[arg(long)]
     trace: bool,
     /// Print the trace's hash and nothing else.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["trace", "html", "check_determinism"])]
     hash: bool,
-    /// Run it twice in this process and once in another, and compare.
+    /// Write the timeline as a page, a single file that needs no network, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Run it twice in this process and once in another, and compare every event.
     #[arg(long)]
     check_determinism: bool,
+    /// Print the events and then the hash: what a parent process compares.
+    #[arg(long, hide = true)]
+    events: bool,
 }
 
 impl Replay {
     pub fn execute(self) -> Result<u8, Problem> {
         let schedule = self.source.schedule(self.profile)?;
-        let keep_events = self.trace || self.check_determinism;
-        let outcome = run(&schedule, RunOptions { keep_events, ..RunOptions::default() });
-        if self.hash {
-            println!("{:016x}", outcome.hash);
-            return Ok(status(&outcome));
-        }
-        if self.trace {
+        let outcome = run(&schedule, RunOptions { keep_events: !self.hash, ..RunOptions::default() });
+        let status =
+            outcome.violation.as_ref().map_or(STATUS_CLEAN, |violation| status_of(violation.expectation));
+        if self.trace || self.events {
             for event in &outcome.events {
                 println!("{event}");
             }
         }
-        println!("{} events, hash {:016x}", outcome.event_count, outcome.hash);
-        let counts = &outcome.counts;
-        println!(
-            "{} steps, {} crashes, {} requests, {} messages lost, {} faults found no place",
-            counts.steps,
-            counts.crashes(),
-            counts.requests,
-            counts.messages_lost(),
-            counts.faults_unreached
-        );
-        match &outcome.violation {
-            Some(violation) => println!("{violation}"),
-            None => println!("clean"),
+        if self.hash || self.events {
+            println!("{:016x}", outcome.hash);
+            return Ok(status);
         }
-        if self.check_determinism && !self.is_deterministic(&schedule, &outcome)? {
-            return Ok(STATUS_NONDETERMINISM);
+        if let Some(path) = &self.html {
+            files::write(path, &page(&self.heading(), &schedule, &outcome))?;
+            println!("wrote {}", path.display());
+        } else if !self.trace && !self.check_determinism {
+            println!("{}", timeline(&outcome, in_colour()));
         }
-        Ok(status(&outcome))
+        print_outcome(&schedule, &outcome);
+        if self.check_determinism {
+            if let Some(difference) = determinism::difference(&schedule, &outcome)? {
+                println!("{difference}");
+                return Ok(STATUS_NONDETERMINISM);
+            }
+            println!("deterministic: twice in this process, and in another");
+        }
+        Ok(status)
     }
 
-    fn is_deterministic(&self, schedule: &Schedule, first: &Outcome) -> Result<bool, Problem> {
-        let second = run(schedule, RunOptions { keep_events: true, ..RunOptions::default() });
-        if let Some((a, b)) = first_difference(&first.events, &second.events) {
-            let show = |event: Option<&_>| event.map_or("the end".to_owned(), ToString::to_string);
-            println!(
-                "nondeterministic in one process; the first event that differs:\n  {}\n  {}",
-                show(a),
-                show(b)
-            );
-            return Ok(false);
-        }
-        let other = self.hash_in_another_process()?;
-        if other != first.hash {
-            println!("nondeterministic: another process has hash {other:016x}");
-            return Ok(false);
-        }
-        println!("deterministic: twice in this process, and in another");
-        Ok(true)
-    }
-
-    fn hash_in_another_process(&self) -> Result<u64, Problem> {
-        let child = |error: &dyn std::fmt::Display| Problem::Child(error.to_string());
-        let program = std::env::current_exe().map_err(|error| child(&error))?;
-        let source = match &self.source {
-            Source::Seed(seed) => seed.to_string(),
-            Source::File(path) => path.clone(),
+    fn heading(&self) -> Heading {
+        let arguments = self.source.arguments(self.profile);
+        let line = |command| {
+            let words: Vec<&str> =
+                [command].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+            shell_line(&words)
         };
-        let profile =
-            clap::ValueEnum::to_possible_value(&self.profile).map(|value| value.get_name().to_owned());
-        let output = Command::new(program)
-            .args(["replay", &source, "--hash", "--profile", &profile.unwrap_or_default()])
-            .output()
-            .map_err(|error| child(&error))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        u64::from_str_radix(text.trim(), 16)
-            .map_err(|error| child(&format!("printed `{}`: {error}", text.trim())))
+        Heading { source: self.source.name(), replay: line("replay"), shrink: line("shrink") }
     }
 }
 
-fn status(outcome: &Outcome) -> u8 {
-    outcome.violation.as_ref().map_or(STATUS_CLEAN, status_of)
+fn print_outcome(schedule: &Schedule, outcome: &Outcome) {
+    let counts = &outcome.counts;
+    println!("{} events, hash {:016x}", outcome.event_count, outcome.hash);
+    println!(
+        "{}, {} crashes, {} requests, {} messages lost",
+        counted(schedule.steps.len(), "step"),
+        counts.crashes(),
+        counts.requests,
+        counts.messages_lost(),
+    );
+    for (step, fault) in &outcome.fates.unreached {
+        println!("never reached in step {step}: {fault}");
+    }
+    for step in &outcome.fates.not_run {
+        println!("never reached: the moment of step {step} inside another");
+    }
+    let not_run = schedule.steps.len() as u64 - counts.steps;
+    if not_run > 0 {
+        println!("{not_run} steps after it did not run");
+    }
+    match &outcome.violation {
+        Some(violation) => println!("{violation}\nsignature: {}", violation.signature()),
+        None => println!("clean"),
+    }
 }

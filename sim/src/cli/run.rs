@@ -1,184 +1,217 @@
-//! `plimsoll run`: the sweep, its progress and its summary.
+//! `plimsoll run`: the sweep, its progress, its result and what failed.
 
 use std::num::NonZero;
 use std::ops::Range;
-use std::path::PathBuf;
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use plimsoll_sim::atlas::FaultKind;
-use plimsoll_sim::generate::{Profile, generate};
+use indicatif::{ProgressBar, ProgressStyle};
+use plimsoll_sim::generate::Profile;
+use plimsoll_sim::report::sweep::{FailureReport, SweepReport};
 use plimsoll_sim::run::{RunOptions, run};
-use plimsoll_sim::sweep::{Failure, Sweep, SweepOutcome};
-use plimsoll_sim::trace::Event;
+use plimsoll_sim::sweep::{Shard, Sweep};
 
-use super::{Problem, STATUS_CLEAN, status_of, write_schedule};
+use super::failure::{self, Kept};
+use super::interrupt::Interrupt;
+use super::shard::ShardOption;
+use super::{
+    Problem, STATUS_CLEAN, STATUS_INTERRUPTED, STATUS_NONDETERMINISM, files, jobs, shell_line, status_of,
+};
 
-/// How many of a failing history's last events are printed.
-const LAST_EVENTS: usize = 12;
+/// How long the automatic shrink may take for one failure.
+const SHRINK_LIMIT: Duration = Duration::from_secs(60);
+/// How many signatures' examples are shrunk; the others can be by the line that is printed.
+const SHRUNK_MAX: usize = 3;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll run --seeds 0..20000 --keep-going          all failures, grouped by signature
+  plimsoll run --minutes 30 --out nightly             as many seeds as half an hour has room for
+  plimsoll run --seeds 0..100000 --shard 2/8 --out r2 this machine's share; see `plimsoll merge`")]
 pub struct Run {
-    /// The seeds, from A to before B.
-    #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = seeds)]
-    seeds: Range<u64>,
+    /// The seeds, from A to before B; without B to the end of all seeds. By default 0..1000, or 0.. with --minutes.
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    seeds: Option<Range<u64>>,
+    /// Stop after so many minutes; what was begun is finished.
+    #[arg(long, value_name = "N", value_parser = minutes)]
+    minutes: Option<Duration>,
+    #[command(flatten)]
+    shard: ShardOption,
     /// Which faults the seeds may draw.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
     /// How many histories run at once; by default one a core.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Go on after a failure and report all of them.
+    /// Go on after a failure and report all of them, grouped by signature.
     #[arg(long)]
     keep_going: bool,
-    /// Where the schedules of failing histories are written.
-    #[arg(long, value_name = "DIR", default_value = "findings")]
-    out: PathBuf,
+    /// Do not shrink what failed.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Where the result (sweep.json, or sweep-I-of-N.json) and the schedules of failing histories are written. By default only
+    /// schedules are, to `findings`.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the result as JSON and nothing else.
+    #[arg(long)]
+    json: bool,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (start, end) = text.split_once("..").ok_or("expected A..B, for instance 0..1000")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
-    let (start, end) = (number(start)?, number(end)?);
+    let (start, end) = (number(start)?, if end.is_empty() { u64::MAX } else { number(end)? });
     if start >= end { Err(format!("{start}..{end} is empty")) } else { Ok(start..end) }
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match Duration::try_from_secs_f64(minutes * 60.0) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected more than 0 minutes, for instance 30 or 0.5".into()),
+    }
 }
 
 impl Run {
     pub fn execute(self) -> Result<u8, Problem> {
-        let jobs = self.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
-        let sweep =
-            Sweep { seeds: self.seeds.clone(), profile: self.profile, jobs, keep_going: self.keep_going };
-        let bar = progress_bar(sweep.seeds.end - sweep.seeds.start);
-        let outcome = sweep.run(|_| bar.inc(1));
+        let default_seeds = 0..if self.minutes.is_some() { u64::MAX } else { 1000 };
+        let sweep = Sweep {
+            seeds: self.seeds.clone().unwrap_or(default_seeds),
+            shard: self.shard.shard()?,
+            profile: self.profile,
+            jobs: jobs(self.jobs),
+            keep_going: self.keep_going,
+        };
+        let interrupt = Interrupt::listen()?;
+        let bar = progress_bar(&sweep);
+        let outcome = interrupt.within(self.minutes, |stop| sweep.run(stop, |_| bar.inc(1)));
         let seconds = bar.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        print_summary(&outcome, &sweep, seconds);
-        let mut status = STATUS_CLEAN;
-        for failure in outcome.failures.iter().rev() {
-            self.report(failure)?;
-            status = status_of(&failure.violation);
+        let mut report = SweepReport::new(&sweep, &outcome, seconds);
+        if !self.json {
+            print!("{report}");
         }
-        Ok(status)
+        let mut is_deterministic = true;
+        for (number, failure) in report.failures.iter_mut().enumerate() {
+            let is_shrunk = !self.no_shrink && number < SHRUNK_MAX && !interrupt.is_interrupted();
+            is_deterministic &= self.report(failure, is_shrunk, &interrupt)?;
+        }
+        self.finish(&report, &sweep)?;
+        let clean = if interrupt.is_interrupted() { STATUS_INTERRUPTED } else { STATUS_CLEAN };
+        Ok(match report.worst() {
+            _ if !is_deterministic => STATUS_NONDETERMINISM,
+            Some(expectation) => status_of(expectation),
+            None => clean,
+        })
     }
 
-    fn report(&self, failure: &Failure) -> Result<(), Problem> {
-        let schedule = generate(failure.seed, self.profile);
-        let path = write_schedule(&self.out, &format!("seed-{}.jsonl", failure.seed), &schedule)?;
-        let again = run(&schedule, RunOptions { keep_events: true, ..RunOptions::default() });
-        println!("\nseed {}: {}", failure.seed, failure.violation);
-        print_last_events(&again.events);
-        println!("  schedule  {path}");
-        println!("  replay    cargo run --release -- replay {path} --trace");
+    fn directory(&self) -> &Path {
+        self.out.as_deref().unwrap_or(Path::new("findings"))
+    }
+
+    /// Keeps, shrinks and prints the smallest example of one signature; whether it was the same again and again.
+    fn report(
+        &self,
+        failure: &mut FailureReport,
+        is_shrunk: bool,
+        interrupt: &Interrupt,
+    ) -> Result<bool, Problem> {
+        let seed = failure.smallest.seed;
+        let schedule = files::schedule_of(seed, self.profile);
+        let again = run(&schedule, RunOptions::default());
+        let Some(violation) = again.violation.filter(|violation| violation.signature() == failure.signature)
+        else {
+            println!(
+                "seed {seed} failed ({}) and, run again, does not fail like that",
+                failure.smallest.violation
+            );
+            return Ok(false);
+        };
+        let kept = Kept::write(schedule, violation, failure::path_of(self.directory(), seed))?;
+        failure.smallest.schedule = Some(file_name(&kept.path));
+        let smaller = if is_shrunk {
+            let path = kept.path.with_extension("min.jsonl");
+            failure::shrink(&kept.schedule, path, jobs(self.jobs), SHRINK_LIMIT, interrupt)?
+        } else {
+            None
+        };
+        failure.smallest.shrunk = smaller.as_ref().map(|smaller| file_name(&smaller.kept.path));
+        if !self.json {
+            println!("\nseed {seed}: {}", kept.violation);
+            println!("  signature  {}", failure.signature);
+            print_seeds(failure);
+            println!("  schedule   {}: {}", kept.path.display(), kept.size());
+            match &smaller {
+                Some(smaller) => {
+                    failure::print_smaller(smaller);
+                    failure::print_next(&smaller.kept, smaller.is_cut_short);
+                }
+                None => failure::print_next(&kept, true),
+            }
+        }
+        Ok(smaller.is_none_or(|smaller| smaller.nondeterminism.is_none()))
+    }
+
+    /// Writes and prints the result as JSON where asked for, and says how to go on.
+    fn finish(&self, report: &SweepReport, sweep: &Sweep) -> Result<(), Problem> {
+        let json = serde_json::to_string_pretty(report).expect("plain data serializes") + "\n";
+        if let Some(directory) = &self.out {
+            files::write(&directory.join(result_name(sweep.shard)), &json)?;
+        }
+        if self.json {
+            print!("{json}");
+            return Ok(());
+        }
+        if let Some(next) = report.unfinished.get(&sweep.shard.index) {
+            let end = if sweep.seeds.end == u64::MAX { String::new() } else { sweep.seeds.end.to_string() };
+            let mut words = vec!["run".to_owned(), "--seeds".into(), format!("{next}..{end}")];
+            if sweep.profile != Profile::default() {
+                words.extend(["--profile".into(), files::profile_name(sweep.profile)]);
+            }
+            if sweep.shard != Shard::WHOLE {
+                words.extend(["--shard".into(), sweep.shard.to_string()]);
+            }
+            if sweep.keep_going {
+                words.push("--keep-going".into());
+            }
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            println!("\nended before seed {next}; to go on: {}", shell_line(&words));
+        }
         Ok(())
     }
 }
 
-fn print_last_events(events: &[Event]) {
-    let first = events.len().saturating_sub(LAST_EVENTS);
-    println!("  the last {} of {} events:", events.len() - first, events.len());
-    for event in &events[first..] {
-        println!("    {event}");
+fn result_name(shard: Shard) -> String {
+    match shard {
+        Shard::WHOLE => "sweep.json".into(),
+        Shard { index, count } => format!("sweep-{index}-of-{count}.json"),
     }
 }
 
-fn progress_bar(length: u64) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} histories, {per_sec}, {eta} left")
-            .expect("the template is sound");
-    ProgressBar::new(length).with_style(style)
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn print_summary(outcome: &SweepOutcome, sweep: &Sweep, seconds: f64) {
-    let counts = &outcome.counts;
-    let share = |part: u64| 100 * part / counts.histories.max(1);
-    let struck = |kinds: &[FaultKind]| HumanCount(kinds.iter().map(|&kind| counts.struck_by(kind)).sum());
-    let line = |name: &str, text: String| println!("{name:<12}{text}");
-    line(
-        "histories",
-        format!(
-            "{} of seeds {}..{}, {:.0} a second on {} threads",
-            HumanCount(counts.histories),
-            sweep.seeds.start,
-            sweep.seeds.end,
-            counts.histories as f64 / seconds.max(1e-9),
-            sweep.jobs
-        ),
-    );
-    line(
-        "steps",
-        format!(
-            "{}, {} transactions committed by clients",
-            HumanCount(counts.steps),
-            HumanCount(counts.client_commits)
-        ),
-    );
-    line(
-        "",
-        format!(
-            "{} steps inside others, {} transactions and {} readers held open; {} operations refused as the second, {} busy",
-            HumanCount(counts.steps_inside),
-            HumanCount(counts.held_open),
-            HumanCount(counts.readers_held),
-            HumanCount(counts.second_operations),
-            HumanCount(counts.busy)
-        ),
-    );
-    line(
-        "crashes",
-        format!(
-            "{} kills, {} power losses; {} of them inside an operation",
-            HumanCount(counts.kills),
-            HumanCount(counts.power_losses),
-            HumanCount(counts.crashes_inside)
-        ),
-    );
-    line(
-        "requests",
-        format!(
-            "{}; {} lost, {} more applied but their response lost",
-            HumanCount(counts.requests),
-            HumanCount(counts.requests_lost),
-            HumanCount(counts.responses_lost)
-        ),
-    );
-    line(
-        "",
-        format!(
-            "{} delayed, {} duplicated; bodies: {} cut, {} in crumbs, {} garbage; {} wrong statuses, {} untrue answers",
-            struck(&[FaultKind::Delay]),
-            struck(&[FaultKind::Duplicate]),
-            struck(&[FaultKind::Cut, FaultKind::EndEarly]),
-            struck(&[FaultKind::TinyChunks]),
-            struck(&[FaultKind::Garbage]),
-            struck(&[FaultKind::WrongStatus]),
-            struck(&[FaultKind::UntrueAnswer, FaultKind::StaleAnswer])
-        ),
-    );
-    line(
-        "disk errors",
-        format!(
-            "{}; {} operations reported an error, {} were refused",
-            HumanCount(counts.disk_errors),
-            HumanCount(counts.errors_reported),
-            HumanCount(counts.errors_refused)
-        ),
-    );
-    line(
-        "faults",
-        format!(
-            "{} struck, {} found no place; {}% of the histories saw both a crash and a network fault",
-            HumanCount(counts.struck.values().sum()),
-            HumanCount(counts.faults_unreached),
-            share(counts.histories_struck)
-        ),
-    );
-    line("remote", format!("{} generation changes", HumanCount(counts.generations)));
-    let judged = format!(
-        "{} times; {} crash images opened; {} violations",
-        HumanCount(counts.checks),
-        HumanCount(counts.images_opened),
-        outcome.failures.len()
-    );
-    line("judged", judged);
+/// Which seeds have the signature in common.
+pub fn print_seeds(failure: &FailureReport) {
+    if failure.count > 1 {
+        let seeds: Vec<String> = failure.seeds.iter().map(u64::to_string).collect();
+        let more = if failure.count > failure.seeds.len() as u64 { ", …" } else { "" };
+        println!("  failures   {} with this signature: seeds {}{more}", failure.count, seeds.join(", "));
+    }
+}
+
+fn progress_bar(sweep: &Sweep) -> ProgressBar {
+    let (template, bar) = if sweep.seeds.end == u64::MAX {
+        ("{spinner} {human_pos} histories, {per_sec}, {elapsed}", ProgressBar::new_spinner())
+    } else {
+        (
+            "{wide_bar} {human_pos}/{human_len} histories, {per_sec}, {eta} left",
+            ProgressBar::new(sweep.seed_count()),
+        )
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is sound"))
 }

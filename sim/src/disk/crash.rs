@@ -5,12 +5,15 @@
 
 use std::fmt;
 
+use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::schedule::Ordinal;
+
 /// Which of the unsynced operations survive a power loss. Operations are numbered from 0, in the order they were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Survival {
     /// None of them.
     Nothing,
@@ -80,8 +83,8 @@ impl fmt::Display for Survival {
 }
 
 /// What takes the machine down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum CrashKind {
     /// The process dies; the operating system keeps all that was written, durable or not.
     Kill,
@@ -108,7 +111,7 @@ impl fmt::Display for CrashKind {
 }
 
 /// A file by its role. Which file of a directory plays it is told by the end of its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum FileClass {
     /// The database that the application works on, `…-draft`.
@@ -170,7 +173,7 @@ impl fmt::Display for FileClass {
 }
 
 /// What is done to a file. Reads are no operations: they change nothing that a crash could lose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     /// A write, a vectored one counting once.
@@ -211,7 +214,8 @@ impl OperationKind {
 }
 
 /// One operation of a step, by meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(deny_unknown_fields)]
 pub struct Place {
     /// The file it is done to.
     pub file: FileClass,
@@ -223,20 +227,18 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let suffix = match (self.nth % 10, self.nth % 100) {
-            (_, 11..=13) => "th",
-            (1, _) => "st",
-            (2, _) => "nd",
-            (3, _) => "rd",
-            _ => "th",
+        let file = match self.file {
+            FileClass::Any => "any file",
+            FileClass::MetadataTemporary => "metadata's temporary",
+            file => file.name(),
         };
-        write!(f, "{}{suffix} {} of {}", self.nth, self.operation.verb(), self.file)
+        write!(f, "{} {} of {file}", Ordinal(self.nth), self.operation.verb())
     }
 }
 
 /// When, relative to the operation at the place, the crash strikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Moment {
     /// Nothing of the operation has happened.
     Before,
@@ -250,7 +252,8 @@ pub enum Moment {
 }
 
 /// A crash that waits for its place to be reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(deny_unknown_fields)]
 pub struct CrashPoint {
     /// The operation it strikes at.
     pub place: Place,
@@ -276,8 +279,8 @@ impl fmt::Display for CrashPoint {
 pub struct CrashReport {
     /// The armed point that was reached; `None` if the crash was ordered between operations.
     pub point: Option<CrashPoint>,
-    /// The role of the file at which it struck, if it struck at one.
-    pub file: Option<FileClass>,
+    /// The operation that it struck at, by its own file and kind; `None` like `point`.
+    pub place: Option<Place>,
     /// How the machine went down.
     pub kind: CrashKind,
     /// How many operations were unsynced at that moment.

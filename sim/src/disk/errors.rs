@@ -10,14 +10,15 @@
 use std::fmt;
 use std::io::ErrorKind;
 
+use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use turso_core::CompletionError;
 
 use super::crash::FileClass;
 
 /// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum DiskErrorKind {
     /// A write changes nothing and fails.
     WriteFails,
@@ -90,8 +91,8 @@ impl DiskErrorKind {
 }
 
 /// How long it goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Lasts {
     /// At one operation.
     Once,
@@ -100,7 +101,7 @@ pub enum Lasts {
 }
 
 /// A disk error that waits for its place to be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct DiskError {
     /// The role of the file.

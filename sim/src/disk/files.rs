@@ -26,6 +26,8 @@ const WHOLE_FILE: Range<u64> = 0..u64::MAX;
 pub struct MetadataVersion {
     /// The file that was replaced.
     pub path: String,
+    /// How many events the trace had then.
+    pub event_count: u64,
     /// Its new content.
     pub bytes: Vec<u8>,
     /// Per path, the byte ranges that a power loss at this moment could change, ascending and disjoint; settled files
@@ -207,7 +209,7 @@ impl Files {
     }
 
     /// The metadata at `path`, just renamed into place, and what is unsynced beside it.
-    pub(super) fn metadata_version(&self, path: &str) -> MetadataVersion {
+    pub(super) fn metadata_version(&self, path: &str, event_count: u64) -> MetadataVersion {
         let bytes = self.current.file(path).expect("the metadata was just renamed into place");
         let paths: BTreeSet<&String> =
             self.current.entries.keys().chain(self.durable.entries.keys()).collect();
@@ -215,6 +217,7 @@ impl Files {
         let durable_length = |inode: &Inode| self.durable.content(*inode).len() as u64;
         MetadataVersion {
             path: path.to_owned(),
+            event_count,
             bytes: bytes.to_vec(),
             unsynced: unsynced.filter(|(_, ranges)| !ranges.is_empty()).collect(),
             durable_lengths: self

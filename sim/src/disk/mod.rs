@@ -404,7 +404,7 @@ impl Machine {
         {
             self.places.arm(point);
         }
-        let Some(point) = self.places.reach(FileClass::of(path), mutation.kind()) else {
+        let Some((point, place)) = self.places.reach(FileClass::of(path), mutation.kind()) else {
             self.execute(files, path, mutation);
             return;
         };
@@ -412,7 +412,7 @@ impl Machine {
         match (point.moment, &mutation) {
             (Moment::After, _) => {
                 self.execute(files, path, mutation);
-                self.crash(files, &point.kind, path, Some(&point));
+                self.strike(files, path, &point, place);
                 return;
             }
             (
@@ -425,8 +425,14 @@ impl Machine {
             }
             (Moment::Before | Moment::Inside { .. }, _) => {}
         }
-        self.crash(files, &point.kind, path, Some(&point));
+        self.strike(files, path, &point, place);
         mutation.perform(files, path);
+    }
+
+    /// The armed `point` strikes at `place`.
+    fn strike(&mut self, files: &Files, path: &str, point: &CrashPoint, place: Place) {
+        self.record("fault", &point.to_string(), &[], &[]);
+        self.crash(files, &point.kind, path, Some((point, place)));
     }
 
     /// Does it, counted and traced.
@@ -448,7 +454,8 @@ impl Machine {
         }
         mutation.perform(files, path);
         if kind == OperationKind::Rename && FileClass::of(path) == FileClass::Metadata {
-            let version = files.metadata_version(path);
+            let event_count = lock(&self.trace).event_count();
+            let version = files.metadata_version(path, event_count);
             self.names.add(&version.bytes);
             self.metadata_versions.push(version);
         }
@@ -474,7 +481,7 @@ impl Machine {
     }
 
     /// Takes the machine down; `files` are what the crash finds.
-    fn crash(&mut self, files: &Files, kind: &CrashKind, path: &str, point: Option<&CrashPoint>) {
+    fn crash(&mut self, files: &Files, kind: &CrashKind, path: &str, struck: Option<(&CrashPoint, Place)>) {
         let unsynced_operations = files.unsynced_operations();
         let survivors = files.survivors(kind);
         let counts = [survivors.len() as u64, u64::from(unsynced_operations)];
@@ -486,8 +493,8 @@ impl Machine {
         }
         self.survived = Some(survived);
         self.crash = Some(CrashReport {
-            point: point.cloned(),
-            file: point.map(|_| FileClass::of(path)),
+            point: struck.map(|(point, _)| point.clone()),
+            place: struck.map(|(_, place)| place),
             kind: kind.clone(),
             unsynced_operations,
             survivors,

@@ -1,6 +1,6 @@
 //! Counts the operations of a step by place, and tells which armed crash point is reached.
 
-use super::crash::{CrashPoint, FileClass, OperationKind};
+use super::crash::{CrashPoint, FileClass, OperationKind, Place};
 
 #[derive(Default)]
 pub(super) struct Places {
@@ -23,8 +23,8 @@ impl Places {
     }
 
     /// Counts an operation that is about to happen. The armed point that strikes at it, if any, is disarmed; of several
-    /// at one operation the first armed.
-    pub(super) fn reach(&mut self, file: FileClass, operation: OperationKind) -> Option<CrashPoint> {
+    /// at one operation the first armed. With it comes the place of the operation by its own file and kind.
+    pub(super) fn reach(&mut self, file: FileClass, operation: OperationKind) -> Option<(CrashPoint, Place)> {
         // A file without a role is counted as any file only, and not twice.
         let files = if file == FileClass::Any { &[FileClass::Any][..] } else { &[file, FileClass::Any] };
         let operations = [operation, OperationKind::AnyMutation];
@@ -38,6 +38,7 @@ impl Places {
                 && operations.contains(&place.operation)
                 && self.reached[place.file as usize][place.operation as usize] == place.nth
         });
-        struck.map(|index| self.armed.remove(index))
+        let place = Place { file, operation, nth: self.reached[file as usize][operation as usize] };
+        struck.map(|index| (self.armed.remove(index), place))
     }
 }

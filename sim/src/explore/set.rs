@@ -99,7 +99,7 @@ fn unit(name: String, before: Vec<Action>, struck: Action) -> Unit {
         synced_wal_frames_max: 12,
         ..Header::new(u64::from(struck_step))
     };
-    Unit { name, schedule: Schedule { header, steps }, struck_step }
+    Unit { name, schedule: Schedule::new(header, steps), struck_step }
 }
 
 fn commit(client: u8) -> Action {

@@ -128,6 +128,7 @@ fn judge_version(path: &str, range: Range<u64>) -> Option<&'static str> {
     let bytes = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
         "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "attempted_transaction_no": 9}}"#;
     let version = MetadataVersion {
+        event_count: 0,
         path: paths.metadata.clone(),
         bytes: bytes.into(),
         unsynced: BTreeMap::from([(path.to_owned(), vec![range])]),

@@ -12,6 +12,7 @@
 //! After each of them an honest answer lets the next operation succeed. Left out: a body of well-formed frames that are not the
 //! remote's, which nobody can tell from the right ones, because the protocol has no checksum that a receiver may rely on.
 
+use arbitrary::Arbitrary;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::format::FRAME_BYTES;
 
 /// What becomes of one request or of the answer to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NetworkFault {
     /// The request never reaches the remote.
     LoseRequest,
@@ -77,8 +78,8 @@ pub enum NetworkFault {
 }
 
 /// When a message that is under way arrives. Whatever has not arrived by then does when the faults end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Arrival {
     /// At once.
     AtOnce,
@@ -91,8 +92,8 @@ pub enum Arrival {
 }
 
 /// How an answer is untrue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Contradiction {
     /// The current generation is off by so much.
     Generation(i8),

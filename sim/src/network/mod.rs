@@ -11,14 +11,17 @@ pub mod mailbox;
 
 use std::fmt;
 
+use arbitrary::Arbitrary;
 use http::{Method, Request};
 use serde::{Deserialize, Serialize};
 
 pub use fault::{Arrival, Contradiction, NetworkFault};
 pub use mailbox::{Answer, ChunkedBody, Mailbox};
 
+use crate::schedule::Ordinal;
+
 /// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
     /// `GET /info`
@@ -59,8 +62,20 @@ impl Route {
     }
 }
 
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Info => "request for info",
+            Self::Export => "request for an export",
+            Self::PullFrames => "request for frames",
+            Self::PushFrames => "push of frames",
+            Self::Pipeline => "pipeline request",
+        })
+    }
+}
+
 /// A request of a step, by meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct RequestPlace {
     /// What it asks for.
@@ -71,7 +86,7 @@ pub struct RequestPlace {
 
 impl fmt::Display for RequestPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}", self.route, self.nth)
+        write!(f, "{} {}", Ordinal(self.nth), self.route)
     }
 }
 

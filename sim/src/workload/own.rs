@@ -3,13 +3,14 @@
 //! Their names begin with `own_` and the writer. What a change leaves is read back on the writer's own
 //! connection, before it commits: that is what the application was told, and what everybody has to see in the end.
 
+use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use turso_core::Value;
 
 use super::Writer;
 
 /// A change of the writer's own table or its schema. One that has nothing to change makes the table, or does nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnChange {
     /// Sets a row, all its columns.

@@ -141,6 +141,8 @@ impl World {
 
     fn strike_message(&mut self, sent: &Sent<'_>, fault: &NetworkFault) {
         let place = sent.place.expect("a fault was found by its place");
+        let struck = Fault::Network { at: place, fault: fault.clone() };
+        self.record(Lane::Network, "fault", &struck.to_string(), &[]);
         self.strike(FaultKind::from(fault), Target::Route(place.route));
     }
 

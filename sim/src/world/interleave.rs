@@ -37,11 +37,12 @@ impl World {
         let client = step.action.client();
         if !self.can_run_inside(&step.action) {
             self.counts.faults_unreached += 1;
-            self.record(Lane::World, "no step inside", step.action.verb(), &[u64::from(step.id)]);
+            self.record(Lane::World, "never reached", &step.to_string(), &[u64::from(step.id)]);
+            self.fates.not_run.push(step.id);
             return Ok(());
         }
         self.counts.steps_inside += 1;
-        self.record(Lane::World, "step inside", step.action.verb(), &[u64::from(step.id)]);
+        self.record(Lane::World, "step inside", &step.action.to_string(), &[u64::from(step.id)]);
         // A machine on which an operation runs goes on in that operation's step.
         let machine = client.filter(|&number| !self.is_operating(number));
         if let Some(number) = client {
@@ -62,12 +63,15 @@ impl World {
         self.running.push(running);
         self.deliver_at_step(step.id);
         let acted = self.act(step);
-        let unarmed = machine.map_or(0, |number| {
+        let mut ended = self.running.pop().expect("the step that was begun above");
+        let mut unreached = std::mem::take(&mut ended.pending);
+        if let Some(number) = machine {
             let disk = &self.client(number).disk;
-            disk.take_unreached().len() + disk.take_unreached_errors().len()
-        });
-        let ended = self.running.pop().expect("the step that was begun above");
-        self.counts.faults_unreached += (unarmed + ended.unreached()) as u64;
+            unreached.extend(disk.take_unreached().into_iter().map(Fault::Crash));
+            unreached.extend(disk.take_unreached_errors().into_iter().map(Fault::Disk));
+        }
+        self.note_unreached(step.id, unreached);
+        self.note_not_run(&ended.during);
         self.record(Lane::World, "end of step inside", step.action.verb(), &[u64::from(step.id)]);
         if client.is_some_and(|number| self.is_operating(number)) {
             // What the machine met in this step the operation around it may still feel.

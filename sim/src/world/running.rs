@@ -31,12 +31,6 @@ impl Running {
     pub fn of(step: &Step) -> Self {
         Self { id: step.id, during: step.during.clone(), ..Self::default() }
     }
-
-    /// How much of what was to strike or to happen inside has found no place.
-    pub fn unreached(&self) -> usize {
-        let inside: usize = self.during.iter().map(|during| during.step.all().len()).sum();
-        self.pending.len() + inside
-    }
 }
 
 impl World {

@@ -20,22 +20,25 @@ fn a_wait_for_nothing_is_a_violation_and_no_hang() {
         let never = Completion::new_sync(|_| ());
         io.wait_for_completion(never).is_ok()
     };
-    let violation = world.drive(0, false, waits).err().expect("it never ends");
+    let violation = world.drive(0, Operation::Push, waits).err().expect("it never ends");
     assert_eq!(violation.invariant, ENDS.name);
 }
 
 #[test]
 fn an_operation_that_suspends_for_ever_is_a_violation_and_no_hang() {
     let _in_virtual_time = clock::enter(0);
-    let violation = world().drive(0, false, std::future::pending::<()>()).err().expect("it never ends");
+    let violation =
+        world().drive(0, Operation::Push, std::future::pending::<()>()).err().expect("it never ends");
     assert_eq!(violation.invariant, ENDS.name);
 }
 
 #[test]
 fn a_panic_is_a_violation() {
     let _in_virtual_time = clock::enter(0);
-    let violation =
-        world().drive(0, false, async { panic!("on purpose") }).err().map(|violation| violation.invariant);
+    let violation = world()
+        .drive(0, Operation::Push, async { panic!("on purpose") })
+        .err()
+        .map(|violation| violation.invariant);
     assert_eq!(violation, Some(NO_PANIC.name));
 }
 

@@ -81,15 +81,15 @@ fn every_operation_of_a_metadata_replacement_has_a_place() {
     use FileClass::{Any, Metadata, MetadataTemporary};
     use OperationKind::{AnyMutation, Create, Remove, Rename, Sync, SyncDirectory, Truncate, Write};
     for (place, reads) in [
-        ((MetadataTemporary, Create, 1), "1st create of metadata-temporary"),
-        ((MetadataTemporary, Write, 1), "1st write of metadata-temporary"),
-        ((MetadataTemporary, Truncate, 1), "1st truncate of metadata-temporary"),
-        ((MetadataTemporary, Sync, 1), "1st sync of metadata-temporary"),
+        ((MetadataTemporary, Create, 1), "1st create of metadata's temporary"),
+        ((MetadataTemporary, Write, 1), "1st write of metadata's temporary"),
+        ((MetadataTemporary, Truncate, 1), "1st truncate of metadata's temporary"),
+        ((MetadataTemporary, Sync, 1), "1st sync of metadata's temporary"),
         ((Metadata, Rename, 1), "1st rename of metadata"),
         ((Metadata, SyncDirectory, 1), "1st sync dir of metadata"),
         ((Metadata, Remove, 1), "1st remove of metadata"),
         ((Metadata, AnyMutation, 3), "3rd operation of metadata"),
-        ((Any, AnyMutation, 2), "2nd operation of any-file"),
+        ((Any, AnyMutation, 2), "2nd operation of any file"),
     ] {
         let (disk, _, _guard) = new_disk();
         let process = Process::start(&disk);

@@ -1,0 +1,13 @@
+//! `plimsoll atlas`: what is promised under each fault.
+
+use plimsoll_sim::atlas::ATLAS;
+
+use super::STATUS_CLEAN;
+
+/// Prints the table.
+pub fn print() -> u8 {
+    for row in ATLAS {
+        println!("{:<16}{:<20}{:<10}{}", row.kind, row.target, row.promise, row.reason);
+    }
+    STATUS_CLEAN
+}

@@ -1,0 +1,76 @@
+//! Whether a history is the same again: twice in this process, and in another one.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use plimsoll_sim::run::{Outcome, RunOptions, run};
+use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::trace::Event;
+
+use super::Problem;
+
+/// What differs between two runs of one schedule, in words with the first event that does; `None` if nothing. `first` kept its events.
+pub fn difference(schedule: &Schedule, first: &Outcome) -> Result<Option<String>, Problem> {
+    let lines = |events: &[Event]| events.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let first_lines = lines(&first.events);
+    let second = run(schedule, RunOptions { keep_events: true, ..RunOptions::default() });
+    let compare = |where_: &str, other: &[String], other_hash: Option<u64>| {
+        first_difference(&first_lines, other)
+            .map(|(a, b)| format!("nondeterministic {where_}; the first event that differs:\n  {a}\n  {b}"))
+            .or_else(|| {
+                let hash = other_hash.filter(|hash| *hash != first.hash)?;
+                Some(format!(
+                    "nondeterministic {where_}: all events look the same, hashes are {:016x} and {hash:016x}",
+                    first.hash
+                ))
+            })
+    };
+    if let Some(difference) = compare("in one process", &lines(&second.events), Some(second.hash)) {
+        return Ok(Some(difference));
+    }
+    let (other_lines, other_hash) = in_another_process(schedule)?;
+    Ok(compare("in another process", &other_lines, Some(other_hash)))
+}
+
+/// The first line that differs, of both sides.
+fn first_difference<'a>(a: &'a [String], b: &'a [String]) -> Option<(&'a str, &'a str)> {
+    let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let at = |lines: &'a [String]| lines.get(common).map_or("the end", String::as_str);
+    (common < a.len().max(b.len())).then(|| (at(a), at(b)))
+}
+
+/// The events and the hash, as a child prints them that is given the schedule.
+fn in_another_process(schedule: &Schedule) -> Result<(Vec<String>, u64), Problem> {
+    let problem = |error: &dyn std::fmt::Display| Problem::Child(error.to_string());
+    let program = std::env::current_exe().map_err(|error| problem(&error))?;
+    let mut child = Command::new(program)
+        .args(["replay", "-", "--events"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| problem(&error))?;
+    let mut input = child.stdin.take().ok_or_else(|| problem(&"it has no standard input"))?;
+    // The child reads all of it before it prints anything, so neither waits for the other.
+    input.write_all(schedule.print().as_bytes()).map_err(|error| problem(&error))?;
+    drop(input);
+    let output = child.wait_with_output().map_err(|error| problem(&error))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let hash = lines.pop().ok_or_else(|| problem(&"it printed nothing"))?;
+    let hash = u64::from_str_radix(&hash, 16)
+        .map_err(|error| problem(&format!("it ended with `{hash}`: {error}")))?;
+    Ok((lines, hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_that_differs_is_named_also_at_an_end() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(first_difference(&lines("a\nb"), &lines("a\nb")), None);
+        assert_eq!(first_difference(&lines("a\nb"), &lines("a\nc")), Some(("b", "c")));
+        assert_eq!(first_difference(&lines("a"), &lines("a\nc")), Some(("the end", "c")));
+    }
+}

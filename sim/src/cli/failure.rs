@@ -1,0 +1,150 @@
+//! What is printed and kept of one failure: enough to understand it without asking anybody.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use plimsoll_sim::report::page::FINDING;
+use plimsoll_sim::run::{RunOptions, run};
+use plimsoll_sim::schedule::{Schedule, Step};
+use plimsoll_sim::shrink::{RUNS_MAX, Shrink, Shrunk};
+use plimsoll_sim::trace::Event;
+use plimsoll_sim::verdict::Violation;
+
+use super::interrupt::Interrupt;
+use super::{Problem, counted, determinism, files, shell_line};
+
+/// How many of a failing history's last events are printed.
+const LAST_EVENTS: usize = 12;
+
+/// A schedule that fails, and its file.
+pub struct Kept {
+    pub schedule: Schedule,
+    pub violation: Violation,
+    pub path: PathBuf,
+}
+
+impl Kept {
+    /// Writes the schedule's file with the finding in its first lines.
+    pub fn write(mut schedule: Schedule, violation: Violation, path: PathBuf) -> Result<Self, Problem> {
+        let head = &mut schedule.comments.head;
+        // A file that was written here before says so already.
+        head.retain(|line| FINDING.iter().all(|beginning| !line.starts_with(beginning)));
+        let finding = [violation.to_string(), violation.signature().to_string()];
+        head.extend(
+            FINDING.iter().zip(finding).map(|(beginning, text)| one_line(&format!("{beginning}{text}"))),
+        );
+        files::write(&path, &schedule.print())?;
+        Ok(Self { schedule, violation, path })
+    }
+
+    /// "20 steps, 9 faults".
+    pub fn size(&self) -> String {
+        size(&self.schedule)
+    }
+}
+
+fn size(schedule: &Schedule) -> String {
+    format!("{}, {}", counted(schedule.steps.len(), "step"), counted(schedule.fault_count(), "fault"))
+}
+
+/// A comment cannot go over lines.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// A shrunk schedule with its file, and what differed when it ran again.
+pub struct Smaller {
+    pub kept: Kept,
+    pub runs: u64,
+    pub is_cut_short: bool,
+    pub nondeterminism: Option<String>,
+}
+
+/// Shrinks a schedule and writes what comes out; `None` if it does not fail.
+pub fn shrink(
+    schedule: &Schedule,
+    path: PathBuf,
+    jobs: usize,
+    limit: Duration,
+    interrupt: &Interrupt,
+) -> Result<Option<Smaller>, Problem> {
+    let bar = indicatif::ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let shrunk = interrupt.within(Some(limit), |stop| {
+        Shrink { jobs, runs_max: RUNS_MAX, stop }.run(schedule, |progress| {
+            let (steps, faults) = (counted(progress.steps, "step"), counted(progress.faults, "fault"));
+            bar.set_message(format!("shrinking: {steps}, {faults} after {} runs", progress.runs));
+        })
+    });
+    bar.finish_and_clear();
+    let Some(Shrunk { schedule: mut smaller, violation, runs, is_cut_short, is_deterministic }) = shrunk
+    else {
+        return Ok(None);
+    };
+    smaller.comments.head.push(format!("shrunk from {} to {}", size(schedule), size(&smaller)));
+    let outcome = run(&smaller, RunOptions { keep_events: true, ..RunOptions::default() });
+    let nondeterminism = match determinism::difference(&smaller, &outcome)? {
+        None if !is_deterministic => Some("the result, run again, was another history".to_owned()),
+        difference => difference,
+    };
+    let kept = Kept::write(smaller, violation, path)?;
+    Ok(Some(Smaller { kept, runs, is_cut_short, nondeterminism }))
+}
+
+/// Prints the steps of a short schedule in English.
+fn print_steps(schedule: &Schedule) {
+    if schedule.steps.is_empty() {
+        println!("    no step is needed: it is enough that everybody syncs once");
+    }
+    for step in &schedule.steps {
+        print_step(step, "    ");
+    }
+}
+
+fn print_step(step: &Step, margin: &str) {
+    println!("{margin}{step}");
+    for fault in &step.faults {
+        println!("{margin}  ! {fault}");
+    }
+    for during in &step.during {
+        println!("{margin}  meanwhile, {}:", during.at);
+        print_step(&during.step, &format!("{margin}    "));
+    }
+}
+
+/// Prints what was shrunk, and what that took.
+pub fn print_smaller(smaller: &Smaller) {
+    let Smaller { kept, runs, is_cut_short, nondeterminism } = smaller;
+    let how = if *is_cut_short { ", and there was no time for more" } else { "" };
+    println!("  shrunk     {}: {} after {runs} runs{how}", kept.path.display(), kept.size());
+    print_steps(&kept.schedule);
+    if let Some(difference) = nondeterminism {
+        println!("  {difference}");
+    }
+}
+
+/// Prints the last events of a history and the lines that go on from here.
+pub fn print_next(kept: &Kept, can_be_shrunk: bool) {
+    let outcome = run(&kept.schedule, RunOptions { keep_events: true, ..RunOptions::default() });
+    print_last_events(&outcome.events);
+    let path = kept.path.display().to_string();
+    let page = kept.path.with_extension("html").display().to_string();
+    println!("  replay     {}", shell_line(&["replay", &path]));
+    println!("  page       {}", shell_line(&["replay", &path, "--html", &page]));
+    if can_be_shrunk {
+        println!("  shrink     {}", shell_line(&["shrink", &path]));
+    }
+}
+
+fn print_last_events(events: &[Event]) {
+    let first = events.len().saturating_sub(LAST_EVENTS);
+    println!("  the last {} of {} events:", events.len() - first, events.len());
+    for event in &events[first..] {
+        println!("    {event}");
+    }
+}
+
+/// The path of a seed's schedule.
+pub fn path_of(directory: &Path, seed: u64) -> PathBuf {
+    directory.join(format!("seed-{seed}.jsonl"))
+}

@@ -1,0 +1,169 @@
+//! The command's real files: schedules, reports and pages. Histories have none.
+#![expect(clippy::disallowed_methods, reason = "the command reads and writes real files, histories do not")]
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_sim::report::sweep::{SweepReport, VERSION};
+use plimsoll_sim::schedule::Schedule;
+
+use super::Problem;
+
+/// A seed, the path of a schedule file, or `-` for standard input.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Seed(u64),
+    File(String),
+    Input,
+}
+
+impl FromStr for Source {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.parse() {
+            Ok(seed) => Self::Seed(seed),
+            Err(_) if text == "-" => Self::Input,
+            Err(_) => Self::File(text.to_owned()),
+        })
+    }
+}
+
+impl Source {
+    /// The schedule; a seed's says in its comments where it comes from.
+    pub fn schedule(&self, profile: Profile) -> Result<Schedule, Problem> {
+        let (text, path) = match self {
+            Self::Seed(seed) => return Ok(schedule_of(*seed, profile)),
+            Self::File(path) => (read(Path::new(path))?, path.clone()),
+            Self::Input => {
+                let mut text = String::new();
+                let path = "standard input".to_owned();
+                std::io::stdin().read_to_string(&mut text).map_err(|source| Problem::File {
+                    what: "read",
+                    path: path.clone(),
+                    source,
+                })?;
+                (text, path)
+            }
+        };
+        Schedule::parse(&text).map_err(|source| Problem::Schedule { path, source })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Seed(seed) => format!("seed {seed}"),
+            Self::File(path) => path.clone(),
+            Self::Input => "standard input".into(),
+        }
+    }
+
+    /// The arguments that name it on a command line.
+    pub fn arguments(&self, profile: Profile) -> Vec<String> {
+        match self {
+            Self::Seed(seed) if profile == Profile::default() => vec![seed.to_string()],
+            Self::Seed(seed) => vec![seed.to_string(), "--profile".into(), profile_name(profile)],
+            Self::File(path) => vec![path.clone()],
+            Self::Input => vec!["-".into()],
+        }
+    }
+
+    /// Where its shrunk schedule goes unless told otherwise: beside it.
+    pub fn shrunk_path(&self) -> PathBuf {
+        match self {
+            Self::Seed(seed) => Path::new("findings").join(format!("seed-{seed}.min.jsonl")),
+            Self::File(path) => Path::new(path).with_extension("min.jsonl"),
+            Self::Input => Path::new("findings").join("shrunk.min.jsonl"),
+        }
+    }
+}
+
+/// The schedule of a seed, with a comment that says so.
+pub fn schedule_of(seed: u64, profile: Profile) -> Schedule {
+    let mut schedule = generate(seed, profile);
+    schedule.comments.head.push(format!("seed {seed}, profile {}", profile_name(profile)));
+    schedule
+}
+
+/// The profile as it stands on a command line.
+pub fn profile_name(profile: Profile) -> String {
+    profile.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Reads a file's text.
+pub fn read(path: &Path) -> Result<String, Problem> {
+    std::fs::read_to_string(path).map_err(|source| Problem::File {
+        what: "read",
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// Writes a file, making its directory if need be.
+pub fn write(path: &Path, text: &str) -> Result<(), Problem> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::write(path, text))
+        .map_err(|source| Problem::File { what: "write", path: path.display().to_string(), source })
+}
+
+/// The reports of sweeps in a directory and in the directories in it, or the one in a file. The schedules that they name are found
+/// from where the command runs.
+pub fn reports(path: &Path) -> Result<Vec<SweepReport>, Problem> {
+    if path.is_file() {
+        return Ok(vec![report(path)?]);
+    }
+    let mut reports = Vec::new();
+    for entry in entries(path)? {
+        if is_report(&entry) {
+            reports.push(report(&entry)?);
+        } else if entry.is_dir() {
+            for entry in entries(&entry)?.iter().filter(|entry| is_report(entry)) {
+                reports.push(report(entry)?);
+            }
+        }
+    }
+    if reports.is_empty() {
+        let message = "no sweep*.json in it: `plimsoll run --out DIR` writes one".to_owned();
+        return Err(Problem::Report { path: path.display().to_string(), message });
+    }
+    Ok(reports)
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let problem = |source| Problem::File { what: "list", path: directory.display().to_string(), source };
+    let entries = std::fs::read_dir(directory).map_err(problem)?;
+    let mut entries: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(problem)?;
+    entries.sort();
+    Ok(entries)
+}
+
+fn is_report(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.starts_with("sweep") && name.ends_with(".json") && path.is_file()
+}
+
+fn report(path: &Path) -> Result<SweepReport, Problem> {
+    let problem = |message: String| Problem::Report { path: path.display().to_string(), message };
+    let text = read(path)?;
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
+    if version != VERSION {
+        return Err(problem(format!("version {version}, this simulator reads version {VERSION}")));
+    }
+    let mut report: SweepReport = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    for failure in &mut report.failures {
+        for name in [&mut failure.smallest.schedule, &mut failure.smallest.shrunk].into_iter().flatten() {
+            *name = directory.join(&*name).display().to_string();
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,14 @@
+//! `plimsoll invariants`: what every history is judged by.
+
+use plimsoll_sim::verdict::INVARIANTS;
+
+use super::STATUS_CLEAN;
+
+/// Prints the table.
+pub fn print() -> u8 {
+    for invariant in INVARIANTS {
+        let when = format!("{:?}", invariant.expectation).to_lowercase();
+        println!("{:<18}{when:<12}{}", invariant.name, invariant.meaning);
+    }
+    STATUS_CLEAN
+}

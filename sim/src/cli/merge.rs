@@ -1,0 +1,69 @@
+//! `plimsoll merge`: one report of several shards' results.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use plimsoll_sim::report::sweep::SweepReport;
+
+use super::run::print_seeds;
+use super::{Problem, STATUS_CLEAN, STATUS_USAGE, files, shell_line, status_of};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll merge results              what `run --shard I/N --out results/I` wrote, or `--out results` of all shards
+  plimsoll merge a b c --json         from several places, as JSON")]
+pub struct Merge {
+    /// Directories that `plimsoll run --out` wrote, the directory that they are in, or the sweep*.json files themselves.
+    #[arg(required = true, value_name = "DIR")]
+    directories: Vec<PathBuf>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Shards may be missing: report on those that are there.
+    #[arg(long)]
+    allow_missing: bool,
+}
+
+impl Merge {
+    pub fn execute(self) -> Result<u8, Problem> {
+        let mut reports = Vec::new();
+        for directory in &self.directories {
+            reports.extend(files::reports(directory)?);
+        }
+        let report = SweepReport::merge(reports).map_err(|error| Problem::Usage(error.to_string()))?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report).expect("plain data serializes"));
+        } else {
+            print(&report);
+        }
+        let missing: Vec<String> = report.missing_shards().iter().map(ToString::to_string).collect();
+        if !missing.is_empty() {
+            eprintln!("plimsoll: shards without a result: {}", missing.join(", "));
+        }
+        Ok(match report.worst() {
+            Some(expectation) => status_of(expectation),
+            None if missing.is_empty() || self.allow_missing => STATUS_CLEAN,
+            None => STATUS_USAGE,
+        })
+    }
+}
+
+fn print(report: &SweepReport) {
+    print!("{report}");
+    for failure in &report.failures {
+        println!("\nseed {}: {}", failure.smallest.seed, failure.smallest.violation);
+        println!("  signature  {}", failure.signature);
+        print_seeds(failure);
+        let paths = [("schedule", &failure.smallest.schedule), ("shrunk", &failure.smallest.shrunk)];
+        for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
+            println!("  {name:<11}{path}");
+        }
+        if let Some(path) = failure.smallest.shrunk.as_ref().or(failure.smallest.schedule.as_ref()) {
+            println!("  replay     {}", shell_line(&["replay", path]));
+        }
+    }
+    for (shard, seed) in &report.unfinished {
+        println!("\nshard {shard} ended before seed {seed}");
+    }
+}

@@ -1,0 +1,56 @@
+//! `plimsoll shrink`: a smaller schedule that fails in the same way.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use plimsoll_sim::generate::Profile;
+
+use super::files::Source;
+use super::interrupt::Interrupt;
+use super::{Problem, STATUS_NONDETERMINISM, failure, jobs, status_of};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll shrink 384                                to findings/seed-384.min.jsonl
+  plimsoll shrink findings/seed-384.jsonl -o small.jsonl
+  plimsoll shrink scenarios/corpus/lost.jsonl        beside it, to lost.min.jsonl")]
+pub struct Shrink {
+    /// A seed, the path of a schedule file, or `-` for standard input.
+    source: Source,
+    /// Where the smaller schedule goes; by default beside the file, or to `findings` for a seed.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The profile that the seed was swept with; means nothing for a file.
+    #[arg(long, value_enum, default_value_t)]
+    profile: Profile,
+    /// How many candidates run at once; by default one a core.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// Take what was found after so many seconds.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    seconds: u64,
+}
+
+impl Shrink {
+    pub fn execute(self) -> Result<u8, Problem> {
+        let schedule = self.source.schedule(self.profile)?;
+        let path = self.output.clone().unwrap_or_else(|| self.source.shrunk_path());
+        let interrupt = Interrupt::listen()?;
+        let limit = Duration::from_secs(self.seconds);
+        let smaller =
+            failure::shrink(&schedule, path, jobs(self.jobs), limit, &interrupt)?.ok_or_else(|| {
+                Problem::Usage(format!("{} does not fail: nothing to shrink", self.source.name()))
+            })?;
+        println!("{}: {}", self.source.name(), smaller.kept.violation);
+        println!("  signature  {}", smaller.kept.violation.signature());
+        failure::print_smaller(&smaller);
+        failure::print_next(&smaller.kept, smaller.is_cut_short);
+        Ok(match smaller.nondeterminism {
+            Some(_) => STATUS_NONDETERMINISM,
+            None => status_of(smaller.kept.violation.expectation),
+        })
+    }
+}

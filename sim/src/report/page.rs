@@ -1,0 +1,261 @@
+//! A history as one HTML page: lanes side by side, filters, details on a click, plots, and what a power loss would take after each step.
+//!
+//! Guarantees: the page is a single file and asks the network for nothing; what comes from the history cannot end the script
+//! that carries it. Left out: reading it, which is the template's JavaScript.
+
+use serde::Serialize;
+
+use super::rows::{Mark, Row, rows};
+use super::timeline::in_words;
+use crate::run::Outcome;
+use crate::schedule::Schedule;
+use crate::trace::Lane;
+
+const TEMPLATE: &str = include_str!("page.html");
+/// How comments begin that hold a schedule's finding.
+pub const FINDING: [&str; 2] = ["violation: ", "signature: "];
+/// What the template has in the place of the history.
+const PLACE: &str = "\"HISTORY\"";
+
+/// What the page says above the lanes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Heading {
+    /// The seed or the file.
+    pub source: String,
+    /// The line that replays it, ready to paste.
+    pub replay: String,
+    /// The line that shrinks it.
+    pub shrink: String,
+}
+
+/// The page of a history whose events were kept.
+pub fn page(heading: &Heading, schedule: &Schedule, outcome: &Outcome) -> String {
+    let history = History::new(heading, schedule, outcome);
+    let json = serde_json::to_string(&history).expect("plain data serializes");
+    // In a script, only the beginning of a tag could end it.
+    TEMPLATE.replacen(PLACE, &json.replace('<', "\\u003c"), 1)
+}
+
+#[derive(Serialize)]
+struct History<'a> {
+    heading: &'a Heading,
+    violation: Option<String>,
+    signature: Option<String>,
+    hash: String,
+    comments: Vec<&'a String>,
+    schedule: String,
+    clients: u8,
+    sections: Vec<Section>,
+    events: Vec<PageEvent<'a>>,
+    plots: Vec<Plot>,
+    /// Indices of events at which a fault struck, and at which the invariant was found broken.
+    fault_events: Vec<usize>,
+    violation_event: Option<usize>,
+}
+
+/// Index, time, lane, verb, place, numbers, bytes, hash; without names, for there are thousands.
+type PageEvent<'a> = (u64, u64, String, &'static str, &'a str, &'a [u64], usize, String);
+
+/// A step, or what comes before the first one, or the heal.
+#[derive(Serialize)]
+struct Section {
+    title: String,
+    step: Option<u32>,
+    faults: Vec<FaultFate>,
+    is_violated: bool,
+    at_stake: Vec<String>,
+    rows: Vec<PageRow>,
+}
+
+#[derive(Serialize)]
+struct FaultFate {
+    text: String,
+    is_reached: bool,
+}
+
+#[derive(Serialize)]
+struct PageRow {
+    first: usize,
+    count: usize,
+    lane: &'static str,
+    whose: Option<u8>,
+    text: String,
+    mark: &'static str,
+}
+
+/// Lines over event indices.
+#[derive(Serialize)]
+struct Plot {
+    title: String,
+    lines: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    points: Vec<(u64, u64)>,
+}
+
+impl<'a> History<'a> {
+    fn new(heading: &'a Heading, schedule: &'a Schedule, outcome: &'a Outcome) -> Self {
+        let rows = rows(&outcome.events);
+        let marked = |mark| rows.iter().filter(move |row| row.mark == mark).map(|row| row.first);
+        Self {
+            heading,
+            violation: outcome.violation.as_ref().map(ToString::to_string),
+            signature: outcome.violation.as_ref().map(|violation| violation.signature().to_string()),
+            hash: format!("{:016x}", outcome.hash),
+            // What the verdict says need not be said twice.
+            comments: schedule.comments.head.iter().filter(|line| !is_of_verdict(line)).collect(),
+            schedule: schedule.print(),
+            clients: schedule.header.clients,
+            fault_events: rows
+                .iter()
+                .filter(|row| row.mark == Mark::Fault && outcome.events[row.first].verb == "fault")
+                .map(|row| row.first)
+                .collect(),
+            violation_event: marked(Mark::Violation).next(),
+            sections: sections(schedule, outcome, &rows),
+            events: outcome
+                .events
+                .iter()
+                .map(|event| {
+                    let hash = format!("{:016x}", event.bytes_hash);
+                    let lane = event.lane.to_string();
+                    let numbers = event.numbers.as_slice();
+                    (
+                        event.index,
+                        event.time_ms,
+                        lane,
+                        event.verb,
+                        event.place.as_str(),
+                        numbers,
+                        event.byte_count,
+                        hash,
+                    )
+                })
+                .collect(),
+            plots: plots(schedule, outcome),
+        }
+    }
+}
+
+fn is_of_verdict(comment: &str) -> bool {
+    FINDING.iter().any(|beginning| comment.starts_with(beginning))
+}
+
+fn sections(schedule: &Schedule, outcome: &Outcome, rows: &[Row]) -> Vec<Section> {
+    let mut sections = vec![Section { title: "before the first step".into(), ..Section::empty() }];
+    for row in rows {
+        let event = &outcome.events[row.first];
+        match (row.mark, event.verb) {
+            (Mark::Step, "step") => {
+                let id = event.numbers.first().map(|id| *id as u32);
+                sections.push(Section::of_step(schedule, outcome, id, &event.place));
+            }
+            (Mark::Step, _) => sections.push(Section { title: event.place.clone(), ..Section::empty() }),
+            (Mark::Missed, _) => {}
+            _ => {
+                if let Some(section) = sections.last_mut() {
+                    section.is_violated |= row.mark == Mark::Violation;
+                    section.rows.push(PageRow::of(row));
+                }
+            }
+        }
+    }
+    sections
+}
+
+impl Section {
+    fn empty() -> Self {
+        Self {
+            title: String::new(),
+            step: None,
+            faults: Vec::new(),
+            is_violated: false,
+            at_stake: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn of_step(schedule: &Schedule, outcome: &Outcome, id: Option<u32>, title: &str) -> Self {
+        let step = schedule.steps.iter().find(|step| Some(step.id) == id);
+        let mut unreached: Vec<_> = outcome
+            .fates
+            .unreached
+            .iter()
+            .filter(|(step, _)| Some(*step) == id)
+            .map(|(_, fault)| fault)
+            .collect();
+        let faults = step.map_or(&[][..], |step| &step.faults).iter().map(|fault| {
+            let missed = unreached.iter().position(|unreached| *unreached == fault);
+            missed.map(|index| unreached.remove(index));
+            FaultFate { text: fault.to_string(), is_reached: missed.is_none() }
+        });
+        let snapshot = outcome.snapshots.steps.iter().find(|snapshot| Some(snapshot.step) == id);
+        let at_stake = snapshot.map_or(&[][..], |snapshot| &snapshot.clients).iter().enumerate().map(
+            |(number, client)| match (client.at_stake.is_empty(), client.is_running) {
+                (true, _) => format!("client {number}: everything is durable"),
+                (false, true) => format!("client {number}: {}", in_words(client)),
+                (false, false) => format!("client {number} (not running): {}", in_words(client)),
+            },
+        );
+        Self {
+            title: title.to_owned(),
+            step: id,
+            faults: faults.collect(),
+            at_stake: at_stake.collect(),
+            ..Self::empty()
+        }
+    }
+}
+
+impl PageRow {
+    fn of(row: &Row) -> Self {
+        let (lane, whose) = match row.lane {
+            Lane::World | Lane::Verdict => ("verdict", None),
+            Lane::Application(number) => ("application", Some(number)),
+            Lane::Client(number) => ("files", Some(number)),
+            Lane::Network => ("network", None),
+            Lane::Remote => ("remote", None),
+        };
+        let mark = match row.mark {
+            Mark::Plain | Mark::Step | Mark::Missed => "",
+            Mark::Fault => "fault",
+            Mark::Violation => "violation",
+        };
+        Self { first: row.first, count: row.count, lane, whose, text: row.text.clone(), mark }
+    }
+}
+
+fn plots(schedule: &Schedule, outcome: &Outcome) -> Vec<Plot> {
+    let snapshots = &outcome.snapshots;
+    let of_remote = |value: &dyn Fn((u64, u64)) -> u64| {
+        snapshots
+            .steps
+            .iter()
+            .map(|snapshot| (snapshot.event_count, value(snapshot.remote)))
+            .collect::<Vec<_>>()
+    };
+    let of_client = |client: u8, value: &dyn Fn(&crate::snapshot::MetadataSnapshot) -> u64| {
+        let versions = snapshots.metadata.iter().filter(|version| version.client == client);
+        versions.map(|version| (version.event_count, value(version))).collect::<Vec<_>>()
+    };
+    let progress = |title: &str, part: fn((u64, u64)) -> u64| {
+        let mut lines = vec![Line { name: "remote".into(), points: of_remote(&part) }];
+        lines.extend((0..schedule.header.clients).map(|client| Line {
+            name: format!("client {client}"),
+            points: of_client(client, &|version| part(version.progress)),
+        }));
+        Plot { title: title.into(), lines }
+    };
+    let mut plots = vec![progress("Generation", |at| at.0), progress("Frames in the generation", |at| at.1)];
+    plots.extend((0..schedule.header.clients).map(|client| Plot {
+        title: format!("Client {client}'s watermarks, in frames"),
+        lines: vec![
+            Line { name: "Draft".into(), points: of_client(client, &|version| version.draft_watermark) },
+            Line { name: "Synced".into(), points: of_client(client, &|version| version.synced_watermark) },
+        ],
+    }));
+    plots
+}

@@ -1,0 +1,320 @@
+//! A sweep's result: as JSON, merged from shards, and as the summary that people read.
+//!
+//! Guarantees: merging the reports of N shards gives the report of the unsharded sweep, but for the time it took. What can't be
+//! merged (two shards with one number, sweeps of different seeds) is refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::atlas::FaultKind;
+use crate::generate::Profile;
+use crate::sweep::{Failure, SEEDS_MAX, Shard, Sweep, SweepOutcome};
+use crate::verdict::{Counts, Expectation, Signature};
+
+/// The version of the JSON that this simulator writes and reads.
+pub const VERSION: u32 = 1;
+
+/// What a sweep found, for machines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SweepReport {
+    /// Version of this format.
+    pub version: u32,
+    /// The seeds that were to be swept, shared out between all shards.
+    pub seeds: Range<u64>,
+    /// The shards that this report covers, ascending.
+    pub shards: Vec<Shard>,
+    /// Which faults they drew.
+    pub profile: Profile,
+    /// How long it took; of several shards the longest.
+    pub seconds: f64,
+    /// Histories that ran at once; of several shards the sum.
+    pub jobs: u64,
+    /// Per shard that was stopped early, the seed with which to go on.
+    pub unfinished: BTreeMap<u64, u64>,
+    /// What happened, counted.
+    pub counts: Counts,
+    /// The failures by signature, those with most first.
+    pub failures: Vec<FailureReport>,
+}
+
+/// Failures with one signature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureReport {
+    /// What they have in common.
+    pub signature: Signature,
+    /// When the invariant should have held.
+    pub expectation: Expectation,
+    /// How many there are.
+    pub count: u64,
+    /// The lowest of their seeds, ascending, at most ten.
+    pub seeds: Vec<u64>,
+    /// The smallest example.
+    pub smallest: Example,
+}
+
+/// One failure, and where to find it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// Its seed.
+    pub seed: u64,
+    /// The violation in one sentence.
+    pub violation: String,
+    /// Steps until the violation, and their faults.
+    pub size: usize,
+    /// Its schedule's file, relative to this report's.
+    pub schedule: Option<String>,
+    /// The shrunk schedule's, if it was shrunk.
+    pub shrunk: Option<String>,
+}
+
+impl Example {
+    fn of(failure: &Failure) -> Self {
+        Self {
+            seed: failure.seed,
+            violation: failure.violation.to_string(),
+            size: failure.size,
+            schedule: None,
+            shrunk: None,
+        }
+    }
+}
+
+/// Why reports can't be merged.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// There is nothing to merge.
+    #[error("no report to merge")]
+    Nothing,
+    /// The sweeps were not parts of one.
+    #[error("they are not shards of one sweep: {what} is {one} in one and {other} in another")]
+    Different {
+        /// What differs.
+        what: &'static str,
+        /// In the first report.
+        one: String,
+        /// In the one that does not fit.
+        other: String,
+    },
+    /// One shard is there twice.
+    #[error("shard {0} is there twice")]
+    Twice(Shard),
+}
+
+impl SweepReport {
+    /// The report of one sweep.
+    pub fn new(sweep: &Sweep, outcome: &SweepOutcome, seconds: f64) -> Self {
+        let failures = outcome.groups.iter().map(|(signature, group)| FailureReport {
+            signature: signature.clone(),
+            expectation: group.smallest.violation.expectation,
+            count: group.count,
+            seeds: group.seeds.clone(),
+            smallest: Example::of(&group.smallest),
+        });
+        let mut report = Self {
+            version: VERSION,
+            seeds: sweep.seeds.clone(),
+            shards: vec![sweep.shard],
+            profile: sweep.profile,
+            seconds,
+            jobs: sweep.jobs as u64,
+            unfinished: outcome.next_seed.map(|seed| (sweep.shard.index, seed)).into_iter().collect(),
+            counts: outcome.counts.clone(),
+            failures: failures.collect(),
+        };
+        report.sort();
+        report
+    }
+
+    /// One report of all shards.
+    ///
+    /// # Errors
+    /// If they are not different shards of one sweep.
+    pub fn merge(reports: impl IntoIterator<Item = Self>) -> Result<Self, MergeError> {
+        let mut reports = reports.into_iter();
+        let mut merged = reports.next().ok_or(MergeError::Nothing)?;
+        for report in reports {
+            merged.add(report)?;
+        }
+        merged.shards.sort();
+        merged.sort();
+        Ok(merged)
+    }
+
+    fn add(&mut self, other: Self) -> Result<(), MergeError> {
+        let count = |report: &Self| report.shards.first().map_or(1, |shard| shard.count).to_string();
+        for (what, one, another) in [
+            ("the range of seeds", format!("{:?}", self.seeds), format!("{:?}", other.seeds)),
+            ("the profile", format!("{:?}", self.profile), format!("{:?}", other.profile)),
+            ("the number of shards", count(self), count(&other)),
+        ] {
+            if one != another {
+                return Err(MergeError::Different { what, one, other: another });
+            }
+        }
+        if let Some(twice) = other.shards.iter().find(|shard| self.shards.contains(shard)) {
+            return Err(MergeError::Twice(*twice));
+        }
+        self.shards.extend(other.shards);
+        self.seconds = self.seconds.max(other.seconds);
+        self.jobs += other.jobs;
+        self.unfinished.extend(other.unfinished);
+        self.counts.add(&other.counts);
+        for failure in other.failures {
+            match self.failures.iter_mut().find(|known| known.signature == failure.signature) {
+                Some(known) => known.add(failure),
+                None => self.failures.push(failure),
+            }
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        self.failures.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.signature.cmp(&b.signature)));
+    }
+
+    /// Shards that belong to the sweep and are not in this report.
+    pub fn missing_shards(&self) -> Vec<Shard> {
+        let count = self.shards.first().map_or(1, |shard| shard.count);
+        (0..count).map(|index| Shard { index, count }).filter(|shard| !self.shards.contains(shard)).collect()
+    }
+
+    /// Failures of all signatures.
+    pub fn failure_count(&self) -> u64 {
+        self.failures.iter().map(|failure| failure.count).sum()
+    }
+
+    /// The worst that was found: a broken promise of safety before one of liveness.
+    pub fn worst(&self) -> Option<Expectation> {
+        self.failures.iter().map(|failure| failure.expectation).min()
+    }
+}
+
+impl FailureReport {
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.seeds.extend(other.seeds);
+        self.seeds.sort_unstable();
+        self.seeds.truncate(SEEDS_MAX);
+        if (other.smallest.size, other.smallest.seed) < (self.smallest.size, self.smallest.seed) {
+            self.smallest = other.smallest;
+        }
+    }
+}
+
+/// The summary, one line a subject.
+impl fmt::Display for SweepReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { counts, seeds, .. } = self;
+        let mut line = |name: &str, text: String| writeln!(f, "{name:<12}{text}");
+        let of_seeds = if seeds.end == u64::MAX {
+            format!("of seeds from {} on", seeds.start)
+        } else {
+            format!("of seeds {}..{}", seeds.start, seeds.end)
+        };
+        let shard = match self.shards[..] {
+            [shard] if shard == Shard::WHOLE => String::new(),
+            [shard] => format!(", shard {shard}"),
+            _ => format!(", {} shards", self.shards.len()),
+        };
+        line(
+            "histories",
+            format!(
+                "{} {of_seeds}{shard}, {:.0} a second on {} threads",
+                grouped(counts.histories),
+                counts.histories as f64 / self.seconds.max(1e-9),
+                self.jobs
+            ),
+        )?;
+        line(
+            "steps",
+            format!(
+                "{}, {} transactions committed by clients",
+                grouped(counts.steps),
+                grouped(counts.client_commits)
+            ),
+        )?;
+        line(
+            "",
+            format!(
+                "{} steps inside others, {} transactions and {} readers held open; {} operations refused as the second, {} busy",
+                grouped(counts.steps_inside),
+                grouped(counts.held_open),
+                grouped(counts.readers_held),
+                grouped(counts.second_operations),
+                grouped(counts.busy)
+            ),
+        )?;
+        line(
+            "crashes",
+            format!(
+                "{} kills, {} power losses; {} of them inside an operation",
+                grouped(counts.kills),
+                grouped(counts.power_losses),
+                grouped(counts.crashes_inside)
+            ),
+        )?;
+        line(
+            "requests",
+            format!(
+                "{}; {} lost, {} more applied but their response lost",
+                grouped(counts.requests),
+                grouped(counts.requests_lost),
+                grouped(counts.responses_lost)
+            ),
+        )?;
+        let struck = |kinds: &[FaultKind]| grouped(kinds.iter().map(|&kind| counts.struck_by(kind)).sum());
+        line(
+            "",
+            format!(
+                "{} delayed, {} duplicated; bodies: {} cut, {} in crumbs, {} garbage; {} wrong statuses, {} untrue answers",
+                struck(&[FaultKind::Delay]),
+                struck(&[FaultKind::Duplicate]),
+                struck(&[FaultKind::Cut, FaultKind::EndEarly]),
+                struck(&[FaultKind::TinyChunks]),
+                struck(&[FaultKind::Garbage]),
+                struck(&[FaultKind::WrongStatus]),
+                struck(&[FaultKind::UntrueAnswer, FaultKind::StaleAnswer])
+            ),
+        )?;
+        line(
+            "disk errors",
+            format!(
+                "{}; {} operations reported an error, {} were refused",
+                grouped(counts.disk_errors),
+                grouped(counts.errors_reported),
+                grouped(counts.errors_refused)
+            ),
+        )?;
+        line(
+            "faults",
+            format!(
+                "{} struck, {} found no place; {}% of the histories saw both a crash and a network fault",
+                grouped(counts.struck.values().sum()),
+                grouped(counts.faults_unreached),
+                100 * counts.histories_struck / counts.histories.max(1)
+            ),
+        )?;
+        line("remote", format!("{} generation changes", grouped(counts.generations)))?;
+        line("judged", format!("{} times; {} violations", grouped(counts.checks), self.failure_count()))
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,106 @@
+//! A history in lanes, for a terminal: one line an event, each lane at its own indentation, virtual time on the left.
+//!
+//! Guarantees: faults, and the moment at which an invariant was found broken, have a mark in the margin that needs no colours; after each step stands
+//! what a power loss would take.
+
+use std::fmt::Write;
+
+use super::rows::{Mark, Row, rows, short, size};
+use crate::run::Outcome;
+use crate::snapshot::{ClientSnapshot, Snapshot};
+use crate::trace::Lane;
+
+/// Where each lane begins, in characters after the time.
+const LANES: [(&str, usize); 4] = [("application", 0), ("client files", 24), ("network", 56), ("remote", 88)];
+const RED: &str = "\x1b[31m";
+const BOLD: &str = "\x1b[1m";
+const FAINT: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
+
+/// The timeline of a history whose events were kept, with terminal colours if `in_colour`.
+pub fn timeline(outcome: &Outcome, in_colour: bool) -> String {
+    let mut text = String::from("    time      ");
+    for (name, start) in LANES {
+        let column = 14 + start;
+        while text.chars().count() < column {
+            text.push(' ');
+        }
+        text.push_str(name);
+    }
+    text.push('\n');
+    let rows = rows(&outcome.events);
+    let mut snapshots = outcome.snapshots.steps.iter().peekable();
+    for row in &rows {
+        while let Some(snapshot) = snapshots.next_if(|snapshot| snapshot.event_count <= row.first as u64) {
+            at_stake(&mut text, snapshot, in_colour);
+        }
+        line(&mut text, row, outcome.events[row.first].time_ms, in_colour);
+    }
+    for snapshot in snapshots {
+        at_stake(&mut text, snapshot, in_colour);
+    }
+    text
+}
+
+fn line(text: &mut String, row: &Row, time_ms: u64, in_colour: bool) {
+    let (margin, style) = match row.mark {
+        Mark::Plain => ("  ", ""),
+        Mark::Step => ("  ", BOLD),
+        Mark::Missed => ("? ", FAINT),
+        Mark::Fault => ("! ", RED),
+        Mark::Violation => ("!!", RED),
+    };
+    let indentation = match row.lane {
+        Lane::World | Lane::Verdict => 0,
+        Lane::Application(_) => LANES[0].1,
+        Lane::Client(_) => LANES[1].1,
+        Lane::Network => LANES[2].1,
+        Lane::Remote => LANES[3].1,
+    };
+    let whose = match row.lane {
+        Lane::Application(number) | Lane::Client(number) => format!("{number}: "),
+        Lane::World | Lane::Verdict | Lane::Network | Lane::Remote => String::new(),
+    };
+    let time = format!("{:>8.3} s", time_ms as f64 / 1e3);
+    let content = format!("{whose}{}", row.text);
+    if row.mark == Mark::Step {
+        text.push('\n');
+    }
+    let (style, plain) = if in_colour { (style, PLAIN) } else { ("", "") };
+    push(text, format_args!("{style}{margin}{time}  {:indentation$}{content}{plain}\n", ""));
+}
+
+fn at_stake(text: &mut String, snapshot: &Snapshot, in_colour: bool) {
+    let (style, plain) = if in_colour { (FAINT, PLAIN) } else { ("", "") };
+    for (number, client) in snapshot.clients.iter().enumerate() {
+        if !client.at_stake.is_empty() {
+            let files = in_words(client);
+            push(
+                text,
+                format_args!(
+                    "{style}              power loss now: client {number} could lose {files}{plain}\n"
+                ),
+            );
+        }
+    }
+}
+
+/// The files at stake, with how much of each.
+pub(super) fn in_words(client: &ClientSnapshot) -> String {
+    let files = client.at_stake.iter().map(|(path, ranges)| {
+        let is_whole = ranges.iter().any(|range| range.end == u64::MAX);
+        let bytes =
+            ranges.iter().map(|range| range.end.saturating_sub(range.start)).fold(0, u64::saturating_add);
+        let much = match (is_whole, ranges.first()) {
+            (true, Some(range)) if range.start == 0 => "its name or all of it".to_owned(),
+            (true, _) => "its length".to_owned(),
+            (false, _) => size(bytes),
+        };
+        format!("{} ({much})", short(path))
+    });
+    files.collect::<Vec<_>>().join(", ")
+}
+
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("a string takes everything");
+}

@@ -1,0 +1,184 @@
+//! The file format: JSON Lines, one line for the header, then one line a step.
+//!
+//! Guarantees: `parse(print(s)) == s`, comments included; what cannot be read is refused with the line and the field; a misspelt
+//! field is an error and never passed over.
+//!
+//! Left out: blank lines and the order of a line's fields, which are not kept.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{FORMAT, Header, Schedule, Step};
+
+/// What a file says to its human readers: lines that begin with `#`, without the sign and the space behind it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comments {
+    /// Before the header: the post-mortem.
+    #[serde(default)]
+    pub head: Vec<String>,
+    /// Right before a step, by the step's id.
+    #[serde(default)]
+    pub before_step: BTreeMap<u32, Vec<String>>,
+    /// After the last step.
+    #[serde(default)]
+    pub tail: Vec<String>,
+}
+
+/// Why a schedule file is not one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// A line is no JSON, or not that of a header or step.
+    #[error("line {line}, column {column}{}: {message}", of_field(.field))]
+    Line {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// The field, as a path through the line's object; empty if it is the line as a whole.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The header's format is another version's.
+    #[error("line {line}, field `format`: this is format {format}, this simulator reads format {FORMAT}")]
+    Format {
+        /// The line, from 1.
+        line: usize,
+        /// What it says.
+        format: u32,
+    },
+    /// A step names a client that the header does not provide for.
+    #[error("line {line}, field `client`: client {client}, but the header has {clients}, counted from 0")]
+    Client {
+        /// The line, from 1.
+        line: usize,
+        /// The client that is named.
+        client: u8,
+        /// The clients there are.
+        clients: u8,
+    },
+    /// Two steps have one id.
+    #[error("line {line}, field `id`: step id {id} was used before")]
+    Id {
+        /// The line, from 1.
+        line: usize,
+        /// The id.
+        id: u32,
+    },
+    /// There is no line with a header.
+    #[error("no header line")]
+    Empty,
+}
+
+fn of_field(field: &str) -> String {
+    if field.is_empty() { String::new() } else { format!(", field `{field}`") }
+}
+
+impl Schedule {
+    /// The schedule as a file's text.
+    pub fn print(&self) -> String {
+        let mut text = String::new();
+        print_comments(&mut text, &self.comments.head);
+        print_line(&mut text, &self.header);
+        for step in &self.steps {
+            if let Some(lines) = self.comments.before_step.get(&step.id) {
+                print_comments(&mut text, lines);
+            }
+            print_line(&mut text, step);
+        }
+        print_comments(&mut text, &self.comments.tail);
+        text
+    }
+
+    /// Reads a file's text. Lines that begin with `#` are comments; empty ones are passed over.
+    ///
+    /// # Errors
+    /// [`ScheduleError`], naming the line and the field.
+    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
+        let mut comments = Comments::default();
+        let mut waiting = Vec::new();
+        let mut schedule: Option<Self> = None;
+        for (line, text) in (1..).zip(text.lines()) {
+            let trimmed = text.trim();
+            if let Some(comment) = text.trim_start().strip_prefix('#') {
+                waiting.push(comment.strip_prefix(' ').unwrap_or(comment).to_owned());
+            } else if !trimmed.is_empty() {
+                let lines = std::mem::take(&mut waiting);
+                match &mut schedule {
+                    None => {
+                        comments.head = lines;
+                        schedule = Some(Self::new(header(line, trimmed)?, Vec::new()));
+                    }
+                    Some(schedule) => {
+                        let step: Step = value(line, trimmed)?;
+                        if !lines.is_empty() {
+                            comments.before_step.insert(step.id, lines);
+                        }
+                        schedule.push_checked(line, step)?;
+                    }
+                }
+            }
+        }
+        comments.tail = waiting;
+        let schedule = schedule.ok_or(ScheduleError::Empty)?;
+        Ok(Self { comments, ..schedule })
+    }
+
+    fn push_checked(&mut self, line: usize, step: Step) -> Result<(), ScheduleError> {
+        let clients = self.header.clients;
+        let mut ids: Vec<u32> = self.all_steps().iter().map(|earlier| earlier.id).collect();
+        for step in step.all() {
+            if let Some(client) = step.action.client().filter(|&client| client >= clients) {
+                return Err(ScheduleError::Client { line, client, clients });
+            }
+            if ids.contains(&step.id) {
+                return Err(ScheduleError::Id { line, id: step.id });
+            }
+            ids.push(step.id);
+        }
+        self.steps.push(step);
+        Ok(())
+    }
+}
+
+/// Another version's header may have other fields, so its version is looked at first.
+fn header(line: usize, text: &str) -> Result<Header, ScheduleError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let Version { format } = value(line, text)?;
+    if format == FORMAT { value(line, text) } else { Err(ScheduleError::Format { line, format }) }
+}
+
+fn value<T: DeserializeOwned>(line: usize, text: &str) -> Result<T, ScheduleError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let refused = |field: String, error: serde_json::Error| {
+        let message = error.to_string();
+        // The error's own place is in the line's text, where the line is always the first.
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        let field = if field == "." { String::new() } else { field };
+        ScheduleError::Line { line, column: error.column(), field, message: message.to_owned() }
+    };
+    let value = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| refused(error.path().to_string(), error.into_inner()))?;
+    json.end().map_err(|error| refused(String::new(), error))?;
+    Ok(value)
+}
+
+fn print_comments(text: &mut String, lines: &[String]) {
+    for line in lines {
+        text.push_str(if line.is_empty() { "#" } else { "# " });
+        text.push_str(line);
+        text.push('\n');
+    }
+}
+
+fn print_line<T: Serialize>(text: &mut String, value: &T) {
+    text.push_str(&serde_json::to_string(value).expect("plain data serializes"));
+    text.push('\n');
+}

@@ -1,0 +1,158 @@
+//! Usage, exit statuses and error messages.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// The command with `arguments`, in an environment that says nothing about shards or colours.
+pub fn plimsoll(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+    command.args(arguments);
+    for name in ["PLIMSOLL_SHARD", "JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "CARGO", "NO_COLOR"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub fn output(arguments: &[&str]) -> Output {
+    plimsoll(arguments).output().expect("the command can be started")
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("the command prints text")
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("the command prints text")
+}
+
+/// An empty directory of this test's own.
+pub fn directory(name: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory).expect("an earlier test's files can be removed");
+    }
+    std::fs::create_dir_all(&directory).expect("a directory can be made");
+    directory
+}
+
+fn with_input(arguments: &[&str], input: &str) -> Output {
+    let mut child = plimsoll(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command can be started");
+    child.stdin.take().expect("it has an input").write_all(input.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+const HEADER: &str = r#"{"format":1,"key":7,"clients":2,"pull_batch_frames":64,"push_batch_statements_max":1000,"synced_wal_frames_max":1000,"chunk_bytes":16384}"#;
+
+/// A kill after a rename leaves the directory unsynced, and the timeline says what that puts at stake.
+#[test]
+fn a_clean_history_replays_in_lanes_and_ends_with_0() {
+    let killed = r#"{"id":3,"action":{"pull":{"client":0}},"faults":[{"crash":{"place":{"file":"metadata","operation":"rename","nth":1},"moment":"after","kind":"kill"}}]}"#;
+    let sync = r#"{"id":4,"action":{"sync":{"client":0}}}"#;
+    let output = with_input(&["replay", "-"], &format!("{HEADER}\n{killed}\n{sync}\n"));
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    for part in [
+        "application",
+        "client files",
+        "network",
+        "remote",
+        "step 3: client 0 pulls",
+        "! ",
+        "0: kill after the 1st rename of metadata",
+        "power loss now: client 0 could lose metadata",
+        "client 0 → GET /info",
+        "\nclean",
+    ] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+    assert!(!text.contains('\x1b'), "no colours where no terminal is");
+}
+
+#[test]
+fn a_fault_that_finds_no_place_is_named() {
+    let step = r#"{"id":3,"action":{"pull":{"client":0}},"faults":[{"crash":{"place":{"file":"metadata","operation":"rename","nth":99},"moment":"after","kind":"kill"}}]}"#;
+    let output = with_input(&["replay", "-"], &format!("# by hand\n{HEADER}\n{step}\n"));
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert!(text.contains("never reached in step 3: kill after the 99th rename of metadata"), "{text}");
+}
+
+#[test]
+fn a_history_is_the_same_here_and_in_another_process() {
+    let output = output(&["replay", "11", "--check-determinism"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("deterministic: twice in this process, and in another"));
+}
+
+#[test]
+fn a_misspelt_field_is_refused_with_line_and_field() {
+    let wrong = [
+        (r#"{"id":1,"action":{"pul":{"client":0}}}"#, "line 2, column"),
+        (r#"{"id":1,"action":{"pull":{"cleint":0}}}"#, "field `action.pull.cleint`"),
+        (r#"{"id":1,"action":{"pull":{"client":"0"}}}"#, "field `action.pull.client`"),
+        (r#"{"id":1,"action":{"pull":{"client":2}}}"#, "line 2, field `client`: client 2"),
+        (r#"{"id":1,"action":{"pull":{"client":0}}"#, "line 2, column"),
+        (r#"{"id":1,"action":{"pull":{"client":0}}} x"#, "line 2, column"),
+    ];
+    for (step, expected) in wrong {
+        let output = with_input(&["replay", "-"], &format!("{HEADER}\n{step}\n"));
+        assert_eq!(output.status.code(), Some(2), "{step}");
+        assert!(stderr(&output).contains(expected), "{step}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn another_version_is_refused_by_its_number() {
+    let other = HEADER.replace("\"format\":1", "\"format\":9").replace("chunk_bytes", "chunks");
+    let output = with_input(&["replay", "-"], &other);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("line 1, field `format`: this is format 9"), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_why() {
+    for (arguments, expected) in [
+        (&["run", "--seeds", "5..5"][..], "5..5 is empty"),
+        (&["run", "--shard", "3/3"], "shards of N are 0 to N-1"),
+        (&["run", "--minutes", "0"], "more than 0 minutes"),
+        (&["replay", "/nowhere/at-all.jsonl"], "cannot read /nowhere/at-all.jsonl"),
+        (&["merge", "/nowhere/at-all"], "cannot list /nowhere/at-all"),
+        (&["shrink", "7", "--seconds", "9", "-o", "/dev/null"], "seed 7 does not fail"),
+    ] {
+        let output = output(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_sweep_within_a_time_limit_says_where_to_go_on() {
+    let output = output(&["run", "--minutes", "0.01", "--jobs", "1", "--no-shrink"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("of seeds from 0 on") && text.contains("to go on: "), "{text}");
+}
+
+/// The process is told to end while it sweeps more seeds than anybody waits for.
+#[test]
+fn an_interrupted_sweep_prints_its_summary_and_where_to_go_on() {
+    let child = plimsoll(&["run", "--seeds", "0..", "--jobs", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the command can be started");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let process = i32::try_from(child.id()).expect("a process id fits");
+    // SAFETY: a signal to the child that this test has started and not waited for yet.
+    assert_eq!(unsafe { libc::kill(process, libc::SIGINT) }, 0);
+    let output = child.wait_with_output().expect("it ends");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("histories") && text.contains("ended before seed "), "{text}");
+}
