@@ -1,5 +1,7 @@
 //! Hand-written histories for the sync engine, and what they are written with.
 //!
-//! [`place`] has the places where the same script runs: on a simulated disk and on real files.
+//! [`place`] has the places where the same script runs: on a simulated disk and on real files. [`meter`] counts what an engine
+//! does to its files and asks of its remote.
 
+pub mod meter;
 pub mod place;

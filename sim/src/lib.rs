@@ -34,6 +34,7 @@
 //! | [`shrink`] | a smaller schedule that fails the same way |
 //! | [`report`] | summaries, timelines and pages |
 //! | [`in_process`] | the remote without a network: for real files and benchmarks |
+//! | [`memory`] | files without faults, for benchmarks |
 //!
 //! Nothing here is shared with the engine but the traits through which it is driven.
 
@@ -51,6 +52,7 @@ pub mod judge;
 pub mod judging;
 pub mod ledger;
 mod lock;
+pub mod memory;
 pub mod network;
 pub mod remote;
 pub mod report;

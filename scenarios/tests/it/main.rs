@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod conformance;
+mod cost;
 mod determinism;
 mod files;
 mod flows;

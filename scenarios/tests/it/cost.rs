@@ -1,0 +1,155 @@
+//! What an operation costs, in counted work: it depends on what changed, not on how large the database is, nor on how many
+//! operations went before.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use plimsoll_engine::{Options, PullReport, SyncEngine};
+use plimsoll_scenarios::meter::{Counts, Meter, MeteredRemote};
+use plimsoll_scenarios::place::rows;
+use plimsoll_sim::in_process::{InProcess, block_on};
+use plimsoll_sim::memory::Memory;
+use plimsoll_sim::remote::Remote;
+use turso_core::Connection;
+
+/// Bytes of a row, about.
+const ROW_BYTES: usize = 100;
+/// Bytes of a frame.
+const FRAME_BYTES: u64 = 4120;
+
+/// A client behind a meter, and its remote, all in memory.
+struct Measured {
+    remote: InProcess,
+    engine: SyncEngine<MeteredRemote<InProcess>>,
+    meter: Meter,
+    row_count: usize,
+}
+
+impl Measured {
+    /// A client that was bootstrapped from a remote with so many rows, and has pulled once since.
+    fn with_rows(row_count: usize, options: Options) -> Self {
+        let remote = InProcess::new(Remote::create(Memory::create(), "remote.db"), 1 << 16);
+        let meter = Meter::default();
+        let memory = Memory::create();
+        let files = meter.around_files(memory.clone(), memory);
+        remote
+            .with_remote(|remote| {
+                remote.transact(|connection| {
+                    connection.execute("CREATE TABLE item (k INTEGER PRIMARY KEY, v TEXT)")?;
+                    insert(connection, 0..row_count)
+                })
+            })
+            .unwrap();
+        assert!(remote.with_remote(Remote::checkpoint));
+        let way = meter.around_remote(remote.clone());
+        let engine = block_on(SyncEngine::open(files.clone(), files, way, "client", options)).unwrap();
+        let mut measured = Self { remote, engine, meter, row_count };
+        measured.pull_rows(1);
+        measured
+    }
+
+    /// So many rows appear on the remote; what the pull of them did.
+    fn pull_rows(&mut self, count: usize) -> (PullReport, Counts) {
+        let new = self.row_count..self.row_count + count;
+        self.row_count += count;
+        self.remote.with_remote(|remote| remote.transact(|connection| insert(connection, new))).unwrap();
+        self.meter.take();
+        let report = block_on(self.engine.pull()).unwrap();
+        let counts = self.meter.take();
+        assert_eq!(
+            rows(&self.engine.connect().unwrap(), "SELECT count(*) FROM item"),
+            [self.row_count.to_string()]
+        );
+        (report, counts)
+    }
+
+    /// So many rows are written locally, one transaction each; what the push of them did.
+    fn push_rows(&mut self, count: usize) -> Counts {
+        let connection = self.engine.connect().unwrap();
+        for k in self.row_count..self.row_count + count {
+            insert(&connection, k..k + 1).unwrap();
+        }
+        self.row_count += count;
+        self.meter.take();
+        let report = block_on(self.engine.push()).unwrap();
+        assert_eq!(report.transactions, count as u64);
+        self.meter.take()
+    }
+}
+
+fn insert(connection: &Arc<Connection>, keys: Range<usize>) -> turso_core::Result<()> {
+    keys.into_iter()
+        .try_for_each(|k| connection.execute(format!("INSERT INTO item VALUES ({k}, '{k:0ROW_BYTES$}')")))
+}
+
+fn options() -> Options {
+    Options::new("c")
+}
+
+#[test]
+fn a_pull_of_ten_rows_does_not_cost_more_in_a_database_thirty_times_as_large() {
+    let cost = |rows| Measured::with_rows(rows, options()).pull_rows(10).1;
+    let (small, large) = (cost(1_000), cost(30_000));
+    assert_eq!(small.requests, large.requests);
+    assert_eq!(small.syncs, large.syncs);
+    // A B-tree that is a level higher has a page more on the way to each row.
+    assert!(large.read_bytes <= small.read_bytes * 3 / 2, "{small:?} {large:?}");
+    assert!(large.written_bytes <= small.written_bytes * 3 / 2, "{small:?} {large:?}");
+}
+
+#[test]
+fn a_push_of_ten_rows_does_not_cost_more_in_a_database_thirty_times_as_large() {
+    let cost = |rows| Measured::with_rows(rows, options()).push_rows(10);
+    let (small, large) = (cost(1_000), cost(30_000));
+    assert_eq!((small.requests, small.syncs), (large.requests, large.syncs));
+    assert!(large.request_bytes <= small.request_bytes * 3 / 2, "{small:?} {large:?}");
+    assert!(large.read_bytes <= small.read_bytes * 3 / 2, "{small:?} {large:?}");
+    assert!(large.written_bytes <= small.written_bytes * 3 / 2, "{small:?} {large:?}");
+}
+
+/// What a pull reads goes up and down: each opens Synced anew, which checks its WAL from the beginning, and a checkpoint empties
+/// that when it is as long as the options say. So hundreds are compared, and not single ones.
+#[test]
+fn the_third_hundred_pulls_cost_what_the_first_did() {
+    let mut measured = Measured::with_rows(1_000, options().synced_wal_frames_max(50));
+    let mut hundred = || {
+        let pulls = (0..100).map(|_| measured.pull_rows(10).1);
+        pulls.fold((0, 0, 0), |(read, written, syncs), counts| {
+            (read + counts.read_bytes, written + counts.written_bytes, syncs + counts.syncs)
+        })
+    };
+    let [first, _, third] = [hundred(), hundred(), hundred()];
+    assert!(third.0 <= first.0 * 5 / 4, "bytes read: {first:?} {third:?}");
+    assert!(third.1 <= first.1 * 5 / 4, "bytes written: {first:?} {third:?}");
+    assert!(third.2 <= first.2 * 5 / 4, "syncs: {first:?} {third:?}");
+}
+
+/// What one pull reads of Synced is no more than its WAL may hold, whatever went before.
+#[test]
+fn no_pull_reads_more_of_the_replicas_log_than_the_options_allow() {
+    let frames_max = 50;
+    let mut measured = Measured::with_rows(1_000, options().synced_wal_frames_max(frames_max));
+    let first = measured.pull_rows(10).1.read_bytes;
+    let worst = (0..200).map(|_| measured.pull_rows(10).1.read_bytes).max().unwrap();
+    // The walk opens it, a checkpoint after the rebase opens it again, and reads what it moves.
+    assert!(worst <= first + 3 * (frames_max + 10) * FRAME_BYTES, "{first} {worst}");
+}
+
+#[test]
+fn a_pull_without_news_reads_and_writes_nothing_and_asks_once() {
+    let mut measured = Measured::with_rows(1_000, options());
+    measured.push_rows(1);
+    block_on(measured.engine.pull()).unwrap();
+    block_on(measured.engine.pull()).unwrap();
+    measured.meter.take();
+    block_on(measured.engine.pull()).unwrap();
+    assert_eq!(measured.meter.take(), Counts { requests: 1, ..Counts::default() });
+}
+
+#[test]
+fn a_large_pull_writes_each_byte_that_it_receives_at_most_three_times() {
+    let mut measured = Measured::with_rows(1_000, options());
+    let (report, counts) = measured.pull_rows(10_000);
+    assert_eq!(report.body_bytes, report.frames * FRAME_BYTES);
+    assert!(counts.written_bytes <= 3 * report.body_bytes, "{report:?} {counts:?}");
+}
