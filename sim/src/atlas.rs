@@ -67,6 +67,8 @@ pub enum FaultKind {
     LoseRequest,
     /// A request takes effect, its response never arrives.
     LoseResponse,
+    /// The remote's machine goes down, and what it was answering is lost.
+    RemoteCrash,
     /// A request arrives when its sender has given up.
     Delay,
     /// A request arrives twice.
@@ -85,6 +87,10 @@ pub enum FaultKind {
     UntrueAnswer,
     /// An answer is what the remote would have said earlier.
     StaleAnswer,
+    /// The remote's server restarts between two requests.
+    RemoteRestart,
+    /// An operation is dropped, its process lives on.
+    Abandon,
 }
 
 impl FaultKind {
@@ -92,6 +98,7 @@ impl FaultKind {
     pub const NETWORK: &[Self] = &[
         Self::LoseRequest,
         Self::LoseResponse,
+        Self::RemoteCrash,
         Self::Delay,
         Self::Duplicate,
         Self::Cut,
@@ -130,6 +137,9 @@ impl FaultKind {
             Self::WrongStatus => "wrong-status",
             Self::UntrueAnswer => "untrue-answer",
             Self::StaleAnswer => "stale-answer",
+            Self::RemoteCrash => "remote-crash",
+            Self::RemoteRestart => "remote-restart",
+            Self::Abandon => "abandon",
         }
     }
 }
@@ -194,6 +204,7 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
     let (kind, target) = match fault {
         Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
         Fault::CrashSuspended { kind, .. } => (FaultKind::from(kind), Target::Suspension),
+        Fault::Abandon { .. } => (FaultKind::Abandon, Target::Suspension),
         Fault::Network { at, fault } => (FaultKind::from(fault), Target::Route(at.route)),
         Fault::Disk(error) => (FaultKind::from(error.error), Target::File(error.file)),
     };
@@ -454,6 +465,20 @@ pub const ATLAS: &[Row] = {
         at(TinyChunks, route(PushFrames), Masked, "bodies are streams"),
         at(Garbage, route(PushFrames), Reported, "the next walk finds what was taken"),
         at(WrongStatus, route(PushFrames), Reported, "the next walk finds what was taken"),
+        // The remote's machine, and operations that are given up.
+        at(RemoteRestart, Between, Masked, "a push in frames whose baton is gone is built anew"),
+        at(RemoteCrash, Between, Masked, "what was answered was synced"),
+        at(RemoteCrash, route(Info), Reported, "asked again by the next operation"),
+        at(RemoteCrash, route(Export), Reported, "the bootstrap starts over"),
+        at(RemoteCrash, route(PullFrames), Reported, "the walk goes on where the metadata says"),
+        at(
+            RemoteCrash,
+            route(Pipeline),
+            Reported,
+            "the acknowledgement row is there exactly when the transaction is",
+        ),
+        at(RemoteCrash, route(PushFrames), Reported, "the next walk finds what has survived"),
+        at(Abandon, Suspension, Masked, "each durable step leaves a state that can be taken up"),
     ]
 };
 
@@ -489,6 +514,7 @@ impl From<&NetworkFault> for FaultKind {
         match fault {
             NetworkFault::LoseRequest => Self::LoseRequest,
             NetworkFault::LoseResponse => Self::LoseResponse,
+            NetworkFault::RemoteCrash { .. } => Self::RemoteCrash,
             NetworkFault::Delay { .. } => Self::Delay,
             NetworkFault::Duplicate { .. } => Self::Duplicate,
             NetworkFault::Cut { .. } => Self::Cut,

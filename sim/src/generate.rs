@@ -64,6 +64,7 @@ struct Mix {
     crash_percent: u32,
     network_percent: u32,
     disk_percent: u32,
+    abandon_percent: u32,
     kill_percent: u32,
     big_rows: bool,
     extra_tables: bool,
@@ -86,10 +87,33 @@ enum Kind {
     Crash,
     RemoteTransaction,
     RemoteCheckpoint,
+    RemoteRestart,
+    RemoteCrash,
     HoldOpen,
     EndTransaction,
     OpenReader,
     CloseReader,
+}
+
+/// What is likely to hold of a client before a step, so that faults are drawn where they find a place.
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    /// It has been opened before, and needs no more bootstrap.
+    was_opened: bool,
+    /// It has something to push.
+    has_pending: bool,
+}
+
+impl Standing {
+    fn take_step(&mut self, step: &Step) {
+        let is_struck = !step.faults.is_empty();
+        match step.action {
+            Action::Transaction { .. } | Action::EndTransaction { .. } => self.has_pending = true,
+            Action::Push { .. } | Action::Sync { .. } => self.has_pending &= is_struck,
+            _ => {}
+        }
+        self.was_opened |= !is_struck;
+    }
 }
 
 /// The schedule of `seed`.
@@ -98,9 +122,14 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let header = header(&mut rng, seed);
     let mix = Mix::draw(&mut rng, profile);
     let mut steps: Vec<Step> = Vec::new();
+    let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
         let crashed = steps.last().and_then(crashing);
-        steps.push(step(&mut rng, &mix, &header, id, crashed));
+        let step = step(&mut rng, &mix, &header, id, crashed, &standings);
+        if let Some(number) = step.action.client() {
+            standings[usize::from(number)].take_step(&step);
+        }
+        steps.push(step);
     }
     Schedule::new(header, steps)
 }
@@ -147,6 +176,10 @@ impl Mix {
         if crashes {
             weights.push((Kind::Crash, rng.random_range(0..8)));
         }
+        if network {
+            weights.push((Kind::RemoteRestart, rng.random_range(0..4)));
+            weights.push((Kind::RemoteCrash, rng.random_range(0..5)));
+        }
         let is_concurrent = matches!(profile, Profile::Network | Profile::Swarm) && rng.random_ratio(3, 4);
         if is_concurrent {
             for (kind, to) in [
@@ -162,6 +195,7 @@ impl Mix {
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
             network_percent: if network { rng.random_range(25..80) } else { 0 },
             disk_percent: if disk_errors { rng.random_range(10..50) } else { 0 },
+            abandon_percent: if network { *pick(rng, &[0, 0, 5, 20]) } else { 0 },
             kill_percent: *pick(rng, &[0, 20, 50, 100]),
             big_rows: rng.random_ratio(1, 4),
             extra_tables: rng.random_ratio(1, 3),
@@ -202,7 +236,14 @@ fn crashing(step: &Step) -> Option<u8> {
 
 /// One step; after one that may have taken the client `crashed` down, often that client's next: an application that writes before
 /// the first sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand.
-fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32, crashed: Option<u8>) -> Step {
+fn step(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    header: &Header,
+    id: u32,
+    crashed: Option<u8>,
+    standings: &[Standing],
+) -> Step {
     let follow_up = crashed.filter(|_| rng.random_bool(0.5));
     let client = follow_up.unwrap_or_else(|| rng.random_range(0..header.clients));
     let kind = if follow_up.is_some() && rng.random_bool(0.5) { Kind::Transaction } else { mix.kind(rng) };
@@ -217,6 +258,8 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32, crashed: Option
         Kind::Crash => Action::Crash { client, kind: crash_kind(rng, mix) },
         Kind::RemoteTransaction => Action::RemoteTransaction { writes: writes(rng, mix) },
         Kind::RemoteCheckpoint => Action::RemoteCheckpoint,
+        Kind::RemoteRestart => Action::RemoteRestart,
+        Kind::RemoteCrash => Action::RemoteCrash { kind: crash_kind(rng, mix) },
         Kind::HoldOpen => {
             Action::Transaction { client, writes: writes(rng, mix), end: TransactionEnd::HeldOpen }
         }
@@ -233,7 +276,11 @@ fn step(rng: &mut impl Rng, mix: &Mix, header: &Header, id: u32, crashed: Option
             faults.push(crash(rng, mix, has_network));
         }
         if has_network && rng.random_range(0..100) < mix.network_percent {
-            faults.push(network_fault(rng, mix, header.push_mode, id));
+            let standing = standings[usize::from(client)];
+            faults.extend(network_fault(rng, mix, header.push_mode, id, &action, standing));
+        }
+        if has_network && rng.random_range(0..100) < mix.abandon_percent {
+            faults.push(Fault::Abandon { nth: suspension(rng), arrives: rng.random_bool(0.5) });
         }
         if rng.random_range(0..100) < mix.disk_percent {
             faults.push(disk_error(rng, has_network));
@@ -257,18 +304,20 @@ fn transaction_end(rng: &mut impl Rng) -> TransactionEnd {
 
 /// What others do while an operation of `client`'s is under way, mostly at one place of it.
 fn during(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, id: u32) -> Vec<During> {
-    let mut at = wait(rng);
+    let mut at = wait(rng, header.push_mode);
     let count = *pick(rng, &[1, 1, 1, 2, 3, 5]);
     (1..=count)
         .map(|number| {
             if rng.random_ratio(1, 3) {
-                at = wait(rng);
+                at = wait(rng, header.push_mode);
             }
             let action = action_inside(rng, mix, header, client);
             let id = id * INSIDE_IDS + number;
             let is_struck = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
-            let faults =
-                if is_struck { vec![network_fault(rng, mix, header.push_mode, id)] } else { Vec::new() };
+            // Nothing is known of the client by then but that it is likely to have been opened.
+            let standing = Standing { was_opened: true, has_pending: true };
+            let fault = is_struck.then(|| network_fault(rng, mix, header.push_mode, id, &action, standing));
+            let faults = fault.flatten().into_iter().collect();
             During { at, step: Step { faults, ..Step::new(id, action) } }
         })
         .collect()
@@ -276,7 +325,9 @@ fn during(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, id: u32) -
 
 fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8) -> Action {
     let other = (client + rng.random_range(1..header.clients)) % header.clients;
-    match rng.random_range(0..16) {
+    match rng.random_range(0..18) {
+        16 => Action::RemoteRestart,
+        17 => Action::RemoteCrash { kind: crash_kind(rng, mix) },
         0..3 => Action::RemoteTransaction { writes: writes(rng, mix) },
         // Longer than a batch of frames.
         3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
@@ -291,18 +342,27 @@ fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8) -> 
     }
 }
 
-fn wait(rng: &mut impl Rng) -> Wait {
+fn wait(rng: &mut impl Rng, push_mode: PushMode) -> Wait {
     let place = |route: Route, nth: u32| RequestPlace { route, nth };
-    let frames = place(Route::PullFrames, rng.random_range(1..4));
-    let first_push = place(Route::Pipeline, 1);
+    let frames = place(Route::PullFrames, *pick(rng, &[1, 1, 2, 3]));
+    let push = match push_mode {
+        PushMode::Statements => place(Route::Pipeline, 1),
+        PushMode::Frames => place(Route::PushFrames, *pick(rng, &[1, 1, 2])),
+    };
     match rng.random_range(0..8) {
-        0 => Wait::Request(first_push),
-        1 => Wait::Response(first_push),
+        0 => Wait::Request(push),
+        1 => Wait::Response(push),
         2 => Wait::Request(frames),
         3 => Wait::Response(frames),
         4 => Wait::Chunk { of: frames, nth: rng.random_range(1..4) },
-        _ => Wait::Suspension { nth: rng.random_range(1..40) },
+        _ => Wait::Suspension { nth: suspension(rng) },
     }
+}
+
+/// A suspension that an operation is likely to reach; few have many.
+fn suspension(rng: &mut impl Rng) -> u32 {
+    let nth_max = *pick(rng, &[6, 15, 40]);
+    rng.random_range(1..=nth_max)
 }
 
 fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
@@ -366,7 +426,7 @@ fn crash_kind(rng: &mut impl Rng, mix: &Mix) -> CrashKind {
 fn crash(rng: &mut impl Rng, mix: &Mix, has_network: bool) -> Fault {
     let kind = crash_kind(rng, mix);
     if has_network && rng.random_ratio(1, 5) {
-        return Fault::CrashSuspended { nth: rng.random_range(1..40), kind };
+        return Fault::CrashSuspended { nth: suspension(rng), kind };
     }
     let (file, operation, nth_max) = if has_network {
         *pick(
@@ -429,23 +489,32 @@ fn disk_error(rng: &mut impl Rng, has_network: bool) -> Fault {
     })
 }
 
-/// Something that becomes of a request that the step's operation is likely to send.
-fn network_fault(rng: &mut impl Rng, mix: &Mix, push_mode: PushMode, id: u32) -> Fault {
-    let (route, nth_max) = match rng.random_range(0..10) {
-        0..4 => match push_mode {
-            PushMode::Statements => (Route::Pipeline, 2),
-            PushMode::Frames => (Route::PushFrames, *pick(rng, &[1, 2, 6])),
+/// Something that becomes of a request that the operation is likely to send; `None` if it is likely to send none.
+fn network_fault(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    push_mode: PushMode,
+    id: u32,
+    action: &Action,
+    standing: Standing,
+) -> Option<Fault> {
+    let pushes = standing.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
+    let pulls = !matches!(action, Action::Push { .. });
+    let (route, nth) = match rng.random_range(0..10) {
+        0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export]), 1),
+        4..8 if pushes || !pulls => match push_mode {
+            _ if !pushes => return None,
+            PushMode::Statements => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
+            PushMode::Frames => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
         },
-        4..7 => (Route::PullFrames, 1),
-        7..9 => (Route::PullFrames, 5),
-        _ => *pick(rng, &[(Route::Info, 1), (Route::Export, 1)]),
+        _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),
     };
-    let at = RequestPlace { route, nth: rng.random_range(1..=nth_max) };
+    let at = RequestPlace { route, nth };
     let fault = what_befalls(rng, mix, route, id);
     // Only what tells of the remote's state can be untrue or stale.
     let has_row = atlas::row(FaultKind::from(&fault), Target::Route(route)).is_some();
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
-    Fault::Network { at, fault }
+    Some(Fault::Network { at, fault })
 }
 
 fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
@@ -453,6 +522,10 @@ fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> Network
     match kind {
         FaultKind::LoseRequest => NetworkFault::LoseRequest,
         FaultKind::LoseResponse => NetworkFault::LoseResponse,
+        FaultKind::RemoteCrash => {
+            let operation = *pick(rng, &[1, 2, 3, 4, 8, 100]);
+            NetworkFault::RemoteCrash { operation, kind: crash_kind(rng, mix) }
+        }
         FaultKind::Delay => NetworkFault::Delay { until: arrival(rng, id) },
         FaultKind::Duplicate => {
             let until = if rng.random_bool(0.3) { Arrival::AtOnce } else { arrival(rng, id) };

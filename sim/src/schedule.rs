@@ -275,6 +275,13 @@ pub enum Action {
     },
     /// The remote ends its generation.
     RemoteCheckpoint,
+    /// The remote's server ends and starts again. Answers that are on their way arrive.
+    RemoteRestart,
+    /// The remote's machine goes down and is started again. Answers that are on their way are lost.
+    RemoteCrash {
+        /// How.
+        kind: CrashKind,
+    },
 }
 
 impl Action {
@@ -290,7 +297,10 @@ impl Action {
             | Self::Sync { client }
             | Self::Close { client }
             | Self::Crash { client, .. } => Some(client),
-            Self::RemoteTransaction { .. } | Self::RemoteCheckpoint => None,
+            Self::RemoteTransaction { .. }
+            | Self::RemoteCheckpoint
+            | Self::RemoteRestart
+            | Self::RemoteCrash { .. } => None,
         }
     }
 
@@ -306,7 +316,10 @@ impl Action {
             | Self::Sync { client }
             | Self::Close { client }
             | Self::Crash { client, .. } => Some(client),
-            Self::RemoteTransaction { .. } | Self::RemoteCheckpoint => None,
+            Self::RemoteTransaction { .. }
+            | Self::RemoteCheckpoint
+            | Self::RemoteRestart
+            | Self::RemoteCrash { .. } => None,
         }
     }
 
@@ -324,6 +337,8 @@ impl Action {
             Self::Crash { .. } => "crash",
             Self::RemoteTransaction { .. } => "remote transaction",
             Self::RemoteCheckpoint => "remote checkpoint",
+            Self::RemoteRestart => "remote restart",
+            Self::RemoteCrash { .. } => "remote crash",
         }
     }
 }
@@ -352,6 +367,13 @@ pub enum Fault {
         nth: u32,
         /// How it goes down.
         kind: CrashKind,
+    },
+    /// The application gives an operation up while the engine is suspended; its process lives on.
+    Abandon {
+        /// The how-manieth suspension of the step, from 1.
+        nth: u32,
+        /// Whether a request that is under way then arrives all the same.
+        arrives: bool,
     },
     /// An operation on a file fails.
     Disk(DiskError),

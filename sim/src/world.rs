@@ -9,6 +9,7 @@ mod exchange;
 mod image;
 mod interleave;
 mod running;
+mod server;
 
 use std::any::Any;
 use std::future::Future;
@@ -17,7 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use plimsoll_engine::Error;
+use plimsoll_engine::{Error, Storage};
 use turso_core::{Connection, LimboError};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -43,6 +44,8 @@ use running::Running;
 const SUSPENSIONS_MAX: u32 = 100_000;
 /// The id under which the heal runs; no schedule's step has it.
 const HEAL_STEP: u32 = u32::MAX;
+/// Where the remote's database is on its machine.
+const REMOTE_PATH: &str = "remote.db";
 /// How far virtual time moves before each step.
 const STEP_MS: u64 = 1_000;
 
@@ -50,6 +53,8 @@ const STEP_MS: u64 = 1_000;
 pub enum Driven<T> {
     /// The process lives and has its result.
     Done(T),
+    /// The process lives and has given it up.
+    Abandoned,
     /// The machine or the process went down under it.
     Crashed,
 }
@@ -91,6 +96,10 @@ pub struct World {
     pub clients: Vec<Client>,
     /// The remote.
     pub remote: Remote,
+    /// Its machine's disk.
+    remote_disk: Disk,
+    /// How often that machine went down.
+    remote_crashes: u32,
     /// What was acknowledged.
     pub ledger: Ledger,
     /// What happened, counted.
@@ -116,8 +125,9 @@ pub struct World {
 impl World {
     /// A remote with its schema, and clients that have never run.
     pub fn new(header: Header, trace: SharedTrace, checks: bool) -> Self {
-        let disk = Disk::new(Lane::Remote, header.key, trace.clone());
-        let mut remote = Remote::create(disk.io(), "remote.db");
+        let remote_disk = Disk::new(Lane::Remote, header.key, trace.clone());
+        let mut remote = Remote::create(remote_disk.io(), REMOTE_PATH);
+        remote_disk.io().sync_dir(REMOTE_PATH).expect("a new machine's disk works");
         remote
             .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
             .expect("the schema is sound");
@@ -127,6 +137,8 @@ impl World {
             header,
             clients,
             remote,
+            remote_disk,
+            remote_crashes: 0,
             ledger: Ledger::default(),
             counts: Counts { histories: 1, ..Counts::default() },
             checks,
@@ -259,6 +271,14 @@ impl World {
                 }
                 Ok(())
             }
+            Action::RemoteRestart => {
+                self.restart_remote();
+                Ok(())
+            }
+            Action::RemoteCrash { kind } => {
+                self.crash_remote(kind);
+                Ok(())
+            }
         }
     }
 
@@ -325,7 +345,7 @@ impl World {
             }
         };
         match self.drive(number, Operation::Open, opening)? {
-            Driven::Crashed => Ok(false),
+            Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Ok(process)) => {
                 self.client_mut(number).process = Some(process);
                 self.settle_maybes(number)?;
@@ -359,7 +379,7 @@ impl World {
         };
         let is_second = self.is_operating(number);
         match self.drive(number, kind, async { operation(&engine).await })? {
-            Driven::Crashed => Ok(false),
+            Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Err(Error::OperationInProgress)) if is_second => {
                 self.counts.second_operations += 1;
                 Ok(false)
@@ -426,11 +446,15 @@ impl World {
             self.running().operating = None;
         }
         match outcome {
-            Some(value) => {
+            Driven::Done(value) => {
                 self.record(Lane::Application(number), "end", kind.name(), &[]);
                 Ok(Driven::Done(value))
             }
-            None => {
+            Driven::Abandoned => {
+                self.record(Lane::Application(number), "given up", kind.name(), &[]);
+                Ok(Driven::Abandoned)
+            }
+            Driven::Crashed => {
                 self.record(Lane::Application(number), "cut off", kind.name(), &[]);
                 self.counts.crashes_inside += 1;
                 // What ran inside the operation may have buried it already.
@@ -442,30 +466,32 @@ impl World {
         }
     }
 
-    /// `None` when the machine or the process went down under it.
     fn poll_to_end<T>(
         &mut self,
         number: u8,
         crashes: u32,
         future: impl Future<Output = T>,
-    ) -> Result<Option<T>, Violation> {
+    ) -> Result<Driven<T>, Violation> {
         let disk = self.client(number).disk.clone();
         let mut context = Context::from_waker(Waker::noop());
         let mut future = pin!(future);
         loop {
             let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
             if disk.is_down() {
-                return Ok(None);
+                return Ok(Driven::Crashed);
             }
             match polled {
                 Err(panic) => {
                     return Err(violation_of_panic(number, &*panic));
                 }
-                Ok(Poll::Ready(value)) => return Ok(Some(value)),
+                Ok(Poll::Ready(value)) => return Ok(Driven::Done(value)),
                 Ok(Poll::Pending) => self.suspended(number)?,
             }
             if disk.is_down() || self.client(number).crashes != crashes {
-                return Ok(None);
+                return Ok(Driven::Crashed);
+            }
+            if std::mem::take(&mut self.running().is_abandoned) {
+                return Ok(Driven::Abandoned);
             }
         }
     }
@@ -492,6 +518,14 @@ impl World {
             self.client(number).disk.crash_now(&kind);
             return Ok(());
         }
+        let abandoned = self.take_pending(|fault| match fault {
+            Fault::Abandon { nth, arrives } if *nth == nth_now => Some(*arrives),
+            _ => None,
+        });
+        if let Some(arrives) = abandoned {
+            self.abandon(number, nth_now, arrives);
+            return Ok(());
+        }
         let crashes = self.client(number).crashes;
         let is_up = |world: &Self| {
             let client = world.client(number);
@@ -506,16 +540,36 @@ impl World {
             self.interleave_at(place, Wait::Request)?;
             if is_up(self) {
                 let answer = self.exchange(number, &request, place);
+                let remote_crashes = self.remote_crashes;
                 self.interleave_at(place, Wait::Response)?;
                 if is_up(self) {
+                    let answer = self.survived_way(answer, place, remote_crashes);
                     self.client(number).mailbox.answer(answer);
                 }
             }
         } else if let Some(nth) = self.client(number).mailbox.awaited_chunk() {
             let place = self.last_request();
+            let remote_crashes = self.remote_crashes;
             self.interleave_at(place, |of| Wait::Chunk { of, nth })?;
+            if let Some(place) = place.filter(|_| is_up(self) && self.remote_crashes != remote_crashes) {
+                self.strike(FaultKind::RemoteCrash, Target::Route(place.route));
+                self.client(number).mailbox.cut_body();
+            }
         }
         Ok(())
+    }
+
+    /// The application drops the operation that is suspended now.
+    fn abandon(&mut self, number: u8, nth: u32, arrives: bool) {
+        let fault = Fault::Abandon { nth, arrives };
+        self.record(Lane::Application(number), "fault", &fault.to_string(), &[]);
+        self.strike(FaultKind::Abandon, Target::Suspension);
+        let request = self.client(number).mailbox.take_request();
+        if let Some(request) = request.filter(|_| arrives) {
+            self.serve_to_nobody(&request);
+            self.inform_pilot();
+        }
+        self.running().is_abandoned = true;
     }
 
     /// The machine or the process is down: whatever ran on it is gone, and what survived is on its disk.

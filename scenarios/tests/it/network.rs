@@ -1,9 +1,10 @@
 //! Trouble with the network, written by hand; each says what must not come of it. A fault that finds no place fails the test.
 
 use plimsoll_sim::atlas::FaultKind;
+use plimsoll_sim::disk::{CrashKind, Survival};
 use plimsoll_sim::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
 use plimsoll_sim::run::{RunOptions, run};
-use plimsoll_sim::schedule::{Action, Fault, Header, Schedule, Step, TransactionEnd};
+use plimsoll_sim::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use plimsoll_sim::verdict::Counts;
 use plimsoll_sim::workload::Write;
 
@@ -272,5 +273,119 @@ fn an_answer_from_before_a_checkpoint_delays_and_destroys_nothing() {
             (SYNC, vec![]),
         ]);
         assert_eq!(counts.struck_by(FaultKind::StaleAnswer), 2);
+    }
+}
+
+fn power_loss(survival: Survival) -> CrashKind {
+    CrashKind::PowerLoss { survival, torn_bytes: None }
+}
+
+fn remote_loses_power(operation: u32) -> NetworkFault {
+    NetworkFault::RemoteCrash { operation, kind: power_loss(Survival::Nothing) }
+}
+
+#[test]
+fn a_push_whose_server_lost_power_after_it_took_effect_is_not_applied_twice() {
+    let counts = holds(vec![
+        (commit(), vec![]),
+        (PUSH, on(Route::Pipeline, 1, remote_loses_power(1000))),
+        (commit(), vec![]),
+        (SYNC, vec![]),
+    ]);
+    assert_eq!(counts.struck_by(FaultKind::RemoteCrash), 1);
+}
+
+#[test]
+fn a_push_whose_server_lost_power_at_any_file_operation_arrives_once() {
+    for mode in [PushMode::Statements, PushMode::Frames] {
+        let route = if mode == PushMode::Frames { Route::PushFrames } else { Route::Pipeline };
+        for operation in 1..12 {
+            for kind in [
+                CrashKind::Kill,
+                power_loss(Survival::Nothing),
+                power_loss(Survival::Prefix { operations: operation / 2 }),
+                power_loss(Survival::Subset { keep_percent: 50, key: operation.into() }),
+                CrashKind::PowerLoss { survival: Survival::Everything, torn_bytes: Some(1000) },
+            ] {
+                let header =
+                    Header { pull_batch_frames: 4, push_mode: mode, ..Header::new(operation.into()) };
+                holds_with(
+                    header,
+                    vec![
+                        (commit(), vec![]),
+                        (PUSH, on(route, 1, NetworkFault::RemoteCrash { operation, kind: kind.clone() })),
+                        (commit(), vec![]),
+                        (Action::RemoteCrash { kind }, vec![]),
+                        (remote_commit(), vec![]),
+                        (SYNC, vec![]),
+                    ],
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_push_in_frames_whose_baton_was_lost_with_the_server_is_built_anew() {
+    let header =
+        Header { pull_batch_frames: 4, push_mode: PushMode::Frames, push_batch_frames: 1, ..Header::new(1) };
+    for down in [Action::RemoteRestart, Action::RemoteCrash { kind: power_loss(Survival::Nothing) }] {
+        let mut described = steps(vec![
+            (commit(), vec![]),
+            (PUSH, vec![]),
+            (SYNC, vec![]),
+            (Action::RemoteCheckpoint, vec![]),
+        ]);
+        let second = RequestPlace { route: Route::PushFrames, nth: 2 };
+        described[1].during = vec![During { at: Wait::Request(second), step: Step::new(9, down) }];
+        let outcome = run(&Schedule::new(header.clone(), described), RunOptions::default());
+        assert_eq!(outcome.violation, None);
+        assert_eq!((outcome.counts.steps_inside, outcome.counts.faults_unreached), (1, 0));
+    }
+}
+
+#[test]
+fn an_answer_that_was_on_its_way_is_lost_with_the_remotes_machine() {
+    let crash = Action::RemoteCrash { kind: CrashKind::Kill };
+    let first = RequestPlace { route: Route::PullFrames, nth: 1 };
+    for at in [Wait::Response(first), Wait::Chunk { of: first, nth: 2 }] {
+        let mut described =
+            steps(vec![(PULL, vec![]), (remote_commit(), vec![]), (PULL, vec![]), (SYNC, vec![])]);
+        described[2].during = vec![During { at, step: Step::new(9, crash.clone()) }];
+        let header = Header { chunk_bytes: 4120, ..Header::new(1) };
+        let outcome = run(&Schedule::new(header, described), RunOptions::default());
+        assert_eq!(outcome.violation, None);
+        assert_eq!(outcome.counts.errors_reported, 1, "{at:?}");
+        assert_eq!(outcome.counts.faults_unreached, 0, "{at:?}");
+    }
+}
+
+#[test]
+fn an_operation_may_be_given_up_at_every_suspension() {
+    for mode in [PushMode::Statements, PushMode::Frames] {
+        for arrives in [true, false] {
+            let reached = (1..).take_while(|&nth| {
+                let abandon = vec![Fault::Abandon { nth, arrives }];
+                let header = Header {
+                    pull_batch_frames: 4,
+                    push_mode: mode,
+                    synced_wal_frames_max: 5,
+                    ..Header::new(nth.into())
+                };
+                let described = vec![
+                    (PULL, vec![]),
+                    (commit(), vec![]),
+                    (remote_commit(), vec![]),
+                    (SYNC, abandon),
+                    (commit(), vec![]),
+                    (CHECKPOINT, vec![]),
+                    (SYNC, vec![]),
+                ];
+                let outcome = run(&Schedule::new(header, steps(described)), RunOptions::default());
+                assert_eq!(outcome.violation, None, "suspension {nth}");
+                outcome.counts.faults_unreached == 0
+            });
+            assert!(reached.count() > 20, "a sync suspends at least this often");
+        }
     }
 }

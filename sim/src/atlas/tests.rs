@@ -45,6 +45,10 @@ fn faults(row: &Row) -> Vec<Fault> {
         FaultKind::OpenFails => disk(DiskErrorKind::OpenFails),
         FaultKind::RenameFails => disk(DiskErrorKind::RenameFails),
         FaultKind::SyncDirectoryFails => disk(DiskErrorKind::SyncDirectoryFails),
+        FaultKind::Abandon => [(1, true), (3, false), (5, true), (9, true)]
+            .map(|(nth, arrives)| Fault::Abandon { nth, arrives })
+            .to_vec(),
+        _ if row.target == Target::Between => vec![],
         kind => {
             network_faults(kind).into_iter().map(|fault| Fault::Network { at: request(), fault }).collect()
         }
@@ -58,6 +62,12 @@ fn network_faults(kind: FaultKind) -> Vec<NetworkFault> {
     match kind {
         FaultKind::LoseRequest => vec![NetworkFault::LoseRequest],
         FaultKind::LoseResponse => vec![NetworkFault::LoseResponse],
+        FaultKind::RemoteCrash => [1, 2, 3, 100]
+            .map(|operation| NetworkFault::RemoteCrash {
+                operation,
+                kind: CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None },
+            })
+            .to_vec(),
         FaultKind::Delay => arrivals.map(|until| NetworkFault::Delay { until }).to_vec(),
         FaultKind::Duplicate => arrivals.map(|until| NetworkFault::Duplicate { until }).to_vec(),
         FaultKind::Cut => each_length(|bytes| NetworkFault::Cut { bytes }),
@@ -142,13 +152,15 @@ fn struck(row: &Row) -> Vec<Outcome> {
 }
 
 fn crashed_between(row: &Row) -> Outcome {
-    let kind = match row.kind {
-        FaultKind::Kill => CrashKind::Kill,
-        FaultKind::PowerLoss => CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None },
+    let power_loss = CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
+    let down = match row.kind {
+        FaultKind::Kill => Action::Crash { client: 0, kind: CrashKind::Kill },
+        FaultKind::PowerLoss => Action::Crash { client: 0, kind: power_loss },
+        FaultKind::RemoteCrash => Action::RemoteCrash { kind: power_loss },
+        FaultKind::RemoteRestart => Action::RemoteRestart,
         kind => panic!("{kind} strikes inside an operation"),
     };
-    let actions =
-        actions().into_iter().flat_map(|action| [action, Action::Crash { client: 0, kind: kind.clone() }]);
+    let actions = actions().into_iter().flat_map(|action| [action, down.clone()]);
     let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
     run(&Schedule::new(Header::new(1), steps), RunOptions::default())
 }

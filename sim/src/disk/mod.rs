@@ -120,6 +120,14 @@ impl Disk {
         lock(&self.machine).places.arm(point);
     }
 
+    /// Lets the machine go down before the `nth` mutating operation from here on, from 1.
+    pub fn arm_ahead(&self, nth: u32, kind: CrashKind) {
+        let mut machine = lock(&self.machine);
+        let nth = machine.places.operations().saturating_add(nth);
+        let place = Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth };
+        machine.places.arm(CrashPoint { place, moment: Moment::Before, kind });
+    }
+
     /// Lets `pilot` see every operation from here on.
     pub fn set_pilot(&self, pilot: Arc<Mutex<dyn Pilot>>) {
         lock(&self.machine).pilot = Some(pilot);

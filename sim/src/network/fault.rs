@@ -6,6 +6,7 @@
 //! |---|---|
 //! | lost, cut, clean short body, garbage, wrong status | the operation reports an error that can be retried, or succeeds; nothing is lost or doubled |
 //! | delayed, duplicated | besides, what arrives late or twice changes nothing that it would not have changed in time and once |
+//! | the remote's machine goes down | the same as for a lost response; what was not answered is whole or absent |
 //! | tiny chunks | nothing is noticed |
 //! | contradiction, stale answer | the operation succeeds or reports an error; the files stay as they were or become as the remote is |
 //!
@@ -18,6 +19,7 @@ use http::{Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::disk::CrashKind;
 use crate::format::FRAME_BYTES;
 
 /// What becomes of one request or of the answer to it.
@@ -28,6 +30,14 @@ pub enum NetworkFault {
     LoseRequest,
     /// The request takes effect, its answer never reaches the client.
     LoseResponse,
+    /// The remote's machine goes down while it serves the request, and is started again; there is no answer.
+    RemoteCrash {
+        /// Before the how-manieth file operation for this request that changes something, from 1; if it makes fewer, once all
+        /// is done.
+        operation: u32,
+        /// How it goes down.
+        kind: CrashKind,
+    },
     /// The client is told that the connection was lost; the request arrives later.
     Delay {
         /// When.

@@ -24,6 +24,8 @@ struct Slots {
     answer: Option<Result<Answer, Lost>>,
     /// The chunk, from 1, of the current body that is being waited for.
     awaited_chunk: Option<u32>,
+    /// Whether the connection over which the current body arrives is lost.
+    is_cut: bool,
 }
 
 /// An answer, and how its body arrives.
@@ -49,6 +51,11 @@ impl Mailbox {
         assert!(earlier.is_none(), "a request is answered once");
     }
 
+    /// The connection is lost: what has not arrived of the current body does not arrive.
+    pub fn cut_body(&self) {
+        lock(&self.slots).is_cut = true;
+    }
+
     /// The how-manieth chunk of a body the engine is waiting for, from 1; `None` if it waits for something else.
     pub fn awaited_chunk(&self) -> Option<u32> {
         lock(&self.slots).awaited_chunk
@@ -62,6 +69,7 @@ impl Remote for Mailbox {
         {
             let mut slots = lock(&self.slots);
             slots.answer = None;
+            slots.is_cut = false;
             slots.request = Some(request);
         }
         let answer = std::future::poll_fn(|_| match lock(&self.slots).answer.take() {
@@ -79,7 +87,8 @@ impl Remote for Mailbox {
     }
 }
 
-/// A body that arrives chunk by chunk, each after a wait.
+/// A body that arrives chunk by chunk, each after a wait. It is a snapshot, as of a file that the server has opened: a checkpoint
+/// meanwhile does not change what is still to come.
 pub struct ChunkedBody {
     rest: Bytes,
     chunk_bytes: usize,
@@ -103,6 +112,10 @@ impl ChunkedBody {
         }
     }
 
+    fn is_cut(&self) -> bool {
+        self.mailbox.as_ref().is_some_and(|mailbox| lock(&mailbox.slots).is_cut)
+    }
+
     fn await_chunk(&self, chunk: Option<u32>) {
         if let Some(mailbox) = &self.mailbox {
             lock(&mailbox.slots).awaited_chunk = chunk;
@@ -119,7 +132,7 @@ impl http_body::Body for ChunkedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RemoteError>>> {
         self.await_chunk(None);
-        if self.cut_after_bytes == Some(0) {
+        if self.cut_after_bytes == Some(0) || self.is_cut() {
             return Poll::Ready(Some(Err(Lost.into())));
         }
         if self.rest.is_empty() {

@@ -179,6 +179,19 @@ impl History {
         }));
     }
 
+    /// Forgets what was behind a commit frame of the current generation: it did not survive.
+    ///
+    /// # Panics
+    /// If that is no commit frame.
+    pub(super) fn cut(&mut self, frame_count: u64) {
+        let generation = self.generations.last_mut().expect("a history has a generation");
+        if frame_count < generation.frame_count() {
+            let is_between = generation.commit_points().any(|commit| commit == frame_count);
+            assert!(is_between, "{CONTRADICTION}: half a transaction is left of its log");
+            generation.frames.truncate(frame_count as usize);
+        }
+    }
+
     /// Ends the current generation; `main` is the main file after the checkpoint.
     ///
     /// # Panics
@@ -214,6 +227,19 @@ impl Generation {
     /// The frames, oldest first: frame n at index n - 1.
     pub fn frames(&self) -> &[Frame] {
         &self.frames
+    }
+
+    /// Compares the generation with the files that are to hold it.
+    ///
+    /// # Panics
+    /// If they don't.
+    pub(super) fn check_files(&self, main: &[u8], log: &[u8]) {
+        assert!(self.snapshot == main, "{CONTRADICTION}: its main file is not the generation's snapshot");
+        let (on_disk, rest) = log.as_chunks::<FRAME_BYTES>();
+        let is_same = rest.is_empty()
+            && on_disk.len() == self.frames.len()
+            && on_disk.iter().zip(&self.frames).all(|(on_disk, frame)| frame.bytes == on_disk[..]);
+        assert!(is_same, "{CONTRADICTION}: its log holds other frames than it had");
     }
 
     /// How many frames there are.

@@ -8,7 +8,10 @@
 //! shares no code with the engine. Bad requests get 4xx answers; a remote that contradicts its own model panics, so
 //! that a bug of the server never looks like one of the engine.
 //!
-//! Left out: SQL transactions held open across requests, pruning, restart and crash. Its machine's reads and
+//! Its machine may be restarted or go down: [`Remote::reopen`] takes up what is left on the disk. What it has answered has been
+//! durable before, so only a transaction that nobody was told of can be missing, and then it is missing as a whole.
+//!
+//! Left out: SQL transactions held open across requests, pruning, a crash inside a checkpoint. Its machine's reads and
 //! checkpoints are expected to succeed. Two kinds of request are believed not to come, and would end in that panic or
 //! in a broken database: SQL that checkpoints or changes the journal mode, and posted pages that are no B-trees.
 
@@ -85,6 +88,32 @@ impl Remote {
 
     fn of(store: Store, history: History, history_id: String) -> Remote {
         Remote { store, history, history_id, open: None, batons: 0 }
+    }
+
+    /// Goes on over the next boot of its machine. Posted transactions that wait for their end are gone; the history is what was
+    /// acknowledged, and of what was not, whatever whole transactions are found in the log. The closed generations are kept
+    /// outside this machine, as in an archive, and were there before the next one began.
+    ///
+    /// # Panics
+    /// If the disk does not hold what `acknowledged` names, or something else than this history.
+    pub fn reopen(&mut self, io: Arc<dyn IO>, acknowledged: End) {
+        self.open = None;
+        self.store =
+            self.store.reopen(io).expect("the remote's database opens whatever became of its machine");
+        let committed = self.store.frame_count().expect("the remote's log is readable");
+        assert_eq!(acknowledged.generation, self.generation(), "a machine goes down between two checkpoints");
+        assert!(
+            committed >= acknowledged.frame_no,
+            "{}: of {} frames that it has told of, {committed} are left",
+            history::CONTRADICTION,
+            acknowledged.frame_no
+        );
+        self.history.cut(committed);
+        let known = self.frame_count();
+        let main = self.store.main().expect("the remote's main file is readable");
+        let log = self.store.wal_frames(0, known).expect("the remote's log is readable");
+        self.history.current().check_files(&main, &log);
+        self.record();
     }
 
     /// Whether a posted transaction waits for its end.

@@ -58,8 +58,6 @@ impl Store {
         // The core writes page 1 with the first transaction, whatever that is; this one leaves nothing behind.
         store.shared.execute("PRAGMA user_version = 0")?;
         store.checkpoint()?;
-        files::sync(&store.io, &store.path)?;
-        files::sync(&store.io, &files::wal_path(&store.path))?;
         Ok(store)
     }
 
@@ -70,6 +68,19 @@ impl Store {
         let shared = database.connect()?;
         configure(&shared);
         Ok(Store { io, path: path.to_owned(), database, shared })
+    }
+
+    /// The same database over another boot of its machine. What is found in its log is durable from here on: answers are going
+    /// to tell of it.
+    pub fn reopen(&self, io: Arc<dyn IO>) -> Result<Store, LimboError> {
+        let store = Store::open(io, &self.path)?;
+        store.sync()?;
+        Ok(store)
+    }
+
+    fn sync(&self) -> Result<(), LimboError> {
+        files::sync(&self.io, &self.path)?;
+        files::sync(&self.io, &files::wal_path(&self.path))
     }
 
     /// The connection that SQL runs on. Whoever opens a transaction on it ends it, see [`roll_back`].
@@ -108,12 +119,12 @@ impl Store {
         files::sync(&self.io, &files::wal_path(&self.path))
     }
 
-    /// Moves the log into the main file and empties it.
+    /// Moves the log into the main file and empties it, durably.
     pub fn checkpoint(&self) -> Result<(), LimboError> {
         self.shared.checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None })?;
         let wal_bytes = files::size(&self.io, &files::wal_path(&self.path))?;
         assert_eq!(wal_bytes, 0, "{CONTRADICTION}: its log isn't empty after a checkpoint");
-        Ok(())
+        self.sync()
     }
 
     /// The frames of the log that belong to committed transactions. The file may be longer: a transaction that failed

@@ -284,6 +284,15 @@ impl fmt::Display for SweepReport {
             ),
         )?;
         line(
+            "",
+            format!(
+                "{} operations given up; the remote: {} restarts, {} crashes",
+                struck(&[FaultKind::Abandon]),
+                struck(&[FaultKind::RemoteRestart]),
+                struck(&[FaultKind::RemoteCrash])
+            ),
+        )?;
+        line(
             "disk errors",
             format!(
                 "{}; {} operations reported an error, {} were refused",

@@ -36,6 +36,8 @@ impl fmt::Display for Action {
                 write!(f, "another writer commits a transaction of {} on the remote", rows(writes))
             }
             Self::RemoteCheckpoint => write!(f, "the remote begins a new generation"),
+            Self::RemoteRestart => write!(f, "the remote's server restarts"),
+            Self::RemoteCrash { kind } => write!(f, "the remote's machine goes down: {kind}"),
         }
     }
 }
@@ -72,6 +74,10 @@ impl fmt::Display for Fault {
         match self {
             Self::Crash(point) => point.fmt(f),
             Self::CrashSuspended { nth, kind } => write!(f, "{kind} at the {} suspension", Ordinal(*nth)),
+            Self::Abandon { nth, arrives } => {
+                let fate = if *arrives { "arrives" } else { "does not arrive" };
+                write!(f, "given up at the {} suspension; a request under way {fate}", Ordinal(*nth))
+            }
             Self::Disk(error) => error.fmt(f),
             Self::Network { at, fault } => write_network(f, at, fault),
         }
@@ -82,6 +88,10 @@ fn write_network(f: &mut fmt::Formatter<'_>, at: &RequestPlace, fault: &NetworkF
     match fault {
         NetworkFault::LoseRequest => write!(f, "the {at} is lost on its way to the remote"),
         NetworkFault::LoseResponse => write!(f, "the response to the {at} is lost"),
+        NetworkFault::RemoteCrash { operation, kind } => {
+            let nth = Ordinal(*operation);
+            write!(f, "the remote's machine goes down at its {nth} file operation for the {at}: {kind}")
+        }
         NetworkFault::Delay { until } => write!(f, "the {at} is given up and arrives {until}"),
         NetworkFault::Duplicate { until } => write!(f, "the {at} arrives a second time {until}"),
         NetworkFault::Cut { bytes } => {

@@ -14,6 +14,8 @@ pub(super) fn weaker_fault(fault: &Fault) -> Vec<Fault> {
         Fault::CrashSuspended { nth, kind } => {
             weaker_kind(kind).into_iter().map(|kind| Fault::CrashSuspended { nth: *nth, kind }).collect()
         }
+        Fault::Abandon { nth, arrives: true } => vec![Fault::Abandon { nth: *nth, arrives: false }],
+        Fault::Abandon { arrives: false, .. } => Vec::new(),
         Fault::Disk(error) => weaker_error(error).into_iter().map(Fault::Disk).collect(),
         Fault::Network { at, fault } => {
             weaker_network(fault).into_iter().map(|fault| Fault::Network { at: *at, fault }).collect()
@@ -52,6 +54,12 @@ fn weaker_network(fault: &NetworkFault) -> Vec<NetworkFault> {
     match fault {
         NetworkFault::LoseRequest => Vec::new(),
         NetworkFault::LoseResponse => vec![NetworkFault::LoseRequest],
+        NetworkFault::RemoteCrash { operation, kind } => {
+            let weaker = weaker_kind(kind)
+                .into_iter()
+                .map(|kind| NetworkFault::RemoteCrash { operation: *operation, kind });
+            lost.into_iter().chain(weaker).collect()
+        }
         NetworkFault::Delay { until } | NetworkFault::Duplicate { until } => {
             let sooner = sooner(*until).into_iter().map(|until| match fault {
                 NetworkFault::Delay { .. } => NetworkFault::Delay { until },
@@ -125,7 +133,7 @@ fn weaker_kind(kind: &CrashKind) -> Vec<CrashKind> {
 /// The crashes that a step holds.
 pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
     let of_action = match &mut step.action {
-        Action::Crash { kind, .. } => Some(kind),
+        Action::Crash { kind, .. } | Action::RemoteCrash { kind } => Some(kind),
         Action::Transaction { .. }
         | Action::EndTransaction { .. }
         | Action::OpenReader { .. }
@@ -135,11 +143,13 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
         | Action::Sync { .. }
         | Action::Close { .. }
         | Action::RemoteTransaction { .. }
-        | Action::RemoteCheckpoint => None,
+        | Action::RemoteCheckpoint
+        | Action::RemoteRestart => None,
     };
     let of_faults = step.faults.iter_mut().filter_map(|fault| match fault {
         Fault::Crash(CrashPoint { kind, .. }) | Fault::CrashSuspended { kind, .. } => Some(kind),
-        Fault::Disk(_) | Fault::Network { .. } => None,
+        Fault::Network { fault: NetworkFault::RemoteCrash { kind, .. }, .. } => Some(kind),
+        Fault::Disk(_) | Fault::Network { .. } | Fault::Abandon { .. } => None,
     });
     of_action.into_iter().chain(of_faults).collect()
 }
@@ -161,13 +171,18 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         Action::Crash { client, kind } => {
             weaker_kind(kind).into_iter().map(|kind| Action::Crash { client: *client, kind }).collect()
         }
+        Action::RemoteCrash { kind } => {
+            let weaker = weaker_kind(kind).into_iter().map(|kind| Action::RemoteCrash { kind });
+            std::iter::once(Action::RemoteRestart).chain(weaker).collect()
+        }
         Action::EndTransaction { .. }
         | Action::OpenReader { .. }
         | Action::CloseReader { .. }
         | Action::Pull { .. }
         | Action::Push { .. }
         | Action::Close { .. }
-        | Action::RemoteCheckpoint => Vec::new(),
+        | Action::RemoteCheckpoint
+        | Action::RemoteRestart => Vec::new(),
     }
 }
 

@@ -102,6 +102,10 @@ impl World {
                 self.counts.responses_lost += 1;
                 Err(self.lose(sent, &fault, "response lost"))
             }
+            NetworkFault::RemoteCrash { operation, ref kind } => {
+                self.serve_and_crash(sent.request, operation, kind);
+                Err(self.lose(sent, &fault, "remote down"))
+            }
             NetworkFault::Delay { until } => {
                 self.send_late(sent, until);
                 Err(self.lose(sent, &fault, "request delayed"))
@@ -244,6 +248,14 @@ impl World {
         Answer { response, chunk_bytes: self.header.chunk_bytes, cut_after_bytes: None }
     }
 
+    /// A request whose sender has given it up arrives.
+    pub(super) fn serve_to_nobody(&mut self, request: &Request<Bytes>) {
+        let path = format!("{} {}", request.method(), request.uri());
+        let response = self.remote.serve(request);
+        let status = u64::from(response.status().as_u16());
+        self.record_bytes(Lane::Remote, "response to nobody", &path, &[status], response.body());
+    }
+
     // --- late requests -----------------------------------------------------------------------------------------------
 
     fn send_late(&mut self, sent: &Sent<'_>, until: Arrival) {
@@ -286,9 +298,7 @@ impl World {
             }
             let path = format!("{} {}", late.request.method(), late.request.uri());
             self.record_bytes(Lane::Network, "late request", &path, &[], late.request.body());
-            let response = self.remote.serve(&late.request);
-            let status = u64::from(response.status().as_u16());
-            self.record_bytes(Lane::Remote, "response to nobody", &path, &[status], response.body());
+            self.serve_to_nobody(&late.request);
         }
     }
 }
