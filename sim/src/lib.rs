@@ -32,6 +32,7 @@
 //! | [`driver`] | a schedule's steps on any ground, without faults and checkers |
 //! | `serve` | the remote over HTTP, on real files (feature `serve`) |
 //! | [`shrink`] | a smaller schedule that fails the same way |
+//! | [`corpus`] | schedules that broke an invariant once, and what a file of theirs has to be |
 //! | [`report`] | summaries, timelines and pages |
 //! | [`in_process`] | the remote without a network: for real files and benchmarks |
 //! | [`memory`] | files without faults, for benchmarks |
@@ -41,6 +42,7 @@
 pub mod atlas;
 pub mod client;
 pub mod clock;
+pub mod corpus;
 pub mod disk;
 pub mod driver;
 pub mod explore;

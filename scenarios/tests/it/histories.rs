@@ -65,27 +65,6 @@ fn a_push_that_never_arrived_is_sent_again() {
     ]);
 }
 
-/// Post-mortem: a process was killed after it had renamed the metadata, which said that transaction 1 was about to be sent, into
-/// place and before it had synced the directory. The next process found it there, sent the transaction without writing anything,
-/// and then the power failed and undid the rename: the remote acknowledged a transaction that this client, as far as it knew, had
-/// never sent. Found by seed 384; the engine now makes the metadata durable before it relies on it.
-#[test]
-fn metadata_that_a_killed_process_left_is_not_undone_after_it_was_relied_on() {
-    let killed = crash(Moment::After, OperationKind::Rename, FileClass::Metadata, 1, CrashKind::Kill);
-    let dark = Fault::CrashSuspended { nth: 14, kind: NOTHING };
-    holds(vec![
-        (Action::Pull { client: 0 }, vec![]),
-        (commit(0), vec![]),
-        (Action::Push { client: 0 }, vec![killed]),
-        (Action::Push { client: 0 }, vec![]),
-        (Action::Crash { client: 0, kind: NOTHING }, vec![]),
-        (Action::Push { client: 0 }, vec![]),
-        (commit(0), vec![]),
-        (remote_commit(), vec![]),
-        (Action::Sync { client: 0 }, vec![dark]),
-    ]);
-}
-
 /// Runs a history again and again, each time with a crash at the next file operation of the marked step, until there is none left:
 /// a kill, and power losses that nothing and everything unsynced survives. Returns how many crashes struck.
 fn crash_everywhere(moment: Moment, actions: &[Action], struck_step: usize) -> u64 {

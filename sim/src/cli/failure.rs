@@ -134,6 +134,7 @@ pub fn print_next(kept: &Kept, can_be_shrunk: bool) {
     if can_be_shrunk {
         println!("  shrink     {}", shell_line(&["shrink", &path]));
     }
+    println!("  keep       {}", shell_line(&["corpus", "add", &path]));
 }
 
 fn print_last_events(events: &[Event]) {

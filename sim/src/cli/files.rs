@@ -1,7 +1,7 @@
 //! The command's real files: schedules, reports and pages. Histories have none.
 #![expect(clippy::disallowed_methods, reason = "the command reads and writes real files, histories do not")]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -108,6 +108,13 @@ pub fn write(path: &Path, text: &str) -> Result<(), Problem> {
     std::fs::create_dir_all(directory)
         .and_then(|()| std::fs::write(path, text))
         .map_err(|source| Problem::File { what: "write", path: path.display().to_string(), source })
+}
+
+/// Writes a file that must not exist yet.
+pub fn write_new(path: &Path, text: &str) -> Result<(), Problem> {
+    std::fs::File::create_new(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|source| Problem::File { what: "add", path: path.display().to_string(), source })
 }
 
 /// The reports of sweeps in a directory and in the directories in it, or the one in a file. The schedules that they name are found

@@ -1,6 +1,7 @@
 //! Arguments, and what all subcommands share. One subcommand a file; what is printed is made in `report`.
 
 mod atlas;
+mod corpus;
 mod determinism;
 mod explore;
 mod failure;
@@ -65,6 +66,8 @@ enum Command {
     Replay(replay::Replay),
     /// Make a failing schedule as small as it can be while it fails in the same way.
     Shrink(shrink::Shrink),
+    /// Keep a schedule that found something, as a test.
+    Corpus(corpus::Corpus),
     /// Combine the results of several shards into one report.
     Merge(merge::Merge),
     /// Print the FaultAtlas: what is promised under each fault, at each file and route.
@@ -85,6 +88,7 @@ impl Arguments {
             Command::Run(run) => run.execute(),
             Command::Replay(replay) => replay.execute(),
             Command::Shrink(shrink) => shrink.execute(),
+            Command::Corpus(corpus) => corpus.execute(),
             Command::Merge(merge) => merge.execute(),
             Command::Atlas => Ok(atlas::print()),
             Command::Explore(explore) => explore.execute(),

@@ -18,6 +18,8 @@ pub(super) struct Running {
     pub requests: Vec<Route>,
     /// How often its operation has suspended.
     pub suspensions: u32,
+    /// How often of these it has not waited for a chunk of a body.
+    pub suspensions_bounded: u32,
     /// Whether its operation was given up at the last suspension.
     pub is_abandoned: bool,
     /// What others are still to do while it runs.

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the command has real files and takes real time")]
 
 mod command;
+mod corpus;
 mod explore;
 mod failures;
 mod page;

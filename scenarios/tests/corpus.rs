@@ -1,0 +1,43 @@
+//! The corpus: one test for each file in `corpus/`, named as the file is. What a file has to be stands in `plimsoll_sim::corpus`.
+#![expect(clippy::disallowed_methods, reason = "the corpus is real files, histories have none")]
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use plimsoll_sim::corpus::judge;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    match trials(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus"))) {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(error) => {
+            eprintln!("the corpus cannot be listed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trials(directory: &Path) -> std::io::Result<Vec<Trial>> {
+    let mut trials = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        trials.push(match name.strip_suffix(".jsonl") {
+            Some(stem) => Trial::test(stem.to_owned(), move || {
+                let text = std::fs::read_to_string(&path)?;
+                judge(&text).map_err(|defect| told(&path, &defect.to_string()))
+            }),
+            None => Trial::test(name, move || Err(told(&path, "only schedule files, *.jsonl, belong here"))),
+        });
+    }
+    if trials.is_empty() {
+        return Err(std::io::Error::other("it is empty"));
+    }
+    trials.sort_by(|a, b| a.name().cmp(b.name()));
+    Ok(trials)
+}
+
+fn told(path: &Path, message: &str) -> Failed {
+    format!("{}: {message}\nreplay: cargo run --release -- replay {0}", path.display()).into()
+}

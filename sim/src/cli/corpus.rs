@@ -1,0 +1,105 @@
+//! `plimsoll corpus add`: a schedule that found something becomes a file of the corpus, and so a test.
+//!
+//! Never overwrites a file, and changes nothing in the schedule but the comments above it.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use plimsoll_sim::corpus::{DIRECTORY, begin_post_mortem, has_post_mortem};
+use plimsoll_sim::generate::Profile;
+use plimsoll_sim::run::{RunOptions, run};
+
+use super::files::Source;
+use super::{Problem, STATUS_CLEAN, counted, files};
+
+#[derive(Debug, Args)]
+pub struct Corpus {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add a schedule file to the corpus.
+    Add(Add),
+}
+
+impl Corpus {
+    pub fn execute(self) -> Result<u8, Problem> {
+        let Command::Add(add) = self.command;
+        add.execute()
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll corpus add findings/seed-7.min.jsonl --name pushed-twice-after-a-lost-answer")]
+struct Add {
+    /// The schedule file; best the shrunk one.
+    file: String,
+    /// What it will be called, in words of lower case with hyphens: what went wrong. By default as the file is.
+    #[arg(long)]
+    name: Option<String>,
+    /// The directory of the corpus.
+    #[arg(long, value_name = "DIR", default_value = DIRECTORY)]
+    into: PathBuf,
+}
+
+impl Add {
+    fn execute(self) -> Result<u8, Problem> {
+        let mut schedule = Source::File(self.file.clone()).schedule(Profile::default())?;
+        let name = self.name()?;
+        if !self.into.is_dir() {
+            let directory = self.into.display();
+            return Err(Problem::Usage(format!(
+                "there is no directory {directory}: run this at the repository's root, or say --into DIR"
+            )));
+        }
+        let path = self.into.join(format!("{name}.jsonl"));
+        let is_told = has_post_mortem(&schedule);
+        if !is_told {
+            begin_post_mortem(&mut schedule);
+        }
+        files::write_new(&path, &schedule.print())?;
+        let faults = schedule.fault_count();
+        println!(
+            "added {}: {}, {}",
+            path.display(),
+            counted(schedule.steps.len(), "step"),
+            counted(faults, "fault")
+        );
+        let outcome = run(&schedule, RunOptions::default());
+        match &outcome.violation {
+            Some(violation) => println!("  today      {violation}"),
+            None => {
+                println!("  today      it holds: make sure that it breaks without the mend it stands for")
+            }
+        }
+        if !is_told {
+            println!("  write      its post-mortem, in its first lines: the test asks for it");
+        }
+        if outcome.violation.is_some() {
+            println!("  mend       the engine");
+        }
+        println!("  test       cargo test --release -p plimsoll-scenarios --test corpus {name}");
+        Ok(STATUS_CLEAN)
+    }
+
+    /// The name of the file and of its test.
+    fn name(&self) -> Result<String, Problem> {
+        let name = self.name.clone().unwrap_or_else(|| {
+            let file_name = Path::new(&self.file).file_name().map(|name| name.to_string_lossy().into_owned());
+            let file_name = file_name.unwrap_or_default();
+            let stem = file_name.strip_suffix(".jsonl").unwrap_or(&file_name);
+            stem.strip_suffix(".min").unwrap_or(stem).to_owned()
+        });
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || !name.chars().all(is_plain) {
+            return Err(Problem::Usage(format!(
+                "{name:?} is no name for a file of the corpus: say --name with lower case letters, digits and hyphens"
+            )));
+        }
+        Ok(name)
+    }
+}
