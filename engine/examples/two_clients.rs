@@ -9,8 +9,8 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use plimsoll_engine::{HttpRemote, LocalStorage, Options, PushMode, SyncEngine};
-use turso_core::{Connection, PlatformIO};
+use plimsoll_engine::{HttpRemote, LocalConnection, LocalStorage, Options, PushMode, SyncEngine};
+use turso_core::PlatformIO;
 
 type Engine = SyncEngine<HttpRemote>;
 
@@ -81,8 +81,8 @@ async fn open(
     Ok(engine)
 }
 
-fn show(name: &str, connection: &Arc<Connection>) -> Result<(), Box<dyn Error>> {
-    let rows = connection.prepare("SELECT id, title, done FROM task ORDER BY id")?.run_collect_rows()?;
+fn show(name: &str, connection: &LocalConnection) -> Result<(), Box<dyn Error>> {
+    let rows = connection.query("SELECT id, title, done FROM task ORDER BY id", &[])?;
     for row in rows {
         println!("   {name:<7} {}", row.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "));
     }

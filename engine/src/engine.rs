@@ -1,15 +1,16 @@
 //! [`SyncEngine`]: the operations and their order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_lock::{Mutex, MutexGuard};
-use turso_core::{Connection, IO};
+use turso_core::IO;
 
 use crate::bootstrap::{bootstrap, new_identity, refuse_foreign_files};
-use crate::database::{self, Capture};
 use crate::draft::Draft;
-use crate::error::{DatabaseContext, Error, Result};
+use crate::error::{Error, Result};
 use crate::files::Files;
+use crate::local::LocalConnection;
 use crate::metadata::{Metadata, Phase};
 use crate::push::{PushMode, push};
 use crate::rebase::rebase;
@@ -29,6 +30,7 @@ pub struct Options {
     pub(crate) push_batch_statements_max: usize,
     pub(crate) push_batch_frames: u64,
     pub(crate) synced_wal_frames_max: u64,
+    pub(crate) busy_timeout_ms: u64,
 }
 
 impl Options {
@@ -41,6 +43,7 @@ impl Options {
             push_batch_statements_max: 1000,
             push_batch_frames: 256,
             synced_wal_frames_max: 1000,
+            busy_timeout_ms: 0,
         }
     }
 
@@ -72,6 +75,14 @@ impl Options {
     /// How many frames Synced's WAL may hold before a pull moves them into its main file; at least 1, by default 1000.
     pub fn synced_wal_frames_max(mut self, frames: u64) -> Self {
         self.synced_wal_frames_max = frames.max(1);
+        self
+    }
+
+    /// How long a statement of an application waits while a rebase, or another connection, holds the write lock, in milliseconds; by
+    /// default 0: it gets [`Error::Busy`] at once. Waiting blocks the thread, so it is for applications whose
+    /// operations of the engine run on another one; the time is that of the `IO`.
+    pub fn busy_timeout_ms(mut self, milliseconds: u64) -> Self {
+        self.busy_timeout_ms = milliseconds;
         self
     }
 }
@@ -132,8 +143,9 @@ impl<R: Remote> SyncEngine<R> {
     ///
     /// # Errors
     /// [`Error::Busy`] when the change log has to be created while another connection writes.
-    pub fn connect(&self) -> Result<Arc<Connection>> {
-        database::connect(&self.draft.database, Capture::On).while_doing("connecting", &self.files.draft)
+    pub fn connect(&self) -> Result<LocalConnection> {
+        let busy_timeout = Duration::from_millis(self.options.busy_timeout_ms);
+        LocalConnection::open(&self.draft.database, &self.files.draft, busy_timeout)
     }
 
     /// Brings the remote's transactions into the local database, with the unacknowledged local ones on top.

@@ -79,6 +79,14 @@ pub enum Error {
         /// Why it failed.
         source: LimboError,
     },
+    /// The application's statement would break what keeps the database in step; nothing of its text was run.
+    #[error("refused to run `{statement}`: {reason}")]
+    StatementRefused {
+        /// The statement.
+        statement: String,
+        /// Why it may not run.
+        reason: &'static str,
+    },
     /// Another connection is writing to Draft; nothing was changed.
     #[error("{file} is busy: another connection holds its write lock")]
     Busy {
@@ -219,7 +227,8 @@ impl Error {
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
             // One answer says so; the next server that answers may know better.
             Self::RemoteWentBack { .. } => true,
-            Self::UnknownTable { .. }
+            Self::StatementRefused { .. }
+            | Self::UnknownTable { .. }
             | Self::ForeignAcknowledgement { .. }
             | Self::BadMetadata { .. }
             | Self::MissingFile { .. }
@@ -237,7 +246,7 @@ pub(crate) trait DatabaseContext<T> {
 impl<T> DatabaseContext<T> for std::result::Result<T, LimboError> {
     fn while_doing(self, action: &'static str, file: &str) -> Result<T> {
         self.map_err(|source| match source {
-            LimboError::Busy => Error::Busy { file: file.to_owned() },
+            LimboError::Busy | LimboError::BusySnapshot => Error::Busy { file: file.to_owned() },
             source => Error::Database { action, file: file.to_owned(), source },
         })
     }

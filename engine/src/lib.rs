@@ -24,6 +24,7 @@
 //! | `metadata` | the small file that says what the other files are; its format is [`Metadata`] |
 //! | `bootstrap` | first use: the exported snapshot becomes Draft and Synced |
 //! | `draft` | the application's database: open, verify |
+//! | `local`, `guard` | the application's connections, and what may not be run on them |
 //! | `synced` | the replica: open, verify, cut, checkpoint |
 //! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
 //! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
@@ -100,8 +101,10 @@ mod draft;
 mod engine;
 mod error;
 mod files;
+mod guard;
 #[cfg(feature = "http")]
 mod http_remote;
+mod local;
 mod metadata;
 mod pause;
 mod protocol;
@@ -121,6 +124,7 @@ pub use engine::{Options, SyncEngine};
 pub use error::{Error, FileOperation, Result};
 #[cfg(feature = "http")]
 pub use http_remote::{HttpBody, HttpRemote, HttpRemoteBuilder, HttpRemoteError};
+pub use local::{LocalConnection, LocalStatement, LocalTransaction};
 pub use metadata::{FrameStamp, Metadata, Phase};
 pub use push::PushMode;
 pub use remote::{Remote, RemoteError};

@@ -5,13 +5,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use plimsoll_engine::{LocalStorage, Options, Result, Storage, SyncEngine};
+use plimsoll_engine::{LocalConnection, LocalStorage, Options, Result, Storage, SyncEngine};
 use plimsoll_sim::clock::{self, ClockGuard};
 use plimsoll_sim::disk::Disk;
 use plimsoll_sim::in_process::{InProcess, block_on};
 use plimsoll_sim::remote::Remote;
 use plimsoll_sim::trace::{Lane, Trace};
-use turso_core::{Connection, IO, MemoryIO, PlatformIO, Value};
+use turso_core::{Connection, Database, IO, MemoryIO, OpenOptions, PlatformIO, SqliteDialect, Value};
 
 /// The engine as scripts use it.
 pub type Engine = SyncEngine<InProcess>;
@@ -75,15 +75,21 @@ impl Place {
     /// # Errors
     /// Those of [`SyncEngine::open`].
     pub async fn open_async(&self, client: &str) -> Result<Engine> {
-        let options = Options::new(client).pull_batch_frames(3);
-        SyncEngine::open(
-            self.io.clone(),
-            self.storage.clone(),
-            self.remote.clone(),
-            &self.path(client),
-            options,
-        )
-        .await
+        self.open_with_async(client, |options| options).await
+    }
+
+    /// Opens a client's engine with other options than usual.
+    ///
+    /// # Errors
+    /// Those of [`SyncEngine::open`].
+    pub fn open_with(&self, client: &str, change: impl FnOnce(Options) -> Options) -> Result<Engine> {
+        block_on(self.open_with_async(client, change))
+    }
+
+    async fn open_with_async(&self, client: &str, change: impl FnOnce(Options) -> Options) -> Result<Engine> {
+        let options = change(Options::new(client).pull_batch_frames(3));
+        let path = self.path(client);
+        SyncEngine::open(self.io.clone(), self.storage.clone(), self.remote.clone(), &path, options).await
     }
 
     /// The application path of a client.
@@ -94,6 +100,17 @@ impl Place {
     /// The file system, for looking at files and for damaging them.
     pub fn io(&self) -> &Arc<dyn IO> {
         &self.io
+    }
+
+    /// A connection of the core's own to a client's file, without any of the engine's care.
+    ///
+    /// # Panics
+    /// If there can be none.
+    pub fn raw_connection(&self, path: &str) -> Arc<Connection> {
+        let options = OpenOptions::new(Arc::new(SqliteDialect));
+        Database::open(self.io.clone(), path, options)
+            .and_then(|database| database.connect())
+            .expect("the file can be opened")
     }
 
     /// Runs statements on the remote, in one transaction.
@@ -126,13 +143,8 @@ fn new_remote() -> InProcess {
 ///
 /// # Panics
 /// If the query is wrong.
-pub fn rows(connection: &Arc<Connection>, sql: &str) -> Vec<String> {
-    join(
-        connection
-            .prepare(sql)
-            .and_then(|mut statement| statement.run_collect_rows())
-            .expect("the query is sound"),
-    )
+pub fn rows(connection: &LocalConnection, sql: &str) -> Vec<String> {
+    join(connection.query(sql, &[]).expect("the query is sound"))
 }
 
 fn join(rows: Vec<Vec<Value>>) -> Vec<String> {

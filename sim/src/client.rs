@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use plimsoll_engine::{Options, SyncEngine};
-use turso_core::{Connection, LimboError, Value};
+use plimsoll_engine::{LocalConnection, Options, SyncEngine};
+use turso_core::Value;
 
 use crate::disk::Disk;
 use crate::judge::{Claims, Paths};
@@ -42,7 +42,7 @@ pub struct Process {
     /// The engine.
     pub engine: Arc<Engine>,
     /// The application's connection.
-    pub connection: Arc<Connection>,
+    pub connection: LocalConnection,
     /// A transaction that another connection of the application holds open.
     pub held: Option<Held>,
     /// A reader that has not ended.
@@ -75,14 +75,6 @@ impl Client {
     pub fn claims(&self) -> Option<Claims> {
         Claims::parse(&self.disk.read(&self.paths.metadata)?)
     }
-}
-
-/// Runs a query that is not part of the history.
-///
-/// # Errors
-/// What the core says.
-pub fn query(connection: &Arc<Connection>, sql: &str) -> Result<Vec<Vec<Value>>, LimboError> {
-    connection.prepare(sql)?.run_collect_rows()
 }
 
 /// The content of a database, as the application would read it.

@@ -8,10 +8,10 @@
 
 use std::sync::Arc;
 
-use plimsoll_engine::{Storage, SyncEngine};
+use plimsoll_engine::{LocalConnection, Storage, SyncEngine};
 use turso_core::{Connection, IO, Value};
 
-use crate::client::{query, read_content};
+use crate::client::read_content;
 use crate::ledger::Content;
 use crate::schedule::{Action, Fault, Header, Schedule, TransactionEnd};
 use crate::workload::{SCHEMA, Write, Writer, run_writes};
@@ -55,7 +55,7 @@ pub struct Told<'a, G: Ground> {
 
 struct Client<G: Ground> {
     number: u8,
-    process: Option<(SyncEngine<G::Remote>, Arc<Connection>)>,
+    process: Option<(SyncEngine<G::Remote>, LocalConnection)>,
 }
 
 /// Tells a schedule's steps, and then syncs everybody until all have seen each other's.
@@ -99,14 +99,14 @@ impl<G: Ground> Told<'_, G> {
         let Ok(remote) = read_content(|sql| Ok::<_, std::convert::Infallible>(self.ground.query(sql)));
         let clients = self.clients.iter().map(|client| {
             let (_, connection) = client.process.as_ref().expect("the last syncs have opened everybody");
-            read_content(|sql| query(connection, sql)).expect("a history without faults can be read")
+            read_content(|sql| connection.query(sql, &[])).expect("a history without faults can be read")
         });
         std::iter::once(remote).chain(clients).collect()
     }
 }
 
 impl<G: Ground> Client<G> {
-    async fn open(&mut self, header: &Header, ground: &G) -> &(SyncEngine<G::Remote>, Arc<Connection>) {
+    async fn open(&mut self, header: &Header, ground: &G) -> &(SyncEngine<G::Remote>, LocalConnection) {
         if self.process.is_none() {
             let Machine { io, storage, path } = ground.machine(self.number);
             let options = header.options(format!("client-{}", self.number));

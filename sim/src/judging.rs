@@ -7,7 +7,7 @@ use crate::verdict::{
     NAMED_INTACT, NOT_VACUOUS, NOTHING_LOST, QUIESCENCE, READS, Violation,
 };
 use crate::workload::{LOG, QUIET};
-use crate::world::World;
+use crate::world::{World, error_chain};
 
 /// Rounds of the heal beyond one for each client.
 const ROUNDS_EXTRA: usize = 4;
@@ -86,7 +86,7 @@ impl World {
             Some(Err(error)) => {
                 return Err(Violation::of(
                     READS,
-                    format!("client {number} cannot read its database: {error}"),
+                    format!("client {number} cannot read its database: {}", error_chain(&error)),
                 ));
             }
         };
@@ -190,7 +190,7 @@ impl World {
                 Some(Err(error)) => {
                     return Err(Violation::of(
                         CONVERGENCE,
-                        format!("client {number} cannot be read: {error}"),
+                        format!("client {number} cannot be read: {}", error_chain(&error)),
                     ));
                 }
                 None => {
@@ -223,17 +223,14 @@ impl World {
         let mut answers = vec![("the remote".to_owned(), Ok(self.remote.query(SQL)))];
         for client in &self.clients {
             if let Some(process) = &client.process {
-                answers.push((
-                    format!("client {}", client.number),
-                    crate::client::query(&process.connection, SQL),
-                ));
+                answers.push((format!("client {}", client.number), process.connection.query(SQL, &[])));
             }
         }
         for (whose, answer) in answers {
             let complaint = match answer {
                 Ok(rows) if rows.len() == 1 && rows[0][0].to_string() == "ok" => continue,
                 Ok(rows) => format!("{rows:?}"),
-                Err(error) => error.to_string(),
+                Err(error) => error_chain(&error),
             };
             return Err(Violation::of(INTEGRITY, format!("{whose}: {complaint}")));
         }

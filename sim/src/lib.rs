@@ -15,7 +15,7 @@
 //! | [`schedule`] | the schedule as plain data, and its file format |
 //! | [`generate`] | a seed's schedule |
 //! | [`atlas`] | the FaultAtlas: what is promised under each fault, at each file and route |
-//! | [`workload`] | what applications write, as data and as SQL |
+//! | [`workload`], [`sql`] | what applications write, as data and as SQL; who can run it |
 //! | [`world`] | clients, remote and network in one place, and the steps that happen |
 //! | [`client`] | a client's machine and process |
 //! | [`network`] | the mailbox between an engine and the world |
@@ -64,6 +64,7 @@ pub mod schedule;
 pub mod serve;
 pub mod shrink;
 pub mod snapshot;
+pub mod sql;
 pub mod sweep;
 pub mod trace;
 pub mod verdict;

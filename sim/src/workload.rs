@@ -11,12 +11,12 @@
 mod own;
 
 use std::fmt;
-use std::sync::Arc;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
-use turso_core::{Connection, LimboError, Value};
+use turso_core::Value;
 
+use crate::sql::Sql;
 pub use own::OwnChange;
 use own::OwnState;
 
@@ -300,13 +300,13 @@ fn row_name(table: &str, key: impl fmt::Display) -> String {
 ///
 /// # Errors
 /// What the core says.
-pub fn run_writes(
-    connection: &Arc<Connection>,
+pub fn run_writes<S: Sql>(
+    connection: &S,
     writer: Writer,
     step: u32,
     writes: &[Write],
-) -> Result<Vec<Effect>, LimboError> {
-    let mut query = |sql: &str| connection.prepare(sql)?.run_collect_rows();
+) -> Result<Vec<Effect>, S::Error> {
+    let mut query = |sql: &str| connection.rows(sql);
     let mut effects = Vec::new();
     let leaves_log_alone = matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }));
     let first = (!leaves_log_alone).then_some(Write::Append { payload_bytes: 0 });
@@ -344,12 +344,12 @@ pub fn run_writes(
 }
 
 /// The SQL that changes the columns of a table of everybody's. A column's name tells who has added it.
-fn alter(
+fn alter<E>(
     writer: Writer,
     write: Write,
     token: &str,
-    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, LimboError>,
-) -> Result<Vec<Planned>, LimboError> {
+    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+) -> Result<Vec<Planned>, E> {
     let alter = |table: Table, how: String| {
         Planned::always(format!("ALTER TABLE {} {how}", table.name()), Vec::new())
     };

@@ -18,12 +18,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use plimsoll_engine::{Error, Storage};
-use turso_core::{Connection, LimboError};
+use plimsoll_engine::{Error, LocalConnection, Storage};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::atlas::{self, FaultKind, Promise, Target};
-use crate::client::{Client, Engine, Process, query, read_content};
+use crate::client::{Client, Engine, Process, read_content};
 use crate::clock;
 use crate::disk::{CrashKind, Disk, Hang, MetadataVersion};
 use crate::explore::SharedPilot;
@@ -639,7 +638,7 @@ impl World {
         if let Some(error) = failed.as_ref().filter(|_| !is_down) {
             self.judge_failed_transaction(number, error)?;
             // An application whose rollback fails as well gives up.
-            if !connection.get_auto_commit() && connection.execute("ROLLBACK").is_err() {
+            if !connection.is_autocommit() && connection.execute("ROLLBACK").is_err() {
                 self.end_process(number);
             }
         }
@@ -668,15 +667,18 @@ impl World {
     }
 
     /// A transaction may fail where a disk error struck.
-    fn judge_failed_transaction(&mut self, number: u8, error: &LimboError) -> Result<(), Violation> {
-        if matches!(error, LimboError::Busy | LimboError::BusySnapshot) && self.may_be_busy(number) {
+    fn judge_failed_transaction(&mut self, number: u8, error: &Error) -> Result<(), Violation> {
+        if matches!(error, Error::Busy { .. }) && self.may_be_busy(number) {
             self.counts.busy += 1;
             return Ok(());
         }
         self.record(Lane::Client(number), "error", &error_chain(error), &[]);
         self.counts.errors_reported += 1;
         atlas::judge(&self.running().struck, Promise::Reported).map_err(|blame| {
-            Violation::of(NO_SURPRISE, format!("client {number}'s transaction {blame}: {error}"))
+            Violation::of(
+                NO_SURPRISE,
+                format!("client {number}'s transaction {blame}: {}", error_chain(error)),
+            )
         })
     }
 
@@ -699,11 +701,11 @@ impl World {
     }
 
     /// What a client's application sees; `None` while its process is not running.
-    pub fn client_content(&self, number: u8) -> Option<Result<Content, turso_core::LimboError>> {
+    pub fn client_content(&self, number: u8) -> Option<Result<Content, Error>> {
         let client = self.client(number);
         let process = client.process.as_ref()?;
         client.disk.suspend_errors(true);
-        let content = read_content(|sql| query(&process.connection, sql));
+        let content = read_content(|sql| process.connection.query(sql, &[]));
         client.disk.suspend_errors(false);
         Some(content)
     }
@@ -774,13 +776,13 @@ struct Attempt {
 impl Attempt {
     fn run(
         &mut self,
-        connection: &Arc<Connection>,
+        connection: &LocalConnection,
         disk: &Disk,
         writer: Writer,
         id: u32,
         writes: &[Write],
         end: TransactionEnd,
-    ) -> Result<(), LimboError> {
+    ) -> Result<(), Error> {
         connection.execute("BEGIN")?;
         self.effects = run_writes(connection, writer, id, writes)?;
         self.was_down_before_end = disk.is_down();

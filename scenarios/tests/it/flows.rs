@@ -239,17 +239,3 @@ fn a_user_table_with_a_name_like_the_engines_is_replicated() {
     block_on(engine.sync()).unwrap();
     assert_eq!(place.remote_rows("SELECT v FROM plimsoll_line"), ["1"]);
 }
-
-#[test]
-fn a_checkpoint_behind_the_engines_back_is_an_error_and_no_panic() {
-    let place = Place::simulated();
-    place.remote_executes(&["CREATE TABLE t (v)"]);
-    let engine = place.open("a").unwrap();
-    let connection = engine.connect().unwrap();
-    connection.execute("INSERT INTO t VALUES (1)").unwrap();
-    assert_eq!(rows(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").len(), 1);
-    place.remote_executes(&["INSERT INTO t VALUES (2)"]);
-    let error = block_on(engine.pull()).unwrap_err();
-    assert!(!error.is_retryable(), "{error}");
-    assert_eq!(rows(&connection, "SELECT v FROM t"), ["1"]);
-}

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a scenario ends where something fails")]
 
+mod applications;
 mod concurrency;
 mod conformance;
 mod cost;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use turso_core::{Connection, LimboError, Statement};
+use plimsoll_engine::{Error, LocalConnection, LocalStatement};
 
 use super::{World, violation_of_panic};
-use crate::client::{query, read_content};
+use crate::client::read_content;
 use crate::ledger::{Content, Entry, EntryNo, Fate};
 use crate::schedule::TransactionEnd;
 use crate::verdict::{READS, Violation};
@@ -15,43 +14,42 @@ use crate::workload::{LOG, Write, Writer, run_writes};
 
 /// A transaction that has written and is still open. It holds the database's write lock.
 pub struct Held {
-    connection: Arc<Connection>,
+    connection: LocalConnection,
     /// Which of the ledger's it is.
     entry: EntryNo,
 }
 
 /// A read transaction that is still open, with a cursor inside it.
 pub struct Reader {
-    connection: Arc<Connection>,
+    connection: LocalConnection,
     /// What it saw first and has to see to its end.
     content: Content,
-    cursor: Statement,
+    cursor: LocalStatement,
     /// Rows of `log` that the cursor has passed.
     passed: Vec<String>,
 }
 
 impl Reader {
-    fn begin(connection: Arc<Connection>) -> Result<Self, LimboError> {
+    fn begin(connection: LocalConnection) -> Result<Self, Error> {
         connection.execute("BEGIN")?;
-        let content = read_content(|sql| query(&connection, sql))?;
+        let content = read_content(|sql| connection.query(sql, &[]))?;
         let cursor = connection.prepare(LOG)?;
         let mut reader = Self { connection, content, cursor, passed: Vec::new() };
         reader.pass_one()?;
         Ok(reader)
     }
 
-    fn pass_one(&mut self) -> Result<bool, LimboError> {
-        let row = self.cursor.run_one_step_blocking(|| Ok(()), || Ok(()))?;
-        let token = row.map(|row| row.get_value(0).to_string());
+    fn pass_one(&mut self) -> Result<bool, Error> {
+        let token = self.cursor.next_row()?.map(|row| row[0].to_string());
         let is_row = token.is_some();
         self.passed.extend(token);
         Ok(is_row)
     }
 
     /// What the snapshot shows now and through the cursor, `None` if it is what it always was.
-    fn end(mut self) -> Result<Option<String>, LimboError> {
+    fn end(mut self) -> Result<Option<String>, Error> {
         while self.pass_one()? {}
-        let again = read_content(|sql| query(&self.connection, sql))?;
+        let again = read_content(|sql| self.connection.query(sql, &[]))?;
         drop(self.cursor);
         self.connection.execute("COMMIT")?;
         let through_cursor = Content { log: self.passed, rows: self.content.rows.clone() };
@@ -70,7 +68,7 @@ impl World {
         };
         let engine = process.engine.clone();
         let attempt = self.application(number, || {
-            let connection = engine.connect().map_err(|_| LimboError::Busy)?;
+            let connection = engine.connect()?;
             connection.execute("BEGIN")?;
             let effects = run_writes(&connection, writer, id, writes);
             if effects.is_err() {
@@ -115,8 +113,7 @@ impl World {
             return Ok(());
         };
         let engine = process.engine.clone();
-        let reader =
-            self.application(number, || Reader::begin(engine.connect().map_err(|_| LimboError::Busy)?))?;
+        let reader = self.application(number, || Reader::begin(engine.connect()?))?;
         self.counts.readers_held += u64::from(reader.is_some());
         if let Some(process) = &mut self.client_mut(number).process {
             process.reader = reader;
@@ -153,7 +150,7 @@ impl World {
     fn application<T>(
         &mut self,
         number: u8,
-        work: impl FnOnce() -> Result<T, LimboError>,
+        work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<Option<T>, Violation> {
         let disk = self.client(number).disk.clone();
         let attempt = catch_unwind(AssertUnwindSafe(work));

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{SUSPENSIONS_MAX, World, error_chain, violation_of_panic};
-use crate::client::{Client, Engine, query, read_content};
+use crate::client::{Client, Engine, read_content};
 use crate::disk::{CrashKind, Disk, FileClass, Survival};
 use crate::judge::{Claims, Files};
 use crate::ledger::{Content, Ledger};
@@ -161,7 +161,7 @@ fn content_of(
         match catch_unwind(AssertUnwindSafe(|| opening.as_mut().poll(&mut context))) {
             Err(panic) => return Err(violation_of_panic(client.number, &*panic)),
             Ok(Poll::Ready(Ok((_engine, connection)))) => {
-                let content = read_content(|sql| query(&connection, sql));
+                let content = read_content(|sql| connection.query(sql, &[]));
                 return content.map(Some).map_err(|error| Violation::of(READS, error.to_string()));
             }
             Ok(Poll::Ready(Err(error))) => {

@@ -1,0 +1,112 @@
+//! What applications do on their connections, and what they are kept from doing.
+
+use plimsoll_engine::Error;
+use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_sim::in_process::block_on;
+use turso_core::Value;
+
+#[test]
+fn a_statement_that_would_break_the_engine_is_refused_and_nothing_of_its_text_runs() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let engine = place.open("a").unwrap();
+    let connection = engine.connect().unwrap();
+    for sql in ["PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA journal_mode", "DELETE FROM turso_cdc", "VACUUM"] {
+        let text = format!("INSERT INTO t VALUES ('half'); {sql}");
+        for error in [connection.execute(text).unwrap_err(), connection.query(sql, &[]).unwrap_err()] {
+            assert!(matches!(&error, Error::StatementRefused { .. }), "{sql}: {error}");
+            assert!(!error.is_retryable() && error.to_string().contains(sql), "{error}");
+        }
+    }
+    connection.execute("INSERT INTO t VALUES ('whole')").unwrap();
+    place.remote_executes(&["INSERT INTO t VALUES ('theirs')"]);
+    block_on(engine.sync()).unwrap();
+    assert_eq!(place.remote_rows("SELECT v FROM t ORDER BY v"), ["theirs", "whole"]);
+}
+
+#[test]
+fn a_prepared_statement_sees_schemas_change_locally_and_remotely() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
+    let engine = place.open("a").unwrap();
+    let connection = engine.connect().unwrap();
+    let mut statement = connection.prepare("SELECT * FROM t WHERE v = ?").unwrap();
+    assert_eq!(statement.query(&[Value::from_i64(1)]).unwrap(), [[Value::from_i64(1)]]);
+    engine.connect().unwrap().execute("ALTER TABLE t ADD COLUMN local_column DEFAULT 2").unwrap();
+    assert_eq!(statement.query(&[Value::from_i64(1)]).unwrap()[0].len(), 2);
+    block_on(engine.sync()).unwrap();
+    place.remote_executes(&["ALTER TABLE t ADD COLUMN remote_column DEFAULT 3"]);
+    block_on(engine.pull()).unwrap();
+    let row = statement.query(&[Value::from_i64(1)]).unwrap().remove(0);
+    assert_eq!(row, [1, 2, 3].map(Value::from_i64));
+    assert_eq!(statement.column_names(), ["v", "local_column", "remote_column"]);
+}
+
+#[test]
+fn an_application_uses_parameters_and_transactions() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)"]);
+    let engine = place.open("a").unwrap();
+    let connection = engine.connect().unwrap();
+    let mut insert = connection.prepare("INSERT INTO t (v) VALUES (:text)").unwrap();
+    assert_eq!(insert.parameter_index(":text"), Some(0));
+    let transaction = connection.begin().unwrap();
+    assert_eq!(insert.execute(&[Value::build_text("kept")]).unwrap(), 1);
+    transaction.commit().unwrap();
+    {
+        let _abandoned = connection.begin().unwrap();
+        assert!(!connection.is_autocommit());
+        insert.execute(&[Value::build_text("rolled back")]).unwrap();
+    }
+    assert!(connection.is_autocommit());
+    assert!(insert.execute(&[]).is_err(), "an argument is missing");
+    assert!(connection.prepare("SELECT 1; SELECT 2").is_err());
+    block_on(engine.push()).unwrap();
+    assert_eq!(place.remote_rows("SELECT v FROM t"), ["kept"]);
+}
+
+/// Real files and threads: during the rebases of the pulls the writers wait, and no row is lost or there twice.
+#[test]
+fn writers_on_other_threads_wait_for_a_rebase_and_lose_nothing() {
+    const ROWS: usize = 60;
+    let place = Place::real();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let engine = place.open_with("a", |options| options.busy_timeout_ms(60_000)).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..2 {
+            let connection = engine.connect().unwrap();
+            scope.spawn(move || {
+                for row in 0..ROWS {
+                    connection.execute(format!("INSERT INTO t VALUES ('{writer}.{row}')")).unwrap();
+                }
+            });
+        }
+        for round in 0..10 {
+            place.remote_executes(&[&format!("INSERT INTO t VALUES ('remote.{round}')")]);
+            while let Err(error) = block_on(engine.sync()) {
+                assert!(matches!(error, Error::Busy { .. }) && error.is_retryable(), "{error}");
+            }
+        }
+    });
+    block_on(engine.sync()).unwrap();
+    let distinct = "SELECT count(*), count(DISTINCT v) FROM t";
+    let expected = format!("{0}|{0}", 2 * ROWS + 10);
+    assert_eq!(place.remote_rows(distinct), [expected.as_str()]);
+    assert_eq!(rows(&engine.connect().unwrap(), distinct), [expected.as_str()]);
+}
+
+/// Whoever opens the file by another way can do anything to it; then the engine says so.
+#[test]
+fn a_checkpoint_behind_the_engines_back_is_an_error_and_no_panic() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let engine = place.open("a").unwrap();
+    let connection = engine.connect().unwrap();
+    connection.execute("INSERT INTO t VALUES (1)").unwrap();
+    let raw = place.raw_connection(&format!("{}-draft", place.path("a")));
+    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    place.remote_executes(&["INSERT INTO t VALUES (2)"]);
+    let error = block_on(engine.pull()).unwrap_err();
+    assert!(!error.is_retryable(), "{error}");
+    assert_eq!(rows(&connection, "SELECT v FROM t"), ["1"]);
+}
