@@ -7,8 +7,10 @@
 use turso_core::IO;
 
 use crate::error::{Error, Result};
+use crate::events::event;
 use crate::files::{Files, OpenFile};
 use crate::metadata::Phase;
+use crate::progress::{Progress, ProgressListener};
 use crate::remote::Remote;
 use crate::synced::State;
 use crate::wal::PAGE_BYTES;
@@ -32,17 +34,22 @@ pub(crate) fn refuse_foreign_files(files: &Files) -> Result<()> {
 }
 
 /// Downloads the snapshot of the remote's current generation.
-pub(crate) async fn bootstrap<R: Remote>(files: &Files, wire: &Wire<R>, state: &mut State) -> Result<()> {
+pub(crate) async fn bootstrap<R: Remote>(
+    files: &Files,
+    wire: &Wire<R>,
+    state: &mut State,
+    progress: &ProgressListener,
+) -> Result<()> {
     assert_eq!(state.metadata.phase, Phase::Bootstrapping, "only an unfinished bootstrap is begun again");
     let [draft, draft_wal, synced, synced_wal] = files.databases();
     for wal in [draft_wal, synced_wal] {
         files.create_empty(wal)?;
     }
     let generation = wire.current_generation().await?;
-    tracing::info!(generation, "bootstrap");
+    event!("bootstrap begins", generation = generation);
     {
         let copies = [files.create_empty(draft)?, files.create_empty(synced)?];
-        download(wire, generation, &copies).await?;
+        download(wire, generation, &copies, progress).await?;
     }
     for path in files.databases() {
         files.sync(path).await?;
@@ -56,21 +63,43 @@ pub(crate) async fn bootstrap<R: Remote>(files: &Files, wire: &Wire<R>, state: &
         .await
 }
 
-async fn download<R: Remote>(wire: &Wire<R>, generation: u64, copies: &[OpenFile]) -> Result<()> {
+async fn download<R: Remote>(
+    wire: &Wire<R>,
+    generation: u64,
+    copies: &[OpenFile],
+    progress: &ProgressListener,
+) -> Result<()> {
     let mut body = wire.export(generation).await?;
     let mut offset = 0;
+    let mut header: Option<DatabaseHeader> = None;
     while let Some(chunk) = body.chunk().await? {
         for copy in copies {
             copy.write(offset, &chunk)?;
         }
         offset += chunk.len() as u64;
+        if header.is_none() && offset >= DATABASE_HEADER_BYTES as u64 {
+            let read = DatabaseHeader::read(&copies[0])?;
+            read.check().map_err(|problem| body.bad(problem))?;
+            header = Some(read);
+        }
+        let expected = header.as_ref().map(DatabaseHeader::database_bytes);
+        if let Some(expected) = expected.filter(|&expected| offset > expected) {
+            return Err(body.bad(format!("more than the {expected} bytes that its header promises")));
+        }
+        progress
+            .report(Progress::Bootstrap { bytes: offset, bytes_total: body.announced_bytes().or(expected) });
     }
-    if offset < PAGE_BYTES as u64 {
-        return Err(body.bad(format!("a database of {offset} bytes")));
+    match header.map(|header| header.database_bytes()) {
+        Some(expected) if expected == offset => {
+            event!("bootstrap ends", bytes = offset);
+            Ok(())
+        }
+        Some(expected) => Err(body.bad(format!("{offset} bytes where its header promises {expected}"))),
+        None => Err(body.bad(format!("a database of {offset} bytes"))),
     }
-    let header = DatabaseHeader::read(&copies[0])?;
-    header.check(offset).map_err(|problem| body.bad(problem))
 }
+
+const DATABASE_HEADER_BYTES: usize = 100;
 
 /// The fields of the 100-byte database header that a snapshot is checked by
 /// (<https://www.sqlite.org/fileformat2.html#the_database_header>).
@@ -82,7 +111,7 @@ struct DatabaseHeader {
 
 impl DatabaseHeader {
     fn read(file: &OpenFile) -> Result<Self> {
-        let bytes = file.read(0, 100)?;
+        let bytes = file.read(0, DATABASE_HEADER_BYTES)?;
         let mut magic = [0; 16];
         magic.copy_from_slice(&bytes[..16]);
         Ok(Self {
@@ -92,16 +121,19 @@ impl DatabaseHeader {
         })
     }
 
-    fn check(&self, actual_bytes: u64) -> std::result::Result<(), String> {
+    fn database_bytes(&self) -> u64 {
+        u64::from(self.pages) * PAGE_BYTES as u64
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
         if &self.magic != b"SQLite format 3\0" {
             return Err("not an SQLite database".into());
         }
         if usize::from(self.page_bytes) != PAGE_BYTES {
             return Err(format!("pages of {} bytes where {PAGE_BYTES} are expected", self.page_bytes));
         }
-        let expected_bytes = u64::from(self.pages) * PAGE_BYTES as u64;
-        if expected_bytes != actual_bytes {
-            return Err(format!("{actual_bytes} bytes where its header says {} pages", self.pages));
+        if self.pages == 0 {
+            return Err("a database without pages".into());
         }
         Ok(())
     }

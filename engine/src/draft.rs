@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use turso_core::{Connection, Database};
+use turso_core::{Connection, Database, Value};
 
-use crate::database::{self, Capture};
+use crate::database::{self, CHANGE_LOG, Capture};
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata};
@@ -59,5 +59,14 @@ impl Draft {
     /// reading page 1 has failed reports that failure once more, to whoever reads it next.
     pub(crate) fn connect(&self, files: &Files) -> Result<Arc<Connection>> {
         database::connect(&self.database, Capture::Off).while_doing("connecting", &files.draft)
+    }
+
+    /// Records of the change log.
+    pub(crate) fn change_log_records(&self, files: &Files) -> Result<u64> {
+        let reader = self.connect(files)?;
+        let rows = database::run(&reader, &format!("SELECT count(*) FROM {CHANGE_LOG}"), &[])
+            .while_doing("counting changes", &files.draft)?;
+        let count = rows.first().and_then(|row| row.first()).and_then(Value::as_int);
+        Ok(count.unwrap_or(0).cast_unsigned())
     }
 }

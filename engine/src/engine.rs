@@ -7,17 +7,24 @@ use async_lock::{Mutex, MutexGuard};
 use turso_core::IO;
 
 use crate::bootstrap::{bootstrap, new_identity, refuse_foreign_files};
+use crate::compaction;
 use crate::draft::Draft;
-use crate::error::{Error, Result};
+use crate::error::{DatabaseContext, Error, Result};
+use crate::events::event;
 use crate::files::Files;
 use crate::local::LocalConnection;
 use crate::metadata::{Metadata, Phase};
+use crate::poison::Poison;
+use crate::progress::{Progress, ProgressListener};
 use crate::push::{PushMode, push};
-use crate::rebase::rebase;
+use crate::rebase::{acknowledged_no, rebase};
 use crate::remote::Remote;
 use crate::report::{PullReport, PushReport, SyncReport};
+use crate::stats::Stats;
 use crate::storage::Storage;
 use crate::synced::State;
+use crate::tape::Tape;
+use crate::wal::wal_frames;
 use crate::walk::walk;
 use crate::wire::Wire;
 
@@ -30,7 +37,10 @@ pub struct Options {
     pub(crate) push_batch_statements_max: usize,
     pub(crate) push_batch_frames: u64,
     pub(crate) synced_wal_frames_max: u64,
+    pub(crate) draft_wal_frames_max: u64,
+    pub(crate) change_log_records_max: u64,
     pub(crate) busy_timeout_ms: u64,
+    pub(crate) on_progress: ProgressListener,
 }
 
 impl Options {
@@ -43,7 +53,10 @@ impl Options {
             push_batch_statements_max: 1000,
             push_batch_frames: 256,
             synced_wal_frames_max: 1000,
+            draft_wal_frames_max: 1000,
+            change_log_records_max: 1000,
             busy_timeout_ms: 0,
+            on_progress: ProgressListener::default(),
         }
     }
 
@@ -78,11 +91,32 @@ impl Options {
         self
     }
 
+    /// How many frames Draft's WAL may hold before a pull or a push moves them into its main file; at least 1, by default 1000. An
+    /// application that holds a read transaction open delays it.
+    pub fn draft_wal_frames_max(mut self, frames: u64) -> Self {
+        self.draft_wal_frames_max = frames.max(1);
+        self
+    }
+
+    /// How many records the change log may hold before a push pulls as well, after which only what is unacknowledged is left in it; by
+    /// default 1000.
+    pub fn change_log_records_max(mut self, records: u64) -> Self {
+        self.change_log_records_max = records;
+        self
+    }
+
     /// How long a statement of an application waits while a rebase, or another connection, holds the write lock, in milliseconds; by
     /// default 0: it gets [`Error::Busy`] at once. Waiting blocks the thread, so it is for applications whose
     /// operations of the engine run on another one; the time is that of the `IO`.
     pub fn busy_timeout_ms(mut self, milliseconds: u64) -> Self {
         self.busy_timeout_ms = milliseconds;
+        self
+    }
+
+    /// Calls `listener` whenever a bootstrap or a pull has come further. It is called between two suspensions of the operation and
+    /// should be quick.
+    pub fn on_progress(mut self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.on_progress = ProgressListener::new(listener);
         self
     }
 }
@@ -97,6 +131,7 @@ pub struct SyncEngine<R> {
     wire: Wire<R>,
     options: Options,
     draft: Draft,
+    poison: Poison,
     state: Mutex<State>,
 }
 
@@ -117,14 +152,19 @@ impl<R: Remote> SyncEngine<R> {
         path: &str,
         options: Options,
     ) -> Result<Self> {
+        event!("open begins");
         let files = Files::new(io, storage, path);
         let wire = Wire::new(remote);
         let mut state = load_or_begin(&files, &options).await?;
         if state.metadata.phase == Phase::Bootstrapping {
-            bootstrap(&files, &wire, &mut state).await?;
+            bootstrap(&files, &wire, &mut state, &options.on_progress).await?;
+        }
+        if state.metadata.phase == Phase::CompactingDraft {
+            compaction::finish(&files, &mut state).await?;
         }
         let draft = Draft::open(&files, &state.metadata).await?;
-        let engine = Self { files, wire, options, draft, state: Mutex::new(state) };
+        let poison = state.poison.clone();
+        let engine = Self { files, wire, options, draft, poison, state: Mutex::new(state) };
         engine.finish_opening().await?;
         Ok(engine)
     }
@@ -136,6 +176,7 @@ impl<R: Remote> SyncEngine<R> {
             self.pull_locked(&mut state).await?;
             state.store(&self.files, |metadata| metadata.phase = Phase::Ready).await?;
         }
+        event!("open ends");
         Ok(())
     }
 
@@ -145,7 +186,8 @@ impl<R: Remote> SyncEngine<R> {
     /// [`Error::Busy`] when the change log has to be created while another connection writes.
     pub fn connect(&self) -> Result<LocalConnection> {
         let busy_timeout = Duration::from_millis(self.options.busy_timeout_ms);
-        LocalConnection::open(&self.draft.database, &self.files.draft, busy_timeout)
+        self.poison.check()?;
+        LocalConnection::open(&self.draft.database, &self.files.draft, busy_timeout, self.poison.clone())
     }
 
     /// Brings the remote's transactions into the local database, with the unacknowledged local ones on top.
@@ -190,6 +232,41 @@ impl<R: Remote> SyncEngine<R> {
         Ok(self.begin_operation()?.metadata.clone())
     }
 
+    /// Sizes, watermarks and what waits to be pushed. Reads the change log and changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::OperationInProgress`] while an operation is under way, or what reading the files says.
+    pub fn stats(&self) -> Result<Stats> {
+        let state = self.begin_operation()?;
+        let metadata = &state.metadata;
+        let length = |path: &str| self.files.open_named(path)?.length();
+        let draft_wal_bytes = length(&self.files.draft_wal)?;
+        let reader = self.draft.connect(&self.files)?;
+        let tape = Tape::read(&self.files, &reader)?;
+        // Draft's own copy of the acknowledgement is as old as the last rebase.
+        let acknowledged = acknowledged_no(&reader, &metadata.client_unique_id)
+            .while_doing("reading the acknowledgement", &self.files.draft)?
+            .unwrap_or(0);
+        let change_log_records = self.draft.change_log_records(&self.files)?;
+        let pending_transactions = tape.after(acknowledged.max(state.acknowledged_no)).len() as u64;
+        Ok(Stats {
+            draft_bytes: length(&self.files.draft)?,
+            draft_wal_bytes,
+            draft_wal_frames: wal_frames(draft_wal_bytes),
+            synced_bytes: length(&self.files.synced)?,
+            synced_wal_bytes: length(&self.files.synced_wal)?,
+            synced_wal_frames: metadata.synced_wal_frames,
+            change_log_records,
+            pending_transactions,
+            synced_generation: metadata.synced_generation,
+            synced_frame_no: metadata.synced_frame(),
+            draft_wal_match_watermark: metadata.draft_wal_match_watermark,
+            synced_wal_match_watermark: metadata.synced_wal_match_watermark,
+            unmatched_pages: metadata.draft_changed_pages.page_count(),
+            attempted_transaction_no: metadata.attempted_transaction_no,
+        })
+    }
+
     /// Whether Synced may hold a local tail that the next operation will cut off.
     ///
     /// # Errors
@@ -198,16 +275,44 @@ impl<R: Remote> SyncEngine<R> {
         Ok(self.begin_operation()?.synced_is_dirty)
     }
 
+    /// Whether something has failed after which the engine has to be opened anew; everything but dropping it fails then with
+    /// [`Error::Poisoned`].
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.is_set()
+    }
+
     fn begin_operation(&self) -> Result<MutexGuard<'_, State>> {
+        self.poison.check()?;
         self.state.try_lock().ok_or(Error::OperationInProgress)
     }
 
     async fn push_locked(&self, state: &mut State) -> Result<PushReport> {
-        push(&self.files, &self.wire, &self.draft, &self.options, state).await
+        let mut report = push(&self.files, &self.wire, &self.draft, &self.options, state).await?;
+        // Where nothing was done, nothing is looked at either.
+        if report.requests > 0 {
+            report.pull = self.pull_if_log_is_long(state).await?;
+            report.compacted = self.compact_if_due(state).await?;
+        }
+        Ok(report)
+    }
+
+    /// A rebase leaves nothing in the change log that is acknowledged.
+    async fn pull_if_log_is_long(&self, state: &mut State) -> Result<Option<PullReport>> {
+        let records = self.draft.change_log_records(&self.files)?;
+        if records <= self.options.change_log_records_max {
+            return Ok(None);
+        }
+        event!("change log long", records = records);
+        match self.pull_locked(state).await {
+            Ok(report) => Ok(Some(report)),
+            // Another time.
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn pull_locked(&self, state: &mut State) -> Result<PullReport> {
-        let walked = walk(&self.files, &self.wire, state, self.options.pull_batch_frames).await?;
+        let walked = walk(&self.files, &self.wire, state, &self.options).await?;
         let mut report = PullReport {
             frames: walked.frames,
             body_bytes: walked.body_bytes,
@@ -221,10 +326,20 @@ impl<R: Remote> SyncEngine<R> {
             report.rebased = true;
             report.transactions_replayed = rebased.transactions_replayed;
             report.conflicts = rebased.conflicts;
+            report.statements_replayed = rebased.statements_replayed;
+        } else {
+            event!("nothing to pull");
         }
         report.checkpointed =
             state.checkpoint_if_due(&self.files, self.options.synced_wal_frames_max).await?;
+        if report.rebased {
+            report.compacted = self.compact_if_due(state).await?;
+        }
         Ok(report)
+    }
+
+    async fn compact_if_due(&self, state: &mut State) -> Result<bool> {
+        compaction::compact_if_due(&self.files, &self.draft, state, self.options.draft_wal_frames_max).await
     }
 }
 
@@ -234,11 +349,12 @@ async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
     if let Some(bytes) = files.read_small(&files.metadata)? {
         files.sync_directory().await?;
         let metadata = Metadata::decode(&files.metadata, &bytes)?;
-        tracing::debug!(phase = ?metadata.phase, "resume");
+        event!("resume", phase = metadata.phase.name());
         return Ok(State::new(metadata));
     }
     refuse_foreign_files(files)?;
     let identity = new_identity(&options.client_name, files.io.as_ref());
+    event!("identity chosen", client = identity.as_str());
     let mut state = State::new(Metadata::bootstrapping(identity));
     state.store(files, |_| ()).await?;
     Ok(state)

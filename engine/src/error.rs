@@ -87,6 +87,12 @@ pub enum Error {
         /// Why it may not run.
         reason: &'static str,
     },
+    /// Something failed earlier after which the files may not be what this process believes; the engine has to be opened anew.
+    #[error("an earlier failure makes it necessary to open the engine anew: {cause}")]
+    Poisoned {
+        /// What failed.
+        cause: String,
+    },
     /// Another connection is writing to Draft; nothing was changed.
     #[error("{file} is busy: another connection holds its write lock")]
     Busy {
@@ -228,6 +234,7 @@ impl Error {
             // One answer says so; the next server that answers may know better.
             Self::RemoteWentBack { .. } => true,
             Self::StatementRefused { .. }
+            | Self::Poisoned { .. }
             | Self::UnknownTable { .. }
             | Self::ForeignAcknowledgement { .. }
             | Self::BadMetadata { .. }

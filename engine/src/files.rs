@@ -11,9 +11,13 @@ use turso_core::io::FileSyncType;
 use turso_core::{Buffer, Completion, CompletionError, File, IO, LimboError, OpenFlags};
 
 use crate::error::{Error, FileOperation, Result};
+use crate::events::event;
 use crate::metadata::Metadata;
 use crate::pause::pause;
 use crate::storage::Storage;
+
+/// No metadata file of the engine's is longer, in bytes.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
 
 /// The paths that belong to one application path, and what they are reached through.
 pub(crate) struct Files {
@@ -85,6 +89,12 @@ impl Files {
         if length == 0 {
             return Ok(None);
         }
+        if length > SMALL_BYTES_MAX {
+            return Err(Error::BadMetadata {
+                file: path.to_owned(),
+                problem: format!("{length} bytes long"),
+            });
+        }
         file.read(0, length as usize).map(Some)
     }
 
@@ -120,6 +130,7 @@ impl Files {
         if file.length()? > length {
             file.truncate(length)?;
             file.sync()?;
+            event!("tail cut", bytes = length);
         }
         pause().await;
         Ok(())

@@ -29,9 +29,12 @@
 //! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
 //! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
 //! | `conflict` | what is reported where local and remote changes meet |
+//! | `compaction`, `pages` | moves Draft's WAL into its main file, and remembers which pages may differ |
 //! | `rebase` | puts the local transactions on top of the new remote state, Draft page by page |
 //! | `push` | sends the local transactions, whole, once: as statements or as frames ([`PushMode`]) |
 //! | `wire`, `protocol` | requests, answers and what is checked about them |
+//! | `poison` | when nothing may go on before the engine was opened anew |
+//! | [`events`] | the `tracing` events, by name |
 //! | `http_remote` | a ready [`Remote`] over HTTP (feature `http`) |
 //! | `files`, `database`, `wal` | durable file operations, connections, raw WAL sessions and frames |
 //!
@@ -95,23 +98,29 @@
 //!   that have to be put back.
 
 mod bootstrap;
+mod compaction;
 mod conflict;
 mod database;
 mod draft;
 mod engine;
 mod error;
+pub mod events;
 mod files;
 mod guard;
 #[cfg(feature = "http")]
 mod http_remote;
 mod local;
 mod metadata;
+mod pages;
 mod pause;
+mod poison;
+mod progress;
 mod protocol;
 mod push;
 mod rebase;
 mod remote;
 mod report;
+mod stats;
 mod storage;
 mod synced;
 mod tape;
@@ -126,7 +135,10 @@ pub use error::{Error, FileOperation, Result};
 pub use http_remote::{HttpBody, HttpRemote, HttpRemoteBuilder, HttpRemoteError};
 pub use local::{LocalConnection, LocalStatement, LocalTransaction};
 pub use metadata::{FrameStamp, Metadata, Phase};
+pub use pages::PageSet;
+pub use progress::Progress;
 pub use push::PushMode;
 pub use remote::{Remote, RemoteError};
 pub use report::{PullReport, PushReport, SyncReport};
+pub use stats::Stats;
 pub use storage::{LocalStorage, Storage};

@@ -15,6 +15,7 @@ use turso_core::{Connection, Database, LimboError, Statement, Value};
 use crate::database::{self, Capture, Transaction};
 use crate::error::{DatabaseContext, Error, Result};
 use crate::guard;
+use crate::poison::Poison;
 
 /// A connection to the local database. Clones are the same connection; for work at the same time, ask the engine for another one.
 ///
@@ -23,15 +24,21 @@ use crate::guard;
 pub struct LocalConnection {
     connection: Arc<Connection>,
     file: Arc<str>,
+    poison: Poison,
 }
 
 impl LocalConnection {
-    pub(crate) fn open(database: &Arc<Database>, file: &str, busy_timeout: Duration) -> Result<Self> {
+    pub(crate) fn open(
+        database: &Arc<Database>,
+        file: &str,
+        busy_timeout: Duration,
+        poison: Poison,
+    ) -> Result<Self> {
         let connection = database::connect(database, Capture::On).while_doing("connecting", file)?;
         if !busy_timeout.is_zero() {
             connection.set_busy_timeout(busy_timeout);
         }
-        Ok(Self { connection, file: file.into() })
+        Ok(Self { connection, file: file.into(), poison })
     }
 
     /// Runs the statements of a text, one after the other, and drops their rows. They are no transaction of themselves.
@@ -40,6 +47,7 @@ impl LocalConnection {
     /// [`Error::StatementRefused`] or a parse error when none has run; otherwise the first failing statement's, and those before it have
     /// run.
     pub fn execute(&self, sql: impl AsRef<str>) -> Result<()> {
+        self.poison.check()?;
         guard::check(&self.file, sql.as_ref())?;
         self.connection.execute(sql).while_doing(RUNNING, &self.file)
     }
@@ -57,6 +65,7 @@ impl LocalConnection {
     /// # Errors
     /// [`Error::StatementRefused`], also when the text holds more or less than one statement, or what the core says about it.
     pub fn prepare(&self, sql: impl AsRef<str>) -> Result<LocalStatement> {
+        self.poison.check()?;
         let sql = sql.as_ref();
         if guard::check(&self.file, sql)? != 1 {
             return Err(Error::StatementRefused {
@@ -65,7 +74,7 @@ impl LocalConnection {
             });
         }
         let statement = self.connection.prepare(sql).while_doing("preparing a statement", &self.file)?;
-        Ok(LocalStatement { statement, file: self.file.clone() })
+        Ok(LocalStatement { statement, file: self.file.clone(), poison: self.poison.clone() })
     }
 
     /// Begins a transaction that is rolled back unless it is committed. Its first read takes the snapshot, its first write the write
@@ -74,9 +83,10 @@ impl LocalConnection {
     /// # Errors
     /// When the connection is in a transaction already.
     pub fn begin(&self) -> Result<LocalTransaction<'_>> {
+        self.poison.check()?;
         let transaction =
             Transaction::begin(&self.connection).while_doing("beginning a transaction", &self.file)?;
-        Ok(LocalTransaction { transaction, file: &self.file })
+        Ok(LocalTransaction { transaction, file: &self.file, poison: &self.poison })
     }
 
     /// Whether no transaction is open on this connection.
@@ -102,6 +112,7 @@ const RUNNING: &str = "running a statement";
 pub struct LocalTransaction<'a> {
     transaction: Transaction<'a>,
     file: &'a str,
+    poison: &'a Poison,
 }
 
 impl LocalTransaction<'_> {
@@ -110,6 +121,7 @@ impl LocalTransaction<'_> {
     /// # Errors
     /// What the core says. After a failed write or sync the transaction may show again after a restart, as with any database.
     pub fn commit(self) -> Result<()> {
+        self.poison.check()?;
         self.transaction.commit().while_doing("committing", self.file)
     }
 }
@@ -118,6 +130,7 @@ impl LocalTransaction<'_> {
 pub struct LocalStatement {
     statement: Statement,
     file: Arc<str>,
+    poison: Poison,
 }
 
 impl LocalStatement {
@@ -136,6 +149,7 @@ impl LocalStatement {
     /// # Errors
     /// [`Error::Busy`], or what the core says.
     pub fn for_each(&mut self, arguments: &[Value], mut row: impl FnMut(Vec<Value>)) -> Result<()> {
+        self.poison.check()?;
         let outcome = self.bind(arguments).and_then(|()| {
             self.statement.run_with_row_callback(|values| {
                 row(values.get_values().cloned().collect());
@@ -168,6 +182,7 @@ impl LocalStatement {
     /// # Errors
     /// [`Error::Busy`], or what the core says.
     pub fn execute(&mut self, arguments: &[Value]) -> Result<u64> {
+        self.poison.check()?;
         let outcome = self.bind(arguments).and_then(|()| self.statement.run_ignore_rows());
         let changed = self.statement.n_change();
         let reset = self.statement.reset();

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
+use crate::pages::PageSet;
 
+/// The highest generation, and frame in it, that is believed.
+pub(crate) const GENERATION_MAX: u64 = 1 << 48;
 /// The format that this engine writes and reads.
 const VERSION: u32 = 1;
 
@@ -25,6 +28,22 @@ pub enum Phase {
     Ready,
     /// In use, and Synced's WAL is being moved into its main file: the WAL is either still whole or empty.
     CheckpointingSynced,
+    /// In use, and Draft's WAL is being moved into its main file: the WAL is still the one that the watermark's stamp is of, or the
+    /// watermark is frame 0.
+    CompactingDraft,
+}
+
+impl Phase {
+    /// Its name, as it stands in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bootstrapping => "bootstrapping",
+            Self::FirstPull => "first_pull",
+            Self::Ready => "ready",
+            Self::CheckpointingSynced => "checkpointing_synced",
+            Self::CompactingDraft => "compacting_draft",
+        }
+    }
 }
 
 /// Salts and cumulative checksum out of a WAL frame's header. As the checksum runs over the header and every frame before,
@@ -64,6 +83,9 @@ pub struct Metadata {
     pub draft_wal_stamp: FrameStamp,
     /// A frame of Synced's WAL, see `draft_wal_match_watermark`.
     pub synced_wal_match_watermark: u64,
+    /// Pages that may have changed on Draft since the last rebase and of which the watermarks claim nothing, because Draft was compacted,
+    /// or is about to be.
+    pub draft_changed_pages: PageSet,
     /// The highest local transaction number that was ever given to the network.
     pub attempted_transaction_no: u64,
 }
@@ -90,8 +112,30 @@ impl Metadata {
             draft_wal_match_watermark: 0,
             draft_wal_stamp: FrameStamp::default(),
             synced_wal_match_watermark: 0,
+            draft_changed_pages: PageSet::default(),
             attempted_transaction_no: 0,
         }
+    }
+
+    /// The names of the members that differ from another version's, separated by commas; `none` when none does.
+    pub(crate) fn changed_members(&self, other: &Self) -> String {
+        let members = [
+            ("client_unique_id", self.client_unique_id != other.client_unique_id),
+            ("phase", self.phase != other.phase),
+            ("synced_generation", self.synced_generation != other.synced_generation),
+            ("synced_frame_no", self.synced_frame_no != other.synced_frame_no),
+            ("synced_wal_frames", self.synced_wal_frames != other.synced_wal_frames),
+            ("draft_wal_match_watermark", self.draft_wal_match_watermark != other.draft_wal_match_watermark),
+            (
+                "synced_wal_match_watermark",
+                self.synced_wal_match_watermark != other.synced_wal_match_watermark,
+            ),
+            ("draft_changed_pages", self.draft_changed_pages != other.draft_changed_pages),
+            ("attempted_transaction_no", self.attempted_transaction_no != other.attempted_transaction_no),
+        ];
+        let changed: Vec<&str> =
+            members.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
+        if changed.is_empty() { "none".into() } else { changed.join(",") }
     }
 
     /// The last frame of the current generation that Synced holds, 0 for none.
@@ -137,7 +181,25 @@ impl Metadata {
         if version != VERSION {
             return Err(bad(file, format!("version {version}, this engine reads version {VERSION}")));
         }
-        serde_json::from_str(text).map_err(|error| bad(file, error.to_string()))
+        let metadata: Self = serde_json::from_str(text).map_err(|error| bad(file, error.to_string()))?;
+        metadata.check().map_err(|problem| bad(file, problem.to_owned()))?;
+        Ok(metadata)
+    }
+
+    /// Whether the numbers go together. A sum that is right says that the engine wrote it, not that it meant it.
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        let frames =
+            [self.synced_wal_frames, self.draft_wal_match_watermark, self.synced_wal_match_watermark];
+        if frames.iter().any(|&frames| frames > u64::from(u32::MAX)) {
+            return Err("a frame number that no WAL has");
+        }
+        if self.synced_wal_match_watermark > self.synced_wal_frames {
+            return Err("a watermark behind the end of the WAL");
+        }
+        if self.synced_generation > GENERATION_MAX || self.synced_frame() > GENERATION_MAX {
+            return Err("a generation or frame that no remote has");
+        }
+        Ok(())
     }
 }
 
@@ -167,6 +229,21 @@ mod tests {
                 "bit {bit} of {}",
                 String::from_utf8_lossy(&flipped)
             );
+        }
+    }
+
+    #[test]
+    fn numbers_that_contradict_each_other_are_refused() {
+        let good = Metadata::bootstrapping("a-1".into());
+        for wrong in [
+            Metadata { synced_wal_match_watermark: 1, ..good.clone() },
+            Metadata { synced_wal_frames: u64::MAX, ..good.clone() },
+            Metadata { draft_wal_match_watermark: 1 << 40, ..good.clone() },
+            Metadata { synced_generation: u64::MAX, ..good.clone() },
+            Metadata { synced_frame_no: Some(u64::MAX), ..good.clone() },
+        ] {
+            let decoded = Metadata::decode("x-info", &wrong.encode().unwrap());
+            assert!(matches!(decoded, Err(Error::BadMetadata { .. })), "{wrong:?}");
         }
     }
 

@@ -8,7 +8,7 @@
 //! 1. Draft's write lock; from here no local transaction can slip in.
 //! 2. The unacknowledged transactions are replayed, with capture, on a *local tail* of Synced that nobody will keep. Synced is
 //!    dirty from the first of these writes to the cut.
-//! 3. Every page that changed on Draft since dw or on Synced since sw is written to Draft as it is on Synced at L. As Draft as of
+//! 3. Every page that changed on Draft since dw (or before, if it was compacted) or on Synced since sw is written to Draft as it is on Synced at L. As Draft as of
 //!    dw was equal to Synced as of sw, Draft as of the last of these frames, dw', equals Synced as of L. Then come the
 //!    pages of the tail, the last one as the commit frame: readers see all of it or none.
 //! 4. Draft's WAL is synced, then the metadata names (dw', L), then the tail is cut off.
@@ -24,33 +24,37 @@ use crate::conflict::Conflicts;
 use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
+use crate::events::event;
 use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata};
+use crate::pages::PageSet;
 use crate::pause::pause;
 use crate::synced::{State, Synced};
 use crate::tape::{
     ACKNOWLEDGEMENT_TABLE, MARK_TABLE, Planner, Replayer, SCHEMA_BASE_TABLE, SchemaChange, Step, Tape,
     remember_temporary,
 };
-use crate::wal::{Frame, PAGE_BYTES, RawSession};
+use crate::wal::{Frame, PAGE_BYTES, RawSession, changed_pages_after};
 
 /// What a rebase has done.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rebased {
     pub(crate) transactions_replayed: u64,
     pub(crate) conflicts: Conflicts,
+    pub(crate) statements_replayed: u64,
 }
 
 /// Rebases Draft onto Synced's end. Synced must be clean and further than Draft's watermark.
 pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> Result<Rebased> {
     let (watermark, rebased) = rewrite_draft(files, draft, state).await?;
-    files.sync(&files.draft_wal).await?;
+    state.poison.on_error(files.sync(&files.draft_wal).await)?;
     let draft_wal_stamp = FrameStamp::read(&files.open_named(&files.draft_wal)?, watermark)?;
     state
         .store(files, |metadata| {
             metadata.draft_wal_match_watermark = watermark;
             metadata.draft_wal_stamp = draft_wal_stamp;
             metadata.synced_wal_match_watermark = metadata.synced_wal_frames;
+            metadata.draft_changed_pages = PageSet::default();
         })
         .await?;
     state.cut_local_tail(files).await?;
@@ -69,7 +73,10 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         .unwrap_or(0);
     check_acknowledgement(files, &state.metadata, &tape, acknowledged)?;
     let pending = tape.after(acknowledged);
-    tracing::debug!(acknowledged, pending = pending.len(), "rebase");
+    event!("rebase begins", acknowledged = acknowledged, pending = pending.len());
+    if pending.is_empty() {
+        event!("nothing to replay");
+    }
 
     // Everything is planned before the tail is begun: what the plan looks at has to be the remote's.
     let plan = || {
@@ -93,9 +100,15 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     pause().await;
     let watermark =
         copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
-    session.end().while_doing("ending the physical rebase", &files.draft)?;
-    tracing::debug!(watermark, "Draft is rebased");
-    Ok((watermark, Rebased { transactions_replayed: pending.len() as u64, conflicts }))
+    state.poison.on_error(session.end().while_doing("ending the physical rebase", &files.draft))?;
+    event!("draft committed", watermark = watermark);
+    let statements = tail.transactions.iter().map(|(_, steps)| steps.len() as u64);
+    let rebased = Rebased {
+        transactions_replayed: pending.len() as u64,
+        statements_replayed: statements.sum(),
+        conflicts,
+    };
+    Ok((watermark, rebased))
 }
 
 /// The highest transaction number of `client` that the remote had applied as of Synced's end; `None` if it has no row.
@@ -196,13 +209,8 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
     let base = Base::index(&source, metadata)?;
     let mut changed: BTreeSet<u32> = base.frames.keys().copied().collect();
     let mut frame_no = session.frame_count()?;
-    let draft_watermark = metadata.draft_wal_match_watermark;
-    if frame_no < draft_watermark {
-        // The core would panic. Somebody has checkpointed the database behind the engine's back.
-        let problem = format!("the log ends at frame {frame_no}, before the watermark {draft_watermark}");
-        return Err(LimboError::Corrupt(problem));
-    }
-    changed.extend(session.connection().wal_changed_pages_after(draft_watermark)?);
+    changed.extend(changed_pages_after(session.connection(), metadata.draft_wal_match_watermark)?);
+    changed.extend(metadata.draft_changed_pages.up_to(base.database_pages));
 
     let schema_version = session.connection().read_schema_version()?.checked_add(1);
     let schema_version =

@@ -16,12 +16,16 @@ pub struct PullReport {
     pub rebased: bool,
     /// Local transactions that were replayed on top of the remote's.
     pub transactions_replayed: u64,
+    /// Statements that replayed them: about one a changed row.
+    pub statements_replayed: u64,
     /// Whether Synced's WAL was moved into its main file.
     pub checkpointed: bool,
     /// Where replayed changes met changes of the remote's.
     pub conflicts: Conflicts,
     /// Whether it first had to finish what an interrupted or failed operation had left.
     pub recovered: bool,
+    /// Whether Draft's WAL was moved into its main file.
+    pub compacted: bool,
 }
 
 /// What a push did.
@@ -38,12 +42,18 @@ pub struct PushReport {
     pub frames_sent: u64,
     /// Remote frames that arrived before it could be decided what to send.
     pub frames: u64,
+    /// Bytes of them.
+    pub body_bytes: u64,
     /// Generation changes that were passed.
     pub generations_crossed: u64,
     /// Where changes that were sent met changes of the remote's.
     pub conflicts: Conflicts,
     /// Whether it first had to finish what an interrupted or failed operation had left.
     pub recovered: bool,
+    /// The pull that followed, because the change log had become long: what is acknowledged is gone from it now.
+    pub pull: Option<PullReport>,
+    /// Whether Draft's WAL was moved into its main file.
+    pub compacted: bool,
 }
 
 /// What a sync did: a push, then a pull.

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use turso_core::{CheckpointMode, Connection, Database};
 
+use crate::compaction;
 use crate::database::{self, Capture};
 use crate::error::{DatabaseContext, Error, Result};
+use crate::events::event;
 use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata, Phase};
+use crate::poison::Poison;
 use crate::wal::{RawSession, wal_bytes};
 
 /// An open replica. A clone must not outlive the step that it was made for: nothing may hold one across a cut.
@@ -27,12 +30,26 @@ pub(crate) struct State {
     pub(crate) synced_is_dirty: bool,
     /// Whether the last write of the metadata failed, so that the disk may hold that version or the one before.
     metadata_is_uncertain: bool,
+    /// Frames of Draft's WAL when a compaction was last refused; another try has to wait until it has grown.
+    pub(crate) compaction_deferred_at: u64,
+    /// The highest of this client's transaction numbers that this process knows the remote to have applied.
+    pub(crate) acknowledged_no: u64,
+    /// Set for good when the core may believe something about a file that is not so.
+    pub(crate) poison: Poison,
     synced: Option<Synced>,
 }
 
 impl State {
     pub(crate) fn new(metadata: Metadata) -> Self {
-        Self { metadata, synced_is_dirty: true, metadata_is_uncertain: false, synced: None }
+        Self {
+            metadata,
+            synced_is_dirty: true,
+            metadata_is_uncertain: false,
+            compaction_deferred_at: 0,
+            acknowledged_no: 0,
+            poison: Poison::default(),
+            synced: None,
+        }
     }
 
     /// Changes the metadata, on disk first. When that fails, memory keeps the old version, and the next operation begins by
@@ -41,7 +58,9 @@ impl State {
         let mut metadata = self.metadata.clone();
         change(&mut metadata);
         self.metadata_is_uncertain = true;
+        let members = metadata.changed_members(&self.metadata);
         files.replace_metadata(&metadata).await?;
+        event!("metadata written", members = members.as_str());
         self.metadata = metadata;
         self.metadata_is_uncertain = false;
         Ok(())
@@ -59,7 +78,11 @@ impl State {
         if is_checkpoint_due {
             self.finish_checkpoint(files).await?;
         }
-        Ok(is_unsettled)
+        let is_compaction_announced = self.metadata.phase == Phase::CompactingDraft;
+        if is_compaction_announced {
+            compaction::finish(files, self).await?;
+        }
+        Ok(is_unsettled || is_compaction_announced)
     }
 
     /// The dirty reset: cuts Synced's WAL back to the frames that the metadata names.
@@ -69,7 +92,7 @@ impl State {
         }
         self.synced = None;
         let frames = self.metadata.synced_wal_frames;
-        tracing::debug!(frames, "dirty reset");
+        event!("dirty reset", frames = frames);
         files.cut(&files.synced_wal, wal_bytes(frames)).await?;
         self.verify_synced(files)?;
         self.synced_is_dirty = false;
@@ -171,6 +194,7 @@ impl State {
         let is_due = metadata.synced_wal_frames > 0
             && (holds_closed_generation || metadata.synced_wal_frames >= wal_frames_max);
         if is_due {
+            event!("checkpoint announced", frames = self.metadata.synced_wal_frames);
             self.store(files, |metadata| metadata.phase = Phase::CheckpointingSynced).await?;
             self.finish_checkpoint(files).await?;
         }
@@ -180,7 +204,6 @@ impl State {
     /// Does the checkpoint that the metadata announces, or finds it done. Doing it twice does no harm as long as the WAL is whole.
     async fn finish_checkpoint(&mut self, files: &Files) -> Result<()> {
         let is_whole = files.open_named(&files.synced_wal)?.length()? > 0;
-        tracing::debug!(is_whole, "checkpoint of Synced");
         if is_whole {
             let outcome = self
                 .synced(files)?
@@ -188,6 +211,9 @@ impl State {
                 .checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None });
             self.synced = None;
             outcome.while_doing("the checkpoint", &files.synced)?;
+            event!("checkpoint done");
+        } else {
+            event!("checkpoint found done");
         }
         self.store(files, |metadata| {
             metadata.phase = Phase::Ready;

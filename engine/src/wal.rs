@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use turso_core::Connection;
+use turso_core::{Connection, LimboError};
 
 use crate::error::Result;
 use crate::files::OpenFile;
@@ -23,6 +23,21 @@ pub(crate) const WAL_HEADER_BYTES: u64 = 32;
 /// Length of a WAL file that holds `frames` frames; an empty WAL has no header.
 pub(crate) fn wal_bytes(frames: u64) -> u64 {
     if frames == 0 { 0 } else { WAL_HEADER_BYTES + frames * FRAME_BYTES as u64 }
+}
+
+/// The salts in the header of an open WAL file; `None` when it holds no frame.
+pub(crate) fn wal_salts(wal: &OpenFile) -> Result<Option<[u32; 2]>> {
+    if wal.length()? <= WAL_HEADER_BYTES {
+        return Ok(None);
+    }
+    let header = wal.read(16, 8)?;
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    Ok(Some([word(0), word(4)]))
+}
+
+/// Frames that a WAL file of so many bytes has room for.
+pub(crate) fn wal_frames(bytes: u64) -> u64 {
+    bytes.saturating_sub(WAL_HEADER_BYTES) / FRAME_BYTES as u64
 }
 
 /// One frame, header and page.
@@ -130,14 +145,38 @@ impl RawSession {
     /// Ends the session and says whether that went well. A failed end has ended all the same.
     pub(crate) fn end(mut self) -> turso_core::Result<()> {
         self.open = false;
-        self.connection.wal_insert_end(false)
+        end_session(&self.connection)
     }
+}
+
+/// Drops what follows the last commit frame and releases the locks, in this order: an SQL ROLLBACK does just that. The core's own
+/// `wal_insert_end(false)` releases the write lock first, and what it then drops from the index of frames that all connections share may
+/// be the frames of a writer that has slipped in (turso_core 0.8.3, `Connection::wal_insert_end`, against the warning in its
+/// `Pager::rollback_tx`): committed rows would not be found any more.
+fn end_session(connection: &Arc<Connection>) -> turso_core::Result<()> {
+    connection.execute("ROLLBACK")?;
+    // Raw frames may have brought another schema: read it, and let the other connections have it.
+    connection.maybe_reparse_schema()
+}
+
+/// The pages that frames after `frame_no` hold, as of the connection's transaction. The core would panic at a number beyond the end,
+/// which is there only if somebody has checkpointed the database behind the engine's back.
+pub(crate) fn changed_pages_after(
+    connection: &Arc<Connection>,
+    frame_no: u64,
+) -> turso_core::Result<Vec<u32>> {
+    let frames = connection.wal_state()?.max_frame;
+    if frames < frame_no {
+        let problem = format!("the log ends at frame {frames}, before the watermark {frame_no}");
+        return Err(LimboError::Corrupt(problem));
+    }
+    connection.wal_changed_pages_after(frame_no)
 }
 
 impl Drop for RawSession {
     fn drop(&mut self) {
         if self.open
-            && let Err(error) = self.connection.wal_insert_end(false)
+            && let Err(error) = end_session(&self.connection)
         {
             tracing::warn!(%error, "could not end a raw session");
         }

@@ -13,13 +13,19 @@ use turso_core::Connection;
 
 use std::sync::Arc;
 
+use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
+use crate::events::event;
 use crate::files::Files;
+use crate::progress::Progress;
 use crate::protocol::Status;
 use crate::remote::Remote;
 use crate::synced::State;
 use crate::wal::{FRAME_BYTES, Frame, RawSession};
 use crate::wire::{BodyStream, FrameAnswer, Wire};
+
+/// How many generations in a row a server may tell of that hold nothing.
+const EMPTY_GENERATIONS_MAX: u32 = 1000;
 
 /// What a walk has fetched.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,20 +40,28 @@ pub(crate) async fn walk<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
     state: &mut State,
-    batch_frames: u64,
+    options: &Options,
 ) -> Result<Walked> {
+    let batch_frames = options.pull_batch_frames;
+    let mut crossed_without_frames = 0;
     let mut walked = Walked::default();
     let mut replica = Appender::begin(files, state)?;
     // The server says that the generation is complete. It is believed once the next one has answered.
     let mut is_crossing = false;
     loop {
         let place = Place::of(state, is_crossing, replica.uncommitted);
-        match wire.frames(place.generation, place.start, place.start + batch_frames).await? {
+        match wire.frames(place.generation, place.start, place.start.saturating_add(batch_frames)).await? {
             FrameAnswer::Frames(body) => {
                 state.synced_is_dirty = true;
                 let received = replica.append(body, batch_frames).await?;
                 walked.frames += received;
                 walked.body_bytes += received * FRAME_BYTES as u64;
+                crossed_without_frames = 0;
+                options.on_progress.report(Progress::Pull {
+                    frames: walked.frames,
+                    body_bytes: walked.body_bytes,
+                    generation: place.generation,
+                });
                 if replica.commit(files, state, is_crossing).await? {
                     walked.generations_crossed += u64::from(is_crossing);
                     is_crossing = false;
@@ -62,7 +76,18 @@ pub(crate) async fn walk<R: Remote>(
                 if end == End::OfHistory {
                     break;
                 }
-                tracing::info!(generation = place.generation, "the generation is complete");
+                event!(
+                    "generation crossed",
+                    generation = place.generation,
+                    frames = state.metadata.synced_frame()
+                );
+                crossed_without_frames += 1;
+                if crossed_without_frames > EMPTY_GENERATIONS_MAX {
+                    return Err(Error::BadAnswer {
+                        request: format!("GET /sync/{}/{}", place.generation, place.start),
+                        problem: format!("{EMPTY_GENERATIONS_MAX} generations in a row without a frame"),
+                    });
+                }
                 is_crossing = true;
             }
         }
@@ -72,7 +97,11 @@ pub(crate) async fn walk<R: Remote>(
     if state.metadata.synced_frame_no.is_none() {
         state.store(files, |metadata| metadata.synced_frame_no = Some(0)).await?;
     }
-    tracing::debug!(frames = walked.frames, "walked to the end of history");
+    event!(
+        "end of history",
+        generation = state.metadata.synced_generation,
+        frames = state.metadata.synced_frame()
+    );
     Ok(walked)
 }
 
@@ -230,6 +259,7 @@ impl Appender {
         }
         state.adopt_frames(files, self.committed, is_crossing).await?;
         self.wal_frames = state.metadata.synced_wal_frames;
+        event!("frames committed", frames = self.committed, wal_frames = self.wal_frames);
         self.committed = 0;
         Ok(true)
     }

@@ -13,6 +13,8 @@ use http_body::Body;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::events::event;
+use crate::metadata::GENERATION_MAX;
 use crate::protocol::{CHECKPOINT_NEEDED, CONFLICT, Info, OK, PipelineAnswer, PipelineRequest, Status};
 use crate::remote::{Remote, RemoteError};
 
@@ -20,6 +22,8 @@ use crate::remote::{Remote, RemoteError};
 const JSON_BYTES_MAX: usize = 16 << 20;
 /// How much of an unexpected answer's body goes into the error, in bytes.
 const DETAIL_BYTES_MAX: usize = 200;
+/// How many pieces of a body in a row may be empty.
+const EMPTY_PIECES_MAX: u32 = 1000;
 
 /// The server, spoken to in the engine's terms.
 pub(crate) struct Wire<R> {
@@ -51,6 +55,9 @@ impl<R: Remote> Wire<R> {
         let (status, mut body) = self.send(Method::GET, "/info".into(), Bytes::new()).await?;
         body.expect(status, StatusCode::OK).await?;
         let info: Info = body.json().await?;
+        if info.current_generation > GENERATION_MAX {
+            return Err(body.bad(format!("generation {} is beyond belief", info.current_generation)));
+        }
         Ok(info.current_generation)
     }
 
@@ -72,7 +79,13 @@ impl<R: Remote> Wire<R> {
         }
         let answer: Status = body.json().await?;
         if answer.status != CHECKPOINT_NEEDED {
-            return Err(body.bad(format!("status word `{}`", answer.status)));
+            return Err(body.bad(format!("status word `{}`", shortened(&answer.status))));
+        }
+        if answer.generation > GENERATION_MAX || answer.max_frame_no > GENERATION_MAX {
+            return Err(body.bad(format!(
+                "generation {} and frame {} are beyond belief",
+                answer.generation, answer.max_frame_no
+            )));
         }
         Ok(FrameAnswer::End(answer))
     }
@@ -98,7 +111,7 @@ impl<R: Remote> Wire<R> {
         match answer.status.as_str() {
             OK => {}
             CONFLICT | CHECKPOINT_NEEDED => return Ok(FramePush::Stale),
-            other => return Err(body.bad(format!("status word `{other}`"))),
+            other => return Err(body.bad(format!("status word `{}`", shortened(other)))),
         }
         let is_in_history =
             answer.baton.is_none() && answer.generation == generation && answer.max_frame_no >= end - 1;
@@ -133,7 +146,7 @@ impl<R: Remote> Wire<R> {
         body: Bytes,
     ) -> Result<(StatusCode, BodyStream<R::Body>)> {
         let name = format!("{method} {path}");
-        tracing::debug!(request = %name, body_bytes = body.len(), "request");
+        event!("request", request = name.as_str(), body_bytes = body.len());
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -147,6 +160,11 @@ impl<R: Remote> Wire<R> {
         let status = response.status();
         Ok((status, BodyStream::new(name, response)?))
     }
+}
+
+/// The beginning of what somebody else has written, for an error.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().take(DETAIL_BYTES_MAX).collect()
 }
 
 /// The body of one answer, chunk by chunk.
@@ -176,7 +194,7 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
 
     /// The next chunk, `None` at the end of a body that is as long as it was announced.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        loop {
+        for _ in 0..EMPTY_PIECES_MAX {
             let body = &mut self.body;
             match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
                 None => {
@@ -193,13 +211,26 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
                 }
                 Some(Ok(frame)) => {
                     // Trailers carry nothing that the protocol knows.
-                    if let Ok(chunk) = frame.into_data() {
+                    if let Ok(chunk) = frame.into_data()
+                        && !chunk.is_empty()
+                    {
                         self.received_bytes += chunk.len() as u64;
-                        return Ok(Some(chunk));
+                        return match self.announced_bytes {
+                            Some(announced) if self.received_bytes > announced => {
+                                Err(self.bad(format!("a body of more than the announced {announced} bytes")))
+                            }
+                            _ => Ok(Some(chunk)),
+                        };
                     }
                 }
             }
         }
+        Err(self.bad(format!("a body with {EMPTY_PIECES_MAX} empty pieces in a row")))
+    }
+
+    /// The length that the server has announced, if it has.
+    pub(crate) fn announced_bytes(&self) -> Option<u64> {
+        self.announced_bytes
     }
 
     /// Bytes received so far.
@@ -222,11 +253,10 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
         {
             detail.extend_from_slice(&chunk);
         }
-        detail.truncate(DETAIL_BYTES_MAX);
         Err(Error::UnexpectedStatus {
             request: self.request.clone(),
             status: actual.as_u16(),
-            detail: String::from_utf8_lossy(&detail).into_owned(),
+            detail: shortened(&String::from_utf8_lossy(&detail)),
         })
     }
 

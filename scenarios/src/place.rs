@@ -11,7 +11,9 @@ use plimsoll_sim::disk::Disk;
 use plimsoll_sim::in_process::{InProcess, block_on};
 use plimsoll_sim::remote::Remote;
 use plimsoll_sim::trace::{Lane, Trace};
-use turso_core::{Connection, Database, IO, MemoryIO, OpenOptions, PlatformIO, SqliteDialect, Value};
+use turso_core::{
+    Connection, Database, IO, MemoryIO, OpenFlags, OpenOptions, PlatformIO, SqliteDialect, Value,
+};
 
 /// The engine as scripts use it.
 pub type Engine = SyncEngine<InProcess>;
@@ -95,6 +97,18 @@ impl Place {
     /// The application path of a client.
     pub fn path(&self, client: &str) -> String {
         format!("{}/{client}.db", self.directory)
+    }
+
+    /// Bytes of one of a client's files, by its ending.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn length(&self, client: &str, ending: &str) -> u64 {
+        let path = format!("{}-{ending}", self.path(client));
+        self.io
+            .open_file(&path, OpenFlags::None, false)
+            .and_then(|file| file.size())
+            .expect("the file is there")
     }
 
     /// The file system, for looking at files and for damaging them.

@@ -143,6 +143,8 @@ fn header(rng: &mut impl Rng, seed: u64) -> Header {
         push_mode: *pick(rng, &[PushMode::Statements, PushMode::Frames]),
         push_batch_frames: *pick(rng, &[1, 2, 3, 8, 256]),
         synced_wal_frames_max: *pick(rng, &[1, 10, 40, 1000]),
+        draft_wal_frames_max: *pick(rng, &[1, 10, 40, 1000]),
+        change_log_records_max: *pick(rng, &[0, 5, 20, 1000]),
         chunk_bytes: *pick(rng, &[1000, 4096, 4120, 5000, 16 << 10, 64 << 10]),
         content_length: rng.random_ratio(4, 5),
         ..Header::new(seed)

@@ -52,7 +52,16 @@ pub struct Claims {
     synced_wal_frames: u64,
     pub(crate) draft_wal_match_watermark: u64,
     pub(crate) synced_wal_match_watermark: u64,
+    /// Where Draft was compacted: ranges of pages of which the watermarks say nothing.
+    draft_changed_pages: Vec<(u32, u32)>,
+    draft_wal_stamp: Stamp,
     attempted_transaction_no: u64,
+}
+
+/// Of a WAL frame, as far as it tells one WAL from the next.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Stamp {
+    salts: [u32; 2],
 }
 
 impl Claims {
@@ -74,16 +83,24 @@ impl Claims {
         self.phase == "checkpointing_synced"
     }
 
+    fn is_compacting(&self) -> bool {
+        self.phase == "compacting_draft"
+    }
+
     /// What these claims rely on: bytes that nobody may touch as long as a crash could leave this version.
     pub fn named(&self) -> Vec<Named> {
         if !self.has_databases() {
             return Vec::new();
         }
         let named = |file, range| Named { file, range, may_be_emptied: false };
-        let mut all = vec![
-            named(FileClass::Draft, 0..u64::MAX),
-            named(FileClass::DraftWal, 0..wal_bytes(self.draft_wal_match_watermark)),
-        ];
+        let mut all = Vec::new();
+        let draft_wal = named(FileClass::DraftWal, 0..wal_bytes(self.draft_wal_match_watermark));
+        if self.is_compacting() {
+            // What the checkpoint writes to the main file is judged page by page, but for those that it may change.
+            all.push(Named { may_be_emptied: true, ..draft_wal });
+        } else {
+            all.extend([named(FileClass::Draft, 0..u64::MAX), draft_wal]);
+        }
         let synced_wal = named(FileClass::SyncedWal, 0..wal_bytes(self.synced_wal_frames));
         if self.may_have_lost_wal() {
             all.push(Named { may_be_emptied: true, ..synced_wal });
@@ -130,7 +147,10 @@ impl Files {
         let is_emptied = claims.may_have_lost_wal() && synced_wal.frame_count() == 0;
         let (synced_end, synced_watermark) =
             if is_emptied { (0, 0) } else { (claims.synced_wal_frames, claims.synced_wal_match_watermark) };
-        let draft_watermark = claims.draft_wal_match_watermark;
+        // A compaction that the metadata announces may already have moved the WAL that the watermark stands in.
+        let is_compacted = claims.is_compacting()
+            && draft_wal.header().is_none_or(|header| header.salts != claims.draft_wal_stamp.salts);
+        let draft_watermark = if is_compacted { 0 } else { claims.draft_wal_match_watermark };
         let sound = |wal: &Wal<'_>, named: u64| {
             let frames = if after_crash { wal.verified_frames() } else { wal.frame_count() };
             (frames < named).then(|| format!("{frames} sound frames where the metadata names {named}"))
@@ -159,7 +179,10 @@ impl Files {
         }
         let synced = Image::at(&self.synced, &synced_wal, synced_watermark);
         let draft = Image::pages_at(&self.draft, &draft_wal, draft_watermark, synced.page_count());
-        if let Some(difference) = draft.first_difference(&synced) {
+        let is_claimed = |page_no: u32| {
+            !claims.draft_changed_pages.iter().any(|&(first, last)| (first..=last).contains(&page_no))
+        };
+        if let Some(difference) = draft.first_difference_among(&synced, is_claimed) {
             let message = format!(
                 "Draft as of frame {draft_watermark} and Synced as of frame {synced_watermark}: {difference}"
             );

@@ -80,6 +80,12 @@ pub struct Header {
     pub push_batch_frames: u64,
     /// Frames in Synced's WAL from which on a pull moves them into the main file.
     pub synced_wal_frames_max: u64,
+    /// Frames in Draft's WAL from which on it is moved into the main file.
+    #[serde(default = "draft_wal_frames_max_default")]
+    pub draft_wal_frames_max: u64,
+    /// Records of the change log from which on a push pulls as well.
+    #[serde(default = "change_log_records_max_default")]
+    pub change_log_records_max: u64,
     /// Bytes of one chunk of a response's body.
     pub chunk_bytes: usize,
     /// Whether answers say how long their bodies are.
@@ -111,6 +117,14 @@ impl From<PushMode> for plimsoll_engine::PushMode {
     }
 }
 
+fn draft_wal_frames_max_default() -> u64 {
+    1000
+}
+
+fn change_log_records_max_default() -> u64 {
+    1000
+}
+
 impl Header {
     fn push_batch_frames_default() -> u64 {
         256
@@ -124,6 +138,8 @@ impl Header {
             .push_mode(self.push_mode.into())
             .push_batch_frames(self.push_batch_frames)
             .synced_wal_frames_max(self.synced_wal_frames_max)
+            .draft_wal_frames_max(self.draft_wal_frames_max)
+            .change_log_records_max(self.change_log_records_max)
     }
 
     /// Sensible values, with nothing tiny in them.
@@ -137,6 +153,8 @@ impl Header {
             push_mode: PushMode::Statements,
             push_batch_frames: Self::push_batch_frames_default(),
             synced_wal_frames_max: 1000,
+            draft_wal_frames_max: draft_wal_frames_max_default(),
+            change_log_records_max: change_log_records_max_default(),
             chunk_bytes: 16 << 10,
             content_length: true,
         }

@@ -83,8 +83,9 @@ impl Operation {
         }
     }
 
-    /// Whether it may take the write lock of the client's database for a while.
-    fn may_rebase(self) -> bool {
+    /// Whether it fails where an application holds the write lock of the client's database. A push that wanted to shorten the change log
+    /// leaves it for another time.
+    fn needs_write_lock(self) -> bool {
         self != Self::Push
     }
 }
@@ -308,6 +309,8 @@ impl World {
             moved = push.recovered
                 || pull.rebased
                 || pull.checkpointed
+                || push.compacted
+                || pull.compacted
                 || push.requests > 0
                 || push.frames + pull.frames > 0
                 || push.generations_crossed + pull.generations_crossed > 0;
@@ -390,11 +393,18 @@ impl World {
                 Err(Violation::of(NO_SURPRISE, message))
             }
             Driven::Done(Ok(())) => Ok(true),
-            Driven::Done(Err(Error::Busy { .. })) if kind.may_rebase() && self.holds_open(number) => {
+            Driven::Done(Err(Error::Busy { .. })) if kind.needs_write_lock() && self.holds_open(number) => {
                 self.counts.busy += 1;
                 Ok(false)
             }
-            Driven::Done(Err(error)) => self.judge_error("operation", number, &error).map(|()| false),
+            Driven::Done(Err(error)) => {
+                self.judge_error("operation", number, &error)?;
+                // The application does as the engine says and opens it anew.
+                if engine.is_poisoned() {
+                    self.end_process(number);
+                }
+                Ok(false)
+            }
         }
     }
 
@@ -438,8 +448,7 @@ impl World {
         // A second operation is not let in, and has no waits of its own.
         let is_second = self.is_operating(number);
         if !is_second {
-            let running = self.running();
-            (running.operating, running.may_rebase) = (Some(number), kind.may_rebase());
+            self.running().operating = Some(number);
         }
         let outcome = self.poll_to_end(number, crashes, future)?;
         self.note_disk_errors(number);

@@ -15,6 +15,7 @@ use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::draft::Draft;
 use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
+use crate::events::event;
 use crate::files::Files;
 use crate::rebase::{acknowledged_no, check_acknowledgement};
 use crate::remote::Remote;
@@ -56,14 +57,16 @@ pub(crate) async fn push<R: Remote>(
     let mut attempts = 0;
     while attempts < ATTEMPTS_MAX {
         attempts += 1;
-        let walked = walk(files, wire, state, options.pull_batch_frames).await?;
+        let walked = walk(files, wire, state, options).await?;
         report.frames += walked.frames;
+        report.body_bytes += walked.body_bytes;
         report.generations_crossed += walked.generations_crossed;
         let synced = state.synced(files)?.connection.clone();
         let acknowledged = acknowledged_no(&synced, &state.metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &files.synced)?;
         let tape = read_recorded(files, draft)?;
         check_acknowledgement(files, &state.metadata, &tape, acknowledged.unwrap_or(0))?;
+        state.acknowledged_no = state.acknowledged_no.max(acknowledged.unwrap_or(0));
         let pending = tape.after(acknowledged.unwrap_or(0));
         if let Some(error) = refused.take() {
             // What the replica of this very state refuses as well cannot get through by trying again.
@@ -85,15 +88,20 @@ pub(crate) async fn push<R: Remote>(
             attempts = 0;
         }
         match sent {
-            Ok(Sent::All) => return Ok(report),
+            Ok(Sent::All) => {
+                if report.requests == 0 {
+                    event!("nothing to send");
+                }
+                return Ok(report);
+            }
             Ok(Sent::Stale) => {
-                tracing::info!("the remote moved, starting over");
+                event!("guard stale");
                 if state.synced_is_dirty {
                     state.cut_local_tail(files).await?;
                 }
             }
             Err(error @ Error::PushRefused { transaction_no: Some(_), .. }) => {
-                tracing::info!(%error, "trying out what the remote refuses");
+                event!("push refused", cause = tracing::field::display(&error));
                 refused = Some(error);
             }
             Err(error) => return Err(error),
@@ -182,12 +190,18 @@ async fn send_all<R: Remote>(
             Batch::plan(&mut planner, transactions).while_doing("planning the push", &files.synced)?;
         if state.metadata.attempted_transaction_no < batch.last_no {
             // Whatever the application has made of its connection's settings: what is sent must not vanish here.
-            files.sync(&files.draft_wal).await?;
+            state.poison.on_error(files.sync(&files.draft_wal).await)?;
             state.store(files, |metadata| metadata.attempted_transaction_no = batch.last_no).await?;
         }
         let last_no = batch.last_no;
         let statement_count = batch.replayed.len() as u64;
         let mut conflicts = planner.take_conflicts();
+        event!(
+            "batch sent",
+            transactions = transactions.len(),
+            statements = statement_count,
+            last_no = last_no
+        );
         let sent = match options.push_mode {
             PushMode::Statements => {
                 report.requests += 1;
@@ -201,6 +215,8 @@ async fn send_all<R: Remote>(
         if sent == Sent::Stale {
             return Ok(Sent::Stale);
         }
+        event!("batch acknowledged", last_no = last_no);
+        state.acknowledged_no = state.acknowledged_no.max(last_no);
         report.transactions += transactions.len() as u64;
         report.statements += statement_count;
         report.conflicts.append(conflicts);

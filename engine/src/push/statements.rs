@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::protocol::{BatchResult, PipelineRequest, RequestResult, StatementError};
 use crate::remote::Remote;
 use crate::tape::{ACKNOWLEDGEMENT_TABLE, Statement};
-use crate::wire::Wire;
+use crate::wire::{Wire, shortened};
 
 /// Sends one batch.
 pub(super) async fn send<R: Remote>(
@@ -57,7 +57,7 @@ impl BatchRequest {
         let result = match <[RequestResult; 1]>::try_from(answer.results) {
             Ok([RequestResult::Ok { response }]) => response.result,
             Ok([RequestResult::Error { error }]) => {
-                return Err(body.bad(format!("the batch as a whole failed: {}", error.message)));
+                return Err(body.bad(format!("the batch as a whole failed: {}", shortened(&error.message))));
             }
             Err(results) => return Err(body.bad(format!("{} results for one request", results.len()))),
         };
@@ -91,7 +91,7 @@ impl BatchRequest {
             return Err(Problem::Refused(Error::PushRefused {
                 transaction_no,
                 sql: statement.sql.clone(),
-                message: error.message,
+                message: shortened(&error.message),
             }));
         }
         if let Some(skipped) = result.step_results[..steps - 1].iter().position(Option::is_none) {

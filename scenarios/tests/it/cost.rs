@@ -2,7 +2,6 @@
 //! operations went before.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use plimsoll_engine::{Options, PullReport, SyncEngine};
 use plimsoll_scenarios::meter::{Counts, Meter, MeteredRemote};
@@ -10,7 +9,7 @@ use plimsoll_scenarios::place::rows;
 use plimsoll_sim::in_process::{InProcess, block_on};
 use plimsoll_sim::memory::Memory;
 use plimsoll_sim::remote::Remote;
-use turso_core::Connection;
+use plimsoll_sim::sql::Sql;
 
 /// Bytes of a row, about.
 const ROW_BYTES: usize = 100;
@@ -77,9 +76,9 @@ impl Measured {
     }
 }
 
-fn insert(connection: &Arc<Connection>, keys: Range<usize>) -> turso_core::Result<()> {
+fn insert<S: Sql>(connection: &S, keys: Range<usize>) -> Result<(), S::Error> {
     keys.into_iter()
-        .try_for_each(|k| connection.execute(format!("INSERT INTO item VALUES ({k}, '{k:0ROW_BYTES$}')")))
+        .try_for_each(|k| connection.execute(&format!("INSERT INTO item VALUES ({k}, '{k:0ROW_BYTES$}')")))
 }
 
 fn options() -> Options {
@@ -128,7 +127,9 @@ fn the_third_hundred_pulls_cost_what_the_first_did() {
 #[test]
 fn no_pull_reads_more_of_the_replicas_log_than_the_options_allow() {
     let frames_max = 50;
-    let mut measured = Measured::with_rows(1_000, options().synced_wal_frames_max(frames_max));
+    // Draft's own log is read once in a thousand frames, when it is compacted; that is no matter here.
+    let options = options().synced_wal_frames_max(frames_max).draft_wal_frames_max(1_000_000);
+    let mut measured = Measured::with_rows(1_000, options);
     let first = measured.pull_rows(10).1.read_bytes;
     let worst = (0..200).map(|_| measured.pull_rows(10).1.read_bytes).max().unwrap();
     // The walk opens it, a checkpoint after the rebase opens it again, and reads what it moves.

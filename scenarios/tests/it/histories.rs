@@ -68,10 +68,15 @@ fn a_push_that_never_arrived_is_sent_again() {
 /// Runs a history again and again, each time with a crash at the next file operation of the marked step, until there is none left:
 /// a kill, and power losses that nothing and everything unsynced survives. Returns how many crashes struck.
 fn crash_everywhere(moment: Moment, actions: &[Action], struck_step: usize) -> u64 {
-    crash_everywhere_with(PushMode::Statements, moment, actions, struck_step)
+    crash_everywhere_with(|header| header, moment, actions, struck_step)
 }
 
-fn crash_everywhere_with(push_mode: PushMode, moment: Moment, actions: &[Action], struck_step: usize) -> u64 {
+fn crash_everywhere_with(
+    options: impl Fn(Header) -> Header,
+    moment: Moment,
+    actions: &[Action],
+    struck_step: usize,
+) -> u64 {
     let mut struck = 0;
     for nth in 1.. {
         let struck_before = struck;
@@ -82,13 +87,12 @@ fn crash_everywhere_with(push_mode: PushMode, moment: Moment, actions: &[Action]
                 faults: faults(index),
                 ..Step::new(index as u32 + 1, action.clone())
             });
-            let header = Header {
+            let header = options(Header {
                 clients: 1,
-                push_mode,
                 push_batch_frames: 3,
                 pull_batch_frames: 2,
                 ..Header::new(u64::from(nth))
-            };
+            });
             let outcome = run(&Schedule::new(header, steps.collect()), RunOptions::default());
             assert_eq!(outcome.violation, None, "operation {nth}");
             struck += outcome.counts.crashes();
@@ -109,6 +113,21 @@ fn a_pull_survives_a_crash_at_every_operation() {
         [sync, remote_commit(), Action::RemoteCheckpoint, remote_commit(), commit(0), pull, commit(0)];
     let struck = crash_everywhere(Moment::After, &actions, 5);
     assert!(struck > 100, "only {struck} crashes struck");
+}
+
+/// Two compactions, one with a rebase after it: the first finds a watermark in the WAL, the second finds frame 0 and a set to add to.
+#[test]
+fn a_compaction_survives_a_crash_at_every_operation() {
+    let compacting = |header| Header { draft_wal_frames_max: 1, ..header };
+    let push = Action::Push { client: 0 };
+    let pull = Action::Pull { client: 0 };
+    let actions = [pull.clone(), remote_commit(), commit(0), pull, commit(0), push.clone(), commit(0), push];
+    for (step, least) in [(3, 100), (5, 60), (7, 60)] {
+        let mut steps = actions.to_vec();
+        steps.extend([commit(0), remote_commit()]);
+        let struck = crash_everywhere_with(compacting, Moment::After, &steps, step);
+        assert!(struck > least, "only {struck} crashes struck step {step}");
+    }
 }
 
 #[test]
@@ -140,7 +159,12 @@ fn a_push_of_frames_survives_a_crash_at_every_operation() {
         commit(0),
     ];
     for moment in [Moment::Before, Moment::After] {
-        let struck = crash_everywhere_with(PushMode::Frames, moment, &actions, 6);
+        let struck = crash_everywhere_with(
+            |header| Header { push_mode: PushMode::Frames, ..header },
+            moment,
+            &actions,
+            6,
+        );
         assert!(struck > 40, "only {struck} crashes struck");
     }
 }

@@ -1,11 +1,8 @@
 //! Rows of every shape, replayed in a rebase and by a push, and the conflicts that are reported.
 
-use std::sync::Arc;
-
-use plimsoll_engine::Conflict;
+use plimsoll_engine::{Conflict, LocalConnection};
 use plimsoll_scenarios::place::{Engine, Place, rows};
 use plimsoll_sim::in_process::block_on;
-use turso_core::Connection;
 
 use crate::flows::everywhere;
 
@@ -58,7 +55,7 @@ impl Meeting {
     }
 }
 
-fn client(place: &Place, name: &str) -> (Engine, Arc<Connection>) {
+fn client(place: &Place, name: &str) -> (Engine, LocalConnection) {
     let engine = place.open(name).unwrap();
     let connection = engine.connect().unwrap();
     (engine, connection)

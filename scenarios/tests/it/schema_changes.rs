@@ -1,28 +1,25 @@
 //! The schema changes while there are pending changes on the other side.
 
-use std::sync::Arc;
-
-use plimsoll_engine::{Conflict, ConflictKind, Error};
+use plimsoll_engine::{Conflict, ConflictKind, Error, LocalConnection};
 use plimsoll_scenarios::place::{Engine, Place, rows};
 use plimsoll_sim::in_process::block_on;
-use turso_core::Connection;
 
 use crate::flows::everywhere;
 
-fn client(place: &Place, name: &str) -> (Engine, Arc<Connection>) {
+fn client(place: &Place, name: &str) -> (Engine, LocalConnection) {
     let engine = place.open(name).unwrap();
     let connection = engine.connect().unwrap();
     (engine, connection)
 }
 
-fn run(connection: &Arc<Connection>, statements: &[&str]) {
+fn run(connection: &LocalConnection, statements: &[&str]) {
     for sql in statements {
         connection.execute(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
 
 /// Syncs until everybody has everything, and expects the same rows everywhere.
-fn expect_everywhere(place: &Place, clients: &[&(Engine, Arc<Connection>)], sql: &str, expected: &[&str]) {
+fn expect_everywhere(place: &Place, clients: &[&(Engine, LocalConnection)], sql: &str, expected: &[&str]) {
     for _ in 0..2 {
         for (engine, _) in clients {
             block_on(engine.sync()).unwrap();

@@ -82,13 +82,22 @@ impl<'a> Image<'a> {
 
     /// That they differ in length, or else the lowest page in which two images differ; `None` when they are equal.
     pub fn first_difference(&self, other: &Image<'_>) -> Option<Difference> {
+        self.first_difference_among(other, |_| true)
+    }
+
+    /// As [`first_difference`](Self::first_difference), but of the pages only those that are `compared`.
+    pub fn first_difference_among(
+        &self,
+        other: &Image<'_>,
+        compared: impl Fn(u32) -> bool,
+    ) -> Option<Difference> {
         if self.page_count != other.page_count {
             return Some(Difference::PageCount { left: self.page_count, right: other.page_count });
         }
         let stored = self.pages.len().max(other.pages.len()) as u32;
         (1..=stored).find_map(|page_no| {
             let (left, right) = (self.page(page_no)?, other.page(page_no)?);
-            if left == right {
+            if left == right || !compared(page_no) {
                 return None;
             }
             let offset = left.iter().zip(right).position(|(left, right)| left != right);

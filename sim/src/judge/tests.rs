@@ -87,6 +87,29 @@ fn a_page_of_draft_that_is_not_synceds() {
 }
 
 #[test]
+fn only_the_pages_that_a_compaction_gave_up_may_differ() {
+    let page_no = std::cell::Cell::new(0);
+    let tamper = |files: &mut Files, claims: &mut Claims| {
+        let watermark = claims.draft_wal_match_watermark;
+        page_no.set(Wal::parse(&files.draft_wal).frame(watermark).page_no);
+        rot(&mut files.draft_wal, watermark);
+        claims.draft_changed_pages = vec![(page_no.get(), page_no.get())];
+    };
+    assert_eq!(judged(tamper, false), None);
+    let tamper_elsewhere = |files: &mut Files, claims: &mut Claims| {
+        rot(&mut files.draft_wal, claims.draft_wal_match_watermark);
+        claims.draft_changed_pages = vec![(page_no.get() + 1, u32::MAX)];
+    };
+    assert_eq!(judged(tamper_elsewhere, false), Some(WATERMARK.name));
+}
+
+#[test]
+fn a_compaction_that_nobody_announced() {
+    let tamper = |files: &mut Files, _: &mut Claims| files.draft_wal = Arc::default();
+    assert_eq!(judged(tamper, false), Some(WATERMARK.name));
+}
+
+#[test]
 fn a_watermark_of_draft_that_is_one_off() {
     for moved in [1, u64::MAX] {
         let tamper = |_: &mut Files, claims: &mut Claims| {
@@ -118,6 +141,8 @@ fn claims() -> Claims {
         synced_wal_frames: 2,
         draft_wal_match_watermark: 4,
         synced_wal_match_watermark: 2,
+        draft_changed_pages: vec![],
+        draft_wal_stamp: Stamp { salts: [1, 2] },
         attempted_transaction_no: 9,
     }
 }
@@ -126,7 +151,8 @@ fn claims() -> Claims {
 fn judge_version(path: &str, range: Range<u64>) -> Option<&'static str> {
     let paths = Paths::new("c");
     let bytes = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
-        "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "attempted_transaction_no": 9}}"#;
+        "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2,
+        "draft_changed_pages": [], "draft_wal_stamp": {"salts": [1, 2]}, "attempted_transaction_no": 9}}"#;
     let version = MetadataVersion {
         event_count: 0,
         path: paths.metadata.clone(),

@@ -254,6 +254,8 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
         push_mode,
         push_batch_frames,
         synced_wal_frames_max,
+        draft_wal_frames_max,
+        change_log_records_max,
         chunk_bytes,
         content_length,
     } = plain;
@@ -266,6 +268,8 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
         changed(schedule, |schedule| schedule.header.push_mode = push_mode),
         changed(schedule, |schedule| schedule.header.push_batch_frames = push_batch_frames),
         changed(schedule, |schedule| schedule.header.synced_wal_frames_max = synced_wal_frames_max),
+        changed(schedule, |schedule| schedule.header.draft_wal_frames_max = draft_wal_frames_max),
+        changed(schedule, |schedule| schedule.header.change_log_records_max = change_log_records_max),
         changed(schedule, |schedule| schedule.header.chunk_bytes = chunk_bytes),
         changed(schedule, |schedule| schedule.header.content_length = content_length),
     ]);

@@ -169,8 +169,7 @@ impl World {
     /// Whether somebody else may hold the write lock of a client's database: its application in another transaction, or the engine
     /// in a rebase.
     pub(super) fn may_be_busy(&self, number: u8) -> bool {
-        self.holds_open(number)
-            || self.running.iter().any(|running| running.may_rebase && running.operating == Some(number))
+        self.holds_open(number) || self.running.iter().any(|running| running.operating == Some(number))
     }
 
     /// Whether a client's application holds a transaction open.

@@ -26,8 +26,6 @@ pub(super) struct Running {
     pub during: Vec<During>,
     /// The client whose engine is at work in it.
     pub operating: Option<u8>,
-    /// Whether that work may take the write lock of the client's database for a while.
-    pub may_rebase: bool,
 }
 
 impl Running {

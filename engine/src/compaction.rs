@@ -1,0 +1,116 @@
+//! The compaction of Draft: its WAL moves into its main file, so that neither grows without bound under a long-running client.
+//!
+//! A rebase takes the pages that it puts back from Synced. Of Draft it only has to know *which* pages may have changed since the
+//! watermark. So the watermark may be forgotten together with the WAL, as long as that set is remembered:
+//!
+//! 1. The set of pages changed since the watermark becomes durable, in metadata that announces the compaction
+//!    ([`Phase::CompactingDraft`]). From here on only the other pages are claimed to equal Synced's, and that is true of the WAL
+//!    as it is and of the main file without it.
+//! 2. The core checkpoints up to the frame at which the set was taken, and truncates the WAL. If a transaction has slipped in or a
+//!    reader still needs the WAL, it refuses, and the compaction waits for another time.
+//! 3. The metadata names frame 0. The next rebase puts back the set and what has changed since.
+//!
+//! Whoever finds the announcement after a crash decides by the WAL's salts: the core gives every restarted WAL others.
+
+use turso_core::{CheckpointMode, LimboError};
+
+use crate::database::{self, Transaction};
+use crate::draft::Draft;
+use crate::error::{DatabaseContext, Result};
+use crate::events::event;
+use crate::files::Files;
+use crate::metadata::{FrameStamp, Phase};
+use crate::pages::PageSet;
+use crate::pause::pause;
+use crate::synced::State;
+use crate::wal::{Frame, PAGE_BYTES, changed_pages_after, wal_salts};
+
+/// Compacts Draft if its WAL has at least `wal_frames_max` frames and nobody stands in the way. Whether it was done.
+pub(crate) async fn compact_if_due(
+    files: &Files,
+    draft: &Draft,
+    state: &mut State,
+    wal_frames_max: u64,
+) -> Result<bool> {
+    if state.metadata.phase != Phase::Ready {
+        return Ok(false);
+    }
+    let Some(Due { wal_frames, changed }) = due(files, draft, state, wal_frames_max)? else {
+        return Ok(false);
+    };
+    event!("compaction announced", frames = wal_frames, ranges = changed.ranges().count());
+    state
+        .store(files, |metadata| {
+            metadata.phase = Phase::CompactingDraft;
+            metadata.draft_changed_pages = changed;
+        })
+        .await?;
+    pause().await;
+    let mode = CheckpointMode::Truncate { upper_bound_inclusive: Some(wal_frames) };
+    match draft.connect(files)?.checkpoint(mode) {
+        Ok(_) | Err(LimboError::Busy) => {}
+        // The core may believe in a WAL that is not there any more, and would write the next transactions into the void.
+        Err(source) => return state.poison.on_error(Err(source).while_doing("the compaction", &files.draft)),
+    }
+    pause().await;
+    let done = finish(files, state).await?;
+    state.compaction_deferred_at = if done { 0 } else { wal_frames };
+    Ok(done)
+}
+
+struct Due {
+    wal_frames: u64,
+    /// The pages that may have changed since the last rebase.
+    changed: PageSet,
+}
+
+/// Looks in a read transaction, which stands in nobody's way.
+fn due(files: &Files, draft: &Draft, state: &State, wal_frames_max: u64) -> Result<Option<Due>> {
+    let main_bytes = files.open_named(&files.draft)?.length()?;
+    let main_pages = u32::try_from(main_bytes / PAGE_BYTES as u64).unwrap_or(u32::MAX);
+    let reader = draft.connect(files)?;
+    let take = || {
+        let snapshot = Transaction::begin(&reader)?;
+        database::run(&reader, "SELECT 1 FROM sqlite_schema LIMIT 1", &[])?;
+        let wal_frames = reader.wal_state()?.max_frame;
+        if wal_frames < wal_frames_max || wal_frames <= state.compaction_deferred_at {
+            return snapshot.commit().map(|()| None);
+        }
+        let pages = changed_pages_after(&reader, state.metadata.draft_wal_match_watermark)?;
+        // The checkpoint takes away what lies beyond Draft's end: pages that Synced may have and a local transaction has cut off.
+        let end = Frame::read(&reader, wal_frames)?.database_pages();
+        let last = changed_pages_after(&reader, 0)?.into_iter().max().unwrap_or(0).max(main_pages);
+        snapshot.commit()?;
+        let pages = pages.into_iter().map(|page| page..=page).chain([end.saturating_add(1)..=last]);
+        Ok(Some(Due { wal_frames, changed: state.metadata.draft_changed_pages.with(pages) }))
+    };
+    take().while_doing("looking whether to compact", &files.draft)
+}
+
+/// Ends a compaction that the metadata announces, one way or the other; whether the WAL was moved.
+pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<bool> {
+    // A checkpoint that was refused may have copied a part, and a process that was killed may not have synced what it did.
+    state.poison.on_error(files.sync(&files.draft).await)?;
+    state.poison.on_error(files.sync(&files.draft_wal).await)?;
+    let watermark = state.metadata.draft_wal_match_watermark;
+    let salts = wal_salts(&files.open_named(&files.draft_wal)?)?;
+    let is_emptied = match salts {
+        None => true,
+        Some(salts) => watermark > 0 && salts != state.metadata.draft_wal_stamp.salts,
+    };
+    state
+        .store(files, |metadata| {
+            metadata.phase = Phase::Ready;
+            if is_emptied {
+                metadata.draft_wal_match_watermark = 0;
+                metadata.draft_wal_stamp = FrameStamp::default();
+            }
+        })
+        .await?;
+    if is_emptied {
+        event!("compaction done");
+    } else {
+        event!("compaction deferred");
+    }
+    Ok(is_emptied)
+}
