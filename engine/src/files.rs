@@ -98,9 +98,9 @@ impl Files {
         file.read(0, length as usize).map(Some)
     }
 
-    /// Makes the metadata file's content `metadata`, atomically and durably.
-    pub(crate) async fn replace_metadata(&self, metadata: &Metadata) -> Result<()> {
-        pause().await;
+    /// Makes the metadata file's content `metadata`, atomically and durably, without a suspension in between: whoever is given up
+    /// afterwards has taken note.
+    pub(crate) fn replace_metadata(&self, metadata: &Metadata) -> Result<()> {
         let temporary = format!("{}.tmp", self.metadata);
         let file = self.create_empty(&temporary)?;
         file.write(0, &metadata.encode()?)?;
@@ -110,9 +110,7 @@ impl Files {
             file: self.metadata.clone(),
             source,
         })?;
-        self.sync_entries()?;
-        pause().await;
-        Ok(())
+        self.sync_entries()
     }
 
     /// Makes a file's content durable.

@@ -13,6 +13,7 @@ use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata, Phase};
+use crate::pause::pause;
 use crate::poison::Poison;
 use crate::wal::{RawSession, wal_bytes};
 
@@ -55,14 +56,16 @@ impl State {
     /// Changes the metadata, on disk first. When that fails, memory keeps the old version, and the next operation begins by
     /// writing it again: until then nothing that either version names is destroyed.
     pub(crate) async fn store(&mut self, files: &Files, change: impl FnOnce(&mut Metadata)) -> Result<()> {
+        pause().await;
         let mut metadata = self.metadata.clone();
         change(&mut metadata);
-        self.metadata_is_uncertain = true;
         let members = metadata.changed_members(&self.metadata);
-        files.replace_metadata(&metadata).await?;
-        event!("metadata written", members = members.as_str());
+        self.metadata_is_uncertain = true;
+        files.replace_metadata(&metadata)?;
         self.metadata = metadata;
         self.metadata_is_uncertain = false;
+        event!("metadata written", members = members.as_str());
+        pause().await;
         Ok(())
     }
 
