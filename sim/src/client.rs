@@ -33,6 +33,8 @@ pub struct Client {
     pub process: Option<Process>,
     /// How often it went down.
     pub crashes: u32,
+    /// Whether its last process crashed and none has been opened since.
+    pub is_recovering: bool,
     /// The metadata as it was when it was last known to be durable.
     pub durable_claims: Option<Claims>,
 }
@@ -62,6 +64,7 @@ impl Client {
             seen_end: None,
             crashes: 0,
             process: None,
+            is_recovering: false,
             durable_claims: None,
         }
     }

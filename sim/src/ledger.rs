@@ -482,6 +482,14 @@ impl Ledger {
         xxh3_64(&fates)
     }
 
+    /// Whether the remote lacks a committed transaction of this writer's.
+    pub fn has_pending(&self, writer: Writer) -> bool {
+        let is_pending = |(number, entry): (usize, &Entry)| {
+            entry.writer == writer && entry.fate == Fate::Committed && !self.remote_order.contains(&number)
+        };
+        self.entries.iter().enumerate().any(is_pending)
+    }
+
     /// A committed transaction that the remote does not hold, by its first token.
     pub fn missing_on_remote(&self) -> Option<&str> {
         let is_missing = |(number, entry): &(usize, &Entry)| {

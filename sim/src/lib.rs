@@ -24,6 +24,7 @@
 //! | [`clock`], [`trace`] | virtual time; the events and their rolling hash |
 //! | [`fates`], [`snapshot`] | what became of the faults; what can be drawn of a moment |
 //! | [`verdict`] | the invariants by name, violations, counts |
+//! | [`marks`] | the situations that a sweep must have been in |
 //! | [`judging`] | when which invariant is judged |
 //! | [`judge`], [`mod@format`] | the page-level checks, and the parsers that they read files with |
 //! | [`ledger`] | what was acknowledged to whom, and what follows from it |
@@ -54,6 +55,7 @@ pub mod judge;
 pub mod judging;
 pub mod ledger;
 mod lock;
+pub mod marks;
 pub mod memory;
 pub mod network;
 pub mod remote;

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::explore::SharedPilot;
 use crate::fates::Fates;
 use crate::lock::lock;
+use crate::marks::Listener;
 use crate::schedule::{Schedule, Step};
 use crate::snapshot::Snapshots;
 use crate::trace::{Event, Lane, Trace};
@@ -101,9 +102,10 @@ fn run_here(schedule: &Schedule, options: RunOptions, prepare: impl FnOnce(&mut 
     // Declared first, dropped last: databases that close still ask for the time.
     let _in_virtual_time = clock::enter(BEGIN_MS);
     let trace = Arc::new(Mutex::new(Trace::new(options.keep_events)));
-    let mut world = World::new(schedule.header.clone(), trace.clone(), options.checks);
+    let (listener, inbox) = Listener::new();
+    let mut world = World::new(schedule.header.clone(), trace.clone(), inbox, options.checks);
     prepare(&mut world);
-    let violation = tell(&mut world, &schedule.steps).err();
+    let violation = tracing::subscriber::with_default(listener, || tell(&mut world, &schedule.steps).err());
     if let Some(violation) = &violation {
         world.record(Lane::Verdict, "violation", &violation.to_string(), &[]);
     }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::marks::MarkCounts;
+
 use crate::atlas::FaultKind;
 
 /// When an invariant has to hold.
@@ -173,6 +175,8 @@ fn without_numbers(message: &str) -> String {
 /// What happened, counted. Faults are counted when they struck, not when they were planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
+    /// How often each mark was reached.
+    pub marks: MarkCounts,
     /// Histories.
     pub histories: u64,
     /// Histories that at least one crash and one fault of the network struck.
@@ -224,6 +228,7 @@ pub struct Counts {
 impl Counts {
     /// Adds another history's.
     pub fn add(&mut self, other: &Self) {
+        self.marks.add_all(&other.marks);
         self.histories += other.histories;
         self.histories_struck += other.histories_struck;
         self.steps += other.steps;

@@ -8,6 +8,7 @@ pub mod application;
 mod exchange;
 mod image;
 mod interleave;
+mod observe;
 mod running;
 mod server;
 
@@ -29,6 +30,7 @@ use crate::explore::SharedPilot;
 use crate::fates::Fates;
 use crate::ledger::{Content, Entry, Fate, Ledger};
 use crate::lock::lock;
+use crate::marks::{End as StepEnd, Inbox};
 use crate::remote::{End, Remote};
 use crate::schedule::{Action, During, Fault, Header, Step, TransactionEnd, Wait};
 use crate::snapshot::{Snapshot, Snapshots};
@@ -117,6 +119,8 @@ pub struct World {
     pilot: Option<SharedPilot>,
     /// The history's one crash image.
     sample: Sample,
+    /// What the engine has said and nobody has heard yet.
+    inbox: Inbox,
     /// The running step, and in it the one that runs inside it.
     running: Vec<Running>,
     late: Vec<Late>,
@@ -126,7 +130,7 @@ pub struct World {
 
 impl World {
     /// A remote with its schema, and clients that have never run.
-    pub fn new(header: Header, trace: SharedTrace, checks: bool) -> Self {
+    pub fn new(header: Header, trace: SharedTrace, inbox: Inbox, checks: bool) -> Self {
         let remote_disk = Disk::new(Lane::Remote, header.key, trace.clone());
         let mut remote = Remote::create(remote_disk.io(), REMOTE_PATH);
         remote_disk.io().sync_dir(REMOTE_PATH).expect("a new machine's disk works");
@@ -149,6 +153,7 @@ impl World {
             trace,
             pilot: None,
             sample: Sample::default(),
+            inbox,
             // Before the first step nothing strikes.
             running: vec![Running::default()],
             late: Vec::new(),
@@ -222,6 +227,7 @@ impl World {
         self.note_unreached(step.id, unreached);
         let during = std::mem::take(&mut self.running().during);
         self.note_not_run(&during);
+        self.mark_faults(step);
         let frames = [self.remote.generation(), self.remote.frame_count()];
         self.record(Lane::Remote, "stands at", "generation and frame", &frames);
         self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id)]);
@@ -351,7 +357,9 @@ impl World {
         match self.drive(number, Operation::Open, opening)? {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Ok(process)) => {
-                self.client_mut(number).process = Some(process);
+                let client = self.client_mut(number);
+                client.process = Some(process);
+                client.is_recovering = false;
                 self.settle_maybes(number)?;
                 Ok(true)
             }
@@ -395,6 +403,7 @@ impl World {
             Driven::Done(Ok(())) => Ok(true),
             Driven::Done(Err(Error::Busy { .. })) if kind.needs_write_lock() && self.holds_open(number) => {
                 self.counts.busy += 1;
+                self.running().end = StepEnd::Busy;
                 Ok(false)
             }
             Driven::Done(Err(error)) => {
@@ -424,6 +433,7 @@ impl World {
 
     /// An error is right only where a fault struck whose row of the atlas allows for it.
     fn judge_error(&mut self, what: &str, number: u8, error: &Error) -> Result<(), Violation> {
+        self.running().end = StepEnd::Failed;
         self.record(Lane::Application(number), "error", &error_chain(error), &[]);
         let shown = if error.is_retryable() { Promise::Reported } else { Promise::Refused };
         match shown {
@@ -448,7 +458,10 @@ impl World {
         // A second operation is not let in, and has no waits of its own.
         let is_second = self.is_operating(number);
         if !is_second {
-            self.running().operating = Some(number);
+            let running = self.running();
+            running.operating = Some(number);
+            running.is_opening = kind == Operation::Open;
+            running.heard_before = running.heard.len();
         }
         let outcome = self.poll_to_end(number, crashes, future)?;
         self.note_disk_errors(number);
@@ -487,6 +500,7 @@ impl World {
         let mut future = pin!(future);
         loop {
             let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+            self.hear(number);
             if disk.is_down() {
                 return Ok(Driven::Crashed);
             }
@@ -595,6 +609,8 @@ impl World {
         // An abandoned request must not be served to the next process.
         drop(client.mailbox.take_request());
         let report = report.expect("a machine that is buried has crashed");
+        self.mark_windows(number, &report);
+        self.client_mut(number).is_recovering = true;
         match report.kind {
             CrashKind::PowerLoss { .. } => self.counts.power_losses += 1,
             CrashKind::Kill => self.counts.kills += 1,
@@ -652,6 +668,9 @@ impl World {
             }
         }
         let effects = attempt.effects;
+        if failed.is_some() {
+            self.running().end = StepEnd::Failed;
+        }
         let fate = match end {
             TransactionEnd::Rollback | TransactionEnd::HeldOpen => Fate::Absent,
             TransactionEnd::Commit if attempt.was_down_before_end || !attempt.reached_end => Fate::Absent,

@@ -8,6 +8,7 @@ mod failure;
 mod files;
 mod interrupt;
 mod invariants;
+mod marks;
 mod merge;
 mod replay;
 mod run;
@@ -32,6 +33,8 @@ const STATUS_SAFETY: u8 = 1;
 pub const STATUS_USAGE: u8 = 2;
 const STATUS_LIVENESS: u8 = 3;
 const STATUS_NONDETERMINISM: u8 = 4;
+/// A mark was never reached, and `--require-marks` was given.
+const STATUS_MARKS: u8 = 5;
 /// Ended by a signal before everything was done, and nothing found so far.
 const STATUS_INTERRUPTED: u8 = 130;
 
@@ -79,6 +82,8 @@ enum Command {
     Serve(serve::Serve),
     /// Print the invariants that every history is judged by.
     Invariants,
+    /// Print the marks: the situations that a sweep should have been in.
+    Marks,
 }
 
 impl Arguments {
@@ -95,6 +100,7 @@ impl Arguments {
             #[cfg(feature = "serve")]
             Command::Serve(serve) => serve.execute(),
             Command::Invariants => Ok(invariants::print()),
+            Command::Marks => Ok(marks::print()),
         }
     }
 }

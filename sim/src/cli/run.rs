@@ -16,7 +16,8 @@ use super::failure::{self, Kept};
 use super::interrupt::Interrupt;
 use super::shard::ShardOption;
 use super::{
-    Problem, STATUS_CLEAN, STATUS_INTERRUPTED, STATUS_NONDETERMINISM, files, jobs, shell_line, status_of,
+    Problem, STATUS_CLEAN, STATUS_INTERRUPTED, STATUS_MARKS, STATUS_NONDETERMINISM, files, jobs, shell_line,
+    status_of,
 };
 
 /// How long the automatic shrink may take for one failure.
@@ -48,6 +49,9 @@ pub struct Run {
     /// Go on after a failure and report all of them, grouped by signature.
     #[arg(long)]
     keep_going: bool,
+    /// Exit with status 5 when a mark (see `plimsoll marks`) was never reached.
+    #[arg(long)]
+    require_marks: bool,
     /// Do not shrink what failed.
     #[arg(long)]
     no_shrink: bool,
@@ -104,6 +108,7 @@ impl Run {
         Ok(match report.worst() {
             _ if !is_deterministic => STATUS_NONDETERMINISM,
             Some(expectation) => status_of(expectation),
+            None if self.require_marks && outcome.counts.marks.missing().next().is_some() => STATUS_MARKS,
             None => clean,
         })
     }

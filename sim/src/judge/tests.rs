@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::clock;
+use crate::marks::Inbox;
 use crate::schedule::{Action, Header, Step};
 use crate::trace::Trace;
 use crate::world::World;
@@ -11,7 +12,7 @@ use crate::world::World;
 /// A world in which client 0 has pulled two transactions of the remote's.
 fn world() -> World {
     let trace = Arc::new(Mutex::new(Trace::new(false)));
-    let mut world = World::new(Header::new(5), trace, true);
+    let mut world = World::new(Header::new(5), trace, Inbox::default(), true);
     let actions = [
         Action::Pull { client: 0 },
         Action::RemoteTransaction { writes: vec![] },

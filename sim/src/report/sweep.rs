@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atlas::FaultKind;
 use crate::generate::Profile;
+use crate::marks::{MARKS, Mark};
 use crate::sweep::{Failure, SEEDS_MAX, Shard, Sweep, SweepOutcome};
 use crate::verdict::{Counts, Expectation, Signature};
 
@@ -311,9 +312,21 @@ impl fmt::Display for SweepReport {
             ),
         )?;
         line("remote", format!("{} generation changes", grouped(counts.generations)))?;
-        line("judged", format!("{} times; {} violations", grouped(counts.checks), self.failure_count()))
+        line("judged", format!("{} times; {} violations", grouped(counts.checks), self.failure_count()))?;
+        line("marks", format!("{} of {} reached", counts.marks.reached(), MARKS.len()))?;
+        let missing: Vec<&Mark> = counts.marks.missing().collect();
+        for mark in missing.iter().take(MARKS_SHOWN_MAX) {
+            line("", format!("never: {}", mark.name))?;
+        }
+        match missing.len().saturating_sub(MARKS_SHOWN_MAX) {
+            0 => Ok(()),
+            more => line("", format!("and {more} more")),
+        }
     }
 }
+
+/// How many of the marks that were never reached are named.
+const MARKS_SHOWN_MAX: usize = 8;
 
 /// 1234567 as 1,234,567.
 fn grouped(number: u64) -> String {

@@ -63,6 +63,7 @@ impl World {
         self.running.push(running);
         self.deliver_at_step(step.id);
         let acted = self.act(step);
+        self.mark_faults(step);
         let mut ended = self.running.pop().expect("the step that was begun above");
         let mut unreached = std::mem::take(&mut ended.pending);
         if let Some(number) = machine {
@@ -72,6 +73,7 @@ impl World {
         }
         self.note_unreached(step.id, unreached);
         self.note_not_run(&ended.during);
+        self.running().inside.push(step.action.verb());
         self.record(Lane::World, "end of step inside", step.action.verb(), &[u64::from(step.id)]);
         if client.is_some_and(|number| self.is_operating(number)) {
             // What the machine met in this step the operation around it may still feel.

@@ -2,6 +2,7 @@
 
 use super::World;
 use crate::atlas::{self, FaultKind, Row, Target};
+use crate::marks::{End, Heard};
 use crate::network::Route;
 use crate::schedule::{During, Fault, Step};
 
@@ -26,6 +27,18 @@ pub(super) struct Running {
     pub during: Vec<During>,
     /// The client whose engine is at work in it.
     pub operating: Option<u8>,
+    /// Whether that work is opening the engine.
+    pub is_opening: bool,
+    /// What the engine has said in it.
+    pub heard: Vec<Heard>,
+    /// How much of that had been said when the engine's present operation began.
+    pub heard_before: usize,
+    /// What others did while it ran.
+    pub inside: Vec<&'static str>,
+    /// The crash windows in which its client went down.
+    pub windows: Vec<&'static str>,
+    /// How its own action ended.
+    pub end: End,
 }
 
 impl Running {

@@ -8,7 +8,7 @@ use super::*;
 use crate::trace::Trace;
 
 fn world() -> World {
-    World::new(Header::new(1), Arc::new(Mutex::new(Trace::new(false))), true)
+    World::new(Header::new(1), Arc::new(Mutex::new(Trace::new(false))), Inbox::default(), true)
 }
 
 #[test]

@@ -25,11 +25,3 @@ fn a_local_commit_is_struck_in_every_way_and_again_while_it_recovers() {
     assert!(number_before(&output, " histories") > 300, "{output:?}");
     assert!(number_before(&output, " of them struck again") > 200, "{output:?}");
 }
-
-#[test]
-fn sequences_are_explored_too() {
-    let output = explore(&["--ops", "1", "--crashes", "1"]);
-    assert!(output.status.success(), "{output:?}");
-    // Six kinds of operations, four of them a client's.
-    assert_eq!(number_before(&output, " steps"), 4);
-}
