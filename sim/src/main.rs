@@ -1,7 +1,7 @@
 //! The `plimsoll` command. Without a subcommand it sweeps.
 //!
 //! Exit status: 0 nothing found · 1 a safety violation · 2 wrong usage or unreadable input · 3 a liveness violation ·
-//! 4 nondeterminism · 130 interrupted.
+//! 4 nondeterminism · 5 a mark was never reached, where that was asked for · 130 interrupted.
 
 mod cli;
 
