@@ -16,6 +16,41 @@
 //!   Synced ◄── walk: frames ──── remote
 //! ```
 //!
+//! # Two clients
+//!
+//! The remote of this example is the simulator's server, in the same process and in memory; a program would use `HttpRemote`, or a
+//! [`Remote`] of its own, on [`turso_core::PlatformIO`] with [`LocalStorage`].
+//!
+//! ```
+//! use plimsoll_engine::{Options, SyncEngine};
+//! use plimsoll_sim::in_process::{InProcess, block_on};
+//! use plimsoll_sim::{memory::Memory, remote::Remote};
+//!
+//! # fn main() -> plimsoll_engine::Result<()> {
+//! block_on(async {
+//!     let server = InProcess::new(Remote::create(Memory::create(), "server.db"), 16 * 1024);
+//!     let open = |name: &'static str| {
+//!         let files = Memory::create();
+//!         SyncEngine::open(files.clone(), files, server.clone(), "tasks.db", Options::new(name))
+//!     };
+//!     let laptop = open("laptop").await?;
+//!     let phone = open("phone").await?;
+//!
+//!     let connection = laptop.connect()?;
+//!     connection.execute("CREATE TABLE task (id TEXT PRIMARY KEY, title TEXT)")?;
+//!     connection.execute("INSERT INTO task VALUES ('milk', 'buy milk')")?;
+//!     let report = laptop.push().await?;
+//!     assert_eq!(report.transactions, 2);
+//!
+//!     let report = phone.pull().await?;
+//!     assert!(report.frames > 0 && report.conflicts.total == 0);
+//!     let rows = phone.connect()?.query("SELECT title FROM task", &[])?;
+//!     assert_eq!(rows[0][0].to_string(), "buy milk");
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
 //! # Map, in reading order
 //!
 //! | module | what it owns |

@@ -34,6 +34,23 @@ impl<'a> Site<'a> {
         Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: self.nth }
     }
 
+    /// Takes the operation into `hasher`: its kind, its file, where and what it writes.
+    pub fn hash_into(&self, hasher: &mut Xxh3) {
+        hasher.write_u8(self.mutation.kind() as u8);
+        hasher.write(self.path.as_bytes());
+        match self.mutation {
+            Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
+                hasher.write_u64(*offset);
+                hasher.write(bytes);
+            }
+            Mutation::Apply(Operation::Truncate { len, .. }) => hasher.write_u64(*len),
+            Mutation::Apply(Operation::Rename { to, .. }) => hasher.write(to.as_bytes()),
+            Mutation::Apply(Operation::Create { .. } | Operation::Remove { .. })
+            | Mutation::Sync(_)
+            | Mutation::SyncDirectory => {}
+        }
+    }
+
     /// Bytes that it writes; `None` for everything but writes.
     #[must_use]
     pub fn write_bytes(&self) -> Option<u32> {

@@ -2,7 +2,8 @@
 //! of its requests; then another crash at every operation of the recovery.
 //!
 //! Nothing is told twice: a history forks its process wherever something could strike (see `pilot`), so what lies before is
-//! shared, half-done operations included. States that were visited are not visited again.
+//! shared, half-done operations included. States that were visited are not visited again, nor are recoveries struck again that do what
+//! another one did.
 //!
 //! What is distinguished, for the step that is struck: each of its mutating file operations on the client's machine; before, after and
 //! inside it, a write torn at each sector; a kill, and power losses that nothing, everything, each prefix, and everything but one of the

@@ -3,16 +3,20 @@
 //! The history that began goes on undisturbed. A forked one has its fault, is told to its end by the ordinary code, is judged there,
 //! and ends its process; on the way it forks again while it has faults left. A state that was visited before, by whichever
 //! history, is not visited again: same disk, same remote, same acknowledgements, same point of the schedule.
+//!
+//! In a recovery it is the path that counts: what it has done to the disk since the crash. Of recoveries that have done the same so far, the
+//! first is struck, whatever else lay on their disks: what a recovery neither looks at nor overwrites differs in thousands of ways.
 
 use std::any::Any;
 use std::fs::File;
+use std::hash::Hasher as _;
 use std::io::Write as _;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::Unit;
 use super::fork::{self, Shared, Side, count};
@@ -57,6 +61,8 @@ pub struct Pilot {
     context: u64,
     crashes: u32,
     crashes_max: u32,
+    /// Hash of how the process went down, and of every operation since.
+    recovery: u64,
     fates: u32,
     is_child: bool,
 }
@@ -73,6 +79,7 @@ impl Pilot {
             context: 0,
             crashes: 0,
             crashes_max,
+            recovery: 0,
             fates: 0,
             is_child: false,
         }
@@ -160,37 +167,64 @@ impl Pilot {
         }
     }
 
-    /// Whether no history has been in the state that this crash leaves.
-    fn is_new(&self, image: u64) -> bool {
+    /// Whether no history has been where this crash leads to; `place` is a hash of the disk that it leaves or of the way there.
+    fn is_new(&self, place: u64) -> bool {
         let mut state = [0; 28];
         state[..8].copy_from_slice(&self.context.to_le_bytes());
-        state[8..16].copy_from_slice(&image.to_le_bytes());
+        state[8..16].copy_from_slice(&place.to_le_bytes());
         state[16..20].copy_from_slice(&self.step.to_le_bytes());
         state[20..24].copy_from_slice(&(self.crashes + self.fates).to_le_bytes());
         state[24..].copy_from_slice(&self.struck_step.to_le_bytes());
         self.shared.visit(xxh3_64(&state) ^ xxh3_64(self.unit.as_bytes()))
     }
+
+    /// Where the recovery stands at `site`, if there is one: a crash before the operation is where the way so far led to, one after it
+    /// where it goes on to.
+    fn advance_recovery(&mut self, site: &Site<'_>) -> Option<[u64; 2]> {
+        if self.crashes == 0 {
+            return None;
+        }
+        let before = self.recovery;
+        let mut hasher = Xxh3::new();
+        hasher.write_u64(before);
+        site.hash_into(&mut hasher);
+        self.recovery = hasher.finish();
+        Some([before, self.recovery])
+    }
 }
 
 impl disk::Pilot for Pilot {
     fn consider(&mut self, site: &Site<'_>) -> Option<CrashPoint> {
+        let recovery = self.advance_recovery(site);
         let grain = self.grain()?;
         for moment in moments(site, grain) {
             let aftermath = site.at(moment);
             for kind in kinds(&aftermath.unsynced(), moment, grain) {
-                if !self.is_new(aftermath.hash_after(&kind)) {
+                let is_trodden = recovery.is_some_and(|path| {
+                    !self.is_new(kind_hash(path[usize::from(moment == Moment::After)], &kind))
+                });
+                if is_trodden || !self.is_new(aftermath.hash_after(&kind)) {
                     self.shared.totals().deduplicated.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
                 let point = CrashPoint { place: site.place(), moment, kind };
                 if self.fork(Fault::Crash(point.clone())) {
                     self.crashes += 1;
+                    self.recovery = kind_hash(0, &point.kind);
                     return Some(point);
                 }
             }
         }
         None
     }
+}
+
+/// A hash of going down at `place`: a killed process leaves what it wrote to the next one, a power loss does not.
+fn kind_hash(place: u64, kind: &CrashKind) -> u64 {
+    let mut state = [0; 9];
+    state[..8].copy_from_slice(&place.to_le_bytes());
+    state[8] = u8::from(matches!(kind, CrashKind::Kill));
+    xxh3_64(&state)
 }
 
 /// Before, after, and inside a write after each of its sectors.
