@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::rows::{Mark, Row, rows};
 use super::timeline::in_words;
 use crate::run::Outcome;
-use crate::schedule::Schedule;
+use crate::schedule::{Fault, Schedule, Step};
 use crate::trace::Lane;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -180,17 +180,12 @@ impl Section {
 
     fn of_step(schedule: &Schedule, outcome: &Outcome, id: Option<u32>, title: &str) -> Self {
         let step = schedule.steps.iter().find(|step| Some(step.id) == id);
-        let mut unreached: Vec<_> = outcome
-            .fates
-            .unreached
-            .iter()
-            .filter(|(step, _)| Some(*step) == id)
-            .map(|(_, fault)| fault)
-            .collect();
-        let faults = step.map_or(&[][..], |step| &step.faults).iter().map(|fault| {
-            let missed = unreached.iter().position(|unreached| *unreached == fault);
-            missed.map(|index| unreached.remove(index));
-            FaultFate { text: fault.to_string(), is_reached: missed.is_none() }
+        let faults = step.map(Step::all).unwrap_or_default().into_iter().flat_map(|carried| {
+            let inside =
+                if Some(carried.id) == id { String::new() } else { format!("in step {}: ", carried.id) };
+            fates_of(carried, outcome)
+                .into_iter()
+                .map(move |(fault, is_reached)| FaultFate { text: format!("{inside}{fault}"), is_reached })
         });
         let snapshot = outcome.snapshots.steps.iter().find(|snapshot| Some(snapshot.step) == id);
         let at_stake = snapshot.map_or(&[][..], |snapshot| &snapshot.clients).iter().enumerate().map(
@@ -208,6 +203,19 @@ impl Section {
             ..Self::empty()
         }
     }
+}
+
+/// Each fault that was planned for a step, and whether it struck. One in a step that was not run did not.
+fn fates_of<'a>(step: &'a Step, outcome: &Outcome) -> Vec<(&'a Fault, bool)> {
+    let is_run = !outcome.fates.not_run.contains(&step.id);
+    let mut unreached: Vec<&Fault> =
+        outcome.fates.unreached.iter().filter(|(id, _)| *id == step.id).map(|(_, fault)| fault).collect();
+    let fates = step.faults.iter().map(|fault| {
+        let missed = unreached.iter().position(|unreached| *unreached == fault);
+        missed.map(|index| unreached.remove(index));
+        (fault, is_run && missed.is_none())
+    });
+    fates.collect()
 }
 
 impl PageRow {
