@@ -209,7 +209,8 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
         Fault::Disk(error) => (FaultKind::from(error.error), Target::File(error.file)),
     };
     let is_meant = |row: &&Row| match (target, row.target) {
-        (Target::File(FileClass::Any), Target::File(_)) => true,
+        // Only a crash can be told to strike at whichever file comes.
+        (Target::File(FileClass::Any), Target::File(_)) => matches!(fault, Fault::Crash(_)),
         (target, of_row) => target == of_row,
     };
     ATLAS.iter().filter(|row| row.kind == kind).filter(is_meant).collect()

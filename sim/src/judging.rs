@@ -1,5 +1,7 @@
 //! When which invariant is judged: after each step, after each recovery, and at the end.
 
+use turso_core::Value;
+
 use crate::judge::{Files, judge_durability, judge_monotone};
 use crate::ledger::{Content, Finding};
 use crate::verdict::{
@@ -154,12 +156,12 @@ impl World {
     }
 
     /// Where the remote stands and what each client's disk has taken.
-    fn moments(&self) -> (u64, u64, Vec<u64>) {
+    pub(crate) fn moments(&self) -> (u64, u64, Vec<u64>) {
         let written = self.clients.iter().map(|client| client.disk.totals().bytes_written).collect();
         (self.remote.generation(), self.remote.frame_count(), written)
     }
 
-    fn judge_end(&mut self) -> Result<(), Violation> {
+    pub(crate) fn judge_end(&mut self) -> Result<(), Violation> {
         if let Some(token) = self.ledger.missing_on_remote() {
             return Err(Violation::of(
                 NOTHING_LOST,
@@ -170,7 +172,7 @@ impl World {
         self.judge_integrity()
     }
 
-    fn judge_convergence(&mut self) -> Result<(), Violation> {
+    pub(crate) fn judge_convergence(&mut self) -> Result<(), Violation> {
         self.counts.checks += 1;
         let expected = self.ledger.remote_content();
         if self.ledger.client_commits() > 0 && expected == Content::initial() {
@@ -205,7 +207,7 @@ impl World {
     }
 
     /// A round in which nobody says that anything moved has left no trace either.
-    fn judge_quiescence(&mut self, before: &(u64, u64, Vec<u64>)) -> Result<(), Violation> {
+    pub(crate) fn judge_quiescence(&mut self, before: &(u64, u64, Vec<u64>)) -> Result<(), Violation> {
         self.counts.checks += 1;
         let after = self.moments();
         if *before == after {
@@ -226,16 +228,21 @@ impl World {
                 answers.push((format!("client {}", client.number), process.connection.query(SQL, &[])));
             }
         }
-        for (whose, answer) in answers {
-            let complaint = match answer {
-                Ok(rows) if rows.len() == 1 && rows[0][0].to_string() == "ok" => continue,
-                Ok(rows) => format!("{rows:?}"),
-                Err(error) => error_chain(&error),
-            };
-            return Err(Violation::of(INTEGRITY, format!("{whose}: {complaint}")));
-        }
-        Ok(())
+        answers.into_iter().try_for_each(|(whose, answer)| judge_integrity_answer(&whose, answer))
     }
+}
+
+/// One database's answer to `PRAGMA integrity_check`.
+pub(crate) fn judge_integrity_answer(
+    whose: &str,
+    answer: Result<Vec<Vec<Value>>, plimsoll_engine::Error>,
+) -> Result<(), Violation> {
+    let complaint = match answer {
+        Ok(rows) if rows.len() == 1 && rows[0][0].to_string() == "ok" => return Ok(()),
+        Ok(rows) => format!("{rows:?}"),
+        Err(error) => error_chain(&error),
+    };
+    Err(Violation::of(INTEGRITY, format!("{whose}: {complaint}")))
 }
 
 pub(crate) fn violation(finding: Finding, whose: &str) -> Violation {

@@ -846,4 +846,6 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use arbitrary::{Arbitrary, Unstructured};
+use plimsoll_sim::atlas::rows_of;
 use plimsoll_sim::schedule::{Action, Comments, Header, Schedule, ScheduleError, Step};
 use proptest::prelude::*;
 
-/// Any schedule that a file can hold, made from bytes: every variant of every action and fault, those still to come too.
+/// Any schedule that a file can hold, made from bytes: every variant of every action, and of every fault that has a row in the atlas.
 fn any_schedule() -> impl Strategy<Value = Schedule> {
     (prop::collection::vec(any::<u8>(), 0..3000), comments()).prop_map(|(bytes, comments)| {
         let mut source = Unstructured::new(&bytes);
@@ -17,7 +18,8 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
         let mut schedule = Schedule::new(header, Vec::new());
         let mut ids = BTreeSet::new();
         while !source.is_empty() {
-            let Ok(step) = Step::arbitrary(&mut source) else { break };
+            let Ok(mut step) = Step::arbitrary(&mut source) else { break };
+            keep_promised(&mut step);
             let has_client =
                 |step: &Step| step.action.client().is_none_or(|client| client < schedule.header.clients);
             // What stands inside a step is refused with it.
@@ -30,6 +32,11 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
         let before_step = before_step.map(|(step, lines)| (step.id, lines)).collect();
         Schedule { comments: Comments { head, before_step, tail }, ..schedule }
     })
+}
+
+fn keep_promised(step: &mut Step) {
+    step.faults.retain(|fault| !rows_of(fault).is_empty());
+    step.during.iter_mut().for_each(|during| keep_promised(&mut during.step));
 }
 
 type Lines = Vec<String>;
@@ -71,4 +78,15 @@ fn comments_stay_where_they_are() {
     assert_eq!(schedule.comments.before_step[&1], ["why this step"]);
     assert_eq!(schedule.comments.tail, ["the end"]);
     assert_eq!(schedule.print(), text);
+}
+
+#[test]
+fn a_fault_that_nothing_is_promised_about_is_refused_by_line_and_field() {
+    let text = format!(
+        "{}{}",
+        Schedule::new(Header::new(7), Vec::new()).print(),
+        r#"{"id":1,"action":{"pull":{"client":0}},"faults":[{"disk":{"file":"metadata","nth":1,"error":"sync_drops","lasts":"once"}}]}"#
+    );
+    let error = Schedule::parse(&text).unwrap_err().to_string();
+    assert!(error.starts_with("line 2, field `faults[0]`: the atlas promises nothing"), "{error}");
 }

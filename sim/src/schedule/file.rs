@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::atlas::rows_of;
+
 use super::{FORMAT, Header, Schedule, Step};
 
 /// What a file says to its human readers: lines that begin with `#`, without the sign and the space behind it.
@@ -68,6 +70,16 @@ pub enum ScheduleError {
         line: usize,
         /// The id.
         id: u32,
+    },
+    /// A step is to be struck by a fault that the atlas promises nothing about.
+    #[error("line {line}, field `{field}`: the atlas promises nothing about this fault there: {fault}")]
+    Unpromised {
+        /// The line, from 1.
+        line: usize,
+        /// The field, as a path through the line's object.
+        field: String,
+        /// The fault, as it stands in the file.
+        fault: String,
     },
     /// There is no line with a header.
     #[error("no header line")]
@@ -129,6 +141,7 @@ impl Schedule {
     }
 
     fn push_checked(&mut self, line: usize, step: Step) -> Result<(), ScheduleError> {
+        check_promised(line, "", &step)?;
         let clients = self.header.clients;
         let mut ids: Vec<u32> = self.all_steps().iter().map(|earlier| earlier.id).collect();
         for step in step.all() {
@@ -143,6 +156,19 @@ impl Schedule {
         self.steps.push(step);
         Ok(())
     }
+}
+
+/// Nothing strikes that nothing is promised about; `within` is the path to the step.
+fn check_promised(line: usize, within: &str, step: &Step) -> Result<(), ScheduleError> {
+    if let Some(index) = step.faults.iter().position(|fault| rows_of(fault).is_empty()) {
+        let field = format!("{within}faults[{index}]");
+        let fault = serde_json::to_string(&step.faults[index]).expect("plain data serializes");
+        return Err(ScheduleError::Unpromised { line, field, fault });
+    }
+    let mut carried = step.during.iter().enumerate();
+    carried.try_for_each(|(index, during)| {
+        check_promised(line, &format!("{within}during[{index}].step."), &during.step)
+    })
 }
 
 /// Another version's header may have other fields, so its version is looked at first.

@@ -1,0 +1,212 @@
+//! For each invariant a world in which its promise was broken by hand, and in which it, and it alone, is found broken.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+
+use turso_core::{Buffer, Completion, IO, OpenFlags, Value};
+
+use super::image::Sample;
+use super::*;
+use crate::format::{FRAME_BYTES, WAL_HEADER_BYTES};
+use crate::judge::Claims;
+use crate::judging::judge_integrity_answer;
+use crate::trace::Trace;
+use crate::verdict::*;
+
+/// Breaks one promise in a sound world, and has the world judged.
+type Breaker = fn(&mut World) -> Result<(), Violation>;
+
+const BREAKERS: &[(Invariant, Breaker)] = &[
+    (SYNCED_PREFIX, |world| {
+        flip(world, &synced_wal(world), last_byte_of_frame(1));
+        // What the disk itself has noticed is another invariant's.
+        let _noticed = world.client(0).disk.take_touched_names();
+        world.judge_step(Some(0))
+    }),
+    (NO_LOCAL_RESIDUE, |world| {
+        let end = world.client(0).disk.read(&synced_wal(world)).map_or(0, |bytes| bytes.len());
+        overwrite(world, &synced_wal(world), end, vec![0; FRAME_BYTES]);
+        world.judge_step(Some(0))
+    }),
+    (WATERMARK, |world| {
+        let frames = member(world, "draft_wal_match_watermark");
+        let path = world.client(0).paths.draft_wal.clone();
+        flip(world, &path, last_byte_of_frame(frames as usize));
+        let _noticed = world.client(0).disk.take_touched_names();
+        world.judge_step(Some(0))
+    }),
+    (DURABLE_FIRST, |world| {
+        flip(world, &synced_wal(world), last_byte_of_frame(1));
+        let client = world.client(0);
+        let aside = format!("{}-aside", client.paths.metadata);
+        let io = client.disk.io();
+        plimsoll_engine::Storage::rename(&*io, &client.paths.metadata, &aside).expect("it is there");
+        plimsoll_engine::Storage::rename(&*io, &aside, &client.paths.metadata).expect("it is there");
+        world.judge_step(Some(0))
+    }),
+    (NAMED_INTACT, |world| {
+        flip(world, &synced_wal(world), last_byte_of_frame(1));
+        world.judge_step(Some(0))
+    }),
+    (MONOTONE, |world| {
+        let mut file = metadata(world);
+        file["metadata"]["attempted_transaction_no"] = 99.into();
+        world.client_mut(0).durable_claims = Claims::parse(file.to_string().as_bytes());
+        world.judge_step(Some(0))
+    }),
+    (EXACTLY_ONCE, |world| {
+        on_remote(world, "INSERT INTO log SELECT token, payload FROM log WHERE rowid = 1");
+        world.judge_step(None)
+    }),
+    (ATOMIC_PUSH, |world| {
+        let effects = vec![Effect::Appended("first".into()), Effect::Appended("second".into())];
+        world.ledger.enter(Entry { writer: Writer::Remote, effects, fate: Fate::Maybe });
+        on_remote(world, "INSERT INTO log (token) VALUES ('first')");
+        world.judge_step(None)
+    }),
+    (LOCAL_DURABILITY, |world| {
+        on_client(world, "DELETE FROM log WHERE rowid = (SELECT max(rowid) FROM log)");
+        world.judge_step(Some(0))
+    }),
+    (READS, |world| {
+        on_client(world, "INSERT INTO item VALUES (12345, 'nobody')");
+        world.judge_step(Some(0))
+    }),
+    (CAUGHT_UP, |world| {
+        world.client_mut(0).seen_end = Some((9, 9));
+        world.judge_caught_up(0)
+    }),
+    (NO_SURPRISE, |world| {
+        world.end_process(0);
+        let path = world.client(0).paths.metadata.clone();
+        overwrite(world, &path, 0, b"!".to_vec());
+        let _noticed = world.client(0).disk.take_touched_names();
+        world.step(&Step::new(90, Action::Pull { client: 0 }))
+    }),
+    (NO_PANIC, |world| {
+        world.drive(0, Operation::Push, async { panic!("on purpose") }).map(|_: Driven<()>| ())
+    }),
+    (RESUMES, |world| {
+        let path = world.client(0).paths.metadata.clone();
+        overwrite(world, &path, 0, b"!".to_vec());
+        world.sample = Sample::Due { nth_suspension: 1, key: 0 };
+        world.take_image_if_due(0, None);
+        world.judge_image()
+    }),
+    (ENDS, |world| world.drive(0, Operation::Push, pending::<()>()).map(|_| ())),
+    (NOTHING_LOST, |world| {
+        world.heal_and_judge()?;
+        let effects = vec![Effect::Appended("lost".into())];
+        world.ledger.enter(Entry { writer: Writer::Client(0), effects, fate: Fate::Committed });
+        world.judge_end()
+    }),
+    (LIVENESS, |world| {
+        world.heal_and_judge()?;
+        world.end_process(0);
+        world.judge_end()
+    }),
+    (CONVERGENCE, |world| {
+        world.heal_and_judge()?;
+        on_client(world, "INSERT INTO item VALUES (12345, 'nobody')");
+        world.judge_end()
+    }),
+    (QUIESCENCE, |world| {
+        world.heal_and_judge()?;
+        let before = world.moments();
+        let path = format!("{}-else", world.client(0).paths.base);
+        overwrite(world, &path, 0, b"!".to_vec());
+        world.judge_quiescence(&before)
+    }),
+    (INTEGRITY, |_| {
+        judge_integrity_answer("sound", Ok(vec![vec![Value::build_text("ok")]]))?;
+        judge_integrity_answer("unsound", Ok(vec![vec![Value::build_text("row 1 is missing from index")]]))
+    }),
+    (NOT_VACUOUS, |world| {
+        world.ledger = Ledger::default();
+        let effects = vec![Effect::Appended("nowhere".into())];
+        world.ledger.enter(Entry { writer: Writer::Client(0), effects, fate: Fate::Committed });
+        world.judge_convergence()
+    }),
+];
+
+/// A world in which client 0 has pulled two transactions of the remote's and committed one of its own.
+fn sound_world() -> World {
+    let mut world =
+        World::new(Header::new(5), Arc::new(Mutex::new(Trace::new(false))), Inbox::default(), true);
+    let actions = [
+        Action::Pull { client: 0 },
+        Action::RemoteTransaction { writes: vec![] },
+        Action::RemoteTransaction { writes: vec![] },
+        Action::Pull { client: 0 },
+        Action::Transaction { client: 0, writes: vec![], end: TransactionEnd::Commit },
+    ];
+    for (id, action) in (1..).zip(actions) {
+        world.step(&Step::new(id, action)).unwrap();
+    }
+    world
+}
+
+fn synced_wal(world: &World) -> String {
+    world.client(0).paths.synced_wal.clone()
+}
+
+fn last_byte_of_frame(frame_no: usize) -> usize {
+    WAL_HEADER_BYTES + frame_no * FRAME_BYTES - 1
+}
+
+fn metadata(world: &World) -> serde_json::Value {
+    let client = world.client(0);
+    serde_json::from_slice(&client.disk.read(&client.paths.metadata).expect("it has metadata")).unwrap()
+}
+
+fn member(world: &World, name: &str) -> u64 {
+    metadata(world)["metadata"][name].as_u64().expect("a number")
+}
+
+/// Writes behind the engine's back.
+fn overwrite(world: &World, path: &str, offset: usize, bytes: Vec<u8>) {
+    let file = world.client(0).disk.io().open_file(path, OpenFlags::Create, false).unwrap();
+    let done =
+        file.pwrite(offset as u64, Arc::new(Buffer::new(bytes)), Completion::new_write(|_| ())).unwrap();
+    assert!(done.succeeded());
+}
+
+fn flip(world: &World, path: &str, offset: usize) {
+    let byte = world.client(0).disk.read(path).expect("it is there")[offset];
+    overwrite(world, path, offset, vec![byte ^ 1]);
+}
+
+fn on_remote(world: &mut World, sql: &str) {
+    world.remote.transact(|connection| connection.execute(sql)).unwrap();
+}
+
+fn on_client(world: &World, sql: &str) {
+    world.client(0).process.as_ref().expect("it runs").connection.execute(sql).unwrap();
+}
+
+#[test]
+fn a_sound_world_breaks_nothing() {
+    let _in_virtual_time = clock::enter(0);
+    let mut world = sound_world();
+    assert_eq!(world.judge_step(Some(0)), Ok(()));
+    assert_eq!(world.heal_and_judge(), Ok(()));
+}
+
+#[test]
+fn each_broken_promise_is_found_as_what_it_is() {
+    let _in_virtual_time = clock::enter(0);
+    let found: Vec<_> = BREAKERS
+        .iter()
+        .map(|(_, breaker)| breaker(&mut sound_world()).err().map(|violation| violation.invariant))
+        .collect();
+    let planted: Vec<_> = BREAKERS.iter().map(|(invariant, _)| Some(invariant.name)).collect();
+    assert_eq!(found, planted);
+}
+
+#[test]
+fn every_invariant_has_a_world_that_breaks_it() {
+    let all: BTreeSet<_> = INVARIANTS.iter().map(|invariant| invariant.name).collect();
+    let planted: BTreeSet<_> = BREAKERS.iter().map(|(invariant, _)| invariant.name).collect();
+    assert_eq!(planted, all);
+}
