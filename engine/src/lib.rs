@@ -132,6 +132,9 @@
 //! * What the application has written since the last rebase is read twice: as change log, and as frames of Draft's WAL, for the pages
 //!   that have to be put back.
 
+#[doc = include_str!("faults.md")]
+pub mod faults {}
+
 mod bootstrap;
 mod compaction;
 mod conflict;

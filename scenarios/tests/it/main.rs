@@ -7,6 +7,7 @@ mod concurrency;
 mod conformance;
 mod cost;
 mod determinism;
+mod faults;
 mod files;
 mod flows;
 mod growth;
