@@ -50,6 +50,9 @@ pub struct PushReport {
     pub conflicts: Conflicts,
     /// Whether it first had to finish what an interrupted or failed operation had left.
     pub recovered: bool,
+    /// Changes of the schema that the next push will send: the core does not record them, and while an application is writing nobody
+    /// else can.
+    pub schema_changes_deferred: u64,
     /// The pull that followed, because the change log had become long: what is acknowledged is gone from it now.
     pub pull: Option<PullReport>,
     /// Whether Draft's WAL was moved into its main file.

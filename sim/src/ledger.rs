@@ -9,6 +9,9 @@
 //! there is told by the token in its writer's row of `quiet`, which also says that everything that this writer did before is there.
 //! A *void* one only deletes a row that nobody makes again: whether it was that one that did it cannot be told.
 //!
+//! Views, triggers and new names come to others in a transaction of their own (see [`UNRECORDED`]): they are judged on the client of
+//! whoever made them at every step, and everywhere in the end. What a trigger did is judged with the row that fired it.
+//!
 //! A transaction whose COMMIT was interrupted is a *maybe* until its client is up again and shows whether it is there; from then on
 //! it has to stay that way.
 
@@ -16,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::workload::{Effect, INITIAL_ROWS, Writer, quiet_row};
+use crate::workload::{Effect, INITIAL_ROWS, UNRECORDED, Writer, is_unrecorded_of_others, quiet_row};
 
 /// What became of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +130,10 @@ impl Content {
                 }
                 Effect::Counted(row, more) => self.count(row, *more),
                 Effect::Replaced { prefix, rows } => {
-                    self.rows.retain(|name, _| !name.starts_with(prefix));
+                    let is_there = |name: &str| {
+                        name.strip_prefix(UNRECORDED).unwrap_or(name).starts_with(prefix.as_str())
+                    };
+                    self.rows.retain(|name, _| !is_there(name));
                     self.rows.extend(rows.iter().cloned());
                 }
                 Effect::Quieted(writer, token) => {
@@ -145,13 +151,13 @@ impl Content {
         }
     }
 
-    /// The first difference to what is expected, in words; of the rows in `apart` nothing is expected.
-    pub fn difference(&self, expected: &Self, apart: &BTreeSet<&str>) -> Option<String> {
+    /// The first difference to what is expected, in words; of the rows that are set `apart` nothing is expected.
+    pub fn difference(&self, expected: &Self, apart: impl Fn(&str) -> bool) -> Option<String> {
         if let Some(difference) = tokens_differ(&self.log, &expected.log) {
             return Some(difference);
         }
         let mut names: BTreeSet<&String> = self.rows.keys().chain(expected.rows.keys()).collect();
-        names.retain(|name| !apart.contains(name.as_str()));
+        names.retain(|name| !apart(name));
         names.into_iter().find_map(|name| match (self.rows.get(name), expected.rows.get(name)) {
             (actual, expected) if actual == expected => None,
             (actual, expected) => Some(format!(
@@ -380,7 +386,9 @@ impl Ledger {
         self.check_quiet_order(&visible, Some(writer))?;
         self.check_void_of(writer, actual)?;
         let expected = self.content_of(self.client_order(writer, &visible));
-        match actual.difference(&expected, &self.void_rows()) {
+        let void = self.void_rows();
+        let is_apart = |name: &str| void.contains(name) || is_unrecorded_of_others(name, writer);
+        match actual.difference(&expected, is_apart) {
             Some(difference) => Err(Finding::Unexplained(difference)),
             None => Ok(()),
         }
@@ -459,7 +467,8 @@ impl Ledger {
         if let Some((writer, row)) = self.void.iter().find_map(left) {
             return Err(format!("{row} was deleted by {writer} and is there"));
         }
-        actual.difference(&self.remote_content(), &self.void_rows()).map_or(Ok(()), Err)
+        let void = self.void_rows();
+        actual.difference(&self.remote_content(), |name| void.contains(name)).map_or(Ok(()), Err)
     }
 
     fn content_of(&self, order: impl IntoIterator<Item = usize>) -> Content {
@@ -584,6 +593,115 @@ mod tests {
         ledger.observe_remote(&log(&["r", "s"]), &[]).unwrap();
         let gap = Content { log: log(&["s", "a1", "a2"]), ..Content::initial() };
         assert!(matches!(ledger.observe_client(0, &gap), Err(Finding::Unexplained(_))));
+    }
+
+    fn quiet(writer: Writer, token: &str, fate: Fate) -> Entry {
+        Entry { writer, effects: vec![Effect::Quieted(writer, token.into())], fate }
+    }
+
+    fn void(writer: Writer, row: &str, fate: Fate) -> Entry {
+        Entry { writer, effects: vec![Effect::Gone(row.into())], fate }
+    }
+
+    fn showing(tokens: &[&str], rows: &[(Writer, &str)]) -> Content {
+        let mut content = Content { log: log(tokens), ..Content::initial() };
+        content.rows.extend(rows.iter().map(|(writer, token)| (quiet_row(*writer), (*token).to_owned())));
+        content
+    }
+
+    /// A client's transaction, then two quiet ones, then another that is not.
+    fn quiet_ledger(writer: Writer) -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.enter(entry(writer, &["a"], Fate::Committed));
+        ledger.enter(quiet(writer, "q1", Fate::Committed));
+        ledger.enter(quiet(writer, "q2", Fate::Committed));
+        ledger.enter(entry(writer, &["z"], Fate::Committed));
+        ledger
+    }
+
+    const CLIENT: Writer = Writer::Client(0);
+
+    #[test]
+    fn a_rolled_back_quiet_transaction_must_not_appear() {
+        let mut ledger = Ledger::default();
+        ledger.enter(quiet(CLIENT, "q", Fate::Absent));
+        assert!(matches!(ledger.observe_remote(&[], &log(&["q"])), Err(Finding::NotOnce(_))));
+    }
+
+    #[test]
+    fn a_quiet_transaction_of_nobody_is_unexplained() {
+        assert!(matches!(ledger().observe_remote(&[], &log(&["q"])), Err(Finding::Unexplained(_))));
+    }
+
+    #[test]
+    fn what_comes_before_a_quiet_transaction_must_not_be_missing_on_the_remote() {
+        assert!(matches!(quiet_ledger(CLIENT).observe_remote(&[], &log(&["q1"])), Err(Finding::Lost(_))));
+        quiet_ledger(CLIENT).observe_remote(&log(&["a"]), &log(&["q1"])).unwrap();
+    }
+
+    #[test]
+    fn a_quiet_transaction_must_not_be_missing_on_the_remote_before_a_later_one() {
+        let mut ledger = quiet_ledger(CLIENT);
+        let later = ledger
+            .observe_remote(&log(&["a", "z"]), &[])
+            .and_then(|()| ledger.observe_client(1, &showing(&["a", "z"], &[])));
+        assert!(matches!(later, Err(Finding::Lost(_))), "{later:?}");
+    }
+
+    #[test]
+    fn a_quiet_transaction_that_came_back_out_of_turn_is_lost() {
+        let mut ledger = quiet_ledger(CLIENT);
+        ledger.observe_remote(&log(&["a"]), &log(&["q2"])).unwrap();
+        let older = showing(&["a"], &[(CLIENT, "q1")]);
+        assert!(matches!(ledger.observe_client(0, &older), Err(Finding::Lost(_))));
+        assert_eq!(ledger.observe_client(1, &older), Ok(()), "another client may be behind");
+    }
+
+    #[test]
+    fn a_quiet_transaction_without_its_rows_is_unexplained() {
+        let mut ledger = Ledger::default();
+        let mut with_row = quiet(Writer::Remote, "q", Fate::Committed);
+        with_row.effects.push(Effect::Set("note/r-1".into(), "q".into()));
+        ledger.enter(with_row);
+        ledger.observe_remote(&[], &log(&["q"])).unwrap();
+        let torn = showing(&[], &[(Writer::Remote, "q")]);
+        assert!(matches!(ledger.observe_client(0, &torn), Err(Finding::Unexplained(_))));
+    }
+
+    #[test]
+    fn a_row_that_a_void_transaction_has_deleted_is_lost_when_its_writer_sees_it_again() {
+        let mut ledger = Ledger::default();
+        ledger.enter(void(CLIENT, "ballast/3", Fate::Committed));
+        assert!(matches!(ledger.observe_client(0, &Content::initial()), Err(Finding::Lost(_))));
+        assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "it may be under way");
+        assert!(ledger.judge_final(&Content::initial()).is_err(), "it has arrived in the end");
+    }
+
+    #[test]
+    fn a_row_that_only_a_rolled_back_void_transaction_would_have_deleted_stays() {
+        let mut ledger = Ledger::default();
+        ledger.enter(void(CLIENT, "ballast/3", Fate::Absent));
+        let mut without = Content::initial();
+        without.rows.remove("ballast/3");
+        assert!(matches!(ledger.observe_client(1, &without), Err(Finding::Unexplained(_))));
+        assert!(ledger.judge_final(&without).is_err());
+    }
+
+    #[test]
+    fn what_the_core_does_not_record_is_judged_where_it_was_made_and_everywhere_in_the_end() {
+        let mut ledger = Ledger::default();
+        let mut made = entry(CLIENT, &["a"], Fate::Committed);
+        let view = ("unrecorded/own_c0_view".to_owned(), "view: id".to_owned());
+        made.effects.push(Effect::Replaced { prefix: "own_c0_".into(), rows: vec![view.clone()] });
+        ledger.enter(made);
+        ledger.observe_remote(&log(&["a"]), &[]).unwrap();
+        let without = showing(&["a"], &[]);
+        let mut with = without.clone();
+        with.rows.extend([view]);
+        assert!(matches!(ledger.observe_client(0, &without), Err(Finding::Unexplained(_))));
+        assert_eq!(ledger.observe_client(1, &without), Ok(()), "it comes later");
+        assert!(ledger.judge_final(&without).is_err());
+        assert_eq!(ledger.judge_final(&with), Ok(()));
     }
 
     #[test]

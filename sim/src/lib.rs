@@ -23,6 +23,7 @@
 //! | [`disk`] | a machine's disk: what is durable, what survives a crash |
 //! | [`clock`], [`trace`] | virtual time; the events and their rolling hash |
 //! | [`fates`], [`snapshot`] | what became of the faults; what can be drawn of a moment |
+//! | [`finals`] | the databases as a history left them, for a second opinion |
 //! | [`verdict`] | the invariants by name, violations, counts |
 //! | [`marks`] | the situations that a sweep must have been in |
 //! | [`judging`] | when which invariant is judged |
@@ -48,6 +49,7 @@ pub mod disk;
 pub mod driver;
 pub mod explore;
 pub mod fates;
+pub mod finals;
 pub mod format;
 pub mod generate;
 pub mod in_process;

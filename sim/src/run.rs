@@ -10,6 +10,7 @@ use std::thread;
 use crate::clock;
 use crate::explore::SharedPilot;
 use crate::fates::Fates;
+use crate::finals::FinalDatabase;
 use crate::lock::lock;
 use crate::marks::Listener;
 use crate::schedule::{Schedule, Step};
@@ -30,11 +31,13 @@ pub struct RunOptions {
     pub keep_events: bool,
     /// Judge the invariants; only a benchmark's floor does without.
     pub checks: bool,
+    /// Keep what the databases hold in the end.
+    pub keep_databases: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { keep_events: false, checks: true }
+        Self { keep_events: false, checks: true, keep_databases: false }
     }
 }
 
@@ -53,6 +56,8 @@ pub struct Outcome {
     pub fates: Fates,
     /// What can be drawn of the history, if the events were to be kept.
     pub snapshots: Snapshots,
+    /// The databases in the end, the remote's first, if they were to be kept.
+    pub databases: Vec<FinalDatabase>,
     /// The first broken invariant; the history ends with it.
     pub violation: Option<Violation>,
 }
@@ -109,6 +114,7 @@ fn run_here(schedule: &Schedule, options: RunOptions, prepare: impl FnOnce(&mut 
     if let Some(violation) = &violation {
         world.record(Lane::Verdict, "violation", &violation.to_string(), &[]);
     }
+    let databases = if options.keep_databases { world.final_databases() } else { Vec::new() };
     let (counts, fates, snapshots) = world.finish();
     let trace = lock(&trace);
     Outcome {
@@ -118,6 +124,7 @@ fn run_here(schedule: &Schedule, options: RunOptions, prepare: impl FnOnce(&mut 
         counts,
         fates,
         snapshots,
+        databases,
         violation,
     }
 }

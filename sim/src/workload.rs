@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use turso_core::Value;
 
 use crate::sql::Sql;
-pub use own::OwnChange;
 use own::OwnState;
+pub use own::{OwnChange, UNRECORDED};
 
 /// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -486,6 +486,11 @@ fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
             ]
         }
     }
+}
+
+/// Whether a name stands for something of which nobody but `writer` can know yet whether it is there.
+pub fn is_unrecorded_of_others(name: &str, writer: Writer) -> bool {
+    name.strip_prefix(UNRECORDED).is_some_and(|name| !name.starts_with(&own::prefix(writer)))
 }
 
 fn tally(writer: Writer, n: u8) -> String {

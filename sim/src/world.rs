@@ -28,6 +28,7 @@ use crate::clock;
 use crate::disk::{CrashKind, Disk, Hang, MetadataVersion};
 use crate::explore::SharedPilot;
 use crate::fates::Fates;
+use crate::finals::{FinalDatabase, read_tables};
 use crate::ledger::{Content, Entry, Fate, Ledger};
 use crate::lock::lock;
 use crate::marks::{End as StepEnd, Inbox};
@@ -736,6 +737,29 @@ impl World {
         let content = read_content(|sql| process.connection.query(sql, &[]));
         client.disk.suspend_errors(false);
         Some(content)
+    }
+
+    /// What the databases of the remote and of all running clients hold.
+    ///
+    /// # Panics
+    /// When one cannot be read.
+    pub(crate) fn final_databases(&self) -> Vec<FinalDatabase> {
+        const READABLE: &str = "a database that was judged is readable";
+        let (main, wal) = self.remote.file_bytes().expect(READABLE);
+        let read = |sql: &str| Ok::<_, std::convert::Infallible>(self.remote.query(sql));
+        let Ok(tables) = read_tables(read);
+        let mut databases = vec![FinalDatabase { whose: "the remote".into(), main, wal, tables }];
+        for client in &self.clients {
+            let Some(process) = &client.process else { continue };
+            let bytes = |path: &str| client.disk.read(path).map_or_else(Vec::new, |bytes| bytes.to_vec());
+            databases.push(FinalDatabase {
+                whose: format!("client {}", client.number),
+                main: bytes(&client.paths.draft),
+                wal: bytes(&client.paths.draft_wal),
+                tables: read_tables(|sql| process.connection.query(sql, &[])).expect(READABLE),
+            });
+        }
+        databases
     }
 
     /// One client.

@@ -9,7 +9,7 @@
 mod frames;
 mod statements;
 
-use turso_core::{SyncMode, Value};
+use turso_core::{LimboError, SyncMode, Value};
 
 use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::draft::Draft;
@@ -64,7 +64,7 @@ pub(crate) async fn push<R: Remote>(
         let synced = state.synced(files)?.connection.clone();
         let acknowledged = acknowledged_no(&synced, &state.metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &files.synced)?;
-        let tape = read_recorded(files, draft)?;
+        let tape = read_recorded(files, draft, &mut report)?;
         check_acknowledgement(files, &state.metadata, &tape, acknowledged.unwrap_or(0))?;
         state.acknowledged_no = state.acknowledged_no.max(acknowledged.unwrap_or(0));
         let pending = tape.after(acknowledged.unwrap_or(0));
@@ -110,15 +110,25 @@ pub(crate) async fn push<R: Remote>(
     Err(refused.unwrap_or(Error::PushOvertaken { attempts: ATTEMPTS_MAX }))
 }
 
-/// Reads the tape, after what the core does not record was written down: only what is recorded has a number.
-fn read_recorded(files: &Files, draft: &Draft) -> Result<Tape> {
+/// Reads the tape, after what the core does not record was written down: only what is recorded has a number. While an application
+/// has begun to write, that has to wait for the next push; what is recorded does not.
+fn read_recorded(files: &Files, draft: &Draft, report: &mut PushReport) -> Result<Tape> {
+    report.schema_changes_deferred = 0;
     loop {
         let tape = Tape::read(files, &draft.connect(files)?)?;
-        if tape.unrecorded.is_empty() {
+        let changes = tape.unrecorded.len() as u64;
+        if changes == 0 {
             return Ok(tape);
         }
-        tracing::debug!(changes = tape.unrecorded.len(), "writing down schema changes");
-        record(draft, &tape.unrecorded).while_doing("writing down schema changes", &files.draft)?;
+        match record(draft, &tape.unrecorded) {
+            Ok(()) => event!("schema changes recorded", changes = changes),
+            Err(LimboError::Busy) => {
+                event!("schema changes deferred", changes = changes);
+                report.schema_changes_deferred = changes;
+                return Ok(tape);
+            }
+            Err(error) => return Err(error).while_doing("writing down schema changes", &files.draft),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod applications;
 mod concurrency;
 mod conformance;
+mod core;
 mod cost;
 mod determinism;
 mod faults;
@@ -18,3 +19,4 @@ mod replay;
 mod reports;
 mod schedule_files;
 mod schema_changes;
+mod sqlite;

@@ -427,3 +427,21 @@ fn names_that_need_quotes_are_carried_everywhere() {
         expect_everywhere(&place, &[&a, &b], table, &[]);
     });
 }
+
+#[test]
+fn a_view_made_while_another_connection_writes_goes_with_a_later_push_and_holds_up_nothing() {
+    everywhere(|place| {
+        place.remote_executes(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v)"]);
+        let (engine, connection) = client(&place, "a");
+        run(&connection, &["INSERT INTO t VALUES (1, 'a')", "CREATE VIEW w AS SELECT v FROM t"]);
+        let writer = engine.connect().unwrap();
+        run(&writer, &["BEGIN", "INSERT INTO t VALUES (2, 'open')"]);
+        let report = block_on(engine.push()).unwrap();
+        assert_eq!((report.transactions, report.schema_changes_deferred), (1, 1));
+        assert_eq!(place.remote_rows("SELECT * FROM t"), ["1|a"]);
+        run(&writer, &["COMMIT"]);
+        let report = block_on(engine.push()).unwrap();
+        assert_eq!((report.transactions, report.schema_changes_deferred), (2, 0));
+        assert_eq!(place.remote_rows("SELECT * FROM w"), ["a", "open"]);
+    });
+}

@@ -157,6 +157,14 @@ impl Remote {
         rows.unwrap_or_else(|error| panic!("a checker's query of the remote failed: {sql}: {error}")).rows
     }
 
+    /// The bytes of the main file and of the log; not an event of the history.
+    ///
+    /// # Errors
+    /// What the core says.
+    pub fn file_bytes(&self) -> Result<(Vec<u8>, Vec<u8>), LimboError> {
+        Ok((self.store.main()?, self.store.wal()?))
+    }
+
     /// The number of the current generation, counted from 1.
     pub fn generation(&self) -> u64 {
         self.history.generation_current()

@@ -143,6 +143,11 @@ impl Store {
         files::read_all(&self.io, &self.path)
     }
 
+    /// The bytes of the log.
+    pub fn wal(&self) -> Result<Vec<u8>, LimboError> {
+        files::read_all(&self.io, &files::wal_path(&self.path))
+    }
+
     /// The header of the log.
     pub fn wal_header(&self) -> Result<Option<WalHeader>, LimboError> {
         let header = files::read(&self.io, &files::wal_path(&self.path), 0..WAL_HEADER_BYTES as u64)?;

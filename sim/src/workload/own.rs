@@ -49,11 +49,10 @@ pub enum OwnChange {
 }
 
 impl OwnChange {
-    /// The kinds that a generated history draws from, for a row. Renames, views and triggers are not among them: the core does not record
-    /// them, so they reach the remote in a transaction of their own behind their writer's others, and what a third party sees
-    /// in between does not follow from acknowledged tokens alone.
-    pub fn drawn(row: u8) -> [Self; 9] {
+    /// The kinds that a generated history draws from, for a row.
+    pub fn drawn(row: u8) -> [Self; 16] {
         [
+            Self::Set { id: row },
             Self::Set { id: row },
             Self::Set { id: row },
             Self::Update { id: row },
@@ -61,8 +60,14 @@ impl OwnChange {
             Self::AddColumn,
             Self::AddColumn,
             Self::DropColumn,
+            Self::RenameColumn,
+            Self::RenameTable,
             Self::DropTable,
             Self::Index,
+            Self::View,
+            Self::ReplaceView,
+            Self::Trigger,
+            Self::Trigger,
         ]
     }
 
@@ -181,7 +186,14 @@ fn columns<E>(
     Ok(rows.iter().map(|row| row[1].to_string()).collect())
 }
 
-/// Everything that stands in own tables and about them, by name: each object, its columns, and how often which row is there.
+/// The core records neither views nor triggers nor that something was renamed: they reach the remote in a transaction of their own,
+/// behind or before the one that the application made them in. What is known by a name that begins like this follows from
+/// acknowledged tokens for the writer itself at once, and for everybody else only in the end.
+pub const UNRECORDED: &str = "unrecorded/";
+
+/// Everything that stands in own tables and about them, by name. What the core records: each table's number of columns, how often
+/// which row is there (a trigger's rows too, which belong to the transaction that fired it), and the indexes. And as
+/// [`UNRECORDED`]: the names of the table and its columns, the triggers, the views with their rows.
 pub(super) fn contents<E>(
     prefix: &str,
     query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
@@ -191,19 +203,47 @@ pub(super) fn contents<E>(
         let [kind, name, table] = [&row[0], &row[1], &row[2]].map(ToString::to_string);
         match kind.as_str() {
             "table" => {
-                contents.push((name.clone(), columns(&name, query)?.join(", ")));
-                let mut rows: Vec<String> = query(&format!("SELECT * FROM \"{name}\""))?
-                    .iter()
-                    .map(|row| row.iter().map(ToString::to_string).collect::<Vec<_>>().join("|"))
-                    .collect();
-                rows.sort_unstable();
-                for chunk in rows.chunk_by(|a, b| a == b) {
-                    contents.push((format!("{name}/{}", chunk[0]), chunk.len().to_string()));
+                let columns = columns(&name, query)?;
+                let lasting = lasting_name(&name);
+                contents.push((lasting.clone(), format!("{} columns", columns.len())));
+                contents.push((format!("{UNRECORDED}{name}"), columns.join(", ")));
+                for (row, count) in counted_rows(&name, query)? {
+                    contents.push((format!("{lasting}/{row}"), count.to_string()));
                 }
             }
-            "view" => contents.push((name.clone(), format!("{kind}: {}", columns(&name, query)?.join(", ")))),
-            _ => contents.push((name, format!("{kind} on {table}"))),
+            "view" => {
+                contents.push((
+                    format!("{UNRECORDED}{name}"),
+                    format!("view: {}", columns(&name, query)?.join(", ")),
+                ));
+                for (row, count) in counted_rows(&name, query)? {
+                    contents.push((format!("{UNRECORDED}{name}/{row}"), count.to_string()));
+                }
+            }
+            "trigger" => contents.push((format!("{UNRECORDED}{name}"), format!("trigger on {table}"))),
+            _ => contents.push((name, format!("{kind} on {}", lasting_name(&table)))),
         }
     }
     Ok(contents)
+}
+
+/// What a table is called here, whatever it has been renamed to: a writer has one and its audit.
+fn lasting_name(table: &str) -> String {
+    match table.rsplit_once('_') {
+        Some((prefix, "audit")) => format!("{prefix}_audit"),
+        Some((prefix, _)) => format!("{prefix}_main"),
+        None => table.to_owned(),
+    }
+}
+
+fn counted_rows<E>(
+    table: &str,
+    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+) -> Result<Vec<(String, usize)>, E> {
+    let mut rows: Vec<String> = query(&format!("SELECT * FROM \"{table}\""))?
+        .iter()
+        .map(|row| row.iter().map(ToString::to_string).collect::<Vec<_>>().join("|"))
+        .collect();
+    rows.sort_unstable();
+    Ok(rows.chunk_by(|a, b| a == b).map(|equal| (equal[0].clone(), equal.len())).collect())
 }

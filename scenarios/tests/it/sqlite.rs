@@ -1,0 +1,107 @@
+//! A second opinion: SQLite itself reads the files that histories left, and finds the rows that the core finds.
+//!
+//! Every table and view of the remote and of each client is compared, the engine's and the core's own ones too, value for value with
+//! its type; and SQLite's integrity check has no complaint. What is not compared is the order of rows.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use plimsoll_sim::finals::FinalDatabase;
+use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_sim::run::{RunOptions, run};
+use rusqlite::types::Value as SqliteValue;
+use rusqlite::{Connection, OpenFlags};
+use turso_core::{Numeric, Value};
+
+/// How many seeds are looked at. One takes some milliseconds.
+const SEEDS: u64 = 60;
+
+/// The tables of a database with their rows, each as a text, in the order of the texts.
+type Tables = BTreeMap<String, Vec<String>>;
+
+fn as_the_core_reads(database: &FinalDatabase) -> Tables {
+    let text = |value: &Value| match value {
+        Value::Null => "null".to_owned(),
+        Value::Numeric(Numeric::Integer(integer)) => format!("integer {integer}"),
+        Value::Numeric(Numeric::Float(float)) => format!("real {:016x}", f64::from(*float).to_bits()),
+        Value::Text(text) => format!("text {:?}", text.as_str()),
+        Value::Blob(bytes) => format!("blob {:?}", bytes.to_vec()),
+    };
+    let sorted = |rows: &Vec<Vec<Value>>| {
+        let mut rows: Vec<String> =
+            rows.iter().map(|row| row.iter().map(text).collect::<Vec<_>>().join(" | ")).collect();
+        rows.sort_unstable();
+        rows
+    };
+    database.tables.iter().map(|(name, rows)| (name.clone(), sorted(rows))).collect()
+}
+
+fn as_sqlite_reads(connection: &Connection) -> rusqlite::Result<Tables> {
+    let text = |value: SqliteValue| match value {
+        SqliteValue::Null => "null".to_owned(),
+        SqliteValue::Integer(integer) => format!("integer {integer}"),
+        SqliteValue::Real(float) => format!("real {:016x}", float.to_bits()),
+        SqliteValue::Text(text) => format!("text {text:?}"),
+        SqliteValue::Blob(bytes) => format!("blob {bytes:?}"),
+    };
+    let mut names = connection.prepare("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")?;
+    let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let mut tables = Tables::new();
+    for name in names {
+        let mut statement =
+            connection.prepare(&format!("SELECT * FROM \"{}\"", name.replace('"', "\"\"")))?;
+        let columns = statement.column_count();
+        let rows = statement.query_map([], |row| {
+            let values: rusqlite::Result<Vec<_>> =
+                (0..columns).map(|column| row.get(column).map(text)).collect();
+            Ok(values?.join(" | "))
+        })?;
+        let mut rows: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
+        rows.sort_unstable();
+        tables.insert(name, rows);
+    }
+    Ok(tables)
+}
+
+/// What SQLite says about a database's files.
+fn asked_of_sqlite(database: &FinalDatabase) -> rusqlite::Result<(Tables, Vec<String>)> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("final.db");
+    fs::write(&path, &database.main).unwrap();
+    fs::write(directory.path().join("final.db-wal"), &database.wal).unwrap();
+    let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut check = connection.prepare("PRAGMA integrity_check")?;
+    let complaints: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok((as_sqlite_reads(&connection)?, complaints))
+}
+
+#[test]
+fn sqlite_reads_the_same_rows_from_the_same_files() {
+    let mut rows_compared = 0;
+    for seed in 0..SEEDS {
+        let options = RunOptions { keep_databases: true, ..RunOptions::default() };
+        let outcome = run(&generate(seed, Profile::Swarm), options);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        assert!(outcome.databases.len() >= 3, "seed {seed}: the remote and at least two clients");
+        for database in &outcome.databases {
+            let whose = format!("seed {seed}, {}", database.whose);
+            let (tables, complaints) =
+                asked_of_sqlite(database).unwrap_or_else(|error| panic!("{whose}: {error}"));
+            assert_eq!(complaints, ["ok"], "{whose}");
+            assert_eq!(tables, as_the_core_reads(database), "{whose}");
+            rows_compared += tables.values().map(Vec::len).sum::<usize>();
+        }
+    }
+    assert!(rows_compared > 10_000, "only {rows_compared} rows were there to compare");
+}
+
+#[test]
+fn a_row_that_differs_is_seen() {
+    let options = RunOptions { keep_databases: true, ..RunOptions::default() };
+    let mut outcome = run(&generate(1, Profile::Calm), options);
+    let database = &mut outcome.databases[0];
+    let ballast = database.tables.get_mut("ballast").unwrap();
+    ballast[0][0] = Value::from_i64(999);
+    let (tables, _) = asked_of_sqlite(database).unwrap();
+    assert_ne!(tables, as_the_core_reads(database));
+}
