@@ -61,11 +61,15 @@ impl Draft {
         database::connect(&self.database, Capture::Off).while_doing("connecting", &files.draft)
     }
 
-    /// Records of the change log.
+    /// Records of the change log: a rebase numbers them from 1, and none is ever deleted.
     pub(crate) fn change_log_records(&self, files: &Files) -> Result<u64> {
         let reader = self.connect(files)?;
-        let rows = database::run(&reader, &format!("SELECT count(*) FROM {CHANGE_LOG}"), &[])
-            .while_doing("counting changes", &files.draft)?;
+        let rows = database::run(
+            &reader,
+            &format!("SELECT change_id FROM {CHANGE_LOG} ORDER BY change_id DESC LIMIT 1"),
+            &[],
+        )
+        .while_doing("counting changes", &files.draft)?;
         let count = rows.first().and_then(|row| row.first()).and_then(Value::as_int);
         Ok(count.unwrap_or(0).cast_unsigned())
     }

@@ -242,13 +242,14 @@ impl<R: Remote> SyncEngine<R> {
         let length = |path: &str| self.files.open_named(path)?.length();
         let draft_wal_bytes = length(&self.files.draft_wal)?;
         let reader = self.draft.connect(&self.files)?;
-        let tape = Tape::read(&self.files, &reader)?;
         // Draft's own copy of the acknowledgement is as old as the last rebase.
         let acknowledged = acknowledged_no(&reader, &metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &self.files.draft)?
-            .unwrap_or(0);
+            .unwrap_or(0)
+            .max(state.acknowledged_no);
+        let tape = Tape::read(&self.files, &reader, &state.bookmarks, acknowledged)?;
         let change_log_records = self.draft.change_log_records(&self.files)?;
-        let pending_transactions = tape.after(acknowledged.max(state.acknowledged_no)).len() as u64;
+        let pending_transactions = tape.after(acknowledged).len() as u64;
         Ok(Stats {
             draft_bytes: length(&self.files.draft)?,
             draft_wal_bytes,

@@ -65,12 +65,14 @@ pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> R
 async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Result<(u64, Rebased)> {
     let session =
         RawSession::begin(draft.connect(files)?).while_doing("locking for the rebase", &files.draft)?;
-    let mut tape = Tape::read(files, &draft.connect(files)?)?;
-    tape.number_unrecorded();
     let synced = state.synced(files)?.clone();
     let acknowledged = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)
         .while_doing("reading the acknowledgement", &files.synced)?
         .unwrap_or(0);
+    // The log is about to be written anew.
+    let bookmarks = std::mem::take(&mut state.bookmarks);
+    let mut tape = Tape::read(files, &draft.connect(files)?, &bookmarks, acknowledged)?;
+    tape.number_unrecorded();
     check_acknowledgement(files, &state.metadata, &tape, acknowledged)?;
     let pending = tape.after(acknowledged);
     event!("rebase begins", acknowledged = acknowledged, pending = pending.len());

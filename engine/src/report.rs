@@ -50,6 +50,9 @@ pub struct PushReport {
     pub conflicts: Conflicts,
     /// Whether it first had to finish what an interrupted or failed operation had left.
     pub recovered: bool,
+    /// Records of the change log that were read to find out what to send: those of what is not acknowledged, and once after
+    /// opening all since the last rebase.
+    pub change_records_read: u64,
     /// Changes of the schema that the next push will send: the core does not record them, and while an application is writing nobody
     /// else can.
     pub schema_changes_deferred: u64,

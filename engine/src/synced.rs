@@ -15,6 +15,7 @@ use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata, Phase};
 use crate::pause::pause;
 use crate::poison::Poison;
+use crate::tape::Bookmarks;
 use crate::wal::{RawSession, wal_bytes};
 
 /// An open replica. A clone must not outlive the step that it was made for: nothing may hold one across a cut.
@@ -35,6 +36,8 @@ pub(crate) struct State {
     pub(crate) compaction_deferred_at: u64,
     /// The highest of this client's transaction numbers that this process knows the remote to have applied.
     pub(crate) acknowledged_no: u64,
+    /// Where reading the change log may begin.
+    pub(crate) bookmarks: Bookmarks,
     /// Set for good when the core may believe something about a file that is not so.
     pub(crate) poison: Poison,
     synced: Option<Synced>,
@@ -48,6 +51,7 @@ impl State {
             metadata_is_uncertain: false,
             compaction_deferred_at: 0,
             acknowledged_no: 0,
+            bookmarks: Bookmarks::default(),
             poison: Poison::default(),
             synced: None,
         }

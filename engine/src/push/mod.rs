@@ -64,7 +64,7 @@ pub(crate) async fn push<R: Remote>(
         let synced = state.synced(files)?.connection.clone();
         let acknowledged = acknowledged_no(&synced, &state.metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &files.synced)?;
-        let tape = read_recorded(files, draft, &mut report)?;
+        let tape = read_recorded(files, draft, state, acknowledged.unwrap_or(0), &mut report)?;
         check_acknowledgement(files, &state.metadata, &tape, acknowledged.unwrap_or(0))?;
         state.acknowledged_no = state.acknowledged_no.max(acknowledged.unwrap_or(0));
         let pending = tape.after(acknowledged.unwrap_or(0));
@@ -112,10 +112,18 @@ pub(crate) async fn push<R: Remote>(
 
 /// Reads the tape, after what the core does not record was written down: only what is recorded has a number. While an application
 /// has begun to write, that has to wait for the next push; what is recorded does not.
-fn read_recorded(files: &Files, draft: &Draft, report: &mut PushReport) -> Result<Tape> {
+fn read_recorded(
+    files: &Files,
+    draft: &Draft,
+    state: &mut State,
+    acknowledged: u64,
+    report: &mut PushReport,
+) -> Result<Tape> {
     report.schema_changes_deferred = 0;
     loop {
-        let tape = Tape::read(files, &draft.connect(files)?)?;
+        let tape = Tape::read(files, &draft.connect(files)?, &state.bookmarks, acknowledged)?;
+        state.bookmarks = tape.bookmarks.clone();
+        report.change_records_read += tape.records_read;
         let changes = tape.unrecorded.len() as u64;
         if changes == 0 {
             return Ok(tape);

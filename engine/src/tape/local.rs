@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use turso_parser::ast::{AlterTableBody, Stmt};
 
+use super::bookmark::Bookmark;
 use super::change::{Change, RowChange, SCHEMA_CHANGE_TABLE, SchemaChange};
 use super::record::{Images, RecordedChange, corrupt};
 use super::schema::{Object, ObjectKind, Schema, SchemaRow, Table, folded, is_same_definition, parse};
@@ -39,7 +40,7 @@ struct Sighting {
 
 /// The local schema on its way along the tape.
 pub(super) struct LocalSchema {
-    schema: Schema,
+    schema: Arc<Schema>,
     current: Schema,
     /// By root page, in the order of records; what is there now comes last.
     sightings: BTreeMap<i64, Vec<Sighting>>,
@@ -50,11 +51,10 @@ pub(super) struct LocalSchema {
 }
 
 impl LocalSchema {
-    /// Stands before the first record. `records` are all of them, as they stand in the change log.
+    /// Stands at `start`. `records` are all that follow, as they stand in the change log.
     pub(super) fn new<'a>(
-        base: Schema,
+        start: &Bookmark,
         current: Schema,
-        temporary: BTreeSet<String>,
         records: impl Iterator<Item = Option<&'a RecordedChange>>,
     ) -> Self {
         let mut sightings: BTreeMap<i64, Vec<Sighting>> = BTreeMap::new();
@@ -70,7 +70,8 @@ impl LocalSchema {
             let sighting = Sighting { record: usize::MAX, name: table.name.clone(), is_creation: false };
             see(table.root_page, sighting);
         }
-        Self { schema: base, current, sightings, temporary, record: 0 }
+        let Bookmark { schema, temporary, .. } = start.clone();
+        Self { schema, current, sightings, temporary, record: 0 }
     }
 
     /// Takes the next record and appends the changes that follow from it.
@@ -192,8 +193,9 @@ impl LocalSchema {
         if let Some(to) = renamed_away.map(str::to_owned) {
             self.apply(SchemaChange::RenameTable { from: row.name.clone(), to }, changes);
         }
-        self.schema.remove_table(&row.name);
-        self.schema.add(&row);
+        let schema = Arc::make_mut(&mut self.schema);
+        schema.remove_table(&row.name);
+        schema.add(&row);
         changes.push(Change::Schema(SchemaChange::CreateTable { name: row.name, sql: row.sql }));
     }
 
@@ -273,7 +275,7 @@ impl LocalSchema {
             },
             _ => SchemaChange::Other { table, sql: sql.to_owned() },
         };
-        self.schema.add(after);
+        Arc::make_mut(&mut self.schema).add(after);
         changes.push(Change::Schema(change));
     }
 
@@ -301,8 +303,13 @@ impl LocalSchema {
 
     /// Applies a change to the schema and puts it on the tape.
     fn apply(&mut self, change: SchemaChange, changes: &mut Vec<Change>) {
-        self.schema.apply(&change);
+        Arc::make_mut(&mut self.schema).apply(&change);
         changes.push(Change::Schema(change));
+    }
+
+    /// The place behind the records that were taken.
+    pub(super) fn bookmark(&self, change_id: i64, no: u64) -> Bookmark {
+        Bookmark { change_id, no, schema: self.schema.clone(), temporary: self.temporary.clone() }
     }
 
     /// The temporary tables that there were, by name.

@@ -10,6 +10,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
+//! | `bookmark` | where reading may begin, so that what is acknowledged is not read again |
 //! | `record` | one row of the change log |
 //! | `schema` | tables, indexes, views and triggers as a model |
 //! | `local` | Draft's schema followed through the tape; what the core does not record |
@@ -18,6 +19,7 @@
 //! | `statements` | the SQL of a row's change |
 //! | `replay` | runs a plan on Synced's local tail |
 
+mod bookmark;
 mod change;
 mod local;
 mod plan;
@@ -35,11 +37,13 @@ use crate::database::{self, CHANGE_LOG, Transaction as SqlTransaction};
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
 
+pub(crate) use bookmark::Bookmarks;
 pub(crate) use change::{SCHEMA_CHANGE_TABLE, SchemaChange};
 pub(crate) use plan::{Planner, Refusal, Step};
 pub(crate) use replay::Replayer;
 pub(crate) use statements::Statement;
 
+use bookmark::Bookmark;
 use change::Change;
 use local::{LocalSchema, Unreadable};
 use record::{Images, Record, RecordedChange, corrupt, in_order_of_effect};
@@ -77,6 +81,10 @@ pub(crate) struct Tape {
     pub(crate) transactions: Vec<Transaction>,
     /// The number of the last transaction, of the last rebase's base if there is none since.
     pub(crate) last_no: u64,
+    /// How many records were read.
+    pub(crate) records_read: u64,
+    /// Where the next reading may begin.
+    pub(crate) bookmarks: Bookmarks,
     /// What was done to the schema and no record tells of.
     pub(crate) unrecorded: Vec<SchemaChange>,
     /// Names of temporary tables, to be remembered by [`remember_temporary`].
@@ -93,15 +101,21 @@ pub(crate) fn remember_temporary(name: &str) -> Statement {
 }
 
 impl Tape {
-    /// Reads the tape as of now.
+    /// Reads the tape as of now, from the last of the `bookmarks` on that has nothing unacknowledged before it. Transactions before it
+    /// are not on this tape.
     ///
     /// # Errors
     /// [`Error::UnknownTable`], and what the core says.
-    pub(crate) fn read(files: &Files, connection: &Arc<Connection>) -> Result<Self> {
+    pub(crate) fn read(
+        files: &Files,
+        connection: &Arc<Connection>,
+        bookmarks: &Bookmarks,
+        acknowledged: u64,
+    ) -> Result<Self> {
         const ACTION: &str = "reading the change log";
         let read = || {
             let snapshot = SqlTransaction::begin(connection)?;
-            let tape = Self::read_snapshot(connection)?;
+            let tape = Self::read_snapshot(connection, bookmarks.last_before(acknowledged), acknowledged)?;
             snapshot.commit()?;
             Ok(tape)
         };
@@ -114,44 +128,61 @@ impl Tape {
         }
     }
 
-    fn read_snapshot(connection: &Arc<Connection>) -> std::result::Result<Self, Unreadable> {
-        let mut tape =
-            Self { transactions: Vec::new(), last_no: 0, unrecorded: Vec::new(), temporary: BTreeSet::new() };
+    fn read_snapshot(
+        connection: &Arc<Connection>,
+        start: Option<&Bookmark>,
+        acknowledged: u64,
+    ) -> std::result::Result<Self, Unreadable> {
+        let mut tape = Self {
+            transactions: Vec::new(),
+            last_no: 0,
+            records_read: 0,
+            bookmarks: Bookmarks::default(),
+            unrecorded: Vec::new(),
+            temporary: BTreeSet::new(),
+        };
         if !database::has_table(connection, CHANGE_LOG)? {
             return Ok(tape);
         }
         let current = Schema::read(connection, SCHEMA_TABLE)?;
-        let mut temporary = BTreeSet::new();
-        let base = if database::has_table(connection, SCHEMA_BASE_TABLE)? {
-            let sql = format!("SELECT name FROM {SCHEMA_BASE_TABLE} WHERE type = '{TEMPORARY}'");
-            let names = database::run(connection, &sql, &[])?;
-            temporary.extend(names.iter().filter_map(|row| row[0].to_text().map(str::to_owned)));
-            Schema::read(connection, SCHEMA_BASE_TABLE)?
-        } else {
-            current.clone()
+        let start = match start {
+            Some(bookmark) => bookmark.clone(),
+            None => Bookmark::of_base(connection, &current)?,
         };
         let sql = format!(
-            "SELECT change_txn_id, change_type, table_name, id, \"before\", \"after\", updates FROM {CHANGE_LOG} ORDER BY change_id"
+            "SELECT change_id, change_txn_id, change_type, table_name, id, \"before\", \"after\", updates \
+             FROM {CHANGE_LOG} WHERE change_id > ? ORDER BY change_id"
         );
-        let rows = database::run(connection, &sql, &[])?;
+        let rows = database::run(connection, &sql, &[Value::from_i64(start.change_id)])?;
         let records: Vec<Record> =
             rows.iter().map(|row| Record::decode(row)).collect::<turso_core::Result<_>>()?;
+        tape.last_no = start.no;
+        tape.records_read = records.len() as u64;
         let mut local =
-            LocalSchema::new(base, current, temporary, records.iter().map(|record| record.change.as_ref()));
-        let mut group = Group::default();
+            LocalSchema::new(&start, current, records.iter().map(|record| record.change.as_ref()));
+        let mut group = Group { last_change_id: start.change_id, ..Group::default() };
+        tape.bookmarks.acknowledged = Some(start);
         for (index, record) in records.into_iter().enumerate() {
             if record.transaction_id != group.id {
-                tape.push(std::mem::replace(&mut group, Group::new(record.transaction_id)), &mut local)?;
+                let next = Group::new(record.transaction_id);
+                tape.push(std::mem::replace(&mut group, next), &mut local, acknowledged)?;
             }
             group.add(index, record)?;
         }
-        tape.push(group, &mut local)?;
+        let end = tape.push(group, &mut local, acknowledged)?;
+        tape.bookmarks.end = Some(end);
         tape.temporary.clone_from(local.temporary());
         tape.unrecorded = local.difference_to_current();
         Ok(tape)
     }
 
-    fn push(&mut self, group: Group, local: &mut LocalSchema) -> std::result::Result<(), Unreadable> {
+    /// Appends the transaction that the records of a group make, if they do. Returns the place behind it.
+    fn push(
+        &mut self,
+        group: Group,
+        local: &mut LocalSchema,
+        acknowledged: u64,
+    ) -> std::result::Result<Bookmark, Unreadable> {
         let mut changes = Vec::new();
         for change in in_order_of_effect(group.changes) {
             local.take(&change, &mut changes)?;
@@ -164,7 +195,11 @@ impl Tape {
         if !changes.is_empty() {
             self.transactions.push(Transaction { no: self.last_no, changes });
         }
-        Ok(())
+        let place = local.bookmark(group.last_change_id, self.last_no);
+        if self.last_no <= acknowledged {
+            self.bookmarks.acknowledged = Some(place.clone());
+        }
+        Ok(place)
     }
 
     /// Makes a transaction of its own of what no record tells of. Only under Draft's write lock, or its number could be given
@@ -188,6 +223,8 @@ impl Tape {
 #[derive(Default)]
 struct Group {
     id: i64,
+    /// The last record of it, or before it.
+    last_change_id: i64,
     mark: Option<u64>,
     /// Whether it changed anything that is replicated. Told by the records alone: a number must not depend on what the schema has become.
     is_replicated: bool,
@@ -200,6 +237,7 @@ impl Group {
     }
 
     fn add(&mut self, index: usize, record: Record) -> turso_core::Result<()> {
+        self.last_change_id = record.change_id;
         let Some(mut change) = record.change else { return Ok(()) };
         if change.table == MARK_TABLE {
             if let Images::Insert { after } = &change.images {

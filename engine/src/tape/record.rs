@@ -10,6 +10,7 @@ use super::schema::folded;
 /// A record of the change log.
 #[derive(Debug)]
 pub(super) struct Record {
+    pub(super) change_id: i64,
     pub(super) transaction_id: i64,
     /// What happened to which row of which table; `None` for a commit record.
     pub(super) change: Option<RecordedChange>,
@@ -60,17 +61,19 @@ impl Images {
 }
 
 impl Record {
-    /// From the columns `change_txn_id, change_type, table_name, id, before, after, updates`.
+    /// From the columns `change_id, change_txn_id, change_type, table_name, id, before, after, updates`.
     pub(super) fn decode(row: &[Value]) -> turso_core::Result<Self> {
-        let [transaction_id, kind, table, rowid, before, after, updates] = row else {
+        let [change_id, transaction_id, kind, table, rowid, before, after, updates] = row else {
             return Err(corrupt("a change record of another shape"));
         };
-        let (Some(transaction_id), Some(kind)) = (transaction_id.as_int(), kind.as_int()) else {
+        let (Some(change_id), Some(transaction_id), Some(kind)) =
+            (change_id.as_int(), transaction_id.as_int(), kind.as_int())
+        else {
             return Err(corrupt("a change record without a transaction"));
         };
         const COMMIT: i64 = 2;
         if kind == COMMIT {
-            return Ok(Self { transaction_id, change: None });
+            return Ok(Self { change_id, transaction_id, change: None });
         }
         let table = table.to_text().ok_or_else(|| corrupt("a change record without a table"))?.to_owned();
         let rowid = rowid.as_int().unwrap_or_default();
@@ -84,7 +87,11 @@ impl Record {
             (-1, Some(before), _) => Images::Delete { before },
             _ => return Err(corrupt("a change record without its row")),
         };
-        Ok(Self { transaction_id, change: Some(RecordedChange { table, rowid, images, record: 0 }) })
+        Ok(Self {
+            change_id,
+            transaction_id,
+            change: Some(RecordedChange { table, rowid, images, record: 0 }),
+        })
     }
 }
 

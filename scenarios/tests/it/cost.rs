@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use plimsoll_engine::{Options, PullReport, SyncEngine};
+use plimsoll_engine::{Options, PullReport, PushReport, SyncEngine};
 use plimsoll_scenarios::meter::{Counts, Meter, MeteredRemote};
-use plimsoll_scenarios::place::rows;
+use plimsoll_scenarios::place::{Engine, Place, rows};
 use plimsoll_sim::in_process::{InProcess, block_on};
 use plimsoll_sim::memory::Memory;
 use plimsoll_sim::remote::Remote;
@@ -63,7 +63,7 @@ impl Measured {
     }
 
     /// So many rows are written locally, one transaction each; what the push of them did.
-    fn push_rows(&mut self, count: usize) -> Counts {
+    fn push_rows(&mut self, count: usize) -> (PushReport, Counts) {
         let connection = self.engine.connect().unwrap();
         for k in self.row_count..self.row_count + count {
             insert(&connection, k..k + 1).unwrap();
@@ -72,7 +72,7 @@ impl Measured {
         self.meter.take();
         let report = block_on(self.engine.push()).unwrap();
         assert_eq!(report.transactions, count as u64);
-        self.meter.take()
+        (report, self.meter.take())
     }
 }
 
@@ -98,7 +98,7 @@ fn a_pull_of_ten_rows_does_not_cost_more_in_a_database_thirty_times_as_large() {
 
 #[test]
 fn a_push_of_ten_rows_does_not_cost_more_in_a_database_thirty_times_as_large() {
-    let cost = |rows| Measured::with_rows(rows, options()).push_rows(10);
+    let cost = |rows| Measured::with_rows(rows, options()).push_rows(10).1;
     let (small, large) = (cost(1_000), cost(30_000));
     assert_eq!((small.requests, small.syncs), (large.requests, large.syncs));
     assert!(large.request_bytes <= small.request_bytes * 3 / 2, "{small:?} {large:?}");
@@ -134,6 +134,43 @@ fn no_pull_reads_more_of_the_replicas_log_than_the_options_allow() {
     let worst = (0..200).map(|_| measured.pull_rows(10).1.read_bytes).max().unwrap();
     // The walk opens it, a checkpoint after the rebase opens it again, and reads what it moves.
     assert!(worst <= first + 3 * (frames_max + 10) * FRAME_BYTES, "{first} {worst}");
+}
+
+/// Each row's transaction leaves two records in the change log, which nothing shortens here.
+#[test]
+fn the_hundredth_push_reads_what_is_pending_and_not_what_the_others_have_sent() {
+    let options = options().change_log_records_max(u64::MAX).draft_wal_frames_max(u64::MAX);
+    let mut measured = Measured::with_rows(1_000, options);
+    let pushes: Vec<(PushReport, Counts)> = (0..100).map(|_| measured.push_rows(10)).collect();
+    for (report, _) in &pushes[1..] {
+        assert_eq!(report.change_records_read, 20);
+    }
+    let (second, last) = (pushes[1].1, pushes[99].1);
+    assert!(last.read_bytes <= second.read_bytes * 5 / 4, "{second:?} {last:?}");
+    assert!(last.written_bytes <= second.written_bytes * 5 / 4, "{second:?} {last:?}");
+}
+
+/// Whoever opens the database reads the log from the last rebase on, but once.
+#[test]
+fn a_push_after_opening_reads_the_change_log_once() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let push = |engine: &Engine| {
+        engine.connect().unwrap().execute("INSERT INTO t VALUES (1)").unwrap();
+        block_on(engine.push()).unwrap().change_records_read
+    };
+    let engine = place.open("a").unwrap();
+    for _ in 0..20 {
+        push(&engine);
+    }
+    drop(engine);
+    let engine = place.open("a").unwrap();
+    assert!(push(&engine) > 40);
+    assert_eq!(push(&engine), 2);
+    place.remote_executes(&["INSERT INTO t VALUES (2)"]);
+    block_on(engine.sync()).unwrap();
+    assert!(push(&engine) < 10, "the log is a new one");
+    assert_eq!(push(&engine), 2);
 }
 
 #[test]

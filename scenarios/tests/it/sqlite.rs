@@ -64,6 +64,7 @@ fn as_sqlite_reads(connection: &Connection) -> rusqlite::Result<Tables> {
 }
 
 /// What SQLite says about a database's files.
+#[expect(clippy::disallowed_methods, reason = "SQLite reads real files")]
 fn asked_of_sqlite(database: &FinalDatabase) -> rusqlite::Result<(Tables, Vec<String>)> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("final.db");
