@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use turso_core::{Numeric, Value};
 
 /// How many seeds are looked at. One takes some milliseconds.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 120;
 
 /// The tables of a database with their rows, each as a text, in the order of the texts.
 type Tables = BTreeMap<String, Vec<String>>;
