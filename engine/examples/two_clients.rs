@@ -15,6 +15,7 @@ use turso_core::PlatformIO;
 type Engine = SyncEngine<HttpRemote>;
 
 #[tokio::main(flavor = "current_thread")]
+#[expect(clippy::disallowed_methods, reason = "an example has arguments")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:8080".into());
     let directory = tempfile::tempdir()?;

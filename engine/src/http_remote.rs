@@ -272,6 +272,7 @@ impl Body for HttpBody {
     type Data = Bytes;
     type Error = RemoteError;
 
+    #[expect(clippy::disallowed_methods, reason = "a transport over a real network has real time limits")]
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -66,6 +66,7 @@ pub struct Outcome {
 ///
 /// # Panics
 /// When the simulator contradicts itself: that is a bug of the simulator's, never a finding about the engine.
+#[expect(clippy::disallowed_methods, reason = "each history has a thread of its own, and one")]
 pub fn run(schedule: &Schedule, options: RunOptions) -> Outcome {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name(THREAD_NAME.into());
@@ -83,6 +84,7 @@ pub fn run(schedule: &Schedule, options: RunOptions) -> Outcome {
 ///
 /// # Panics
 /// As [`run`] does, and when a process cannot be forked.
+#[expect(clippy::disallowed_methods, reason = "each history has a thread of its own, and one")]
 pub(crate) fn run_piloted(schedule: &Schedule, pilot: &SharedPilot, client: u8) {
     thread::scope(|scope| {
         let tell_all = || {

@@ -181,6 +181,10 @@ impl Sweep {
     }
 
     /// The same with another way to run a history.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "histories share nothing; which thread runs one makes no difference to it"
+    )]
     pub fn run_with(
         &self,
         stop: &AtomicBool,

@@ -8,6 +8,7 @@ use plimsoll_sim::schedule::{Schedule, ScheduleError};
 use plimsoll_sim::sweep::{Shard, Sweep};
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "that other threads make no difference is what this is about")]
 fn a_history_has_the_same_trace_alone_and_in_company() {
     let schedule = generate(7, Profile::Swarm);
     let alone = run(&schedule, RunOptions::default());

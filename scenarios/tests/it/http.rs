@@ -1,5 +1,6 @@
 //! The remote over HTTP on loopback, on real files: histories end there as they end in one process, the server resumes its
 //! directory, and the client says what went wrong.
+#![expect(clippy::disallowed_methods, reason = "real files and real connections are what this is about")]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -200,7 +201,6 @@ async fn closed_server(directory: &Path) {
     server.stop().await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "real files are what this is about")]
 fn edit(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(path).unwrap();
     edit(&mut bytes);
@@ -208,7 +208,6 @@ fn edit(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "real files are what this is about")]
 fn a_checkpoint_that_a_crash_interrupted_is_finished_or_undone() {
     runtime().block_on(async {
         let directory = tempfile::tempdir().unwrap();
@@ -231,7 +230,6 @@ fn a_checkpoint_that_a_crash_interrupted_is_finished_or_undone() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "real files are what this is about")]
 fn a_damaged_or_foreign_directory_is_refused_by_name() {
     runtime().block_on(async {
         let directory = tempfile::tempdir().unwrap();

@@ -20,3 +20,4 @@ mod reports;
 mod schedule_files;
 mod schema_changes;
 mod sqlite;
+mod tidy;

@@ -7,6 +7,7 @@ use plimsoll_sim::in_process::block_on;
 
 /// Real files and threads: during the rebases of the pulls the writers wait, and no row is lost or there twice.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "real threads are what this is about")]
 fn writers_on_other_threads_wait_for_a_rebase_and_lose_nothing() {
     const ROWS: usize = 60;
     let place = Place::real();

@@ -18,6 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SEEDS: Range<u64> = 0..40;
 
+#[expect(clippy::disallowed_methods, reason = "the floor runs on a thread of its own, as a history does")]
 fn histories(criterion: &mut Criterion) {
     for (name, profile) in [("calm", Profile::Calm), ("swarm", Profile::Swarm)] {
         let schedules: Vec<Schedule> = SEEDS.map(|seed| generate(seed, profile)).collect();

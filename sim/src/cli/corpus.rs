@@ -47,6 +47,7 @@ struct Add {
 }
 
 impl Add {
+    #[expect(clippy::disallowed_methods, reason = "the command has real files, histories do not")]
     fn execute(self) -> Result<u8, Problem> {
         let mut schedule = Source::File(self.file.clone()).schedule(Profile::default())?;
         let name = self.name()?;

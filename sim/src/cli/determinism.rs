@@ -40,6 +40,10 @@ fn first_difference<'a>(a: &'a [String], b: &'a [String]) -> Option<(&'a str, &'
 }
 
 /// The events and the hash, as a child prints them that is given the schedule.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "that another process makes no difference is what this is about"
+)]
 fn in_another_process(schedule: &Schedule) -> Result<(Vec<String>, u64), Problem> {
     let problem = |error: &dyn std::fmt::Display| Problem::Child(error.to_string());
     let program = std::env::current_exe().map_err(|error| problem(&error))?;

@@ -30,6 +30,7 @@ impl Interrupt {
     }
 
     /// Calls `work` with a flag that is set on a signal, or after `limit`.
+    #[expect(clippy::disallowed_methods, reason = "a command takes real time, histories do not")]
     pub fn within<T>(&self, limit: Option<Duration>, work: impl FnOnce(&AtomicBool) -> T) -> T {
         let Some(limit) = limit else { return work(&self.interrupted) };
         const LOOK: Duration = Duration::from_millis(50);

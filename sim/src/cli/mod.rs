@@ -142,17 +142,20 @@ fn status_of(expectation: Expectation) -> u8 {
 }
 
 /// As many as asked for, or one a core.
+#[expect(clippy::disallowed_methods, reason = "how many histories run at once makes no difference to any")]
 fn jobs(asked: Option<NonZero<usize>>) -> usize {
     asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }
 
 /// Whether standard output wants colours: it is a terminal, and nobody has set `NO_COLOR`.
+#[expect(clippy::disallowed_methods, reason = "a command knows where it was started, histories do not")]
 fn in_colour() -> bool {
     let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stdout().is_terminal() && !is_forbidden
 }
 
 /// A line for the shell that runs this command with `arguments`, however it was started itself.
+#[expect(clippy::disallowed_methods, reason = "a command knows where it was started, histories do not")]
 fn shell_line(arguments: &[&str]) -> String {
     let program = if std::env::var_os("CARGO").is_some() {
         "cargo run --release --".to_owned()
@@ -178,6 +181,7 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 /// An engine's panic inside a history is a finding and reported as one; the default hook would print it besides.
+#[expect(clippy::disallowed_methods, reason = "it is about who panicked, outside of any history")]
 pub fn quiet_histories() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

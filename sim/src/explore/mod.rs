@@ -111,6 +111,7 @@ fn work(units: &[Unit], options: Options, shared: &Arc<Shared>, findings: &Arc<F
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the thread waits for a process, no history runs on it")]
 fn wait_for(worker: Child, mut meanwhile: impl FnMut()) -> io::Result<()> {
     const PAUSE: Duration = Duration::from_millis(100);
     let waiting = thread::spawn(move || worker.wait());

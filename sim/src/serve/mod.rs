@@ -141,6 +141,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError::Broken`].
+    #[expect(clippy::disallowed_methods, reason = "a served remote is no simulated one")]
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let mut shutdown = pin!(shutdown);
         let graceful = GracefulShutdown::new();

@@ -142,6 +142,10 @@ impl Search<'_> {
     }
 
     /// The first of the candidates that fails in the same way, with its index.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "histories share nothing; which thread runs one makes no difference to it"
+    )]
     fn first_that_fails(&mut self, candidates: &[Schedule]) -> Option<(usize, Candidate)> {
         let mut fresh: Vec<(usize, u64, &Schedule)> = Vec::new();
         for (index, schedule) in candidates.iter().enumerate() {

@@ -1,0 +1,179 @@
+//! What clippy cannot say about the sources: how long a file may be, how it opens, and words that have no place in it.
+//!
+//! The list of what makes a history depend on anything but its schedule stands in `clippy.toml`.
+//!
+//! Left out: what stands in documents, and files that are made rather than written.
+#![expect(clippy::disallowed_methods, reason = "the sources are real files")]
+
+use std::path::{Path, PathBuf};
+
+/// A file that is longer is asking to be two concepts.
+const LINES_MAX: usize = 500;
+
+/// Files that are longer still. One that has become short enough has to leave this list.
+const LONG_FILES: &[&str] = &[
+    "sim/src/atlas.rs",
+    "sim/src/disk/mod.rs",
+    "sim/src/generate.rs",
+    "sim/src/ledger.rs",
+    "sim/src/workload.rs",
+    "sim/src/world.rs",
+];
+
+/// Words that must not be in a source, and why. Each is written in two parts, so that this list is no finding of its own.
+const FORBIDDEN: &[([&str; 2], &str)] = &[
+    (
+        ["#[ign", "ore"],
+        "a test that is not run says nothing; a slow one asks an environment variable and says so",
+    ),
+    (["todo", "!("], "what is not there yet is a typed error or is not offered"),
+    (["unimplemented", "!("], "what is not there yet is a typed error or is not offered"),
+    (["dbg", "!("], "it is for the moment"),
+    (["#[al", "low("], "`expect` with a reason tells when it is needed no more"),
+    (["#![al", "low("], "`expect` with a reason tells when it is needed no more"),
+    (["thread_", "local!"], "the virtual clock is the one thread-local; everything else is in the world"),
+    (["cfg(", "sim)"], "what is tested is what is shipped"),
+    (["/ho", "me/"], "a path of one machine"),
+    (["/ro", "ot/"], "a path of one machine"),
+    (["/Us", "ers/"], "a path of one machine"),
+    (["/wo", "rk/"], "a path of one machine"),
+];
+
+/// Where a word may be all the same.
+const EXCEPTIONS: &[(&str, [&str; 2])] = &[("sim/src/clock.rs", ["thread_", "local!"])];
+
+/// Names that say nothing of what is in a file.
+const EMPTY_NAMES: &[&str] = &["common", "data", "helper", "helpers", "manager", "misc", "util", "utils"];
+
+/// A source, its path as it is from the workspace's root.
+struct Source {
+    path: String,
+    text: String,
+}
+
+#[test]
+fn no_file_is_two_concepts_long() {
+    let is_listed = |path: &str| LONG_FILES.contains(&path);
+    let defects: Vec<String> = sources()
+        .iter()
+        .filter_map(|Source { path, text }| match (text.lines().count(), is_listed(path)) {
+            (lines, false) if lines > LINES_MAX => {
+                Some(format!("{path}: {lines} lines, at most {LINES_MAX}: divide it by concept"))
+            }
+            (lines, true) if lines <= LINES_MAX => {
+                Some(format!("{path}: {lines} lines are short enough: take it out of LONG_FILES"))
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(defects.is_empty(), "{}", defects.join("\n"));
+}
+
+#[test]
+fn every_listed_long_file_exists() {
+    let sources = sources();
+    for listed in LONG_FILES {
+        assert!(
+            sources.iter().any(|source| source.path == *listed),
+            "{listed} is gone: take it out of LONG_FILES"
+        );
+    }
+}
+
+#[test]
+fn every_file_opens_with_what_it_guarantees() {
+    let mute: Vec<String> = sources()
+        .into_iter()
+        .filter(|source| !source.text.starts_with("//! "))
+        .map(|source| source.path)
+        .collect();
+    assert!(mute.is_empty(), "these do not open with `//!`: {}", mute.join(", "));
+}
+
+#[test]
+fn no_forbidden_word_is_in_a_source() {
+    let found: Vec<String> = sources().iter().flat_map(forbidden_words).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_forbidden_word_is_found() {
+    for (parts, _) in FORBIDDEN {
+        let text = format!("//! Head.\n    {}", parts.concat());
+        let found = forbidden_words(&Source { path: "a.rs".into(), text });
+        assert!(found.len() == 1 && found[0].starts_with("a.rs:2: "), "{found:?}");
+    }
+}
+
+#[test]
+fn every_file_has_a_name_that_says_something() {
+    for source in sources() {
+        let stem = Path::new(&source.path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        assert!(!EMPTY_NAMES.contains(&stem.as_str()), "{}: name it by its concept", source.path);
+    }
+}
+
+#[test]
+fn the_engine_does_not_know_the_simulator() {
+    for path in ["engine/Cargo.toml", "sim/Cargo.toml"] {
+        let manifest = std::fs::read_to_string(root().join(path)).unwrap();
+        let unknown: &[&str] = if path.starts_with("engine") {
+            &["plimsoll-sim", "plimsoll-scenarios"]
+        } else {
+            &["plimsoll-scenarios"]
+        };
+        for name in unknown {
+            assert!(!manifest.contains(name), "{path} depends on {name}: dependencies point one way");
+        }
+    }
+}
+
+fn forbidden_words(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    for (line, number) in source.text.lines().zip(1..) {
+        for (parts, reason) in FORBIDDEN {
+            let word = parts.concat();
+            if line.contains(&word) && !EXCEPTIONS.contains(&(source.path.as_str(), *parts)) {
+                found.push(format!("{}:{number}: `{word}`: {reason}", source.path));
+            }
+        }
+    }
+    found
+}
+
+/// Every Rust file of the workspace, in the order of their paths.
+fn sources() -> Vec<Source> {
+    let root = root();
+    let mut paths = Vec::new();
+    for directory in ["engine", "sim", "scenarios", "fuzz"] {
+        if root.join(directory).is_dir() {
+            collect(&root.join(directory), &mut paths);
+        }
+    }
+    paths.sort();
+    assert!(paths.len() > 100, "only {} sources found", paths.len());
+    paths
+        .into_iter()
+        .map(|path| Source {
+            text: std::fs::read_to_string(&path).unwrap(),
+            path: path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/"),
+        })
+        .collect()
+}
+
+fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                collect(&path, paths);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap()
+}
