@@ -15,6 +15,7 @@ mod growth;
 mod histories;
 mod http;
 mod network;
+mod planted;
 mod replay;
 mod reports;
 mod schedule_files;

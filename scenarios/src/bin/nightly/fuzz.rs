@@ -1,0 +1,151 @@
+//! The fuzz targets, each for its part of the time.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::findings;
+use crate::parts::{Ground, Outcome, PartError, last_lines, status_of};
+use crate::report::{Finding, Status};
+
+/// How long building with coverage may take.
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+/// How long one input may take before it is a finding.
+const INPUT_SECONDS: &str = "60";
+/// How long a target may take beyond its time to end.
+const GRACE: Duration = Duration::from_secs(120);
+/// How long the schedule of an artefact is shrunk.
+const SHRINK_LIMIT: Duration = Duration::from_secs(320);
+
+/// Runs all targets that `fuzz/Cargo.toml` lists, or those that were asked for.
+pub fn run(ground: &Ground, limit: Duration) -> Result<Outcome, PartError> {
+    if !ground.root.join("fuzz/Cargo.toml").is_file() {
+        return Ok((Status::Skipped, vec!["there is no fuzz/Cargo.toml".into()], Vec::new()));
+    }
+    let listed = ground.run_command(ground.cargo().args(["fuzz", "list"]), BUILD_LIMIT)?;
+    if listed.code() != Some(0) {
+        let line = "cargo-fuzz is not installed: cargo install cargo-fuzz --locked";
+        return Ok((Status::Skipped, vec![line.into()], Vec::new()));
+    }
+    let is_asked_for =
+        |name: &&str| ground.fuzz_targets.is_empty() || ground.fuzz_targets.iter().any(|asked| asked == name);
+    let targets: Vec<&str> = listed.stdout.lines().map(str::trim).filter(is_asked_for).collect();
+    let build =
+        ground.run_command(ground.cargo().args(["fuzz", "build", "--sanitizer", "none"]), BUILD_LIMIT)?;
+    if build.code() != Some(0) {
+        return Err(PartError::command(build));
+    }
+    let (mut lines, mut found) = (Vec::new(), Vec::new());
+    for target in &targets {
+        let (line, finding) = run_target(ground, target, limit / targets.len().max(1) as u32)?;
+        lines.push(line);
+        found.extend(finding);
+    }
+    Ok((status_of(&found), lines, found))
+}
+
+fn run_target(
+    ground: &Ground,
+    target: &str,
+    limit: Duration,
+) -> Result<(String, Option<Finding>), PartError> {
+    let directory = ground.out.join("fuzz").join(target);
+    std::fs::create_dir_all(&directory).map_err(|source| PartError::file(&directory, source))?;
+    let mut command = ground.cargo();
+    command
+        .args(["fuzz", "run", "--sanitizer", "none", target, "--"])
+        .arg(format!("-max_total_time={}", limit.as_secs().max(1)))
+        .arg(format!("-timeout={INPUT_SECONDS}"))
+        .arg("-print_final_stats=1")
+        // One process is one core.
+        .arg(format!("-artifact_prefix={}/", directory.display()));
+    let ended = ground.run_command(&mut command, limit + GRACE)?;
+    let line = format!("{target}: {}", statistics(&ended.stderr));
+    let artefacts = findings::files(&directory)?;
+    if ended.code() == Some(0) && artefacts.is_empty() {
+        return Ok((line, None));
+    }
+    if artefacts.is_empty() {
+        return Err(PartError::command(ended));
+    }
+    let log = directory.join("log.txt");
+    std::fs::write(&log, last_lines(&ended.stderr, 2000)).map_err(|source| PartError::file(&log, source))?;
+    if target == "schedule"
+        && let Some(finding) = of_history(ground, &artefacts[0], &directory)?
+    {
+        return Ok((line, Some(finding)));
+    }
+    let files = artefacts.iter().chain([&log]).map(|path| findings::relative(path, &ground.out)).collect();
+    let what = panic_in(&ended.stderr);
+    let signature = format!("fuzz {target}: {}", without_numbers(&what));
+    Ok((line, Some(Finding { signature, part: "fuzz", what, files, schedule: None })))
+}
+
+/// The finding of a schedule, shrunk, under the signature that a sweep would give it.
+fn of_history(ground: &Ground, artefact: &Path, directory: &Path) -> Result<Option<Finding>, PartError> {
+    let shrunk = directory.join("found.min.jsonl");
+    let mut command = Command::new(ground.plimsoll());
+    command.arg("shrink").arg(artefact).arg("-o").arg(&shrunk);
+    ground.run_command(&mut command, SHRINK_LIMIT)?;
+    let mut found = findings::of_directory(&ground.plimsoll(), directory, &ground.out, "fuzz")?;
+    Ok(found.pop())
+}
+
+/// The last line of libFuzzer's that counts: executions, coverage, speed.
+fn statistics(stderr: &str) -> String {
+    let counts = |line: &&str| line.starts_with('#') && line.contains("cov: ");
+    let last = stderr.lines().rev().find(counts).unwrap_or("it has not begun");
+    last.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What a target died of.
+fn panic_in(stderr: &str) -> String {
+    let mut lines = stderr.lines();
+    while let Some(line) = lines.next() {
+        if line.contains("panicked at") {
+            let message = lines.next().unwrap_or_default();
+            let place = line.split("panicked at ").nth(1).unwrap_or_default();
+            return format!("{message} at {}", place.trim_end_matches(':'));
+        }
+    }
+    let error =
+        stderr.lines().find(|line| line.contains("ERROR: libFuzzer")).unwrap_or("it ended without a word");
+    error.to_owned()
+}
+
+/// What differs from one failure to the next of the same kind.
+fn without_numbers(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            digit if digit.is_ascii_digit() => {
+                if !plain.ends_with('#') {
+                    plain.push('#');
+                }
+            }
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "INFO: seed corpus\n#2\tINITED cov: 9 ft: 9 corp: 1/1b exec/s: 0 rss: 40Mb\n\
+        #512\tpulse  cov: 120 ft: 300 corp: 7/1Kb exec/s: 170 rss: 60Mb\n\n\
+        thread '<unnamed>' (4711) panicked at fuzz_targets/wal.rs:31:5:\nindex 77 out of range\nnote: run with\n";
+
+    #[test]
+    fn the_last_counts_are_told() {
+        assert_eq!(statistics(LOG), "#512 pulse cov: 120 ft: 300 corp: 7/1Kb exec/s: 170 rss: 60Mb");
+        assert_eq!(statistics(""), "it has not begun");
+    }
+
+    #[test]
+    fn the_same_panic_has_the_same_signature() {
+        assert_eq!(panic_in(LOG), "index 77 out of range at fuzz_targets/wal.rs:31:5");
+        assert_eq!(without_numbers(&panic_in(LOG)), "index # out of range at fuzz_targets/wal.rs:#:#");
+    }
+}

@@ -1,0 +1,157 @@
+//! `nightly`: everything that looks for bugs, for a given time, and one report.
+//!
+//! Guarantees: the time is divided over the parts, and a part that has used up its share is ended; what the parts have found is in
+//! `nightly.md` and `nightly.json`, each finding once, with its files beside it. The seeds follow from the night's number, so that every
+//! night looks elsewhere and any of them can be repeated. It ends with 1 when something was found, with 2 when a part could not do its
+//! work.
+//!
+//! Left out: what the parts do (`parts`), and telling anybody (`.ci/report-findings`).
+#![expect(clippy::disallowed_methods, reason = "a command has real files, processes and real time")]
+
+mod findings;
+mod fuzz;
+mod parts;
+mod report;
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::{Parser, ValueEnum};
+use plimsoll_sim::sweep::Shard;
+
+use parts::{Ground, PartError};
+use report::{PartReport, Report, Status};
+
+/// Sweeps, explores, fuzzes, plants bugs and mutates the engine, for a given time.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "\
+Exit status: 0 nothing found; 1 something found; 2 a part could not do its work, or wrong usage.
+
+Examples:
+  cargo run --release -p plimsoll-scenarios --bin nightly -- --minutes 60
+  cargo run --release -p plimsoll-scenarios --bin nightly -- --minutes 30 --only fuzz"
+)]
+struct Arguments {
+    /// How long all of it may take, building aside.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    minutes: u64,
+    /// Only these parts; the time is theirs.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
+    only: Vec<Part>,
+    /// Of the fuzz targets only these.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    fuzz_targets: Vec<String>,
+    /// This machine's share of sweep, planted bugs and mutants.
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
+    shard: Shard,
+    /// The night's number, from which its seeds follow; by default today's.
+    #[arg(long, value_name = "N")]
+    night: Option<u64>,
+    /// How many histories run at once; by default one a core.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// Where the report and the findings go.
+    #[arg(long, value_name = "DIR", default_value = "nightly")]
+    out: PathBuf,
+}
+
+/// What looks for bugs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Part {
+    /// Generated histories; of a whole sweep, also the marks that it did not reach.
+    Sweep,
+    /// Short schedules, struck in every possible way.
+    Explore,
+    /// The fuzz targets.
+    Fuzz,
+    /// Planted bugs, as many as there is time for.
+    Planted,
+    /// Mutants of the engine, as many as there is time for.
+    Mutants,
+}
+
+impl Part {
+    const ALL: [Self; 5] = [Self::Sweep, Self::Explore, Self::Fuzz, Self::Planted, Self::Mutants];
+
+    /// Its share of the time, relative to the others'.
+    fn weight(self) -> u32 {
+        match self {
+            Self::Sweep => 30,
+            Self::Fuzz => 25,
+            Self::Planted => 20,
+            Self::Explore => 15,
+            Self::Mutants => 10,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sweep => "sweep",
+            Self::Explore => "explore",
+            Self::Fuzz => "fuzz",
+            Self::Planted => "planted",
+            Self::Mutants => "mutants",
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().execute() {
+        Ok(report) if report.has_failed() => ExitCode::from(2),
+        Ok(report) if report.findings.is_empty() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("nightly: {}", plimsoll_sim::world::error_chain(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Arguments {
+    fn execute(self) -> Result<Report, PartError> {
+        let mut chosen = if self.only.is_empty() { Part::ALL.to_vec() } else { self.only.clone() };
+        chosen.sort_unstable();
+        chosen.dedup();
+        let night = self.night.unwrap_or_else(today);
+        let ground = Ground::prepare(&self.out, self.shard, night, self.jobs, &self.fuzz_targets)?;
+        let mut report = Report::new(night, self.shard, self.minutes);
+        let total = Duration::from_secs(self.minutes * 60);
+        let begin = Instant::now();
+        for (index, part) in chosen.iter().enumerate() {
+            // What a part has left is the others'.
+            let weight_left: u32 = chosen[index..].iter().map(|part| part.weight()).sum();
+            let limit = total.saturating_sub(begin.elapsed()) * part.weight() / weight_left;
+            eprintln!("{}: up to {} minutes", part.name(), limit.as_secs().div_ceil(60));
+            let part_begin = Instant::now();
+            let outcome = ground.run(*part, limit);
+            let seconds = part_begin.elapsed().as_secs_f64();
+            let (part_report, findings) = match outcome {
+                Ok((status, lines, findings)) => {
+                    (PartReport::new(part.name(), status, seconds, lines), findings)
+                }
+                Err(error) => {
+                    let told = plimsoll_sim::world::error_chain(&error);
+                    (PartReport::new(part.name(), Status::Failed, seconds, vec![told]), Vec::new())
+                }
+            };
+            eprintln!("{}: {}", part.name(), part_report.told());
+            report.add(part_report, findings);
+            report
+                .write(&self.out)
+                .map_err(|source| PartError::File { path: self.out.display().to_string(), source })?;
+        }
+        print!("{}", report.markdown());
+        println!("\nwritten to {}", self.out.join("nightly.md").display());
+        Ok(report)
+    }
+}
+
+/// Days since 1970.
+fn today() -> u64 {
+    const DAY: u64 = 24 * 60 * 60;
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() / DAY)
+}

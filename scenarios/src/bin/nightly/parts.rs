@@ -1,0 +1,296 @@
+//! What each part runs, and what its findings are.
+
+use std::io;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use plimsoll_scenarios::commands::{self, Ended};
+use plimsoll_scenarios::planted;
+use plimsoll_sim::report::sweep::SweepReport;
+use plimsoll_sim::schedule::ScheduleError;
+use plimsoll_sim::sweep::Shard;
+use serde::Deserialize;
+
+use crate::Part;
+use crate::findings;
+use crate::report::{Finding, Status};
+
+/// How far apart the nights' seeds are.
+const NIGHT_SEEDS: u64 = 1_000_000_000;
+/// How long a part may take beyond its share to finish what it has begun.
+const GRACE: Duration = Duration::from_secs(600);
+/// How long building may take.
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Where the parts run.
+pub struct Ground {
+    pub root: PathBuf,
+    pub out: PathBuf,
+    pub shard: Shard,
+    night: u64,
+    pub jobs: usize,
+    pub fuzz_targets: Vec<String>,
+    /// Where the commands were built.
+    binaries: PathBuf,
+}
+
+/// Why a part could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    #[error("cannot use {path}")]
+    File { path: String, source: io::Error },
+    #[error("{path} is no schedule")]
+    Schedule { path: String, source: ScheduleError },
+    #[error("a command cannot be run")]
+    Run { source: io::Error },
+    #[error("{command} ended with {status}:\n{output}")]
+    Command { command: String, status: String, output: String },
+    #[error("{command} left no report that can be read")]
+    Report { command: String, source: serde_json::Error },
+}
+
+impl PartError {
+    pub fn file(path: &Path, source: io::Error) -> Self {
+        Self::File { path: path.display().to_string(), source }
+    }
+
+    pub fn command(ended: Ended) -> Self {
+        let output = last_lines(&ended.output(), 30);
+        Self::Command { status: ended.told(), output, command: ended.command }
+    }
+}
+
+/// How it went, what there is to say, and what was found.
+pub type Outcome = (Status, Vec<String>, Vec<Finding>);
+
+impl Ground {
+    /// Builds the commands and makes the directory.
+    pub fn prepare(
+        out: &Path,
+        shard: Shard,
+        night: u64,
+        jobs: Option<NonZero<usize>>,
+        fuzz_targets: &[String],
+    ) -> Result<Self, PartError> {
+        std::fs::create_dir_all(out).map_err(|source| PartError::file(out, source))?;
+        let out = out.canonicalize().map_err(|source| PartError::file(out, source))?;
+        let root = planted::workspace();
+        let program = std::env::current_exe().map_err(|source| PartError::Run { source })?;
+        let binaries = program.parent().unwrap_or(Path::new(".")).to_path_buf();
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let jobs = jobs.map_or_else(cores, NonZero::get);
+        let ground = Self { root, out, shard, night, jobs, fuzz_targets: fuzz_targets.to_vec(), binaries };
+        let mut build = ground.cargo();
+        build.args([
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "plimsoll-sim",
+            "-p",
+            "plimsoll-scenarios",
+            "--bins",
+        ]);
+        let ended = ground.run_command(&mut build, BUILD_LIMIT)?;
+        match ended.code() {
+            Some(0) => Ok(ground),
+            _ => Err(PartError::command(ended)),
+        }
+    }
+
+    /// Runs a part.
+    pub fn run(&self, part: Part, limit: Duration) -> Result<Outcome, PartError> {
+        match part {
+            Part::Sweep => self.sweep(limit),
+            Part::Explore => self.explore(limit),
+            Part::Fuzz => crate::fuzz::run(self, limit),
+            Part::Planted => self.planted(limit),
+            Part::Mutants => self.mutants(limit),
+        }
+    }
+
+    pub fn cargo(&self) -> Command {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&self.root);
+        command
+    }
+
+    pub fn plimsoll(&self) -> PathBuf {
+        self.binary("plimsoll")
+    }
+
+    fn binary(&self, name: &str) -> PathBuf {
+        self.binaries.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    }
+
+    pub fn run_command(&self, command: &mut Command, limit: Duration) -> Result<Ended, PartError> {
+        commands::run(command, limit).map_err(|source| PartError::Run { source })
+    }
+
+    fn sweep(&self, limit: Duration) -> Result<Outcome, PartError> {
+        let directory = self.out.join("sweep");
+        let first = self.night * NIGHT_SEEDS;
+        let mut command = Command::new(self.plimsoll());
+        command
+            .args(["run", "--json", "--keep-going", "--seeds", &format!("{first}..{}", first + NIGHT_SEEDS)])
+            .args(["--minutes", &minutes(limit), "--jobs", &self.jobs.to_string()])
+            .args(["--shard", &self.shard.to_string()])
+            .arg("--out")
+            .arg(&directory);
+        let ended = self.run_command(&mut command, limit + GRACE)?;
+        if !matches!(ended.code(), Some(0 | 1 | 3)) {
+            return Err(PartError::command(ended));
+        }
+        let report: SweepReport = serde_json::from_str(&ended.stdout)
+            .map_err(|source| PartError::Report { command: ended.command.clone(), source })?;
+        let mut found = findings::of_directory(&self.plimsoll(), &directory, &self.out, "sweep")?;
+        // A shard alone need not reach what is rare.
+        if self.shard == Shard::WHOLE {
+            found.extend(report.counts.marks.missing().map(|mark| Finding {
+                signature: format!("mark never reached: {}", mark.name),
+                part: "sweep",
+                what: format!(
+                    "{} histories were never in this situation: {}",
+                    report.counts.histories, mark.name
+                ),
+                files: Vec::new(),
+                schedule: None,
+            }));
+        }
+        let lines = report.to_string().lines().map(str::to_owned).collect();
+        Ok((status_of(&found), lines, found))
+    }
+
+    fn explore(&self, limit: Duration) -> Result<Outcome, PartError> {
+        let directory = self.out.join("explore");
+        let mut command = Command::new(self.plimsoll());
+        command.args(["explore", "--jobs", &self.jobs.to_string()]).arg("--out").arg(&directory);
+        let ended = self.run_command(&mut command, limit)?;
+        if !matches!(ended.code(), None | Some(0 | 1 | 3)) {
+            return Err(PartError::command(ended));
+        }
+        let found = findings::of_directory(&self.plimsoll(), &directory, &self.out, "explore")?;
+        let mut lines: Vec<String> = ended.stdout.lines().take(3).map(str::to_owned).collect();
+        if ended.status.is_none() {
+            lines.push("there was not time for all of the set".into());
+        }
+        Ok((status_of(&found), lines, found))
+    }
+
+    fn planted(&self, limit: Duration) -> Result<Outcome, PartError> {
+        let directory = self.out.join("planted");
+        let mut command = Command::new(self.binary("planted"));
+        command
+            .args(["--minutes", &minutes(limit), "--jobs", &self.jobs.to_string()])
+            .args(["--shard", &self.shard.to_string(), "--rotate", &self.night.to_string()])
+            .arg("--out")
+            .arg(&directory);
+        let ended = self.run_command(&mut command, limit + 3 * GRACE)?;
+        if !matches!(ended.code(), Some(0 | 1)) {
+            return Err(PartError::command(ended));
+        }
+        let table = directory.join("planted.json");
+        let text = std::fs::read_to_string(&table).map_err(|source| PartError::file(&table, source))?;
+        let table: PlantedTable = serde_json::from_str(&text)
+            .map_err(|source| PartError::Report { command: ended.command.clone(), source })?;
+        let files = vec![findings::relative(&directory.join("planted.md"), &self.out)];
+        let missed = table.rows.iter().filter(|row| row.seeds.is_none()).map(|row| Finding {
+            signature: format!("planted bug not found: {}", row.name),
+            part: "planted",
+            what: format!("most bases have not found the planted bug {} within their seeds", row.name),
+            files: files.clone(),
+            schedule: None,
+        });
+        let broken =
+            table.baseline.iter().flat_map(|baseline| &baseline.violations).map(|violation| Finding {
+                signature: format!("unpatched engine: {violation}"),
+                part: "planted",
+                what: violation.clone(),
+                files: files.clone(),
+                schedule: None,
+            });
+        let found: Vec<Finding> = missed.chain(broken).collect();
+        let lines = ended.stdout.lines().map(str::to_owned).collect();
+        Ok((status_of(&found), lines, found))
+    }
+
+    fn mutants(&self, limit: Duration) -> Result<Outcome, PartError> {
+        let version = self.run_command(self.cargo().args(["mutants", "--version"]), BUILD_LIMIT)?;
+        if version.code() != Some(0) {
+            let line = "cargo-mutants is not installed: cargo install cargo-mutants --locked";
+            return Ok((Status::Skipped, vec![line.into()], Vec::new()));
+        }
+        // Many small shards, of which a night takes one, or as many machines as there are one each.
+        const SHARDS: u64 = 64;
+        let shard = (self.night * self.shard.count + self.shard.index) % SHARDS;
+        let directory = self.out.join("mutants");
+        let mut command = self.cargo();
+        command
+            .args(["mutants", "--package", "plimsoll-engine", "--no-shuffle", "--colors", "never"])
+            .args(["--shard", &format!("{shard}/{SHARDS}")])
+            .arg("--output")
+            .arg(&directory);
+        let ended = self.run_command(&mut command, limit.max(GRACE))?;
+        // 0: all caught; 2 and 3: some missed, some took too long.
+        if !matches!(ended.code(), None | Some(0 | 2 | 3)) {
+            return Err(PartError::command(ended));
+        }
+        let path = directory.join("mutants.out/outcomes.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| PartError::file(&path, source))?;
+        let counts: MutantCounts = serde_json::from_str(&text)
+            .map_err(|source| PartError::Report { command: ended.command.clone(), source })?;
+        let caught = counts.caught + counts.timeout;
+        let score = 100.0 * caught as f64 / (caught + counts.missed).max(1) as f64;
+        let mut lines = vec![format!(
+            "score {score:.0}%: {caught} of {} mutants of shard {shard}/{SHARDS} caught, {} did not build",
+            caught + counts.missed,
+            counts.unviable
+        )];
+        let missed = directory.join("mutants.out/missed.txt");
+        let text = std::fs::read_to_string(&missed).unwrap_or_default();
+        lines.extend(text.lines().map(|line| format!("missed: {line}")));
+        Ok((Status::Clean, lines, Vec::new()))
+    }
+}
+
+/// What is read of `planted.json`.
+#[derive(Deserialize)]
+struct PlantedTable {
+    baseline: Option<PlantedBaseline>,
+    rows: Vec<PlantedRow>,
+}
+
+#[derive(Deserialize)]
+struct PlantedBaseline {
+    violations: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct PlantedRow {
+    name: String,
+    seeds: Option<u64>,
+}
+
+/// What is read of cargo-mutants' `outcomes.json`.
+#[derive(Deserialize)]
+struct MutantCounts {
+    caught: u64,
+    missed: u64,
+    timeout: u64,
+    unviable: u64,
+}
+
+pub fn status_of(found: &[Finding]) -> Status {
+    if found.is_empty() { Status::Clean } else { Status::Found }
+}
+
+fn minutes(limit: Duration) -> String {
+    format!("{:.2}", (limit.as_secs_f64() / 60.0).max(0.05))
+}
+
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}

@@ -1,0 +1,176 @@
+//! Sweeps with a `plimsoll` that was built elsewhere, from several bases, and shrinks what was found.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use plimsoll_scenarios::commands::{self, Ended};
+use plimsoll_sim::report::sweep::SweepReport;
+use plimsoll_sim::schedule::Schedule;
+
+use crate::Outcomes;
+
+/// How far apart the bases are.
+const BASE_STEP: u64 = 1_000_000;
+/// How long one command may take before it is taken for hung.
+const COMMAND_LIMIT: Duration = Duration::from_secs(1800);
+/// How long shrinking may go on.
+const SHRINK_SECONDS: &str = "300";
+
+/// A history without faults in which two clients meet. A bug that fails here needs no simulator.
+const CALM: &str = r#"{"format":1,"key":1,"clients":2,"pull_batch_frames":64,"push_batch_statements_max":1000,"synced_wal_frames_max":1000,"chunk_bytes":16384}
+{"id":1,"action":{"transaction":{"client":0,"writes":[{"append":{"payload_bytes":10}}],"end":"commit"}}}
+{"id":2,"action":{"push":{"client":0}}}
+{"id":3,"action":{"pull":{"client":1}}}
+{"id":4,"action":{"transaction":{"client":1,"writes":[{"append":{"payload_bytes":10}}],"end":"commit"}}}
+{"id":5,"action":{"sync":{"client":1}}}
+{"id":6,"action":{"pull":{"client":0}}}
+"#;
+
+/// How to hunt.
+pub struct Hunt {
+    pub seeds_budget: u64,
+    pub bases: u64,
+    pub shrinks: u64,
+    pub jobs: usize,
+    /// Where schedules go.
+    pub out: PathBuf,
+}
+
+/// What one base has found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The invariant that was broken.
+    pub invariant: String,
+    /// The violation in one sentence.
+    pub violation: String,
+    /// How many seeds that took.
+    pub seeds: u64,
+    /// How long, in seconds.
+    pub seconds: f64,
+    pub shrunk: Option<Shrunk>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone)]
+pub struct Shrunk {
+    pub steps: usize,
+    pub faults: usize,
+    pub seconds: f64,
+}
+
+/// Why there is no telling.
+#[derive(Debug, thiserror::Error)]
+pub enum HuntError {
+    #[error("cannot run {command}")]
+    Run { command: String, source: io::Error },
+    #[error("{command} ended with {status}:\n{output}")]
+    Command { command: String, status: String, output: String },
+    #[error("{command} printed no report")]
+    Report { command: String, source: serde_json::Error },
+    #[error("cannot use {path}")]
+    File { path: String, source: io::Error },
+    #[error("{path} is no schedule")]
+    Schedule { path: String, source: plimsoll_sim::schedule::ScheduleError },
+    #[error("{name} fails in a history without faults: that is no planted bug but a broken engine\n{output}")]
+    Strawman { name: String, output: String },
+}
+
+impl Hunt {
+    /// Sweeps from every base. With `until_found` the first failure ends a base.
+    pub fn sweep_all(&self, plimsoll: &Path, name: &str, until_found: bool) -> Result<Outcomes, HuntError> {
+        let mut shrinks_left = if until_found { self.shrinks } else { 0 };
+        let mut outcomes = Outcomes::new();
+        for base in 1..=self.bases {
+            let directory = self.out.join(name).join(base.to_string());
+            let mut found = self.sweep(plimsoll, base * BASE_STEP, &directory)?;
+            if let Some((found, schedule)) = &mut found
+                && shrinks_left > 0
+            {
+                shrinks_left -= 1;
+                found.shrunk = Some(self.shrink(plimsoll, schedule)?);
+            }
+            outcomes.push(found.map(|(found, _)| found));
+        }
+        Ok(outcomes)
+    }
+
+    /// Makes sure that the everyday works.
+    pub fn check_calm(&self, plimsoll: &Path, name: &str) -> Result<(), HuntError> {
+        let directory = self.out.join(name);
+        let path = directory.join("calm.jsonl");
+        let failed = |source| HuntError::File { path: path.display().to_string(), source };
+        std::fs::create_dir_all(&directory).map_err(failed)?;
+        std::fs::write(&path, CALM).map_err(failed)?;
+        let ended = run(Command::new(plimsoll).arg("replay").arg(&path))?;
+        match ended.code() {
+            Some(0) => Ok(()),
+            _ => Err(HuntError::Strawman { name: name.into(), output: ended.output() }),
+        }
+    }
+
+    fn sweep(
+        &self,
+        plimsoll: &Path,
+        first: u64,
+        directory: &Path,
+    ) -> Result<Option<(Found, PathBuf)>, HuntError> {
+        let mut command = Command::new(plimsoll);
+        command
+            .args([
+                "run",
+                "--json",
+                "--no-shrink",
+                "--seeds",
+                &format!("{first}..{}", first + self.seeds_budget),
+            ])
+            .args(["--jobs", &self.jobs.to_string()])
+            .arg("--out")
+            .arg(directory);
+        let ended = run(&mut command)?;
+        if !matches!(ended.code(), Some(0 | 1 | 3)) {
+            return Err(failed(ended));
+        }
+        let report: SweepReport = serde_json::from_str(&ended.stdout)
+            .map_err(|source| HuntError::Report { command: ended.command, source })?;
+        let first_failure = report.failures.iter().min_by_key(|failure| failure.smallest.seed);
+        Ok(first_failure.map(|failure| {
+            let found = Found {
+                invariant: failure.signature.invariant.clone(),
+                violation: failure.smallest.violation.clone(),
+                seeds: failure.smallest.seed - first + 1,
+                seconds: report.seconds,
+                shrunk: None,
+            };
+            let name = failure.smallest.schedule.clone().unwrap_or_default();
+            (found, directory.join(name))
+        }))
+    }
+
+    fn shrink(&self, plimsoll: &Path, schedule: &Path) -> Result<Shrunk, HuntError> {
+        let path = schedule.with_extension("min.jsonl");
+        let mut command = Command::new(plimsoll);
+        command.arg("shrink").arg(schedule).arg("-o").arg(&path);
+        command.args(["--jobs", &self.jobs.to_string(), "--seconds", SHRINK_SECONDS]);
+        let ended = run(&mut command)?;
+        if !matches!(ended.code(), Some(1 | 3)) {
+            return Err(failed(ended));
+        }
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| HuntError::File { path: name.clone(), source })?;
+        let smaller: Schedule =
+            Schedule::parse(&text).map_err(|source| HuntError::Schedule { path: name, source })?;
+        Ok(Shrunk { steps: smaller.steps.len(), faults: smaller.fault_count(), seconds: ended.seconds })
+    }
+}
+
+fn run(command: &mut Command) -> Result<Ended, HuntError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    commands::run(command, COMMAND_LIMIT).map_err(|source| HuntError::Run { command: program, source })
+}
+
+fn failed(ended: Ended) -> HuntError {
+    HuntError::Command { status: ended.told(), output: ended.output(), command: ended.command }
+}

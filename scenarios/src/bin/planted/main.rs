@@ -1,0 +1,198 @@
+//! `planted`: builds the engine with each planted bug, sweeps, and tells what found it, how soon, and how small it became.
+//!
+//! Guarantees: the sources that it builds are a copy; nothing in the working tree is touched. Every bug is swept over the same seeds as
+//! the unpatched engine, which has to stay clean on them. It ends with 1 when a bug was not found or the unpatched engine was not clean,
+//! with 2 when it could not do its work.
+//!
+//! Left out: what a bug is (`plimsoll_scenarios::planted`).
+#![expect(clippy::disallowed_methods, reason = "a command has real files, processes and real time")]
+
+mod hunt;
+mod scratch;
+mod table;
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use plimsoll_scenarios::planted::{self, PatchError, PlantedBug};
+use plimsoll_sim::sweep::Shard;
+
+use hunt::{Found, Hunt, HuntError};
+use scratch::{Scratch, ScratchError};
+use table::{Baseline, Row, Table};
+
+/// Builds the engine with each planted bug in a scratch copy and sweeps until it is found.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "\
+Exit status: 0 all found and the unpatched engine clean; 1 not so; 2 a patch does not apply or build, or wrong usage.
+
+Examples:
+  cargo run --release -p plimsoll-scenarios --bin planted                    all of them, about a minute each
+  cargo run --release -p plimsoll-scenarios --bin planted -- watermark-off-by-one --bases 1
+  cargo run --release -p plimsoll-scenarios --bin planted -- --list          what they are"
+)]
+struct Arguments {
+    /// Only these, by name.
+    names: Vec<String>,
+    /// Print what they are, and do nothing.
+    #[arg(long)]
+    list: bool,
+    /// How many seeds to sweep from each base at most.
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..1_000_000))]
+    seeds_budget: u64,
+    /// From how many places among the seeds to begin.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..1_000))]
+    bases: u64,
+    /// Of how many bases to shrink what was found.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    shrinks: u64,
+    /// How many histories run at once; by default one a core.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// Begin no other bug after so many minutes.
+    #[arg(long, value_name = "N", value_parser = minutes)]
+    minutes: Option<Duration>,
+    /// This machine's share of the bugs.
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
+    shard: Shard,
+    /// Begin with another one than the first: each night's number makes it another.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    rotate: u64,
+    /// Do not sweep the unpatched engine.
+    #[arg(long)]
+    skip_unpatched: bool,
+    /// Where the copy is built; what was built there before is built on.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Where the table (planted.md, planted.json) and the schedules go; by default beside the copy.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the table as JSON and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why the bugs could not be hunted.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    #[error(transparent)]
+    Hunt(#[from] HuntError),
+    #[error("there is no planted bug {0}; --list tells their names")]
+    UnknownName(String),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().execute() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("planted: {}", plimsoll_sim::world::error_chain(&problem));
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Arguments {
+    /// Whether all was found that has to be, and nothing else.
+    fn execute(self) -> Result<bool, Problem> {
+        let begin = Instant::now();
+        let bugs = self.chosen()?;
+        if self.list {
+            for bug in &bugs {
+                println!("{} ({}; {})\n  {}", bug.name, bug.area, bug.like, bug.what);
+            }
+            return Ok(true);
+        }
+        let root = planted::workspace();
+        let directory = self.scratch.clone().unwrap_or_else(|| root.join("target/planted"));
+        let mut scratch = Scratch::new(&root, &directory)?;
+        let out = self.out.clone().unwrap_or_else(|| directory.join("found"));
+        let hunt = Hunt {
+            seeds_budget: self.seeds_budget,
+            bases: self.bases,
+            shrinks: self.shrinks,
+            jobs: self.jobs.map_or_else(cores, NonZero::get),
+            out: out.clone(),
+        };
+        let bar = progress_bar(bugs.len() + usize::from(!self.skip_unpatched));
+        let mut table = Table::new(&hunt);
+        if !self.skip_unpatched {
+            bar.set_message("the unpatched engine");
+            let plimsoll = scratch.build(&[])?;
+            table.baseline = Some(Baseline::of(&hunt.sweep_all(&plimsoll, "unpatched", false)?));
+            bar.inc(1);
+        }
+        for bug in &bugs {
+            if self.minutes.is_some_and(|minutes| begin.elapsed() > minutes) {
+                table.not_reached.push(bug.name.clone());
+                continue;
+            }
+            bar.set_message(format!("{}: building", bug.name));
+            let edited = bug.apply(|path| std::fs::read_to_string(root.join(path)))?;
+            let plimsoll = scratch.build(&edited)?;
+            bar.set_message(format!("{}: sweeping", bug.name));
+            hunt.check_calm(&plimsoll, &bug.name)?;
+            let found = hunt.sweep_all(&plimsoll, &bug.name, true)?;
+            let row = Row::new(bug, &found, self.seeds_budget);
+            bar.println(row.line());
+            table.rows.push(row);
+            table.write(&out)?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        table.write(&out)?;
+        if self.json {
+            println!("{}", table.json());
+        } else {
+            print!("{}", table.markdown());
+            println!("\nwritten to {}", out.join("planted.md").display());
+        }
+        Ok(table.is_as_it_should_be())
+    }
+
+    fn chosen(&self) -> Result<Vec<PlantedBug>, Problem> {
+        let all = planted::all()?;
+        if self.names.is_empty() {
+            let mut share: Vec<PlantedBug> = (0..)
+                .zip(all)
+                .filter(|(index, _)| index % self.shard.count == self.shard.index)
+                .map(|(_, bug)| bug)
+                .collect();
+            let count = share.len().max(1) as u64;
+            share.rotate_left((self.rotate % count) as usize);
+            return Ok(share);
+        }
+        let by_name = |name: &String| {
+            let bug = all.iter().find(|bug| bug.name == *name);
+            bug.cloned().ok_or_else(|| Problem::UnknownName(name.clone()))
+        };
+        self.names.iter().map(by_name).collect()
+    }
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from_secs_f64(minutes * 60.0).map_err(|error| error.to_string())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn progress_bar(steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}, {elapsed}");
+    ProgressBar::new(steps as u64).with_style(style.expect("the template is sound"))
+}
+
+/// What one base has found, if anything.
+type Outcomes = Vec<Option<Found>>;

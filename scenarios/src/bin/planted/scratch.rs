@@ -1,0 +1,106 @@
+//! The scratch copy of the workspace: its sources, with a bug or without, and a target directory of its own, so that what does not
+//! change is compiled once.
+
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use plimsoll_scenarios::planted::Edited;
+
+/// What a workspace needs to be built.
+const COPIED: &[&str] = &["Cargo.toml", "Cargo.lock", "engine", "sim", "scenarios"];
+
+/// A copy that is this process's alone.
+pub struct Scratch {
+    root: PathBuf,
+    copy: PathBuf,
+    target: PathBuf,
+    /// Held while the process lives.
+    _lock: File,
+}
+
+/// Why the copy cannot be made or built.
+#[derive(Debug, thiserror::Error)]
+pub enum ScratchError {
+    #[error("cannot copy {path}")]
+    Copy { path: String, source: io::Error },
+    #[error("{path} is in use by another run: name another directory with --scratch")]
+    InUse { path: String },
+    #[error("cannot run cargo")]
+    Cargo { source: io::Error },
+    #[error("the copy does not build:\n{output}")]
+    DoesNotBuild { output: String },
+}
+
+impl Scratch {
+    pub fn new(root: &Path, directory: &Path) -> Result<Self, ScratchError> {
+        let failed = |source| ScratchError::Copy { path: directory.display().to_string(), source };
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let directory = directory.canonicalize().map_err(failed)?;
+        let lock = File::create(directory.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(ScratchError::InUse { path: directory.display().to_string() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let (copy, target) = (directory.join("workspace"), directory.join("target"));
+        Ok(Self { root: root.to_path_buf(), copy, target, _lock: lock })
+    }
+
+    /// Builds `plimsoll` with these files edited and returns its path.
+    pub fn build(&mut self, edited: &[Edited]) -> Result<PathBuf, ScratchError> {
+        for name in COPIED {
+            self.copy(Path::new(name), edited)?;
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(["build", "--release", "--locked", "-p", "plimsoll-sim", "--bin", "plimsoll", "--quiet"])
+            .arg("--target-dir")
+            .arg(&self.target)
+            .current_dir(&self.copy)
+            .output()
+            .map_err(|source| ScratchError::Cargo { source })?;
+        if !output.status.success() {
+            let output = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(ScratchError::DoesNotBuild { output });
+        }
+        Ok(self.target.join("release").join(format!("plimsoll{}", std::env::consts::EXE_SUFFIX)))
+    }
+
+    /// Makes a file or directory of the copy as it is in the workspace, edits aside. What is so already is not touched, or cargo would
+    /// build it anew.
+    fn copy(&self, path: &Path, edited: &[Edited]) -> Result<(), ScratchError> {
+        let (from, to) = (self.root.join(path), self.copy.join(path));
+        let failed = |source| ScratchError::Copy { path: path.display().to_string(), source };
+        if !from.is_dir() {
+            let edit = edited.iter().find(|file| Path::new(&file.path) == path);
+            let bytes = match edit {
+                Some(file) => file.text.clone().into_bytes(),
+                None => std::fs::read(&from).map_err(failed)?,
+            };
+            let is_so = std::fs::read(&to).is_ok_and(|present| present == bytes);
+            return if is_so { Ok(()) } else { std::fs::write(&to, bytes).map_err(failed) };
+        }
+        std::fs::create_dir_all(&to).map_err(failed)?;
+        let names = names_in(&from).map_err(failed)?;
+        for gone in names_in(&to).map_err(failed)?.difference(&names) {
+            remove(&to.join(gone)).map_err(failed)?;
+        }
+        for name in names {
+            self.copy(&path.join(name), edited)?;
+        }
+        Ok(())
+    }
+}
+
+fn names_in(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    std::fs::read_dir(directory)?.map(|entry| Ok(PathBuf::from(entry?.file_name()))).collect()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+}

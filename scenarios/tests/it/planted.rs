@@ -1,0 +1,29 @@
+//! Every planted bug can still be planted. Whether it is found is the `planted` command's affair: it builds the engine each time.
+#![expect(clippy::disallowed_methods, reason = "patches and sources are real files")]
+
+use plimsoll_scenarios::planted::{AREAS, all, workspace};
+
+/// As many as the table of planted bugs has at least.
+const BUGS_MIN: usize = 24;
+
+#[test]
+fn every_planted_bug_applies_to_the_engine_as_it_is() {
+    let root = workspace();
+    for bug in all().unwrap() {
+        let edited = bug
+            .apply(|path| std::fs::read_to_string(root.join(path)))
+            .unwrap_or_else(|error| panic!("{error}"));
+        for file in edited {
+            assert!(file.path.starts_with("engine/src/"), "{}: {} is not the engine's", bug.name, file.path);
+        }
+    }
+}
+
+#[test]
+fn there_are_planted_bugs_in_every_area() {
+    let bugs = all().unwrap();
+    assert!(bugs.len() >= BUGS_MIN, "{} planted bugs", bugs.len());
+    for area in AREAS {
+        assert!(bugs.iter().any(|bug| bug.area == *area), "no planted bug in {area}");
+    }
+}

@@ -1,0 +1,53 @@
+//! What a mutant of the engine has to survive to count as missed: the corpus, and a sweep (`.cargo/mutants.toml`).
+//!
+//! As ordinary tests these are two more sweeps of a few seeds; `PLIMSOLL_MUTANT_SEEDS` makes them longer.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the environment says how long to look, and the corpus is real files"
+)]
+
+use std::sync::atomic::AtomicBool;
+
+use plimsoll_sim::corpus::judge;
+use plimsoll_sim::generate::Profile;
+use plimsoll_sim::sweep::{Shard, Sweep};
+
+/// Seeds of each profile unless told otherwise.
+const SEEDS: u64 = 24;
+
+fn seeds() -> u64 {
+    match std::env::var("PLIMSOLL_MUTANT_SEEDS") {
+        Ok(text) => text.parse().expect("PLIMSOLL_MUTANT_SEEDS is a number"),
+        Err(_) => SEEDS,
+    }
+}
+
+#[test]
+fn the_corpus_is_clean() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+    for entry in std::fs::read_dir(directory).expect("there is a corpus") {
+        let path = entry.expect("the corpus can be listed").path();
+        let text = std::fs::read_to_string(&path).expect("the corpus can be read");
+        if let Err(defect) = judge(&text) {
+            panic!("{}: {defect}", path.display());
+        }
+    }
+}
+
+#[test]
+fn calm_histories_are_clean() {
+    sweep(Profile::Calm);
+}
+
+#[test]
+fn histories_with_every_fault_are_clean() {
+    sweep(Profile::Swarm);
+}
+
+fn sweep(profile: Profile) {
+    let sweep = Sweep { seeds: 0..seeds(), shard: Shard::WHOLE, profile, jobs: 1, keep_going: false };
+    let outcome = sweep.run(&AtomicBool::new(false), |_| ());
+    if let Some(failure) = outcome.first_failure() {
+        panic!("seed {}: {}", failure.seed, failure.violation);
+    }
+}
