@@ -109,7 +109,7 @@ fn run_here(schedule: &Schedule, options: RunOptions, prepare: impl FnOnce(&mut 
     // Declared first, dropped last: databases that close still ask for the time.
     let _in_virtual_time = clock::enter(BEGIN_MS);
     let trace = Arc::new(Mutex::new(Trace::new(options.keep_events)));
-    let (listener, inbox) = Listener::new();
+    let (listener, inbox) = Listener::new(trace.clone());
     let mut world = World::new(schedule.header.clone(), trace.clone(), inbox, options.checks);
     prepare(&mut world);
     let violation = tracing::subscriber::with_default(listener, || tell(&mut world, &schedule.steps).err());

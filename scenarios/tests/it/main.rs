@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario ends where something fails")]
 
 mod applications;
+mod canonical;
 mod concurrency;
 mod conformance;
 mod core;
@@ -22,3 +23,4 @@ mod schedule_files;
 mod schema_changes;
 mod sqlite;
 mod tidy;
+mod windows;

@@ -287,4 +287,6 @@ pub struct CrashReport {
     pub unsynced_operations: u32,
     /// Numbers of those that survived, ascending: [`Survival::List`] of them repeats the crash.
     pub survivors: Vec<u32>,
+    /// How many events the trace had then.
+    pub event_count: u64,
 }

@@ -492,6 +492,7 @@ impl Machine {
     fn crash(&mut self, files: &Files, kind: &CrashKind, path: &str, struck: Option<(&CrashPoint, Place)>) {
         let unsynced_operations = files.unsynced_operations();
         let survivors = files.survivors(kind);
+        let event_count = lock(&self.trace).event_count();
         let counts = [survivors.len() as u64, u64::from(unsynced_operations)];
         let verb = if *kind == CrashKind::Kill { "kill" } else { "power loss" };
         self.record(verb, path, &counts, &[]);
@@ -506,6 +507,7 @@ impl Machine {
             kind: kind.clone(),
             unsynced_operations,
             survivors,
+            event_count,
         });
     }
 

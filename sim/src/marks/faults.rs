@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_pull_that_crossed_a_generation_before_it_rebased_is_fault_2s_situation() {
-        let heard = |name, fields: &str| Heard { name, fields: fields.to_owned() };
+        let heard = |name, fields: &str| Heard { name, fields: fields.to_owned(), event_count: 0 };
         let said = [heard("generation crossed", ""), heard("rebase begins", "acknowledged=3 pending=0")];
         let done = Done {
             verb: "pull",

@@ -12,6 +12,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::lock::lock;
+use crate::trace::SharedTrace;
 
 /// One event of the engine's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Heard {
     pub name: &'static str,
     /// Its fields, `name=value` separated by spaces.
     pub fields: String,
+    /// How many events the trace had when it was said.
+    pub event_count: u64,
 }
 
 /// What was heard since it was last asked for.
@@ -28,13 +31,14 @@ pub type Inbox = Arc<Mutex<Vec<Heard>>>;
 /// A subscriber that puts the engine's events into an inbox.
 pub struct Listener {
     inbox: Inbox,
+    trace: SharedTrace,
 }
 
 impl Listener {
-    /// A listener, and the inbox that it fills.
-    pub fn new() -> (Self, Inbox) {
+    /// A listener, and the inbox that it fills; it looks at the trace to tell when something was said.
+    pub fn new(trace: SharedTrace) -> (Self, Inbox) {
         let inbox = Inbox::default();
-        (Self { inbox: inbox.clone() }, inbox)
+        (Self { inbox: inbox.clone(), trace }, inbox)
     }
 }
 
@@ -61,7 +65,8 @@ impl Subscriber for Listener {
         }
         let mut fields = Fields(String::new());
         event.record(&mut fields);
-        lock(&self.inbox).push(Heard { name: event.metadata().name(), fields: fields.0 });
+        let event_count = lock(&self.trace).event_count();
+        lock(&self.inbox).push(Heard { name: event.metadata().name(), fields: fields.0, event_count });
     }
 
     fn enter(&self, _span: &Id) {}
@@ -89,14 +94,15 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Trace;
 
     #[test]
     fn only_the_engines_events_are_heard_with_their_fields() {
-        let (listener, inbox) = Listener::new();
+        let (listener, inbox) = Listener::new(Arc::new(Mutex::new(Trace::new(false))));
         tracing::subscriber::with_default(listener, || {
             tracing::event!(name: "bell", target: TARGET, tracing::Level::DEBUG, { times = 2, who = "a b" }, "bell");
             tracing::info!(times = 3, "noise");
         });
-        assert_eq!(*lock(&inbox), [Heard { name: "bell", fields: "times=2 who=a b".into() }]);
+        assert_eq!(*lock(&inbox), [Heard { name: "bell", fields: "times=2 who=a b".into(), event_count: 0 }]);
     }
 }

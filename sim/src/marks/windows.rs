@@ -141,8 +141,10 @@ mod tests {
         heard: &[(&'static str, &str)],
         operation: Option<(FileClass, OperationKind)>,
     ) -> Vec<&'static str> {
-        let heard: Vec<Heard> =
-            heard.iter().map(|(name, fields)| Heard { name, fields: (*fields).to_owned() }).collect();
+        let heard: Vec<Heard> = heard
+            .iter()
+            .map(|(name, fields)| Heard { name, fields: (*fields).to_owned(), event_count: 0 })
+            .collect();
         let site = CrashSite { is_opening: false, is_recovery: false, heard: &heard, operation };
         WINDOWS.iter().filter(|window| (window.holds)(&site)).map(|window| window.name).collect()
     }

@@ -111,6 +111,7 @@ fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
             kind: point.kind.clone(),
             unsynced_operations: 8,
             survivors,
+            event_count: 0,
         };
         outcome.fates.crashes.push((step.id, report));
         outcome

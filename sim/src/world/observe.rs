@@ -23,10 +23,13 @@ impl World {
     pub(super) fn mark_windows(&mut self, number: u8, report: &CrashReport) {
         let is_recovery = self.client(number).is_recovering && self.running().is_opening;
         let running = self.running();
+        // The ghost has gone on talking to its next suspension.
+        let heard = &running.heard[running.heard_before..];
+        let ghostly = heard.iter().rev().take_while(|heard| heard.event_count > report.event_count).count();
         let site = CrashSite {
             is_opening: running.is_opening,
             is_recovery,
-            heard: &running.heard[running.heard_before..],
+            heard: &heard[..heard.len() - ghostly],
             operation: report.place.map(|place| (place.file, place.operation)),
         };
         let windows: Vec<_> = marks::WINDOWS.iter().filter(|window| (window.holds)(&site)).collect();

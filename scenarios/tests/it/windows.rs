@@ -1,0 +1,215 @@
+//! Every crash window of the engine's flows: each flow goes down at each of its file operations and at each of its suspensions, by a kill and
+//! by power losses that nothing and everything unsynced survives. Everything has to hold, and every window to have been struck.
+
+use std::collections::BTreeSet;
+
+use plimsoll_scenarios::scenario::{
+    A, EVERYTHING_SURVIVES, KILL, NOTHING_SURVIVES, Scenario, append, crash, note,
+};
+use plimsoll_sim::disk::{CrashKind, FileClass, Moment, OperationKind};
+use plimsoll_sim::marks::{MarkCounts, WINDOWS};
+use plimsoll_sim::schedule::{Fault, PushMode};
+
+/// A flow and the windows that it passes. Its last step is the one that is struck.
+struct Flow {
+    tell: fn() -> Scenario,
+    windows: &'static [&'static str],
+}
+
+const BOOTSTRAP: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1);
+        t.remote().commits([append(5_000)]);
+        t.client(A).pulls();
+        t
+    },
+    windows: &[
+        "bootstrap, nothing named",
+        "bootstrap, snapshot not named",
+        "first pull, nothing of it named",
+        "first pull, in part named",
+    ],
+};
+
+const PULL: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1);
+        t.client(A).syncs();
+        t.remote().commits([append(5_000)]);
+        t.client(A).commits([note(1)]);
+        t.client(A).pulls();
+        t
+    },
+    windows: &[
+        "frames not named",
+        "frames just named",
+        "replaying on the local tail",
+        "pages on Draft, no commit frame",
+        "Draft committed, not named",
+        "Draft named, tail not cut",
+    ],
+};
+
+/// It ends with a checkpoint of Synced.
+const PULL_ACROSS_A_GENERATION: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1).with(|header| header.synced_wal_frames_max = 4);
+        t.client(A).syncs();
+        t.remote().commits([append(5_000)]);
+        t.remote().checkpoints();
+        t.remote().commits([append(5_000)]);
+        t.client(A).commits([append(10)]);
+        t.client(A).pulls();
+        t
+    },
+    windows: &["crossing a generation", "checkpoint announced, log whole", "log emptied, not named"],
+};
+
+const PUSH: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1);
+        t.client(A).commits([append(10)]);
+        t.remote().commits([append(10)]);
+        t.client(A).commits([append(10)]);
+        t.client(A).syncs();
+        t
+    },
+    windows: &["attempt named, not sent", "awaiting the answer to a push", "push acknowledged, not pulled"],
+};
+
+/// It takes several requests and follows a generation change.
+const PUSH_OF_FRAMES: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1).with(|header| header.push_mode = PushMode::Frames);
+        t.client(A).commits([append(10)]);
+        t.client(A).pushes();
+        t.remote().checkpoints();
+        t.remote().commits([append(5_000)]);
+        t.client(A).commits([append(10)]);
+        t.client(A).commits([append(10)]);
+        t.client(A).pushes();
+        t
+    },
+    windows: &["attempt named, not sent", "awaiting the answer to a push"],
+};
+
+/// The first compaction has found a watermark in the WAL; this one finds frame 0 and a set of pages to add to.
+const COMPACTION: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1).with(|header| header.draft_wal_frames_max = 1);
+        t.client(A).pulls();
+        t.client(A).commits([append(10)]);
+        t.client(A).pushes();
+        t.client(A).commits([append(10)]);
+        t.client(A).pushes();
+        t
+    },
+    windows: &["compaction announced, log whole", "Draft's log emptied, not named"],
+};
+
+const LOCAL_COMMIT: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1);
+        t.client(A).syncs();
+        t.client(A).commits([append(5_000)]);
+        t
+    },
+    windows: &["inside a local commit"],
+};
+
+/// The pull before went down in its rebase, so that Synced ends with local frames.
+const RECOVERY: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1);
+        t.client(A).syncs();
+        t.remote().commits([append(5_000)]);
+        t.client(A).commits([note(1)]);
+        let in_the_rebase = crash(Moment::After, OperationKind::Write, FileClass::DraftWal, 2, KILL);
+        t.client(A).pulls().struck_by([in_the_rebase]);
+        t.client(A).syncs();
+        t
+    },
+    windows: &["reopening", "recovering from a crash", "inside a dirty reset"],
+};
+
+const FLOWS: [Flow; 8] =
+    [BOOTSTRAP, PULL, PULL_ACROSS_A_GENERATION, PUSH, PUSH_OF_FRAMES, COMPACTION, LOCAL_COMMIT, RECOVERY];
+
+#[test]
+fn a_bootstrap_survives_a_crash_anywhere() {
+    survives(&BOOTSTRAP);
+}
+
+#[test]
+fn a_pull_survives_a_crash_anywhere() {
+    survives(&PULL);
+}
+
+#[test]
+fn a_pull_across_a_generation_survives_a_crash_anywhere() {
+    survives(&PULL_ACROSS_A_GENERATION);
+}
+
+#[test]
+fn a_push_survives_a_crash_anywhere() {
+    survives(&PUSH);
+}
+
+#[test]
+fn a_push_of_frames_survives_a_crash_anywhere() {
+    survives(&PUSH_OF_FRAMES);
+}
+
+#[test]
+fn a_compaction_survives_a_crash_anywhere() {
+    survives(&COMPACTION);
+}
+
+#[test]
+fn a_local_commit_survives_a_crash_anywhere() {
+    survives(&LOCAL_COMMIT);
+}
+
+#[test]
+fn a_recovery_survives_a_crash_anywhere() {
+    survives(&RECOVERY);
+}
+
+#[test]
+fn every_window_is_passed_by_a_flow() {
+    let passed: BTreeSet<&str> = FLOWS.iter().flat_map(|flow| flow.windows).copied().collect();
+    let all: BTreeSet<&str> = WINDOWS.iter().map(|window| window.name).collect();
+    assert_eq!(passed, all);
+}
+
+/// Strikes the flow's last step everywhere, and afterwards lets the application write before the first sync, so that silent divergence shows.
+fn survives(flow: &Flow) {
+    let mut marks = MarkCounts::default();
+    let at_operation =
+        |nth, kind| crash(Moment::After, OperationKind::AnyMutation, FileClass::Any, nth, kind);
+    let suspended = |nth, kind| Fault::CrashSuspended { nth, kind };
+    strike(flow, &at_operation, &[KILL, NOTHING_SURVIVES, EVERYTHING_SURVIVES], &mut marks);
+    strike(flow, &suspended, &[KILL, NOTHING_SURVIVES], &mut marks);
+    let missed = |window: &&&str| {
+        ["kill", "power loss"].iter().any(|kind| marks.of(&format!("{kind}: {window}")) == 0)
+    };
+    let missed: Vec<_> = flow.windows.iter().filter(missed).collect();
+    assert!(missed.is_empty(), "windows that no crash was in: {missed:?}");
+}
+
+/// Tells the flow again and again, each time with the next fault, until one finds no place.
+fn strike(flow: &Flow, fault: &dyn Fn(u32, CrashKind) -> Fault, kinds: &[CrashKind], marks: &mut MarkCounts) {
+    for nth in 1.. {
+        for kind in kinds {
+            let mut t = (flow.tell)();
+            t.strike_last([fault(nth, kind.clone())]);
+            t.client(A).commits([append(10)]);
+            let outcome = t.run().outcome;
+            assert_eq!(outcome.violation, None, "in {}", t.schedule().print());
+            if !outcome.fates.unreached.is_empty() {
+                return;
+            }
+            marks.add_all(&outcome.counts.marks);
+        }
+    }
+}
