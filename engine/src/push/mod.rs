@@ -69,10 +69,12 @@ pub(crate) async fn push<R: Remote>(
         state.acknowledged_no = state.acknowledged_no.max(acknowledged.unwrap_or(0));
         let pending = tape.after(acknowledged.unwrap_or(0));
         if let Some(error) = refused.take() {
-            // What the replica of this very state refuses as well cannot get through by trying again.
+            // What the replica of this very state refuses as well cannot get through by trying again. Where there is news, the refused
+            // plan was one for an older state.
             drop(synced);
             let found = try_out(state, files, pending, &refusals).await?;
-            if found.is_empty() {
+            let has_news = walked.frames > 0 || walked.generations_crossed > 0;
+            if found.is_empty() && !has_news {
                 return Err(error);
             }
             refusals.extend(found);

@@ -30,6 +30,8 @@ pub type NameReader = fn(&[u8]) -> Vec<Named>;
 pub(super) struct Names {
     reader: Option<NameReader>,
     versions: Vec<Vec<Named>>,
+    /// Whether Draft's WAL was emptied since a version announced it, and none since has said that it is over.
+    draft_wal_is_emptied: bool,
     findings: Vec<String>,
 }
 
@@ -40,9 +42,13 @@ impl Names {
 
     /// A version was renamed into place; those before it may come back.
     pub(super) fn add(&mut self, content: &[u8]) {
-        if let Some(reader) = self.reader {
-            self.versions.push(reader(content));
+        let Some(reader) = self.reader else { return };
+        let mut version = reader(content);
+        self.draft_wal_is_emptied &= version.iter().any(is_void_once_emptied);
+        if self.draft_wal_is_emptied {
+            version.retain(|named| !is_void_once_emptied(named));
         }
+        self.versions.push(version);
     }
 
     /// The directory was synced: only the last version is left.
@@ -53,6 +59,7 @@ impl Names {
     /// A power loss has left this version, or none.
     pub(super) fn replace(&mut self, content: Option<Arc<Vec<u8>>>) {
         self.versions.clear();
+        self.draft_wal_is_emptied = false;
         if let Some(content) = content {
             self.add(&content);
         }
@@ -68,12 +75,11 @@ impl Names {
                 && !(empties && named.may_be_emptied)
         };
         let Some(named) = self.versions.iter().flatten().find(is_touched) else {
-            if empties {
-                // Draft's WAL goes on under other salts at once, and by them whoever finds the announcement knows that it was emptied.
-                let is_void = |named: &Named| named.file == FileClass::DraftWal && named.may_be_emptied;
-                self.versions.iter_mut().filter(|_| file == FileClass::DraftWal).for_each(|version| {
-                    version.retain(|named| !is_void(named));
-                });
+            if empties && file == FileClass::DraftWal {
+                self.draft_wal_is_emptied |= self.versions.iter().flatten().any(is_void_once_emptied);
+                for version in &mut self.versions {
+                    version.retain(|named| !is_void_once_emptied(named));
+                }
             }
             return;
         };
@@ -86,4 +92,9 @@ impl Names {
     pub(super) fn take_findings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.findings)
     }
+}
+
+/// Draft's WAL goes on under other salts at once, and by them whoever finds the announcement knows that it was emptied.
+fn is_void_once_emptied(named: &Named) -> bool {
+    named.file == FileClass::DraftWal && named.may_be_emptied
 }

@@ -81,6 +81,20 @@ fn what_may_be_emptied_may_be_emptied_once_the_main_file_is_durable() {
 }
 
 #[test]
+fn what_was_emptied_stays_so_while_it_is_announced_again() {
+    let (disk, process, _guard) = disk_with_names(&[4, 0]);
+    process.create("a-draft");
+    process.sync_dir("a-draft");
+    process.truncate(WAL, 0);
+    put_metadata(&process, &[4, 0]);
+    process.write(WAL, 0, b"NEW");
+    assert_eq!(disk.take_touched_names(), [""; 0]);
+    put_metadata(&process, &[4]);
+    process.write(WAL, 0, b"NEW");
+    assert_eq!(disk.take_touched_names().len(), 1, "the announcement is over");
+}
+
+#[test]
 fn by_files_metadata_survives_without_data_and_data_without_metadata() {
     let keeping = |keep: &[FileClass]| {
         let (disk, process, guard) = disk_with_names(&[4]);
