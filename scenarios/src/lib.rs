@@ -8,4 +8,5 @@ pub mod commands;
 pub mod meter;
 pub mod place;
 pub mod planted;
+pub mod property;
 pub mod scenario;

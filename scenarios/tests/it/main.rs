@@ -17,6 +17,7 @@ mod histories;
 mod http;
 mod network;
 mod planted;
+mod properties;
 mod replay;
 mod reports;
 mod schedule_files;

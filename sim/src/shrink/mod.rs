@@ -93,6 +93,13 @@ impl Shrink<'_> {
     }
 }
 
+/// Schedules that are smaller than one that has had this outcome, the most promising first. Whether they still fail is for the caller to find
+/// out.
+pub fn smaller(schedule: &Schedule, outcome: &Outcome) -> Vec<Schedule> {
+    let passes = Pass::round(schedule.steps.len());
+    passes.into_iter().flat_map(|pass| pass.candidates(schedule, outcome)).collect()
+}
+
 /// A schedule, and what came of it.
 struct Candidate {
     schedule: Schedule,

@@ -1,0 +1,39 @@
+//! Properties of whole histories.
+
+use plimsoll_scenarios::property::schedules;
+use plimsoll_sim::generate::Profile;
+use plimsoll_sim::run::{RunOptions, run};
+use plimsoll_sim::schedule::{Action, Schedule};
+use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever happens, every invariant holds; and a schedule that went through a file is the same history, byte for byte.
+    #[test]
+    fn every_history_holds_and_is_what_its_file_says(schedule in schedules(Profile::Swarm)) {
+        let outcome = run(&schedule, RunOptions::default());
+        prop_assert_eq!(&outcome.violation, &None);
+        let read = Schedule::parse(&schedule.print()).expect("what was printed can be read");
+        prop_assert_eq!(run(&read, RunOptions::default()).hash, outcome.hash);
+    }
+}
+
+#[test]
+fn a_failing_property_is_shrunk_to_the_step_that_it_is_about() {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new_with_rng(config, deterministic());
+    let is_checkpoint = |action: &Action| matches!(action, Action::RemoteCheckpoint);
+    let failed = runner.run(&schedules(Profile::Swarm), |schedule| {
+        prop_assert!(!schedule.steps.iter().any(|step| is_checkpoint(&step.action)));
+        Ok(())
+    });
+    let Err(TestError::Fail(_, schedule)) = failed else { panic!("no seed has a checkpoint: {failed:?}") };
+    let [step] = schedule.steps.as_slice() else { panic!("{}", schedule.print()) };
+    assert!(is_checkpoint(&step.action) && step.faults.is_empty() && step.during.is_empty());
+}
+
+fn deterministic() -> proptest::test_runner::TestRng {
+    proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha)
+}
