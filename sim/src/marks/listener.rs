@@ -3,16 +3,16 @@
 //! Everything else that is traced, by the core above all, is declined once and for all at its call site and costs nothing.
 
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use plimsoll_engine::events::TARGET;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use crate::lock::lock;
-use crate::trace::SharedTrace;
+use crate::trace::{SharedTrace, Trace};
 
 /// One event of the engine's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,16 @@ pub struct Heard {
 /// What was heard since it was last asked for.
 pub type Inbox = Arc<Mutex<Vec<Heard>>>;
 
+/// Two listeners that nobody listens to, and that never go. What `tracing` caches about a call site it asks of all subscribers that are alive;
+/// only while there is no more than one it asks the current thread's alone, and would then, on a thread without one, have the call
+/// site silent for everybody.
+static ANCHORS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
+    [(); 2].map(|()| {
+        let trace = Arc::new(Mutex::new(Trace::new(false)));
+        Dispatch::new(Listener { inbox: Inbox::default(), trace })
+    })
+});
+
 /// A subscriber that puts the engine's events into an inbox.
 pub struct Listener {
     inbox: Inbox,
@@ -37,6 +47,7 @@ pub struct Listener {
 impl Listener {
     /// A listener, and the inbox that it fills; it looks at the trace to tell when something was said.
     pub fn new(trace: SharedTrace) -> (Self, Inbox) {
+        LazyLock::force(&ANCHORS);
         let inbox = Inbox::default();
         (Self { inbox: inbox.clone(), trace }, inbox)
     }
@@ -94,7 +105,6 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Trace;
 
     #[test]
     fn only_the_engines_events_are_heard_with_their_fields() {
@@ -104,5 +114,20 @@ mod tests {
             tracing::info!(times = 3, "noise");
         });
         assert_eq!(*lock(&inbox), [Heard { name: "bell", fields: "times=2 who=a b".into(), event_count: 0 }]);
+    }
+
+    /// The call site is first met on a thread that does not listen, while there is one listener.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it is about threads")]
+    fn what_a_silent_thread_has_met_first_is_heard_all_the_same() {
+        fn ring() {
+            tracing::event!(name: "far bell", target: TARGET, tracing::Level::DEBUG, "bell");
+        }
+        let (listener, inbox) = Listener::new(Arc::new(Mutex::new(Trace::new(false))));
+        tracing::subscriber::with_default(listener, || {
+            std::thread::spawn(ring).join().expect("nothing panics");
+            ring();
+        });
+        assert_eq!(lock(&inbox).len(), 1);
     }
 }
