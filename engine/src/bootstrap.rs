@@ -4,6 +4,8 @@
 //! whatever an interrupted bootstrap left behind is known to be rubbish and made anew. The bytes are in place before a database is
 //! opened on them: a core that opens an empty file would later write a page of its own over them.
 
+use bytes::Bytes;
+use http_body::Body;
 use turso_core::IO;
 
 use crate::error::{Error, Result};
@@ -11,10 +13,10 @@ use crate::events::event;
 use crate::files::{Files, OpenFile};
 use crate::metadata::Phase;
 use crate::progress::{Progress, ProgressListener};
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
 use crate::synced::State;
 use crate::wal::PAGE_BYTES;
-use crate::wire::Wire;
+use crate::wire::{BodyStream, Wire};
 
 /// The identity of a new client; its randomness is `io`'s.
 pub(crate) fn new_identity(client_name: &str, io: &dyn IO) -> String {
@@ -25,7 +27,7 @@ pub(crate) fn new_identity(client_name: &str, io: &dyn IO) -> String {
 
 /// Refuses to take over files that no metadata speaks of.
 pub(crate) fn refuse_foreign_files(files: &Files) -> Result<()> {
-    for path in files.databases() {
+    for path in files.databases().into_iter().chain([files.synced_next.as_str()]) {
         if files.open_existing(path)?.is_some() {
             return Err(Error::ForeignFile { file: path.to_owned() });
         }
@@ -45,11 +47,13 @@ pub(crate) async fn bootstrap<R: Remote>(
     for wal in [draft_wal, synced_wal] {
         files.create_empty(wal)?;
     }
-    let generation = wire.current_generation().await?;
+    let (info, export) = wire.newest_export().await?;
+    let generation = info.current_generation;
     event!("bootstrap begins", generation = generation);
     {
         let copies = [files.create_empty(draft)?, files.create_empty(synced)?];
-        download(wire, generation, &copies, progress).await?;
+        let bytes = download(export, &copies, progress).await?;
+        event!("bootstrap ends", bytes = bytes);
     }
     for path in files.databases() {
         files.sync(path).await?;
@@ -59,17 +63,20 @@ pub(crate) async fn bootstrap<R: Remote>(
         .store(files, |metadata| {
             metadata.phase = Phase::FirstPull;
             metadata.synced_generation = generation;
+            metadata.history_id = info.history_id;
         })
         .await
 }
 
-async fn download<R: Remote>(
-    wire: &Wire<R>,
-    generation: u64,
+/// Writes an export into empty files, and checks that it is a database of the length that it says, which is returned.
+pub(crate) async fn download<B>(
+    mut body: BodyStream<B>,
     copies: &[OpenFile],
     progress: &ProgressListener,
-) -> Result<()> {
-    let mut body = wire.export(generation).await?;
+) -> Result<u64>
+where
+    B: Body<Data = Bytes, Error = RemoteError> + Unpin,
+{
     let mut offset = 0;
     let mut header: Option<DatabaseHeader> = None;
     while let Some(chunk) = body.chunk().await? {
@@ -90,18 +97,31 @@ async fn download<R: Remote>(
             .report(Progress::Bootstrap { bytes: offset, bytes_total: body.announced_bytes().or(expected) });
     }
     match header.map(|header| header.database_bytes()) {
-        Some(expected) if expected == offset => {
-            event!("bootstrap ends", bytes = offset);
-            Ok(())
-        }
+        Some(expected) if expected == offset => Ok(offset),
         Some(expected) => Err(body.bad(format!("{offset} bytes where its header promises {expected}"))),
         None => Err(body.bad(format!("a database of {offset} bytes"))),
     }
 }
 
+/// What is wrong with a main file that a checkpoint or an export has left, if it can be seen without reading all of it.
+pub(crate) fn problem_with_main_file(file: &OpenFile) -> Result<Option<String>> {
+    let actual_bytes = file.length()?;
+    if actual_bytes < PAGE_BYTES as u64 {
+        return Ok(Some(format!("a database of {actual_bytes} bytes")));
+    }
+    let header = DatabaseHeader::read(file)?;
+    Ok(match header.check() {
+        Err(problem) => Some(problem),
+        Ok(()) if actual_bytes < header.database_bytes() => {
+            Some(format!("{actual_bytes} bytes where its header promises {}", header.database_bytes()))
+        }
+        Ok(()) => None,
+    })
+}
+
 const DATABASE_HEADER_BYTES: usize = 100;
 
-/// The fields of the 100-byte database header that a snapshot is checked by
+/// The fields of the 100-byte database header that a main file is checked by
 /// (<https://www.sqlite.org/fileformat2.html#the_database_header>).
 struct DatabaseHeader {
     magic: [u8; 16],

@@ -19,7 +19,7 @@ impl Draft {
     /// Opens Draft after making sure that it is what the metadata says. Its WAL is synced first: a transaction that a killed process
     /// had written but not synced is visible now and may be pushed, so it must not vanish any more.
     pub(crate) async fn open(files: &Files, metadata: &Metadata) -> Result<Self> {
-        for path in files.databases() {
+        for path in [&files.draft, &files.draft_wal] {
             files.open_named(path)?;
         }
         files.sync(&files.draft_wal).await?;

@@ -13,19 +13,19 @@ use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::local::LocalConnection;
-use crate::metadata::{Metadata, Phase};
+use crate::metadata::{Attachment, Metadata, Phase};
 use crate::poison::Poison;
 use crate::progress::{Progress, ProgressListener};
 use crate::push::{PushMode, push};
-use crate::rebase::{acknowledged_no, rebase};
+use crate::rebase::{acknowledged_no, is_due, rebase};
+use crate::rebootstrap::{follow, rebootstrap};
 use crate::remote::Remote;
-use crate::report::{PullReport, PushReport, SyncReport};
+use crate::report::{PullReport, PushReport, RebootstrapReason, SyncReport};
 use crate::stats::Stats;
 use crate::storage::Storage;
 use crate::synced::State;
 use crate::tape::Tape;
 use crate::wal::wal_frames;
-use crate::walk::walk;
 use crate::wire::Wire;
 
 /// How an engine works.
@@ -121,6 +121,15 @@ impl Options {
     }
 }
 
+/// What is to become of the local transactions that may or may not be on the remote already, see [`SyncEngine::adopt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InDoubt {
+    /// They are sent. Those that the remote has already are then there twice, as far as their tables have no keys.
+    Resend,
+    /// They are dropped. Those that the remote does not have are then lost.
+    Discard,
+}
+
 /// Keeps a local database in step with a remote one.
 ///
 /// `pull`, `push` and `sync` exclude each other: one that is begun while another is under way fails with
@@ -137,7 +146,7 @@ pub struct SyncEngine<R> {
 
 impl<R: Remote> SyncEngine<R> {
     /// Opens the database at `path`: bootstraps it from the remote on first use, resumes it afterwards. The files are `path` with
-    /// the endings `-draft`, `-draft-wal`, `-synced`, `-synced-wal` and `-info`.
+    /// the endings `-draft`, `-draft-wal`, `-synced`, `-synced-wal` and `-info`, and for a while `-synced-next` and `-info.tmp`.
     ///
     /// Returns once the database has been in step with the remote at least once, so that an interrupted first use never shows
     /// an older state than the application has asked for; later openings need no network.
@@ -173,7 +182,13 @@ impl<R: Remote> SyncEngine<R> {
         let mut state = self.begin_operation()?;
         state.settle(&self.files).await?;
         if state.metadata.phase == Phase::FirstPull {
-            self.pull_locked(&mut state).await?;
+            match self.pull_locked(&mut state).await {
+                // No application has written anything yet, so nothing is in doubt.
+                Err(Error::ForeignAcknowledgement { .. }) => {
+                    self.adopt_locked(&mut state, InDoubt::Discard).await?;
+                }
+                outcome => drop(outcome?),
+            }
             state.store(&self.files, |metadata| metadata.phase = Phase::Ready).await?;
         }
         event!("open ends");
@@ -224,6 +239,37 @@ impl<R: Remote> SyncEngine<R> {
         Ok(SyncReport { push, pull })
     }
 
+    /// Replaces the replica by a new export, keeps the local transactions that are not acknowledged, and pulls. The engine does so by
+    /// itself where it finds that it has to; this is for whoever knows better.
+    ///
+    /// # Errors
+    /// Those of [`pull`](Self::pull).
+    pub async fn rebootstrap(&self) -> Result<PullReport> {
+        let mut state = self.begin_operation()?;
+        let recovered = state.settle(&self.files).await?;
+        let reason = RebootstrapReason::Requested;
+        rebootstrap(&self.files, &self.wire, &mut state, reason, &self.options.on_progress).await?;
+        let mut report = self.pull_locked(&mut state).await?;
+        (report.rebootstrapped, report.recovered) = (Some(reason), recovered);
+        Ok(report)
+    }
+
+    /// The way on after [`Error::ForeignAcknowledgement`]: this copy becomes a client of its own, with a new identity, and pulls.
+    ///
+    /// The remote has applied transactions, up to some number, that this copy has never sent. The local transactions above that number are
+    /// kept. Those up to it that were never sent from here are in doubt: they were sent by whoever else used the identity if they were
+    /// written before the files were copied, and by nobody if they were written since. Which is which cannot be known; the
+    /// caller decides. Does no more than a pull if there is nothing to decide.
+    ///
+    /// # Errors
+    /// Those of [`pull`](Self::pull).
+    pub async fn adopt(&self, in_doubt: InDoubt) -> Result<PullReport> {
+        let mut state = self.begin_operation()?;
+        let recovered = state.settle(&self.files).await?;
+        let report = self.adopt_locked(&mut state, in_doubt).await?;
+        Ok(PullReport { recovered, ..report })
+    }
+
     /// What the engine knows about its files.
     ///
     /// # Errors
@@ -240,13 +286,16 @@ impl<R: Remote> SyncEngine<R> {
         let state = self.begin_operation()?;
         let metadata = &state.metadata;
         let length = |path: &str| self.files.open_named(path)?.length();
+        // A replica that is lost is fetched again by the next operation.
+        let replica_length = |path: &str| self.files.open_existing(path)?.map_or(Ok(0), |file| file.length());
         let draft_wal_bytes = length(&self.files.draft_wal)?;
         let reader = self.draft.connect(&self.files)?;
         // Draft's own copy of the acknowledgement is as old as the last rebase.
         let acknowledged = acknowledged_no(&reader, &metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &self.files.draft)?
             .unwrap_or(0)
-            .max(state.acknowledged_no);
+            .max(state.acknowledged_no)
+            .max(metadata.settled_transaction_no);
         let tape = Tape::read(&self.files, &reader, &state.bookmarks, acknowledged)?;
         let change_log_records = self.draft.change_log_records(&self.files)?;
         let pending_transactions = tape.after(acknowledged).len() as u64;
@@ -254,8 +303,8 @@ impl<R: Remote> SyncEngine<R> {
             draft_bytes: length(&self.files.draft)?,
             draft_wal_bytes,
             draft_wal_frames: wal_frames(draft_wal_bytes),
-            synced_bytes: length(&self.files.synced)?,
-            synced_wal_bytes: length(&self.files.synced_wal)?,
+            synced_bytes: replica_length(&self.files.synced)?,
+            synced_wal_bytes: replica_length(&self.files.synced_wal)?,
             synced_wal_frames: metadata.synced_wal_frames,
             change_log_records,
             pending_transactions,
@@ -313,21 +362,23 @@ impl<R: Remote> SyncEngine<R> {
     }
 
     async fn pull_locked(&self, state: &mut State) -> Result<PullReport> {
-        let walked = walk(&self.files, &self.wire, state, &self.options).await?;
+        let walked = follow(&self.files, &self.wire, state, &self.options).await?;
         let mut report = PullReport {
             frames: walked.frames,
             body_bytes: walked.body_bytes,
             generations_crossed: walked.generations_crossed,
+            rebootstrapped: walked.rebootstrapped,
             ..PullReport::default()
         };
         // The first one also writes down the schema that local changes of it are told by.
         let is_first = state.metadata.phase == Phase::FirstPull;
-        if is_first || state.metadata.synced_wal_frames > state.metadata.synced_wal_match_watermark {
+        if is_first || is_due(&state.metadata) {
             let rebased = rebase(&self.files, &self.draft, state).await?;
             report.rebased = true;
             report.transactions_replayed = rebased.transactions_replayed;
             report.conflicts = rebased.conflicts;
             report.statements_replayed = rebased.statements_replayed;
+            report.transactions_forgotten = rebased.transactions_forgotten;
         } else {
             event!("nothing to pull");
         }
@@ -341,6 +392,42 @@ impl<R: Remote> SyncEngine<R> {
 
     async fn compact_if_due(&self, state: &mut State) -> Result<bool> {
         compaction::compact_if_due(&self.files, &self.draft, state, self.options.draft_wal_frames_max).await
+    }
+
+    async fn adopt_locked(&self, state: &mut State, in_doubt: InDoubt) -> Result<PullReport> {
+        let walked = follow(&self.files, &self.wire, state, &self.options).await?;
+        let synced = state.synced(&self.files)?.connection.clone();
+        let acknowledged = acknowledged_no(&synced, &state.metadata.client_unique_id)
+            .while_doing("reading the acknowledgement", &self.files.synced)?
+            .unwrap_or(0);
+        drop(synced);
+        let attempted = state.metadata.attempted_transaction_no;
+        if acknowledged > attempted {
+            let reader = self.draft.connect(&self.files)?;
+            let tape = Tape::read(&self.files, &reader, &state.bookmarks, acknowledged)?;
+            let settled = match in_doubt {
+                InDoubt::Resend => attempted,
+                InDoubt::Discard => acknowledged.min(tape.last_no).max(attempted),
+            };
+            let identity = new_identity(&self.options.client_name, self.files.io.as_ref());
+            event!(
+                "identity adopted",
+                client = identity.as_str(),
+                acknowledged = acknowledged,
+                settled = settled
+            );
+            state
+                .store(&self.files, |metadata| {
+                    metadata.client_unique_id = identity;
+                    metadata.settled_transaction_no = settled.max(metadata.settled_transaction_no);
+                    // The next rebase leaves out what is settled, even if the remote has nothing new.
+                    metadata.attachment = Attachment::Detached;
+                })
+                .await?;
+            state.acknowledged_no = 0;
+        }
+        let report = self.pull_locked(state).await?;
+        Ok(PullReport { rebootstrapped: walked.rebootstrapped.or(report.rebootstrapped), ..report })
     }
 }
 

@@ -128,7 +128,8 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// The remote's history no longer contains the point that this client has reached.
+    /// The server says that its history no longer contains the point that this client has reached, and does not say so again when it is
+    /// asked once more. Where it does, the engine re-bootstraps.
     #[error(
         "the remote went back: it is at generation {remote_generation}, frame {remote_frame_no}, this client had reached generation {local_generation}, frame {local_frame_no}"
     )]
@@ -171,7 +172,7 @@ pub enum Error {
         attempts: u32,
     },
     /// The remote acknowledges transactions that this client never sent: its files are an older copy, or another client uses
-    /// the same identity.
+    /// the same identity. Nothing was changed; [`SyncEngine::adopt`](crate::SyncEngine::adopt) is the way on.
     #[error(
         "the remote has applied transaction {acknowledged} of client {client_id}, but this copy has sent none after {attempted}"
     )]

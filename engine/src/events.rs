@@ -60,6 +60,11 @@ events! {
     "batch acknowledged", "last_no", "the remote has applied it";
     "guard stale", "", "the remote's acknowledgement row was another; the push starts over";
     "push refused", "cause", "the remote refused a statement of a local transaction; it is tried out on the replica";
+    "replica damaged", "cause", "Synced is missing, too short or rotten; a re-bootstrap is due";
+    "rebootstrap begins", "reason generation", "the snapshot of a generation is about to be downloaded, to take Synced's place";
+    "replacing Synced", "is_waiting", "the snapshot is named; whether it still waits to be put in Synced's place";
+    "rebootstrap ends", "", "the new Synced is in place, and Draft hangs on it no more until the next rebase";
+    "identity adopted", "client acknowledged settled", "an older copy becomes a client of its own; what others had sent, and up to where nothing is sent";
     "request", "request body_bytes", "a request leaves";
     "poisoned", "cause", "nothing goes on before the engine was opened anew";
 }

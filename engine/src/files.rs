@@ -27,6 +27,8 @@ pub(crate) struct Files {
     pub(crate) draft_wal: String,
     pub(crate) synced: String,
     pub(crate) synced_wal: String,
+    /// A new export on its way to Synced's place.
+    pub(crate) synced_next: String,
     pub(crate) metadata: String,
 }
 
@@ -39,6 +41,7 @@ impl Files {
             draft_wal: format!("{path}-draft-wal"),
             synced: format!("{path}-synced"),
             synced_wal: format!("{path}-synced-wal"),
+            synced_next: format!("{path}-synced-next"),
             metadata: format!("{path}-info"),
         }
     }
@@ -105,12 +108,33 @@ impl Files {
         let file = self.create_empty(&temporary)?;
         file.write(0, &metadata.encode()?)?;
         file.sync()?;
-        self.storage.rename(&temporary, &self.metadata).map_err(|source| Error::Directory {
+        self.rename(&temporary, &self.metadata)
+    }
+
+    /// Puts a file, whose content is durable, in the place of another, durably.
+    pub(crate) async fn replace(&self, from: &str, to: &str) -> Result<()> {
+        pause().await;
+        self.rename(from, to)?;
+        pause().await;
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.storage.rename(from, to).map_err(|source| Error::Directory {
             operation: FileOperation::Rename,
-            file: self.metadata.clone(),
+            file: to.to_owned(),
             source,
         })?;
         self.sync_entries()
+    }
+
+    /// Makes a file empty, durably, whether it is there or not.
+    pub(crate) async fn empty(&self, path: &str) -> Result<()> {
+        pause().await;
+        self.create_empty(path)?.sync()?;
+        self.sync_entries()?;
+        pause().await;
+        Ok(())
     }
 
     /// Makes a file's content durable.

@@ -62,6 +62,8 @@
 //! | `local`, `guard` | the application's connections, and what may not be run on them |
 //! | `synced` | the replica: open, verify, cut, checkpoint |
 //! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
+//! | `history` | whether the server's history is still the one that Synced replicates |
+//! | `rebootstrap` | a new export takes Synced's place; Draft and its transactions stay |
 //! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
 //! | `conflict` | what is reported where local and remote changes meet |
 //! | `compaction`, `pages` | moves Draft's WAL into its main file, and remembers which pages may differ |
@@ -106,6 +108,29 @@
 //! [`PullReport`] and [`PushReport`]. Each change is compared with the row that it finds on the replica; a remote transaction that
 //! arrives between that look and the push itself is met by the same rules but not reported.
 //!
+//! # When the remote or the files are not what they were
+//!
+//! | what happened | how it is known | what the engine does |
+//! |---|---|---|
+//! | the server pruned the generation that Synced has reached | 404 or 410, twice, and `/info` names a newer one | re-bootstraps |
+//! | the server was restored to an older state | another `history_id`, asked for in every pull and push; without one the server's last generation or frame is older than Synced's, or the newest frame that Synced holds is another one there | re-bootstraps |
+//! | Synced or its WAL is missing, too short or rotten | length, stamp of the last frame, checksums, database header | re-bootstraps: it holds nothing local |
+//! | Draft or its WAL is missing or too short | existence, length, stamp of the watermark's frame | refuses: [`Error::MissingFile`], [`Error::Damaged`] |
+//! | the metadata is missing or damaged | existence, checksum | refuses: [`Error::ForeignFile`], [`Error::BadMetadata`] |
+//! | the directory is an older copy, or is used twice | the remote has applied a transaction that this copy never sent | refuses: [`Error::ForeignAcknowledgement`], until the application decides with [`SyncEngine::adopt`] |
+//!
+//! A *re-bootstrap* downloads the export of the current generation beside the old Synced, makes the switch with one write of the
+//! metadata, and rebases Draft onto the new Synced: every local transaction that the remote's new state has not acknowledged
+//! and that the change log still holds is kept and sent again. What it had acknowledged, and forgot when it was restored, is on the change
+//! log only since the last rebase; [`PullReport::transactions_forgotten`] counts the rest. Until the switch nothing is touched, and a
+//! crash anywhere finds either the old files or the new ones.
+//!
+//! Limits. A server without a `history_id` is told apart from what it was by one frame, the newest that Synced holds: its page and
+//! its checksum. Where Synced holds nothing but an export, there is no such frame, and a server that was restored to before that export and has
+//! grown to the same generation since passes for the same. A copy of a directory that is older, but has sent everything that
+//! the remote knows of it, is not told apart from the original, because nothing is lost or doubled by it; a request that the original had under way and
+//! that arrives after the copy has begun to push can be taken for the copy's own.
+//!
 //! # What it costs
 //!
 //! Work depends on what changed since the last time, not on the size of the database nor on how many operations went before; that
@@ -115,12 +140,12 @@
 //!
 //! | | written to disk | requests | syncs | peak memory | time on real files | in memory | bound by |
 //! |---|---|---|---|---|---|---|---|
-//! | bootstrap of 64 MiB | 2.01 × what is received | 3 | 20 | 0.31 MiB, as for 8 MiB | 176 MiB/s | 1,300 MiB/s | the disk: two copies are written |
-//! | pull of 10,000 rows | 1.52 × | 4 | 14 | 1.2 MiB | 81 ms | 12 ms | syncs; each page once to Synced, once to Draft |
-//! | pull of one row on 10,000 pending ones | 7.3 MiB | 2 | 8 | 8.3 MiB | 1.2 s | 0.54 s | replay of each pending row, with capture |
-//! | push of 10,000 rows as statements | 0.01 MiB | 21 | 60 | 8.3 MiB | 0.86 s | 0.49 s | the remote running 3.1 MiB of SQL |
-//! | push of 10,000 rows as frames | 1.5 MiB | 21 | 121 | 8.3 MiB | 0.56 s | 0.08 s | syncs, six a batch |
-//! | pull without news | nothing | 1 | 0 | – | 2.6 µs | 2.5 µs | the answer |
+//! | bootstrap of 64 MiB | 2.01 × what is received | 4 | 20 | 0.31 MiB, as for 8 MiB | 176 MiB/s | 1,300 MiB/s | the disk: two copies are written |
+//! | pull of 10,000 rows | 1.52 × | 6 | 14 | 1.2 MiB | 81 ms | 12 ms | syncs; each page once to Synced, once to Draft |
+//! | pull of one row on 10,000 pending ones | 7.3 MiB | 3 | 8 | 8.3 MiB | 1.2 s | 0.54 s | replay of each pending row, with capture |
+//! | push of 10,000 rows as statements | 0.01 MiB | 22 | 60 | 8.3 MiB | 0.86 s | 0.49 s | the remote running 3.1 MiB of SQL |
+//! | push of 10,000 rows as frames | 1.5 MiB | 22 | 121 | 8.3 MiB | 0.56 s | 0.08 s | syncs, six a batch |
+//! | pull without news | nothing | 2 | 0 | – | 2.6 µs | 2.5 µs | the answer |
 //!
 //! * Memory holds a chunk of a body, at bootstrap as in a pull (the table counts the remote's answer of up to 256 frames as well). It
 //!   grows with the pending local transactions: a pull or push reads the change log as a whole. Push before it grows long.
@@ -145,6 +170,7 @@ mod error;
 pub mod events;
 mod files;
 mod guard;
+mod history;
 #[cfg(feature = "http")]
 mod http_remote;
 mod local;
@@ -156,6 +182,7 @@ mod progress;
 mod protocol;
 mod push;
 mod rebase;
+mod rebootstrap;
 mod remote;
 mod report;
 mod stats;
@@ -167,16 +194,16 @@ mod walk;
 mod wire;
 
 pub use conflict::{CONFLICTS_LISTED_MAX, Conflict, ConflictKind, Conflicts};
-pub use engine::{Options, SyncEngine};
+pub use engine::{InDoubt, Options, SyncEngine};
 pub use error::{Error, FileOperation, Result};
 #[cfg(feature = "http")]
 pub use http_remote::{HttpBody, HttpRemote, HttpRemoteBuilder, HttpRemoteError};
 pub use local::{LocalConnection, LocalStatement, LocalTransaction};
-pub use metadata::{FrameStamp, Metadata, Phase};
+pub use metadata::{Anchor, Attachment, FrameStamp, Metadata, Phase};
 pub use pages::PageSet;
 pub use progress::Progress;
 pub use push::PushMode;
 pub use remote::{Remote, RemoteError};
-pub use report::{PullReport, PushReport, SyncReport};
+pub use report::{PullReport, PushReport, RebootstrapReason, SyncReport};
 pub use stats::Stats;
 pub use storage::{LocalStorage, Storage};

@@ -58,6 +58,34 @@ pub struct FrameStamp {
     pub checksums: [u32; 2],
 }
 
+/// How Draft hangs on Synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Attachment {
+    /// Draft as of its watermark equals Synced as of its own.
+    Attached,
+    /// Synced is lost, and nobody may look at it; a re-bootstrap is due.
+    Severed,
+    /// A complete new export waits in the file with the ending `-synced-next` to take Synced's place.
+    Replacing,
+    /// Synced was replaced, or the client's identity was. Draft is the application's database as it was, but its watermark says
+    /// nothing about Synced: the next rebase writes every page.
+    Detached,
+}
+
+/// The last frame that came from the server, by which it is known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchor {
+    /// The remote generation that it is of.
+    pub generation: u64,
+    /// Its number there.
+    pub frame_no: u64,
+    /// Its stamp in the server's own log; `None` if this client has pushed it and has not seen it since.
+    pub stamp: Option<FrameStamp>,
+}
+
 /// What the engine knows about its files. Frame numbers count from 1, 0 means "none".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +116,17 @@ pub struct Metadata {
     pub draft_changed_pages: PageSet,
     /// The highest local transaction number that was ever given to the network.
     pub attempted_transaction_no: u64,
+    /// What the server calls the history that Synced replicates; `None` if it gives it no name.
+    pub history_id: Option<String>,
+    /// The newest frame of Synced's; `None` while it holds nothing but an export.
+    pub anchor: Option<Anchor>,
+    /// How Draft hangs on Synced.
+    pub attachment: Attachment,
+    /// Whether Synced is of another history than Draft is still of. Tables that local transactions need and that Synced does not have
+    /// were then not dropped but never made.
+    pub history_changed: bool,
+    /// Local transactions up to this number are not sent, whatever the remote's row says: they were an earlier identity's.
+    pub settled_transaction_no: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,6 +153,11 @@ impl Metadata {
             synced_wal_match_watermark: 0,
             draft_changed_pages: PageSet::default(),
             attempted_transaction_no: 0,
+            history_id: None,
+            anchor: None,
+            attachment: Attachment::Attached,
+            history_changed: false,
+            settled_transaction_no: 0,
         }
     }
 
@@ -132,6 +176,11 @@ impl Metadata {
             ),
             ("draft_changed_pages", self.draft_changed_pages != other.draft_changed_pages),
             ("attempted_transaction_no", self.attempted_transaction_no != other.attempted_transaction_no),
+            ("history_id", self.history_id != other.history_id),
+            ("anchor", self.anchor != other.anchor),
+            ("attachment", self.attachment != other.attachment),
+            ("history_changed", self.history_changed != other.history_changed),
+            ("settled_transaction_no", self.settled_transaction_no != other.settled_transaction_no),
         ];
         let changed: Vec<&str> =
             members.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();

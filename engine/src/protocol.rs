@@ -12,6 +12,8 @@ use turso_core::{Numeric, Value};
 #[derive(Debug, Deserialize)]
 pub(crate) struct Info {
     pub(crate) current_generation: u64,
+    /// Changed whenever the server was restored to an older state; not every server has it.
+    pub(crate) history_id: Option<String>,
 }
 
 /// The status object with which the server answers where it has no frames to give, and to frames that were pushed.

@@ -14,6 +14,9 @@
 //! 4. Draft's WAL is synced, then the metadata names (dw', L), then the tail is cut off.
 //!
 //! A crash anywhere before the metadata leaves a Draft for which the old pair of watermarks is still true.
+//!
+//! After a re-bootstrap there is no such pair: Draft is *detached*, and step 3 writes every page of Synced. A table that a pending
+//! transaction needs, and that only transactions had made which the remote has forgotten, is made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +29,7 @@ use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
-use crate::metadata::{FrameStamp, Metadata};
+use crate::metadata::{Attachment, FrameStamp, Metadata};
 use crate::pages::PageSet;
 use crate::pause::pause;
 use crate::synced::{State, Synced};
@@ -42,9 +45,17 @@ pub(crate) struct Rebased {
     pub(crate) transactions_replayed: u64,
     pub(crate) conflicts: Conflicts,
     pub(crate) statements_replayed: u64,
+    /// Transactions that the remote had acknowledged and has forgotten, and that are not on the tape.
+    pub(crate) transactions_forgotten: u64,
 }
 
-/// Rebases Draft onto Synced's end. Synced must be clean and further than Draft's watermark.
+/// Whether Draft has to be rebased.
+pub(crate) fn is_due(metadata: &Metadata) -> bool {
+    metadata.attachment == Attachment::Detached
+        || metadata.synced_wal_frames > metadata.synced_wal_match_watermark
+}
+
+/// Rebases Draft onto Synced's end. Synced must be clean.
 pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> Result<Rebased> {
     let (watermark, rebased) = rewrite_draft(files, draft, state).await?;
     state.poison.on_error(files.sync(&files.draft_wal).await)?;
@@ -55,6 +66,8 @@ pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> R
             metadata.draft_wal_stamp = draft_wal_stamp;
             metadata.synced_wal_match_watermark = metadata.synced_wal_frames;
             metadata.draft_changed_pages = PageSet::default();
+            metadata.attachment = Attachment::Attached;
+            metadata.history_changed = false;
         })
         .await?;
     state.cut_local_tail(files).await?;
@@ -66,14 +79,13 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let session =
         RawSession::begin(draft.connect(files)?).while_doing("locking for the rebase", &files.draft)?;
     let synced = state.synced(files)?.clone();
-    let acknowledged = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)
-        .while_doing("reading the acknowledgement", &files.synced)?
-        .unwrap_or(0);
+    let row = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)
+        .while_doing("reading the acknowledgement", &files.synced)?;
     // The log is about to be written anew.
     let bookmarks = std::mem::take(&mut state.bookmarks);
-    let mut tape = Tape::read(files, &draft.connect(files)?, &bookmarks, acknowledged)?;
+    let mut tape = Tape::read(files, &draft.connect(files)?, &bookmarks, row.unwrap_or(0))?;
     tape.number_unrecorded();
-    check_acknowledgement(files, &state.metadata, &tape, acknowledged)?;
+    let acknowledged = check_acknowledgement(files, &state.metadata, &tape, row)?;
     let pending = tape.after(acknowledged);
     event!("rebase begins", acknowledged = acknowledged, pending = pending.len());
     if pending.is_empty() {
@@ -82,8 +94,10 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
 
     // Everything is planned before the tail is begun: what the plan looks at has to be the remote's.
     let plan = || {
-        let may_conflict = state.metadata.synced_wal_frames > state.metadata.synced_wal_match_watermark;
-        let mut planner = Planner::new(&synced.connection, may_conflict, &[])?;
+        let mut planner = Planner::new(&synced.connection, is_due(&state.metadata), &[])?;
+        if state.metadata.history_changed {
+            planner.make_missing_tables();
+        }
         let mut transactions = Vec::with_capacity(pending.len());
         for transaction in pending {
             transactions.push((transaction.no, planner.plan(transaction)?));
@@ -109,6 +123,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         transactions_replayed: pending.len() as u64,
         statements_replayed: statements.sum(),
         conflicts,
+        transactions_forgotten: tape.base_no().saturating_sub(acknowledged),
     };
     Ok((watermark, rebased))
 }
@@ -123,13 +138,15 @@ pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_c
     Ok(rows.first().and_then(|row| row[0].as_int()).map(i64::cast_unsigned))
 }
 
-/// The remote can only have applied what was sent, and what was sent is still on the tape or was there before the last rebase.
+/// The highest number of a transaction that is not to be sent any more. The remote can only have applied what was sent, and what was
+/// sent is still on the tape or was there before the last rebase.
 pub(crate) fn check_acknowledgement(
     files: &Files,
     metadata: &Metadata,
     tape: &Tape,
-    acknowledged: u64,
-) -> Result<()> {
+    row: Option<u64>,
+) -> Result<u64> {
+    let acknowledged = row.unwrap_or(0);
     if acknowledged > metadata.attempted_transaction_no {
         return Err(Error::ForeignAcknowledgement {
             client_id: metadata.client_unique_id.clone(),
@@ -146,7 +163,7 @@ pub(crate) fn check_acknowledgement(
             ),
         });
     }
-    Ok(())
+    Ok(acknowledged.max(metadata.settled_transaction_no))
 }
 
 /// What is written behind Synced's end.
@@ -209,15 +226,20 @@ fn mark(connection: &Arc<Connection>, no: u64) -> turso_core::Result<()> {
 fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> turso_core::Result<u64> {
     let source = RawSession::begin(synced.connection.clone())?;
     let base = Base::index(&source, metadata)?;
-    let mut changed: BTreeSet<u32> = base.frames.keys().copied().collect();
     let mut frame_no = session.frame_count()?;
-    changed.extend(changed_pages_after(session.connection(), metadata.draft_wal_match_watermark)?);
-    changed.extend(metadata.draft_changed_pages.up_to(base.database_pages));
+    let changed: Box<dyn Iterator<Item = u32>> = if metadata.attachment == Attachment::Detached {
+        Box::new(1..=base.database_pages)
+    } else {
+        let mut changed: BTreeSet<u32> = base.frames.keys().copied().collect();
+        changed.extend(changed_pages_after(session.connection(), metadata.draft_wal_match_watermark)?);
+        changed.extend(metadata.draft_changed_pages.up_to(base.database_pages));
+        Box::new(changed.into_iter().filter(|&page_no| page_no <= base.database_pages))
+    };
 
     let schema_version = session.connection().read_schema_version()?.checked_add(1);
     let schema_version =
         schema_version.ok_or_else(|| LimboError::Corrupt("the schema version is at its end".into()))?;
-    for page_no in changed.into_iter().filter(|&page_no| page_no <= base.database_pages) {
+    for page_no in changed {
         frame_no += 1;
         session.insert(frame_no, &Frame::new(page_no, 0, &base.page(page_no)?))?;
     }

@@ -2,6 +2,32 @@
 
 use crate::conflict::Conflicts;
 
+/// Why Synced was replaced by a new export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RebootstrapReason {
+    /// The server no longer has the generation that Synced had reached.
+    GenerationPruned,
+    /// The server was restored to an older state.
+    HistoryChanged,
+    /// Synced was missing, too short or rotten.
+    ReplicaDamaged,
+    /// The application asked for it.
+    Requested,
+}
+
+impl RebootstrapReason {
+    /// Its name, as it stands in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GenerationPruned => "generation_pruned",
+            Self::HistoryChanged => "history_changed",
+            Self::ReplicaDamaged => "replica_damaged",
+            Self::Requested => "requested",
+        }
+    }
+}
+
 /// What a pull did.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -26,6 +52,10 @@ pub struct PullReport {
     pub recovered: bool,
     /// Whether Draft's WAL was moved into its main file.
     pub compacted: bool,
+    /// Why Synced was replaced by a new export, if it was.
+    pub rebootstrapped: Option<RebootstrapReason>,
+    /// Local transactions that the remote had acknowledged, has forgotten since, and that are not on the change log any more.
+    pub transactions_forgotten: u64,
 }
 
 /// What a push did.
@@ -60,6 +90,12 @@ pub struct PushReport {
     pub pull: Option<PullReport>,
     /// Whether Draft's WAL was moved into its main file.
     pub compacted: bool,
+    /// Why Synced was replaced by a new export, if it was.
+    pub rebootstrapped: Option<RebootstrapReason>,
+    /// Whether Draft was rebased before anything was sent; only after a re-bootstrap.
+    pub rebased: bool,
+    /// Local transactions that the remote had acknowledged, has forgotten since, and that are not on the change log any more.
+    pub transactions_forgotten: u64,
 }
 
 /// What a sync did: a push, then a pull.

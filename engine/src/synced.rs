@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
-use turso_core::{CheckpointMode, Connection, Database};
+use turso_core::{CheckpointMode, Connection, Database, LimboError};
 
+use crate::bootstrap::problem_with_main_file;
 use crate::compaction;
 use crate::database::{self, Capture};
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
-use crate::metadata::{FrameStamp, Metadata, Phase};
+use crate::metadata::{Anchor, Attachment, FrameStamp, Metadata, Phase};
 use crate::pause::pause;
 use crate::poison::Poison;
+use crate::rebootstrap::finish_replacing;
 use crate::tape::Bookmarks;
 use crate::wal::{RawSession, wal_bytes};
 
@@ -74,16 +76,21 @@ impl State {
     }
 
     /// Brings the files into the state in which an operation may begin: certain metadata, no local tail on Synced, no
-    /// checkpoint half done. Whether there was anything to do.
+    /// replacement and no checkpoint half done. A Synced that is damaged is severed. Whether there was anything to do.
     pub(crate) async fn settle(&mut self, files: &Files) -> Result<bool> {
         let is_checkpoint_due = self.metadata.phase == Phase::CheckpointingSynced;
-        let is_unsettled = self.metadata_is_uncertain || self.synced_is_dirty || is_checkpoint_due;
+        let is_replacing = self.metadata.attachment == Attachment::Replacing;
+        let is_unsettled =
+            self.metadata_is_uncertain || self.synced_is_dirty || is_checkpoint_due || is_replacing;
         if self.metadata_is_uncertain {
             self.store(files, |_| ()).await?;
         }
-        self.reset_if_dirty(files).await?;
-        if is_checkpoint_due {
-            self.finish_checkpoint(files).await?;
+        if self.metadata.attachment == Attachment::Replacing {
+            finish_replacing(files, self).await?;
+        }
+        if self.metadata.attachment != Attachment::Severed {
+            let outcome = self.settle_synced(files).await;
+            self.sever_if(files, outcome).await?;
         }
         let is_compaction_announced = self.metadata.phase == Phase::CompactingDraft;
         if is_compaction_announced {
@@ -92,11 +99,49 @@ impl State {
         Ok(is_unsettled || is_compaction_announced)
     }
 
+    async fn settle_synced(&mut self, files: &Files) -> Result<()> {
+        self.reset_if_dirty(files).await?;
+        if self.metadata.phase == Phase::CheckpointingSynced {
+            self.finish_checkpoint(files).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens the replica, or severs it where that shows that it is damaged; says how Draft hangs on it then.
+    pub(crate) async fn sever_if_damaged(&mut self, files: &Files) -> Result<Attachment> {
+        if self.metadata.attachment != Attachment::Severed {
+            let outcome = self.reset_if_dirty(files).await.and_then(|()| self.synced(files).map(|_| ()));
+            self.sever_if(files, outcome).await?;
+        }
+        Ok(self.metadata.attachment)
+    }
+
+    /// Damage of the replica costs nothing but a download: it is noted, and the operation goes on. Any other error ends it.
+    async fn sever_if(&mut self, files: &Files, outcome: Result<()>) -> Result<()> {
+        let Err(error) = outcome else { return Ok(()) };
+        if !is_damage_of_synced(files, &error) {
+            return Err(error);
+        }
+        event!("replica damaged", cause = tracing::field::display(&error));
+        self.close_synced();
+        self.store(files, |metadata| metadata.attachment = Attachment::Severed).await
+    }
+
+    /// Closes the replica; what is on its disk has to be looked at before it is opened again.
+    pub(crate) fn close_synced(&mut self) {
+        self.synced = None;
+        self.synced_is_dirty = true;
+    }
+
     /// The dirty reset: cuts Synced's WAL back to the frames that the metadata names.
     pub(crate) async fn reset_if_dirty(&mut self, files: &Files) -> Result<()> {
         if !self.synced_is_dirty {
             return Ok(());
         }
+        assert!(
+            matches!(self.metadata.attachment, Attachment::Attached | Attachment::Detached),
+            "a Synced that is lost or being replaced is left alone"
+        );
         self.synced = None;
         let frames = self.metadata.synced_wal_frames;
         event!("dirty reset", frames = frames);
@@ -106,8 +151,16 @@ impl State {
         Ok(())
     }
 
-    /// Checks that the WAL holds the frames that the metadata names, by length and by the last one's stamp.
+    /// Checks that the WAL holds the frames that the metadata names, by length and by the last one's stamp, and that the main file
+    /// is as long as its header says.
     fn verify_synced(&self, files: &Files) -> Result<()> {
+        let main = files.open_named(&files.synced)?;
+        // A checkpoint that was interrupted may have left the main file in between; it is done again.
+        if self.metadata.phase != Phase::CheckpointingSynced
+            && let Some(problem) = problem_with_main_file(&main)?
+        {
+            return Err(Error::Damaged { file: files.synced.clone(), problem });
+        }
         let wal = files.open_named(&files.synced_wal)?;
         let expected = wal_bytes(self.metadata.synced_wal_frames);
         let actual = wal.length()?;
@@ -166,7 +219,14 @@ impl State {
 
     /// Makes the `count` frames behind Synced's end durable and names them in the metadata: they are whole transactions of the remote's.
     /// If they are the first of the next generation, the metadata crosses into it by the same write.
-    pub(crate) async fn adopt_frames(&mut self, files: &Files, count: u64, is_crossing: bool) -> Result<()> {
+    /// `stamp` is the last one's in the server's log, if that is known.
+    pub(crate) async fn adopt_frames(
+        &mut self,
+        files: &Files,
+        count: u64,
+        is_crossing: bool,
+        stamp: Option<FrameStamp>,
+    ) -> Result<()> {
         files.sync(&files.synced_wal).await?;
         let wal_frames = self.metadata.synced_wal_frames + count;
         let synced_wal_stamp = FrameStamp::read(&files.open_named(&files.synced_wal)?, wal_frames)?;
@@ -176,6 +236,11 @@ impl State {
             } else {
                 metadata.synced_frame_no = Some(metadata.synced_frame() + count);
             }
+            metadata.anchor = Some(Anchor {
+                generation: metadata.synced_generation,
+                frame_no: metadata.synced_frame(),
+                stamp,
+            });
             metadata.synced_wal_frames = wal_frames;
             metadata.synced_wal_stamp = synced_wal_stamp;
         })
@@ -184,8 +249,7 @@ impl State {
 
     /// Closes the replica and cuts off the local tail that this operation has put on it.
     pub(crate) async fn cut_local_tail(&mut self, files: &Files) -> Result<()> {
-        self.synced = None;
-        self.synced_is_dirty = true;
+        self.close_synced();
         self.reset_if_dirty(files).await
     }
 
@@ -229,5 +293,18 @@ impl State {
             metadata.synced_wal_match_watermark = 0;
         })
         .await
+    }
+}
+
+/// Whether an error says that the replica is not what the metadata says it is.
+fn is_damage_of_synced(files: &Files, error: &Error) -> bool {
+    match error {
+        Error::MissingFile { file } | Error::Damaged { file, .. } => {
+            *file == files.synced || *file == files.synced_wal
+        }
+        Error::Database { file, source: LimboError::Corrupt(_) | LimboError::NotADB, .. } => {
+            *file == files.synced
+        }
+        _ => false,
     }
 }

@@ -82,6 +82,11 @@ impl Frame {
         self.database_pages() != 0
     }
 
+    /// Its salts and checksums.
+    pub(crate) fn stamp(&self) -> FrameStamp {
+        FrameStamp { salts: [self.word(8), self.word(12)], checksums: [self.word(16), self.word(20)] }
+    }
+
     pub(crate) fn page(&self) -> &[u8] {
         &self.0[FRAME_HEADER_BYTES..]
     }

@@ -5,6 +5,9 @@
 //! write of the metadata, made only once the next generation has answered: a single untrue word of the server's must not leave the
 //! client in a generation that does not exist.
 //!
+//! No frames become part of the replica before the server was asked, after they had arrived, whether its history is still the one
+//! that Synced replicates: one that was restored in between would have frames of another.
+//!
 //! The end of history is learnt only from the server's status object, never from a short body. Only whole transactions become
 //! part of the replica; the metadata names them once the WAL file was synced.
 
@@ -17,9 +20,12 @@ use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
+use crate::history;
+use crate::metadata::FrameStamp;
 use crate::progress::Progress;
 use crate::protocol::Status;
 use crate::remote::Remote;
+use crate::report::RebootstrapReason;
 use crate::synced::State;
 use crate::wal::{FRAME_BYTES, Frame, RawSession};
 use crate::wire::{BodyStream, FrameAnswer, Wire};
@@ -33,6 +39,16 @@ pub(crate) struct Walked {
     pub(crate) frames: u64,
     pub(crate) body_bytes: u64,
     pub(crate) generations_crossed: u64,
+    /// Why Synced was replaced before the walk, if it was.
+    pub(crate) rebootstrapped: Option<RebootstrapReason>,
+}
+
+/// How a walk has ended.
+pub(crate) enum Walk {
+    /// At the remote's end.
+    Ended(Walked),
+    /// The server's history does not go on from where Synced is.
+    Interrupted(RebootstrapReason),
 }
 
 /// Walks Synced to the remote's end. On an error Synced holds some commit point between the old one and the end.
@@ -41,13 +57,14 @@ pub(crate) async fn walk<R: Remote>(
     wire: &Wire<R>,
     state: &mut State,
     options: &Options,
-) -> Result<Walked> {
+) -> Result<Walk> {
     let batch_frames = options.pull_batch_frames;
     let mut crossed_without_frames = 0;
     let mut walked = Walked::default();
     let mut replica = Appender::begin(files, state)?;
     // The server says that the generation is complete. It is believed once the next one has answered.
     let mut is_crossing = false;
+    let mut is_verified = false;
     loop {
         let place = Place::of(state, is_crossing, replica.uncommitted);
         match wire.frames(place.generation, place.start, place.start.saturating_add(batch_frames)).await? {
@@ -62,13 +79,31 @@ pub(crate) async fn walk<R: Remote>(
                     body_bytes: walked.body_bytes,
                     generation: place.generation,
                 });
-                if replica.commit(files, state, is_crossing).await? {
+                if replica.committed > 0 {
+                    // Asked after the frames have arrived: they are of the history that the answer is about, or of one before it.
+                    if let Some(reason) = history::changed(wire, state, &replica.connection).await? {
+                        return Ok(Walk::Interrupted(reason));
+                    }
+                    is_verified = true;
+                    replica.commit(files, state, is_crossing).await?;
                     walked.generations_crossed += u64::from(is_crossing);
                     is_crossing = false;
                 }
             }
+            FrameAnswer::Gone(doubt) => {
+                return history::confirm(wire, state, &replica.connection, doubt)
+                    .await
+                    .map(Walk::Interrupted);
+            }
             FrameAnswer::End(status) => {
-                let end = judge_end(&status, state, place, replica.uncommitted)?;
+                let end = match judge_end(&status, state, place, replica.uncommitted) {
+                    Err(doubt @ Error::RemoteWentBack { .. }) => {
+                        return history::confirm(wire, state, &replica.connection, doubt)
+                            .await
+                            .map(Walk::Interrupted);
+                    }
+                    judged => judged?,
+                };
                 if is_crossing {
                     walked.generations_crossed += 1;
                     state.store(files, |metadata| metadata.cross(0)).await?;
@@ -92,6 +127,9 @@ pub(crate) async fn walk<R: Remote>(
             }
         }
     }
+    if !is_verified && let Some(reason) = history::changed(wire, state, &replica.connection).await? {
+        return Ok(Walk::Interrupted(reason));
+    }
     replica.end(files)?;
     state.synced_is_dirty = false;
     if state.metadata.synced_frame_no.is_none() {
@@ -102,7 +140,7 @@ pub(crate) async fn walk<R: Remote>(
         generation = state.metadata.synced_generation,
         frames = state.metadata.synced_frame()
     );
-    Ok(walked)
+    Ok(Walk::Ended(walked))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,9 +175,7 @@ fn judge_end(status: &Status, state: &State, place: Place, uncommitted: u64) -> 
         |problem: String| Error::BadAnswer { request: format!("GET /sync/{generation}/{start}"), problem };
     let local_generation = state.metadata.synced_generation;
     let is_behind = |frame_no: u64| status.max_frame_no < frame_no;
-    let went_back = status.generation < local_generation
-        || (status.generation == local_generation && is_behind(state.metadata.synced_frame()));
-    if went_back {
+    if history::went_back(status, state) {
         return Err(Error::RemoteWentBack {
             remote_generation: status.generation,
             remote_frame_no: status.max_frame_no,
@@ -185,13 +221,15 @@ struct Appender {
     /// Frames of whole transactions that the metadata does not name yet.
     committed: u64,
     wal_frames: u64,
+    /// That of the newest frame which ended a transaction, as the server has stamped it.
+    stamp: Option<FrameStamp>,
 }
 
 impl Appender {
     fn begin(files: &Files, state: &mut State) -> Result<Self> {
         let wal_frames = state.metadata.synced_wal_frames;
         let connection = state.synced(files)?.connection.clone();
-        Ok(Self { connection, session: None, uncommitted: 0, committed: 0, wal_frames })
+        Ok(Self { connection, session: None, uncommitted: 0, committed: 0, wal_frames, stamp: None })
     }
 
     /// Appends the frames of one body and returns how many they were.
@@ -210,7 +248,7 @@ impl Appender {
                 }
                 let mut bytes = [0; FRAME_BYTES];
                 bytes.copy_from_slice(&rest.split_to(FRAME_BYTES));
-                self.append_frame(Frame::from_bytes(bytes)).map_err(|problem| match problem {
+                self.append_frame(&Frame::from_bytes(bytes)).map_err(|problem| match problem {
                     Rejected::Frame(problem) => body.bad(format!("frame {received} of the body: {problem}")),
                     Rejected::Core(error) => error,
                 })?;
@@ -228,7 +266,7 @@ impl Appender {
         Ok(received)
     }
 
-    fn append_frame(&mut self, frame: Frame) -> std::result::Result<(), Rejected> {
+    fn append_frame(&mut self, frame: &Frame) -> std::result::Result<(), Rejected> {
         if frame.page_no() == 0 {
             return Err(Rejected::Frame("page number 0".into()));
         }
@@ -240,28 +278,26 @@ impl Appender {
                 self.session = Some(RawSession::begin(self.connection.clone())?);
             }
             let session = self.session.as_ref().expect("it was begun above");
-            session.insert(self.wal_frames + self.committed + self.uncommitted + 1, &frame)
+            session.insert(self.wal_frames + self.committed + self.uncommitted + 1, frame)
         };
         insert().while_doing("appending a remote frame", "the replica").map_err(Rejected::Core)?;
         self.uncommitted += 1;
         if frame.is_commit() {
             self.committed += self.uncommitted;
             self.uncommitted = 0;
+            self.stamp = Some(frame.stamp());
         }
         Ok(())
     }
 
     /// Makes the whole transactions that have arrived durable and names them in the metadata, together with the crossing into the
-    /// generation that they belong to. Whether there were any.
-    async fn commit(&mut self, files: &Files, state: &mut State, is_crossing: bool) -> Result<bool> {
-        if self.committed == 0 {
-            return Ok(false);
-        }
-        state.adopt_frames(files, self.committed, is_crossing).await?;
+    /// generation that they belong to.
+    async fn commit(&mut self, files: &Files, state: &mut State, is_crossing: bool) -> Result<()> {
+        state.adopt_frames(files, self.committed, is_crossing, self.stamp).await?;
         self.wal_frames = state.metadata.synced_wal_frames;
         event!("frames committed", frames = self.committed, wal_frames = self.wal_frames);
         self.committed = 0;
-        Ok(true)
+        Ok(())
     }
 
     fn end(self, files: &Files) -> Result<()> {

@@ -22,6 +22,10 @@ use crate::remote::{Remote, RemoteError};
 const JSON_BYTES_MAX: usize = 16 << 20;
 /// How much of an unexpected answer's body goes into the error, in bytes.
 const DETAIL_BYTES_MAX: usize = 200;
+/// The longest name of a history, which has to fit into the metadata, in bytes.
+const HISTORY_ID_BYTES_MAX: usize = 256;
+/// How many newest generations in a row may be gone when their export is asked for.
+const EXPORT_TRIES_MAX: u32 = 3;
 /// How many pieces of a body in a row may be empty.
 const EMPTY_PIECES_MAX: u32 = 1000;
 
@@ -36,6 +40,8 @@ pub(crate) enum FrameAnswer<B> {
     Frames(BodyStream<B>),
     /// Nothing there: the history ends, or goes on in another generation.
     End(Status),
+    /// The server does not have the generation; the error is what to say if that makes no sense.
+    Gone(Error),
 }
 
 /// What the server did with pushed frames.
@@ -51,28 +57,54 @@ impl<R: Remote> Wire<R> {
         Self { remote }
     }
 
-    pub(crate) async fn current_generation(&self) -> Result<u64> {
+    pub(crate) async fn info(&self) -> Result<Info> {
         let (status, mut body) = self.send(Method::GET, "/info".into(), Bytes::new()).await?;
         body.expect(status, StatusCode::OK).await?;
         let info: Info = body.json().await?;
         if info.current_generation > GENERATION_MAX {
             return Err(body.bad(format!("generation {} is beyond belief", info.current_generation)));
         }
-        Ok(info.current_generation)
+        if let Some(history_id) = info.history_id.as_ref().filter(|id| id.len() > HISTORY_ID_BYTES_MAX) {
+            return Err(body.bad(format!("a history id of {} bytes", history_id.len())));
+        }
+        Ok(info)
     }
 
-    /// The main database file as of the beginning of `generation`.
-    pub(crate) async fn export(&self, generation: u64) -> Result<BodyStream<R::Body>> {
-        let (status, mut body) =
-            self.send(Method::GET, format!("/export/{generation}"), Bytes::new()).await?;
-        body.expect(status, StatusCode::OK).await?;
-        Ok(body)
+    /// The main database file as of the beginning of the newest generation, and what the server said of itself before.
+    ///
+    /// The server may close and prune that generation between the two answers: a generation that is not there although it was the newest
+    /// one is asked for only while another is named.
+    pub(crate) async fn newest_export(&self) -> Result<(Info, BodyStream<R::Body>)> {
+        let mut info = self.info().await?;
+        for _ in 0..EXPORT_TRIES_MAX {
+            let path = format!("/export/{}", info.current_generation);
+            let (status, mut body) = self.send(Method::GET, path, Bytes::new()).await?;
+            if status == StatusCode::OK {
+                return Ok((info, body));
+            }
+            let error = body.unexpected(status).await?;
+            if !is_gone(status) {
+                return Err(error);
+            }
+            let newer = self.info().await?;
+            if newer.current_generation == info.current_generation {
+                return Err(error);
+            }
+            info = newer;
+        }
+        Err(Error::BadAnswer {
+            request: format!("GET /export/{}", info.current_generation),
+            problem: format!("{EXPORT_TRIES_MAX} newest generations in a row that are not there"),
+        })
     }
 
     /// Frames `start..end` of `generation`, or what there is of them.
     pub(crate) async fn frames(&self, generation: u64, start: u64, end: u64) -> Result<FrameAnswer<R::Body>> {
         let path = format!("/sync/{generation}/{start}/{end}");
         let (status, mut body) = self.send(Method::GET, path, Bytes::new()).await?;
+        if is_gone(status) {
+            return Ok(FrameAnswer::Gone(body.unexpected(status).await?));
+        }
         if status != StatusCode::BAD_REQUEST {
             body.expect(status, StatusCode::OK).await?;
             return Ok(FrameAnswer::Frames(body));
@@ -162,6 +194,11 @@ impl<R: Remote> Wire<R> {
     }
 }
 
+/// Whether the server says that it does not have what was asked for.
+fn is_gone(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+}
+
 /// The beginning of what somebody else has written, for an error.
 pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(DETAIL_BYTES_MAX).collect()
@@ -244,16 +281,18 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
     }
 
     async fn expect(&mut self, actual: StatusCode, expected: StatusCode) -> Result<()> {
-        if actual == expected {
-            return Ok(());
-        }
+        if actual == expected { Ok(()) } else { Err(self.unexpected(actual).await?) }
+    }
+
+    /// The error for a status that is not expected here.
+    async fn unexpected(&mut self, actual: StatusCode) -> Result<Error> {
         let mut detail = Vec::new();
         while detail.len() < DETAIL_BYTES_MAX
             && let Some(chunk) = self.chunk().await?
         {
             detail.extend_from_slice(&chunk);
         }
-        Err(Error::UnexpectedStatus {
+        Ok(Error::UnexpectedStatus {
             request: self.request.clone(),
             status: actual.as_u16(),
             detail: shortened(&String::from_utf8_lossy(&detail)),

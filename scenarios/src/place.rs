@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use plimsoll_engine::{LocalConnection, LocalStorage, Options, Result, Storage, SyncEngine};
 use plimsoll_sim::clock::{self, ClockGuard};
-use plimsoll_sim::disk::Disk;
+use plimsoll_sim::disk::{Disk, DiskCopy};
 use plimsoll_sim::in_process::{InProcess, block_on};
 use plimsoll_sim::remote::Remote;
 use plimsoll_sim::trace::{Lane, Trace};
@@ -25,12 +25,12 @@ pub struct Place {
     directory: String,
     /// The way to the remote.
     pub remote: InProcess,
-    _keep: Keep,
+    keep: Keep,
 }
 
 /// What has to live as long as the files do.
 enum Keep {
-    Simulated { _clock: ClockGuard },
+    Simulated { disk: Disk, _clock: ClockGuard },
     Real { _directory: tempfile::TempDir },
 }
 
@@ -39,13 +39,14 @@ impl Place {
     pub fn simulated() -> Self {
         let clock = clock::enter(0);
         let trace = Arc::new(Mutex::new(Trace::new(false)));
-        let io = Disk::new(Lane::Client(0), 7, trace).io();
+        let disk = Disk::new(Lane::Client(0), 7, trace);
+        let io = disk.io();
         Self {
             io: io.clone(),
             storage: io,
             directory: "clients".into(),
             remote: new_remote(),
-            _keep: Keep::Simulated { _clock: clock },
+            keep: Keep::Simulated { disk, _clock: clock },
         }
     }
 
@@ -60,7 +61,7 @@ impl Place {
             storage: Arc::new(LocalStorage),
             directory: directory.path().display().to_string(),
             remote: new_remote(),
-            _keep: Keep::Real { _directory: directory },
+            keep: Keep::Real { _directory: directory },
         }
     }
 
@@ -89,9 +90,29 @@ impl Place {
     }
 
     async fn open_with_async(&self, client: &str, change: impl FnOnce(Options) -> Options) -> Result<Engine> {
+        self.open_as(client, self.remote.clone(), change).await
+    }
+
+    /// Opens a client's engine that reaches the remote by another way.
+    ///
+    /// # Errors
+    /// Those of [`SyncEngine::open`].
+    pub async fn open_through<R: plimsoll_engine::Remote>(
+        &self,
+        client: &str,
+        remote: R,
+    ) -> Result<SyncEngine<R>> {
+        self.open_as(client, remote, |options| options).await
+    }
+
+    async fn open_as<R: plimsoll_engine::Remote>(
+        &self,
+        client: &str,
+        remote: R,
+        change: impl FnOnce(Options) -> Options,
+    ) -> Result<SyncEngine<R>> {
         let options = change(Options::new(client).pull_batch_frames(3));
-        let path = self.path(client);
-        SyncEngine::open(self.io.clone(), self.storage.clone(), self.remote.clone(), &path, options).await
+        SyncEngine::open(self.io.clone(), self.storage.clone(), remote, &self.path(client), options).await
     }
 
     /// The application path of a client.
@@ -109,6 +130,31 @@ impl Place {
             .open_file(&path, OpenFlags::None, false)
             .and_then(|file| file.size())
             .expect("the file is there")
+    }
+
+    /// A copy of all clients' files. Only on a simulated disk.
+    ///
+    /// # Panics
+    /// On real files.
+    pub fn copy(&self) -> DiskCopy {
+        self.disk().copy()
+    }
+
+    /// Makes the files what they were when the copy was taken. No engine may be open, and only a simulated disk can.
+    ///
+    /// # Panics
+    /// On real files.
+    pub fn put_back(&mut self, copy: &DiskCopy) {
+        self.disk().put_back(copy);
+        let io = self.disk().io();
+        (self.io, self.storage) = (io.clone(), io);
+    }
+
+    fn disk(&self) -> &Disk {
+        match &self.keep {
+            Keep::Simulated { disk, .. } => disk,
+            Keep::Real { .. } => panic!("real files are not copied"),
+        }
     }
 
     /// The file system, for looking at files and for damaging them.

@@ -91,6 +91,10 @@ pub enum FaultKind {
     RemoteRestart,
     /// An operation is dropped, its process lives on.
     Abandon,
+    /// A file is gone.
+    LoseFile,
+    /// The directory is an older copy.
+    RestoreDirectory,
 }
 
 impl FaultKind {
@@ -140,6 +144,8 @@ impl FaultKind {
             Self::RemoteCrash => "remote-crash",
             Self::RemoteRestart => "remote-restart",
             Self::Abandon => "abandon",
+            Self::LoseFile => "lose-file",
+            Self::RestoreDirectory => "restore-directory",
         }
     }
 }
@@ -287,6 +293,26 @@ pub const ATLAS: &[Row] = {
         at(PowerLoss, file(MetadataTemporary), Masked, "it is synced before it is renamed"),
         at(PowerLoss, Suspension, Masked, "each durable step leaves a state that can be taken up"),
         at(PowerLoss, Between, Masked, "what was acknowledged was synced"),
+        at(
+            Kill,
+            file(SyncedNext),
+            Masked,
+            "it takes Synced's place only once the metadata says that it is complete",
+        ),
+        at(PowerLoss, file(SyncedNext), Masked, "it is synced before the metadata says that it is complete"),
+        // What befalls the directory from outside.
+        at(LoseFile, file(Draft), Refused, "local transactions were in it"),
+        at(LoseFile, file(DraftWal), Refused, "local transactions were in it"),
+        at(LoseFile, file(Synced), Masked, "it holds nothing local; a new export takes its place"),
+        at(LoseFile, file(SyncedWal), Masked, "it holds nothing local; a new export takes its place"),
+        at(LoseFile, file(SyncedNext), Masked, "it is downloaded again"),
+        at(LoseFile, file(Metadata), Refused, "nobody knows what the other files are"),
+        at(
+            RestoreDirectory,
+            Between,
+            Refused,
+            "if the remote has transactions that the copy does not know of, the user decides what becomes of the copy's own",
+        ),
         // Operations on files fail.
         at(WriteFails, file(Draft), Reported, "the bootstrap starts over"),
         at(WriteFails, file(DraftWal), Reported, "the transaction, or the rebase, is rolled back"),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use plimsoll_engine::{LocalConnection, Options, SyncEngine};
 use turso_core::Value;
 
-use crate::disk::Disk;
-use crate::judge::{Claims, Paths};
-use crate::ledger::Content;
+use crate::disk::{Disk, FileClass};
+use crate::judge::{Claims, Durable, Paths};
+use crate::ledger::{Content, Moment};
 use crate::network::Mailbox;
 use crate::schedule::Header;
 use crate::trace::{Lane, SharedTrace};
@@ -36,7 +36,35 @@ pub struct Client {
     /// Whether its last process crashed and none has been opened since.
     pub is_recovering: bool,
     /// The metadata as it was when it was last known to be durable.
-    pub durable_claims: Option<Claims>,
+    pub durable: Option<Durable>,
+    /// What has befallen its files that no engine could undo.
+    pub mishaps: Vec<Mishap>,
+    /// The remote's epoch when an operation of this client's last succeeded.
+    pub followed_epoch: usize,
+}
+
+impl Mishap {
+    /// Whether a new export makes up for it.
+    pub fn is_of_replica(&self) -> bool {
+        matches!(
+            self,
+            Self::Lost { file: FileClass::Synced | FileClass::SyncedWal | FileClass::SyncedNext, .. }
+        )
+    }
+}
+
+/// What can befall a client's directory from outside.
+#[derive(Debug, Clone)]
+pub enum Mishap {
+    /// A file is lost.
+    Lost {
+        /// Its role.
+        file: FileClass,
+        /// Its path.
+        path: String,
+    },
+    /// The directory is again as it was; the moment is the ledger's of that time.
+    Older(Moment),
 }
 
 /// A running process.
@@ -65,13 +93,23 @@ impl Client {
             crashes: 0,
             process: None,
             is_recovering: false,
-            durable_claims: None,
+            durable: None,
+            mishaps: Vec::new(),
+            followed_epoch: 0,
         }
     }
 
     /// The engine's options.
     pub fn options(&self, header: &Header) -> Options {
         header.options(format!("client-{}", self.number))
+    }
+
+    /// Whether a file of its directory is gone that nothing has taken the place of.
+    pub fn has_lost_a_file(&self) -> bool {
+        self.mishaps.iter().any(|mishap| match mishap {
+            Mishap::Lost { path, .. } => self.disk.read(path).is_none(),
+            Mishap::Older(_) => false,
+        })
     }
 
     /// What its metadata says right now; `None` when there is none or it does not parse.

@@ -73,6 +73,8 @@ struct Mix {
     keys: u8,
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
+    /// Only writes whose effect does not depend on what transactions before them have left: those may be forgotten.
+    independent_writes: bool,
     network: Vec<(FaultKind, u32)>,
     inside_percent: u32,
 }
@@ -93,6 +95,10 @@ enum Kind {
     EndTransaction,
     OpenReader,
     CloseReader,
+    RemotePrune,
+    RemoteRestore,
+    RestoreDirectory,
+    LoseFile,
 }
 
 /// What is likely to hold of a client before a step, so that faults are drawn where they find a place.
@@ -147,6 +153,7 @@ fn header(rng: &mut impl Rng, seed: u64) -> Header {
         change_log_records_max: *pick(rng, &[0, 5, 20, 1000]),
         chunk_bytes: *pick(rng, &[1000, 4096, 4120, 5000, 16 << 10, 64 << 10]),
         content_length: rng.random_ratio(4, 5),
+        remote_names_history: rng.random_ratio(3, 4),
         ..Header::new(seed)
     }
 }
@@ -193,7 +200,23 @@ impl Mix {
                 weights.push((kind, rng.random_range(0..to)));
             }
         }
+        if profile == Profile::Swarm {
+            // What a server or a directory does not do every day; most seeds have none of it.
+            for (kind, in_one_of) in [
+                (Kind::RemotePrune, 4),
+                (Kind::RemoteRestore, 5),
+                (Kind::RestoreDirectory, 8),
+                (Kind::LoseFile, 8),
+            ] {
+                if rng.random_ratio(1, in_one_of) {
+                    weights.push((kind, rng.random_range(2..6)));
+                }
+            }
+        }
+        let forgetful = [Kind::RemoteRestore, Kind::RestoreDirectory, Kind::LoseFile];
+        let independent_writes = weights.iter().any(|(kind, _)| forgetful.contains(kind));
         Self {
+            independent_writes,
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
             network_percent: if network { rng.random_range(25..80) } else { 0 },
             disk_percent: if disk_errors { rng.random_range(10..50) } else { 0 },
@@ -268,10 +291,33 @@ fn step(
         Kind::EndTransaction => Action::EndTransaction { client, end: transaction_end(rng) },
         Kind::OpenReader => Action::OpenReader { client },
         Kind::CloseReader => Action::CloseReader { client },
+        Kind::RemotePrune => Action::RemotePrune,
+        Kind::RemoteRestore => remote_restore(rng, header),
+        Kind::RestoreDirectory => Action::RestoreDirectory { client, to_step: rng.random_range(1..=id) },
+        Kind::LoseFile => Action::LoseFile {
+            client,
+            file: *pick(
+                rng,
+                &[
+                    FileClass::Synced,
+                    FileClass::SyncedWal,
+                    FileClass::SyncedNext,
+                    FileClass::Draft,
+                    FileClass::DraftWal,
+                    FileClass::Metadata,
+                ],
+            ),
+        },
     };
     let mut faults = Vec::new();
-    let can_be_struck =
-        !matches!(action, Action::Close { .. } | Action::Crash { .. }) && action.client().is_some();
+    let is_operation = !matches!(
+        action,
+        Action::Close { .. }
+            | Action::Crash { .. }
+            | Action::RestoreDirectory { .. }
+            | Action::LoseFile { .. }
+    );
+    let can_be_struck = is_operation && action.client().is_some();
     if can_be_struck {
         let has_network = is_of_the_engine(&action);
         if rng.random_range(0..100) < mix.crash_percent {
@@ -294,6 +340,14 @@ fn step(
     let is_interrupted = is_of_the_engine(&action) && rng.random_range(0..100) < mix.inside_percent;
     let during = if is_interrupted { during(rng, mix, header, client, id) } else { Vec::new() };
     Step { id, action, faults, during }
+}
+
+fn remote_restore(rng: &mut impl Rng, header: &Header) -> Action {
+    Action::RemoteRestore {
+        // Behind a generation's beginning only a name tells two histories apart: see the engine's documentation.
+        generations_back: if header.remote_names_history { rng.random_range(0..3) } else { 0 },
+        transactions_back: rng.random_range(0..4),
+    }
 }
 
 fn is_of_the_engine(action: &Action) -> bool {
@@ -326,6 +380,13 @@ fn during(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, id: u32) -
 }
 
 fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8) -> Action {
+    let of_remote = [Kind::RemotePrune, Kind::RemoteRestore];
+    let forgets = of_remote.iter().find(|kind| mix.weights.iter().any(|(drawn, _)| drawn == *kind));
+    match forgets.filter(|_| rng.random_ratio(1, 5)) {
+        Some(Kind::RemotePrune) => return Action::RemotePrune,
+        Some(_) => return remote_restore(rng, header),
+        None => {}
+    }
     let other = (client + rng.random_range(1..header.clients)) % header.clients;
     match rng.random_range(0..18) {
         16 => Action::RemoteRestart,
@@ -369,6 +430,9 @@ fn suspension(rng: &mut impl Rng) -> u32 {
 
 fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     let mut writes: Vec<Write> = (0..rng.random_range(0..=mix.writes_max)).map(|_| write(rng, mix)).collect();
+    if mix.independent_writes {
+        return writes;
+    }
     match rng.random_range(0..24) {
         0 => vec![Write::Void { k: rng.random_range(VOID_BALLAST) }],
         1..4 => {
@@ -385,7 +449,9 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let number = rng.random_range(0..mix.keys);
     let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
-    match rng.random_range(0..22) {
+    // The first ones are independent of each other.
+    let kinds = if mix.independent_writes { 11 + u32::from(mix.extra_tables) } else { 22 };
+    match rng.random_range(0..kinds) {
         0..3 => Write::Append {
             payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
         },
@@ -394,6 +460,7 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
         8 => Write::Replace { table, key },
         9 => Write::Delete { table, own: number },
         10 => Write::Rekey { table, own: number },
+        11 if mix.independent_writes => Write::Extra { number: rng.random_range(0..3), own: number },
         11 => Write::Swap { table, own: number, with: other },
         12 => Write::Claim { own: number, label: other },
         13 => Write::Count { n: number },
@@ -442,6 +509,7 @@ fn crash(rng: &mut impl Rng, mix: &Mix, has_network: bool) -> Fault {
                 (FileClass::DraftWal, OperationKind::Sync, 2),
                 (FileClass::MetadataTemporary, OperationKind::AnyMutation, 8),
                 (FileClass::Metadata, OperationKind::Rename, 4),
+                (FileClass::SyncedNext, OperationKind::AnyMutation, 8),
                 (FileClass::Any, OperationKind::SyncDirectory, 4),
                 (FileClass::Any, OperationKind::Sync, 8),
                 (FileClass::Any, OperationKind::AnyMutation, 60),

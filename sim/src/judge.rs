@@ -24,6 +24,8 @@ pub struct Paths {
     pub synced: String,
     /// Synced's WAL.
     pub synced_wal: String,
+    /// A new export on its way to Synced's place.
+    pub synced_next: String,
     /// The metadata.
     pub metadata: String,
 }
@@ -38,8 +40,22 @@ impl Paths {
             draft_wal: with("draft-wal"),
             synced: with("synced"),
             synced_wal: with("synced-wal"),
+            synced_next: with("synced-next"),
             metadata: with("info"),
         }
+    }
+
+    /// The file of a role; `None` for a role that no one file has.
+    pub fn of(&self, file: FileClass) -> Option<&str> {
+        Some(match file {
+            FileClass::Draft => &self.draft,
+            FileClass::DraftWal => &self.draft_wal,
+            FileClass::Synced => &self.synced,
+            FileClass::SyncedWal => &self.synced_wal,
+            FileClass::SyncedNext => &self.synced_next,
+            FileClass::Metadata => &self.metadata,
+            FileClass::MetadataTemporary | FileClass::Any => return None,
+        })
     }
 }
 
@@ -56,6 +72,9 @@ pub struct Claims {
     draft_changed_pages: Vec<(u32, u32)>,
     draft_wal_stamp: Stamp,
     attempted_transaction_no: u64,
+    /// What the server is said to call the history that Synced replicates.
+    pub history_id: Option<String>,
+    attachment: String,
 }
 
 /// Of a WAL frame, as far as it tells one WAL from the next.
@@ -79,6 +98,21 @@ impl Claims {
         self.phase != "bootstrapping"
     }
 
+    /// Whether Synced is claimed to be the remote's.
+    pub fn has_replica(&self) -> bool {
+        self.has_databases() && matches!(self.attachment.as_str(), "attached" | "detached")
+    }
+
+    /// Whether Draft's watermark says nothing about Synced.
+    pub fn is_detached(&self) -> bool {
+        self.attachment == "detached"
+    }
+
+    /// Whether a re-bootstrap is due or half done.
+    pub fn is_being_replaced(&self) -> bool {
+        matches!(self.attachment.as_str(), "severed" | "replacing")
+    }
+
     fn may_have_lost_wal(&self) -> bool {
         self.phase == "checkpointing_synced"
     }
@@ -100,6 +134,14 @@ impl Claims {
             all.push(Named { may_be_emptied: true, ..draft_wal });
         } else {
             all.extend([named(FileClass::Draft, 0..u64::MAX), draft_wal]);
+        }
+        match self.attachment.as_str() {
+            "severed" => return all,
+            "replacing" => {
+                all.push(named(FileClass::SyncedNext, 0..u64::MAX));
+                return all;
+            }
+            _ => {}
         }
         let synced_wal = named(FileClass::SyncedWal, 0..wal_bytes(self.synced_wal_frames));
         if self.may_have_lost_wal() {
@@ -136,11 +178,12 @@ impl Files {
         }
     }
 
-    /// I1 and I2, and with `after_crash` that the WALs are sound as far as the metadata names them.
+    /// I1 and I2, and with `after_crash` that the WALs are sound as far as the metadata names them. Answers the newest epoch of the
+    /// remote's that Synced can be of. I1 is claimed only of a Draft that is attached.
     ///
     /// # Errors
     /// The first broken invariant.
-    pub fn judge(&self, claims: &Claims, history: &History, after_crash: bool) -> Result<(), Violation> {
+    pub fn judge(&self, claims: &Claims, history: &History, after_crash: bool) -> Result<usize, Violation> {
         let synced_wal = Wal::parse(&self.synced_wal);
         let draft_wal = Wal::parse(&self.draft_wal);
         // A checkpoint that the metadata announces may already have emptied the WAL into the main file.
@@ -162,20 +205,30 @@ impl Files {
             return Err(Violation::of(WATERMARK, format!("Draft's WAL has {problem}")));
         }
         let (generation, frame_no) = claims.progress();
-        let Some(remote) = history.image_at(generation, frame_no) else {
-            return Err(Violation::of(
-                SYNCED_PREFIX,
-                format!(
-                    "the metadata names generation {generation}, frame {frame_no}, which the remote never had"
-                ),
-            ));
-        };
         let synced = Image::at(&self.synced, &synced_wal, synced_end);
-        if let Some(difference) = synced.first_difference(&remote) {
-            let message = format!(
-                "Synced as of frame {synced_end} and the remote as of generation {generation}, frame {frame_no}: {difference}"
-            );
+        let mut problem = None;
+        let is_of = |epoch: &usize| match history.image_at(*epoch, generation, frame_no) {
+            None => false,
+            Some(remote) => match synced.first_difference(&remote) {
+                None => true,
+                Some(difference) => {
+                    problem.get_or_insert(difference);
+                    false
+                }
+            },
+        };
+        let Some(epoch) = (0..=history.epoch()).rev().find(is_of) else {
+            let place = format!("generation {generation}, frame {frame_no}");
+            let message = match problem {
+                Some(difference) => {
+                    format!("Synced as of frame {synced_end} and the remote as of {place}: {difference}")
+                }
+                None => format!("the metadata names {place}, which the remote never had"),
+            };
             return Err(Violation::of(SYNCED_PREFIX, message));
+        };
+        if claims.is_detached() {
+            return Ok(epoch);
         }
         let synced = Image::at(&self.synced, &synced_wal, synced_watermark);
         let draft = Image::pages_at(&self.draft, &draft_wal, draft_watermark, synced.page_count());
@@ -188,7 +241,7 @@ impl Files {
             );
             return Err(Violation::of(WATERMARK, message));
         }
-        Ok(())
+        Ok(epoch)
     }
 
     /// I4, for a client whose engine believes Synced to be clean.
@@ -231,7 +284,9 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
     if !claims.has_databases() {
         return Ok(());
     }
+    let is_replacing = claims.attachment == "replacing";
     let named = [
+        (&paths.synced_next, if is_replacing { u64::MAX } else { 0 }),
         (&paths.synced, u64::MAX),
         (&paths.draft, u64::MAX),
         (&paths.synced_wal, wal_bytes(claims.synced_wal_frames)),
@@ -257,21 +312,35 @@ fn first_unsynced<'a>(
     unsynced.get(path)?.iter().find(|range| range.start < end)
 }
 
-/// I11, between two versions of the metadata.
+/// What was last known to be durable on a client.
+#[derive(Debug, Clone)]
+pub struct Durable {
+    /// The metadata.
+    pub claims: Claims,
+    /// The remote's epoch that Synced was of; `None` while there is no replica.
+    pub epoch: Option<usize>,
+}
+
+/// I11, between two versions of the metadata. Generation and frame begin anew in another epoch of the remote's, and an export that has
+/// taken Synced's place begins with frame 0.
 ///
 /// # Errors
 /// A violation naming what went back.
-pub fn judge_monotone(earlier: &Claims, later: &Claims) -> Result<(), Violation> {
+pub fn judge_monotone(earlier: &Durable, later: &Durable) -> Result<(), Violation> {
     let went_back = |what: &str, from: String, to: String| {
         Err(Violation::of(MONOTONE, format!("{what} went back from {from} to {to}")))
     };
-    if later.progress() < earlier.progress() {
-        return went_back(
-            "generation and frame",
-            format!("{:?}", earlier.progress()),
-            format!("{:?}", later.progress()),
-        );
+    let is_new_export = later.claims.is_detached();
+    let progress = |durable: &Durable| {
+        let (generation, frame_no) = durable.claims.progress();
+        Some((durable.epoch?, generation, if is_new_export { 0 } else { frame_no }))
+    };
+    if let (Some(from), Some(to)) = (progress(earlier), progress(later))
+        && to < from
+    {
+        return went_back("epoch, generation and frame", format!("{from:?}"), format!("{to:?}"));
     }
+    let (earlier, later) = (&earlier.claims, &later.claims);
     if later.attempted_transaction_no < earlier.attempted_transaction_no {
         return went_back(
             "the highest attempted transaction",

@@ -2,7 +2,7 @@
 
 use turso_core::Value;
 
-use crate::judge::{Files, judge_durability, judge_monotone};
+use crate::judge::{Claims, Durable, Files, judge_durability, judge_monotone};
 use crate::ledger::{Content, Finding};
 use crate::verdict::{
     ATOMIC_PUSH, CAUGHT_UP, CONVERGENCE, EXACTLY_ONCE, INTEGRITY, Invariant, LIVENESS, LOCAL_DURABILITY,
@@ -31,7 +31,10 @@ impl World {
     }
 
     /// I6 and I12 on the remote's log.
-    fn judge_remote(&mut self) -> Result<(), Violation> {
+    ///
+    /// # Errors
+    /// The broken invariant.
+    pub fn judge_remote(&mut self) -> Result<(), Violation> {
         self.counts.checks += 1;
         let tokens = |sql: &str| -> Vec<String> {
             self.remote.query(sql).iter().map(|row| row[0].to_string()).collect()
@@ -53,25 +56,39 @@ impl World {
             return Err(Violation::of(NAMED_INTACT, touched));
         }
         let Some(claims) = client.claims() else { return Ok(()) };
-        if let Some(earlier) = &client.durable_claims {
-            judge_monotone(earlier, &claims)?;
-        }
         let is_running = client.process.is_some();
-        if claims.has_databases() {
-            let files = Files::read(&client.disk, &client.paths);
-            files.judge(&claims, self.remote.history(), !is_running)?;
-            let believes_clean = client.process.as_ref().map(|process| process.engine.synced_is_dirty());
-            if let Some(Ok(false)) = believes_clean {
-                files.judge_residue(&claims)?;
-            }
+        let epoch = self.epoch_of(number, &claims)?;
+        let client = self.client(number);
+        let durable = Durable { claims, epoch };
+        if let Some(earlier) = &client.durable {
+            judge_monotone(earlier, &durable)?;
+        }
+        let believes_clean = client.process.as_ref().map(|process| process.engine.synced_is_dirty());
+        if epoch.is_some()
+            && let Some(Ok(false)) = believes_clean
+        {
+            Files::read(&client.disk, &client.paths).judge_residue(&durable.claims)?;
         }
         // What a killed process left may still be undone; once an engine runs on it, it may not. And after a failed sync of the
         // directory the engine itself goes back to the version before, which it has not acted upon.
         let is_durable = client.disk.unsynced_ranges(&client.paths.metadata).is_empty();
         if is_running && is_durable {
-            self.client_mut(number).durable_claims = Some(claims);
+            self.client_mut(number).durable = Some(durable);
         }
         Ok(())
+    }
+
+    /// I1 and I2, and the remote's epoch that Synced is of; `None` while nothing is claimed of it, or a file is lost.
+    ///
+    /// # Errors
+    /// The broken invariant.
+    pub fn epoch_of(&self, number: u8, claims: &Claims) -> Result<Option<usize>, Violation> {
+        let client = self.client(number);
+        if client.has_lost_a_file() || !claims.has_replica() {
+            return Ok(None);
+        }
+        let files = Files::read(&client.disk, &client.paths);
+        files.judge(claims, self.remote.history(), client.process.is_none()).map(Some)
     }
 
     /// I7 and I10 on what a client's application sees.
@@ -106,8 +123,23 @@ impl World {
         }
         self.counts.checks += 1;
         let end = self.client(number).seen_end;
-        let reached = self.client(number).claims().map(|claims| claims.progress());
-        if reached == end && end.is_some() {
+        let claims = self.client(number).claims();
+        let reached = claims.as_ref().map(Claims::progress);
+        // Whoever is at the end has not been deceived by an answer that says otherwise.
+        let is_at_end = reached == Some((self.remote.generation(), self.remote.frame_count()));
+        if is_at_end || (reached == end && end.is_some()) {
+            let newest = self.remote.history().epoch();
+            // Equal numbers in another history are no end of this one.
+            if newest > 0
+                && !self.remote_forgot_inside()
+                && let Some(claims) = &claims
+                && self.epoch_of(number, claims)? != Some(newest)
+            {
+                let message = format!(
+                    "client {number} has reached {end:?}, but of a history that the remote no longer has"
+                );
+                return Err(Violation::of(CAUGHT_UP, message));
+            }
             return Ok(());
         }
         let message = format!(
@@ -175,7 +207,7 @@ impl World {
     pub(crate) fn judge_convergence(&mut self) -> Result<(), Violation> {
         self.counts.checks += 1;
         let expected = self.ledger.remote_content();
-        if self.ledger.client_commits() > 0 && expected == Content::initial() {
+        if self.ledger.client_commits_to_stand() > 0 && expected == Content::initial() {
             return Err(Violation::of(
                 NOT_VACUOUS,
                 "transactions were committed and the databases are empty",

@@ -12,6 +12,11 @@
 //! Views, triggers and new names come to others in a transaction of their own (see [`UNRECORDED`]): they are judged on the client of
 //! whoever made them at every step, and everywhere in the end. What a trigger did is judged with the row that fired it.
 //!
+//! When the remote is restored to an older state, a new *epoch* begins: the order of transactions there goes on from a prefix of what it
+//! was. A client may follow an older epoch for a while, and never goes back to one. Its own transactions that the remote has forgotten
+//! may come back, once, if the client still had them to send; nobody can tell. The same holds for what was *withdrawn*: a client's
+//! transactions that an older copy of its files does not hold, or that its user gave up.
+//!
 //! A transaction whose COMMIT was interrupted is a *maybe* until its client is up again and shows whether it is there; from then on
 //! it has to stay that way.
 
@@ -43,9 +48,24 @@ pub struct Entry {
     pub effects: Vec<Effect>,
     /// What became of it.
     pub fate: Fate,
+    /// From which epoch on its client may be without it, if there is one.
+    optional_from: Option<usize>,
 }
 
 impl Entry {
+    /// A transaction that nobody has lost.
+    pub fn new(writer: Writer, effects: Vec<Effect>, fate: Fate) -> Self {
+        Self { writer, effects, fate, optional_from: None }
+    }
+
+    fn is_optional_in(&self, epoch: usize) -> bool {
+        self.optional_from.is_some_and(|from| from <= epoch)
+    }
+
+    fn make_optional_from(&mut self, epoch: usize) {
+        self.optional_from = Some(self.optional_from.map_or(epoch, |earlier| earlier.min(epoch)));
+    }
+
     /// The tokens that it appends to `log`; none for a quiet or void one.
     fn log_tokens(&self) -> impl Iterator<Item = &str> {
         self.effects.iter().filter_map(|effect| match effect {
@@ -200,6 +220,17 @@ pub struct Ledger {
     remote_order: Vec<usize>,
     remote_log_rows: usize,
     void: Vec<VoidDelete>,
+    /// The orders as they were when the remote was restored, oldest first.
+    past_orders: Vec<Vec<usize>>,
+    /// The epoch that each client follows at least.
+    client_epochs: BTreeMap<u8, usize>,
+}
+
+/// What the ledger held at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
+    fates: Vec<Fate>,
+    void_count: usize,
 }
 
 impl Ledger {
@@ -207,7 +238,7 @@ impl Ledger {
     pub fn enter(&mut self, entry: Entry) -> EntryNo {
         let tokens: Vec<String> = entry.log_tokens().chain(entry.quiet_token()).map(str::to_owned).collect();
         if tokens.is_empty() {
-            let Entry { writer, effects, fate } = entry;
+            let Entry { writer, effects, fate, .. } = entry;
             let rows = effects.into_iter().map(|effect| match effect {
                 Effect::Gone(row) => row,
                 other => panic!("a transaction without tokens only deletes, this one has {other:?}"),
@@ -248,6 +279,110 @@ impl Ledger {
         self.entries.iter().filter(is_clients).count()
     }
 
+    /// How many transactions of clients were committed, and neither forgotten by the remote nor withdrawn.
+    pub fn client_commits_to_stand(&self) -> usize {
+        let stands = |entry: &&Entry| {
+            matches!(entry.writer, Writer::Client(_))
+                && entry.fate == Fate::Committed
+                && entry.optional_from.is_none()
+        };
+        self.entries.iter().filter(stands).count()
+    }
+
+    /// How often the remote was restored.
+    pub fn epoch(&self) -> usize {
+        self.past_orders.len()
+    }
+
+    /// Takes note that the remote was restored, and now has this log and these tokens of `quiet`.
+    ///
+    /// # Errors
+    /// A [`Finding`] when nobody has written one of them.
+    pub fn begin_epoch(&mut self, log: &[String], quiet: &[String]) -> Result<(), Finding> {
+        let mut last_quiet = BTreeMap::new();
+        for token in quiet {
+            let number = self.number_of(token)?;
+            last_quiet.insert(self.entries[number].writer, number);
+        }
+        let mut order = self.remote_order.clone();
+        let rows = |order: &[usize]| -> usize {
+            order.iter().map(|&number| self.entries[number].log_tokens().count()).sum()
+        };
+        while rows(&order) > log.len() {
+            order.pop();
+        }
+        assert_eq!(rows(&order), log.len(), "a remote is restored to the end of a transaction");
+        order.retain(|number| {
+            let entry = &self.entries[*number];
+            entry.quiet_token().is_none() || last_quiet.get(&entry.writer).is_some_and(|last| number <= last)
+        });
+        let former = std::mem::replace(&mut self.remote_order, order);
+        let forgotten: Vec<usize> =
+            former.iter().copied().filter(|number| !self.remote_order.contains(number)).collect();
+        self.past_orders.push(former);
+        self.remote_log_rows = log.len();
+        let epoch = self.epoch();
+        for number in forgotten {
+            self.entries[number].make_optional_from(epoch);
+        }
+        Ok(())
+    }
+
+    /// What there is now, for [`go_back`](Self::go_back).
+    pub fn moment(&self) -> Moment {
+        Moment { fates: self.entries.iter().map(|entry| entry.fate).collect(), void_count: self.void.len() }
+    }
+
+    /// Takes note that a client's files are again as they were at `moment`.
+    pub fn go_back(&mut self, client: u8, moment: &Moment) {
+        self.client_epochs.remove(&client);
+        let is_on_remote = |number: &usize| {
+            self.remote_order.contains(number) || self.past_orders.iter().any(|order| order.contains(number))
+        };
+        let on_remote: BTreeSet<usize> = (0..self.entries.len()).filter(is_on_remote).collect();
+        for (number, entry) in self.entries.iter_mut().enumerate() {
+            if entry.writer != Writer::Client(client) {
+                continue;
+            }
+            match moment.fates.get(number) {
+                Some(Fate::Committed) => {}
+                // What was open then may be there or not.
+                Some(Fate::Maybe | Fate::Doubtful) => {
+                    entry.make_optional_from(0);
+                    if !on_remote.contains(&number) {
+                        entry.fate = Fate::Maybe;
+                    }
+                }
+                Some(Fate::Absent) | None => entry.make_optional_from(0),
+            }
+        }
+        self.forget_void(client, moment);
+    }
+
+    /// Takes note that a client's user gives up the transactions since `moment` that have not reached the remote.
+    pub fn withdraw(&mut self, client: u8, moment: &Moment) {
+        let writer = Writer::Client(client);
+        for entry in self.entries.iter_mut().skip(moment.fates.len()).filter(|entry| entry.writer == writer) {
+            entry.make_optional_from(0);
+        }
+        self.forget_void(client, moment);
+    }
+
+    /// Takes note that a client begins from nothing.
+    pub fn begin_anew(&mut self, client: u8) {
+        self.client_epochs.remove(&client);
+        self.withdraw(client, &Moment::default());
+    }
+
+    /// Of a void transaction that is withdrawn nothing can be said any more.
+    fn forget_void(&mut self, client: u8, moment: &Moment) {
+        let writer = Writer::Client(client);
+        let withdrawn = self.void.iter_mut().skip(moment.void_count).filter(|void| void.writer == writer);
+        for void in withdrawn.filter(|void| void.fate == Fate::Committed) {
+            void.fate = Fate::Maybe;
+        }
+    }
+
     /// How many transactions stand on the remote.
     pub fn remote_count(&self) -> usize {
         self.remote_order.len()
@@ -276,6 +411,7 @@ impl Ledger {
                 let entry = &self.entries[*earlier];
                 entry.writer == writer
                     && entry.fate == Fate::Committed
+                    && entry.optional_from.is_none()
                     && !self.remote_order.contains(earlier)
             };
             let missing: Vec<usize> = (0..=number).filter(is_missing).collect();
@@ -302,6 +438,7 @@ impl Ledger {
         }
         for (number, entry) in self.entries.iter().enumerate() {
             let is_expected = entry.fate == Fate::Committed
+                && entry.optional_from.is_none()
                 && Some(entry.writer) != except
                 && last.get(&entry.writer).is_some_and(|last| *last > number);
             if is_expected && !visible.contains(&number) && entry.quiet_token().is_some() {
@@ -370,22 +507,51 @@ impl Ledger {
         let visible = self.visible(actual)?;
         for (number, entry) in self.entries.iter_mut().enumerate().filter(|(_, entry)| entry.writer == writer)
         {
-            let first = entry.first_token().to_owned();
             match (entry.fate, visible.contains(&number)) {
-                (Fate::Committed, true) | (Fate::Absent | Fate::Doubtful, false) => {}
-                (Fate::Committed, false) => {
-                    return Err(Finding::Lost(format!("{first} was committed and is gone")));
-                }
-                (Fate::Absent, true) => {
-                    return Err(Finding::Unexplained(format!("{first} was never committed and is there")));
-                }
                 (Fate::Maybe | Fate::Doubtful, true) => entry.fate = Fate::Committed,
                 (Fate::Maybe, false) => entry.fate = Fate::Absent,
+                (Fate::Absent, true) => {
+                    let first = entry.first_token();
+                    return Err(Finding::Unexplained(format!("{first} was never committed and is there")));
+                }
+                (Fate::Committed, _) | (Fate::Absent | Fate::Doubtful, false) => {}
             }
         }
-        self.check_quiet_order(&visible, Some(writer))?;
+        let followed = self.client_epochs.get(&client).copied().unwrap_or(0);
+        let mut finding = None;
+        for epoch in followed..=self.epoch() {
+            match self.explain(writer, epoch, &visible, actual) {
+                Ok(()) => {
+                    self.client_epochs.insert(client, epoch);
+                    return Ok(());
+                }
+                // What is wrong is told from the newest epoch's point of view.
+                Err(problem) => finding = Some(problem),
+            }
+        }
+        Err(finding.expect("a client follows an epoch that there is"))
+    }
+
+    /// Whether content is that of a client which follows an epoch.
+    fn explain(
+        &self,
+        writer: Writer,
+        epoch: usize,
+        visible: &BTreeSet<usize>,
+        actual: &Content,
+    ) -> Result<(), Finding> {
+        let is_missing = |(number, entry): &(usize, &Entry)| {
+            entry.writer == writer
+                && entry.fate == Fate::Committed
+                && !entry.is_optional_in(epoch)
+                && !visible.contains(number)
+        };
+        if let Some((_, entry)) = self.entries.iter().enumerate().find(is_missing) {
+            return Err(Finding::Lost(format!("{} was committed and is gone", entry.first_token())));
+        }
+        self.check_quiet_order(visible, Some(writer))?;
         self.check_void_of(writer, actual)?;
-        let expected = self.content_of(self.client_order(writer, &visible));
+        let expected = self.content_of(self.client_order(writer, epoch, visible));
         let void = self.void_rows();
         let is_apart = |name: &str| void.contains(name) || is_unrecorded_of_others(name, writer);
         match actual.difference(&expected, is_apart) {
@@ -416,13 +582,21 @@ impl Ledger {
     }
 
     /// The part of the remote's order that is visible, then the client's own transactions that are not in it.
-    fn client_order(&self, writer: Writer, visible: &BTreeSet<usize>) -> Vec<usize> {
+    fn client_order(&self, writer: Writer, epoch: usize, visible: &BTreeSet<usize>) -> Vec<usize> {
+        let remote_order = self.past_orders.get(epoch).unwrap_or(&self.remote_order);
         let is_visible_foreign =
             |number: &usize| self.entries[*number].writer != writer && visible.contains(number);
         let is_visible_in_log =
             |number: &usize| is_visible_foreign(number) && self.entries[*number].quiet_token().is_none();
-        let prefix = self.remote_order.iter().rposition(is_visible_in_log).map_or(0, |index| index + 1);
-        let (before, after) = self.remote_order.split_at(prefix);
+        let prefix = remote_order.iter().rposition(is_visible_in_log).map_or(0, |index| index + 1);
+        // Own transactions of which only the remote knows any more are seen where they stand there.
+        let is_own_visible = |number: &&usize| {
+            self.entries[**number].writer == writer
+                && self.entries[**number].quiet_token().is_none()
+                && visible.contains(number)
+        };
+        let prefix = prefix + remote_order[prefix..].iter().take_while(is_own_visible).count();
+        let (before, after) = remote_order.split_at(prefix);
         let is_quiet = |number: &usize| self.entries[*number].quiet_token().is_some();
         // Quiet transactions of others are there as far as their writer's row says.
         let mut order: Vec<usize> = before
@@ -435,7 +609,7 @@ impl Ledger {
             .collect();
         let is_own = |number: &usize| {
             let entry = &self.entries[*number];
-            entry.writer == writer && entry.fate == Fate::Committed
+            entry.writer == writer && entry.fate == Fate::Committed && visible.contains(number)
         };
         let own: Vec<usize> =
             (0..self.entries.len()).filter(is_own).filter(|number| !order.contains(number)).collect();
@@ -487,14 +661,19 @@ impl Ledger {
     /// A hash of what was acknowledged to whom so far.
     pub fn fingerprint(&self) -> u64 {
         let void = self.void.iter().map(|void| void.fate as u8);
-        let fates: Vec<u8> = self.entries.iter().map(|entry| entry.fate as u8).chain(void).collect();
+        let fates = self.entries.iter().map(|entry| entry.fate as u8);
+        let epoch = u8::try_from(self.epoch()).unwrap_or(u8::MAX);
+        let fates: Vec<u8> = fates.chain(void).chain([epoch]).collect();
         xxh3_64(&fates)
     }
 
     /// Whether the remote lacks a committed transaction of this writer's.
     pub fn has_pending(&self, writer: Writer) -> bool {
         let is_pending = |(number, entry): (usize, &Entry)| {
-            entry.writer == writer && entry.fate == Fate::Committed && !self.remote_order.contains(&number)
+            entry.writer == writer
+                && entry.fate == Fate::Committed
+                && entry.optional_from.is_none()
+                && !self.remote_order.contains(&number)
         };
         self.entries.iter().enumerate().any(is_pending)
     }
@@ -502,7 +681,9 @@ impl Ledger {
     /// A committed transaction that the remote does not hold, by its first token.
     pub fn missing_on_remote(&self) -> Option<&str> {
         let is_missing = |(number, entry): &(usize, &Entry)| {
-            entry.fate == Fate::Committed && !self.remote_order.contains(number)
+            entry.fate == Fate::Committed
+                && entry.optional_from.is_none()
+                && !self.remote_order.contains(number)
         };
         let (_, entry) = self.entries.iter().enumerate().find(is_missing)?;
         Some(entry.first_token())
@@ -510,204 +691,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(writer: Writer, tokens: &[&str], fate: Fate) -> Entry {
-        Entry {
-            writer,
-            effects: tokens.iter().map(|token| Effect::Appended((*token).into())).collect(),
-            fate,
-        }
-    }
-
-    fn log(tokens: &[&str]) -> Vec<String> {
-        tokens.iter().map(|token| (*token).into()).collect()
-    }
-
-    fn ledger() -> Ledger {
-        let mut ledger = Ledger::default();
-        ledger.enter(entry(Writer::Client(0), &["a1", "a2"], Fate::Committed));
-        ledger.enter(entry(Writer::Client(0), &["b"], Fate::Absent));
-        ledger.enter(entry(Writer::Client(0), &["c"], Fate::Maybe));
-        ledger.enter(entry(Writer::Remote, &["r"], Fate::Committed));
-        ledger
-    }
-
-    #[test]
-    fn a_transaction_in_part_is_torn() {
-        assert!(matches!(ledger().observe_remote(&log(&["a1", "r"]), &[]), Err(Finding::Torn(_))));
-    }
-
-    #[test]
-    fn a_transaction_twice_is_not_once() {
-        assert!(matches!(
-            ledger().observe_remote(&log(&["a1", "a2", "a1", "a2"]), &[]),
-            Err(Finding::NotOnce(_))
-        ));
-    }
-
-    #[test]
-    fn a_rolled_back_transaction_must_not_appear() {
-        assert!(matches!(ledger().observe_remote(&log(&["b"]), &[]), Err(Finding::NotOnce(_))));
-    }
-
-    #[test]
-    fn a_shrinking_remote_is_unexplained() {
-        let mut ledger = ledger();
-        ledger.observe_remote(&log(&["a1", "a2"]), &[]).unwrap();
-        assert!(matches!(ledger.observe_remote(&log(&["a1"]), &[]), Err(Finding::Unexplained(_))));
-    }
-
-    #[test]
-    fn a_missing_own_transaction_is_lost() {
-        let content = Content { log: log(&["r"]), ..Content::initial() };
-        assert!(matches!(ledger().observe_client(0, &content), Err(Finding::Lost(_))));
-    }
-
-    #[test]
-    fn a_maybe_is_settled_by_the_first_look() {
-        let mut ledger = ledger();
-        let without = Content { log: log(&["a1", "a2"]), ..Content::initial() };
-        ledger.observe_client(0, &without).unwrap();
-        let with = Content { log: log(&["a1", "a2", "c"]), ..Content::initial() };
-        assert!(matches!(ledger.observe_client(0, &with), Err(Finding::Unexplained(_))));
-    }
-
-    #[test]
-    fn a_failed_commit_is_open_until_the_next_process_shows_it() {
-        let mut ledger = Ledger::default();
-        ledger.enter(entry(Writer::Client(0), &["a"], Fate::Doubtful));
-        let without = Content::initial();
-        let with = Content { log: log(&["a"]), ..Content::initial() };
-        ledger.observe_client(0, &without).unwrap();
-        ledger.end_process(0);
-        ledger.observe_client(0, &with).unwrap();
-        assert!(matches!(ledger.observe_client(0, &without), Err(Finding::Lost(_))));
-    }
-
-    #[test]
-    fn foreign_transactions_are_seen_in_the_remotes_order() {
-        let mut ledger = ledger();
-        ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
-        ledger.observe_remote(&log(&["r", "s"]), &[]).unwrap();
-        let gap = Content { log: log(&["s", "a1", "a2"]), ..Content::initial() };
-        assert!(matches!(ledger.observe_client(0, &gap), Err(Finding::Unexplained(_))));
-    }
-
-    fn quiet(writer: Writer, token: &str, fate: Fate) -> Entry {
-        Entry { writer, effects: vec![Effect::Quieted(writer, token.into())], fate }
-    }
-
-    fn void(writer: Writer, row: &str, fate: Fate) -> Entry {
-        Entry { writer, effects: vec![Effect::Gone(row.into())], fate }
-    }
-
-    fn showing(tokens: &[&str], rows: &[(Writer, &str)]) -> Content {
-        let mut content = Content { log: log(tokens), ..Content::initial() };
-        content.rows.extend(rows.iter().map(|(writer, token)| (quiet_row(*writer), (*token).to_owned())));
-        content
-    }
-
-    /// A client's transaction, then two quiet ones, then another that is not.
-    fn quiet_ledger(writer: Writer) -> Ledger {
-        let mut ledger = Ledger::default();
-        ledger.enter(entry(writer, &["a"], Fate::Committed));
-        ledger.enter(quiet(writer, "q1", Fate::Committed));
-        ledger.enter(quiet(writer, "q2", Fate::Committed));
-        ledger.enter(entry(writer, &["z"], Fate::Committed));
-        ledger
-    }
-
-    const CLIENT: Writer = Writer::Client(0);
-
-    #[test]
-    fn a_rolled_back_quiet_transaction_must_not_appear() {
-        let mut ledger = Ledger::default();
-        ledger.enter(quiet(CLIENT, "q", Fate::Absent));
-        assert!(matches!(ledger.observe_remote(&[], &log(&["q"])), Err(Finding::NotOnce(_))));
-    }
-
-    #[test]
-    fn a_quiet_transaction_of_nobody_is_unexplained() {
-        assert!(matches!(ledger().observe_remote(&[], &log(&["q"])), Err(Finding::Unexplained(_))));
-    }
-
-    #[test]
-    fn what_comes_before_a_quiet_transaction_must_not_be_missing_on_the_remote() {
-        assert!(matches!(quiet_ledger(CLIENT).observe_remote(&[], &log(&["q1"])), Err(Finding::Lost(_))));
-        quiet_ledger(CLIENT).observe_remote(&log(&["a"]), &log(&["q1"])).unwrap();
-    }
-
-    #[test]
-    fn a_quiet_transaction_must_not_be_missing_on_the_remote_before_a_later_one() {
-        let mut ledger = quiet_ledger(CLIENT);
-        let later = ledger
-            .observe_remote(&log(&["a", "z"]), &[])
-            .and_then(|()| ledger.observe_client(1, &showing(&["a", "z"], &[])));
-        assert!(matches!(later, Err(Finding::Lost(_))), "{later:?}");
-    }
-
-    #[test]
-    fn a_quiet_transaction_that_came_back_out_of_turn_is_lost() {
-        let mut ledger = quiet_ledger(CLIENT);
-        ledger.observe_remote(&log(&["a"]), &log(&["q2"])).unwrap();
-        let older = showing(&["a"], &[(CLIENT, "q1")]);
-        assert!(matches!(ledger.observe_client(0, &older), Err(Finding::Lost(_))));
-        assert_eq!(ledger.observe_client(1, &older), Ok(()), "another client may be behind");
-    }
-
-    #[test]
-    fn a_quiet_transaction_without_its_rows_is_unexplained() {
-        let mut ledger = Ledger::default();
-        let mut with_row = quiet(Writer::Remote, "q", Fate::Committed);
-        with_row.effects.push(Effect::Set("note/r-1".into(), "q".into()));
-        ledger.enter(with_row);
-        ledger.observe_remote(&[], &log(&["q"])).unwrap();
-        let torn = showing(&[], &[(Writer::Remote, "q")]);
-        assert!(matches!(ledger.observe_client(0, &torn), Err(Finding::Unexplained(_))));
-    }
-
-    #[test]
-    fn a_row_that_a_void_transaction_has_deleted_is_lost_when_its_writer_sees_it_again() {
-        let mut ledger = Ledger::default();
-        ledger.enter(void(CLIENT, "ballast/3", Fate::Committed));
-        assert!(matches!(ledger.observe_client(0, &Content::initial()), Err(Finding::Lost(_))));
-        assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "it may be under way");
-        assert!(ledger.judge_final(&Content::initial()).is_err(), "it has arrived in the end");
-    }
-
-    #[test]
-    fn a_row_that_only_a_rolled_back_void_transaction_would_have_deleted_stays() {
-        let mut ledger = Ledger::default();
-        ledger.enter(void(CLIENT, "ballast/3", Fate::Absent));
-        let mut without = Content::initial();
-        without.rows.remove("ballast/3");
-        assert!(matches!(ledger.observe_client(1, &without), Err(Finding::Unexplained(_))));
-        assert!(ledger.judge_final(&without).is_err());
-    }
-
-    #[test]
-    fn what_the_core_does_not_record_is_judged_where_it_was_made_and_everywhere_in_the_end() {
-        let mut ledger = Ledger::default();
-        let mut made = entry(CLIENT, &["a"], Fate::Committed);
-        let view = ("unrecorded/own_c0_view".to_owned(), "view: id".to_owned());
-        made.effects.push(Effect::Replaced { prefix: "own_c0_".into(), rows: vec![view.clone()] });
-        ledger.enter(made);
-        ledger.observe_remote(&log(&["a"]), &[]).unwrap();
-        let without = showing(&["a"], &[]);
-        let mut with = without.clone();
-        with.rows.extend([view]);
-        assert!(matches!(ledger.observe_client(0, &without), Err(Finding::Unexplained(_))));
-        assert_eq!(ledger.observe_client(1, &without), Ok(()), "it comes later");
-        assert!(ledger.judge_final(&without).is_err());
-        assert_eq!(ledger.judge_final(&with), Ok(()));
-    }
-
-    #[test]
-    fn what_never_arrived_is_named() {
-        let mut ledger = ledger();
-        ledger.observe_remote(&log(&["r"]), &[]).unwrap();
-        assert_eq!(ledger.missing_on_remote(), Some("a1"));
-    }
-}
+mod tests;

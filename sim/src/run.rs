@@ -132,6 +132,7 @@ fn run_here(schedule: &Schedule, options: RunOptions, prepare: impl FnOnce(&mut 
 }
 
 fn tell(world: &mut World, steps: &[Step]) -> Result<(), Violation> {
+    world.keep_copies_for(steps);
     for step in steps {
         world
             .step(step)

@@ -17,7 +17,7 @@ pub(crate) use words::Ordinal;
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{CrashKind, CrashPoint, DiskError};
+use crate::disk::{CrashKind, CrashPoint, DiskError, FileClass};
 use crate::network::{NetworkFault, RequestPlace};
 use crate::workload::Write;
 
@@ -91,6 +91,9 @@ pub struct Header {
     /// Whether answers say how long their bodies are.
     #[serde(default = "yes")]
     pub content_length: bool,
+    /// Whether the remote's `/info` has a history id.
+    #[serde(default = "yes")]
+    pub remote_names_history: bool,
 }
 
 fn yes() -> bool {
@@ -157,6 +160,7 @@ impl Header {
             change_log_records_max: change_log_records_max_default(),
             chunk_bytes: 16 << 10,
             content_length: true,
+            remote_names_history: true,
         }
     }
 }
@@ -300,6 +304,29 @@ pub enum Action {
         /// How.
         kind: CrashKind,
     },
+    /// The remote no longer serves any generation but the current one.
+    RemotePrune,
+    /// The remote is restored to an older state: to the end of a transaction, or as close to it as there is something.
+    RemoteRestore {
+        /// So many generations before the current one.
+        generations_back: u8,
+        /// So many transactions before the end of that generation.
+        transactions_back: u8,
+    },
+    /// The client's process is killed, and its directory becomes what it was at the end of an earlier step.
+    RestoreDirectory {
+        /// The client, from 0.
+        client: u8,
+        /// The step's id.
+        to_step: u32,
+    },
+    /// The client's process is killed, and one of its files is gone.
+    LoseFile {
+        /// The client, from 0.
+        client: u8,
+        /// Which.
+        file: FileClass,
+    },
 }
 
 impl Action {
@@ -314,11 +341,15 @@ impl Action {
             | Self::Push { client }
             | Self::Sync { client }
             | Self::Close { client }
-            | Self::Crash { client, .. } => Some(client),
+            | Self::Crash { client, .. }
+            | Self::RestoreDirectory { client, .. }
+            | Self::LoseFile { client, .. } => Some(client),
             Self::RemoteTransaction { .. }
             | Self::RemoteCheckpoint
             | Self::RemoteRestart
-            | Self::RemoteCrash { .. } => None,
+            | Self::RemoteCrash { .. }
+            | Self::RemotePrune
+            | Self::RemoteRestore { .. } => None,
         }
     }
 
@@ -333,11 +364,15 @@ impl Action {
             | Self::Push { client }
             | Self::Sync { client }
             | Self::Close { client }
-            | Self::Crash { client, .. } => Some(client),
+            | Self::Crash { client, .. }
+            | Self::RestoreDirectory { client, .. }
+            | Self::LoseFile { client, .. } => Some(client),
             Self::RemoteTransaction { .. }
             | Self::RemoteCheckpoint
             | Self::RemoteRestart
-            | Self::RemoteCrash { .. } => None,
+            | Self::RemoteCrash { .. }
+            | Self::RemotePrune
+            | Self::RemoteRestore { .. } => None,
         }
     }
 
@@ -357,6 +392,10 @@ impl Action {
             Self::RemoteCheckpoint => "remote checkpoint",
             Self::RemoteRestart => "remote restart",
             Self::RemoteCrash { .. } => "remote crash",
+            Self::RemotePrune => "remote prune",
+            Self::RemoteRestore { .. } => "remote restore",
+            Self::RestoreDirectory { .. } => "restore directory",
+            Self::LoseFile { .. } => "lose file",
         }
     }
 }

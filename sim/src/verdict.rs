@@ -215,6 +215,14 @@ pub struct Counts {
     pub generations: u64,
     /// Images of crashes that did not happen, opened and judged.
     pub images_opened: u64,
+    /// Times that remotes stopped serving old generations.
+    pub prunes: u64,
+    /// Times that remotes were restored to an older state.
+    pub remote_restores: u64,
+    /// Re-bootstraps that clients reported.
+    pub rebootstraps: u64,
+    /// Older copies that became clients of their own.
+    pub adoptions: u64,
     /// Judgements of an invariant.
     pub checks: u64,
     /// Operations that ended with an error that another try can help.
@@ -248,6 +256,10 @@ impl Counts {
         self.client_commits += other.client_commits;
         self.generations += other.generations;
         self.images_opened += other.images_opened;
+        self.prunes += other.prunes;
+        self.remote_restores += other.remote_restores;
+        self.rebootstraps += other.rebootstraps;
+        self.adoptions += other.adoptions;
         self.checks += other.checks;
         self.errors_reported += other.errors_reported;
         self.errors_refused += other.errors_refused;

@@ -8,6 +8,7 @@ pub mod application;
 mod exchange;
 mod image;
 mod interleave;
+mod mishaps;
 mod observe;
 mod running;
 mod server;
@@ -19,10 +20,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use plimsoll_engine::{Error, LocalConnection, Storage};
+use plimsoll_engine::{Error, LocalConnection, PushReport, RebootstrapReason, Storage};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::atlas::{self, FaultKind, Promise, Target};
+use crate::atlas::{self, FaultKind, Promise, Row, Target};
 use crate::client::{Client, Engine, Process, read_content};
 use crate::clock;
 use crate::disk::{CrashKind, Disk, Hang, MetadataVersion};
@@ -52,6 +53,8 @@ const HEAL_STEP: u32 = u32::MAX;
 const REMOTE_PATH: &str = "remote.db";
 /// How far virtual time moves before each step.
 const STEP_MS: u64 = 1_000;
+
+use mishaps::Copies;
 
 /// How an operation that was driven to its end has ended.
 pub enum Driven<T> {
@@ -127,6 +130,8 @@ pub struct World {
     late: Vec<Late>,
     /// Where the history stood when it had its schema; nobody is told of an older past.
     schema_end: End,
+    /// Copies of clients' directories that a later step will put back.
+    copies: Copies,
 }
 
 impl World {
@@ -135,10 +140,13 @@ impl World {
         let remote_disk = Disk::new(Lane::Remote, header.key, trace.clone());
         let mut remote = Remote::create(remote_disk.io(), REMOTE_PATH);
         remote_disk.io().sync_dir(REMOTE_PATH).expect("a new machine's disk works");
+        remote.set_names_history(header.remote_names_history);
         remote
             .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
             .expect("the schema is sound");
         let schema_end = remote.end();
+        // A history without the workload's tables says nothing.
+        remote.forget_older_backups();
         let clients = (0..header.clients).map(|number| Client::new(number, &header, trace.clone())).collect();
         Self {
             header,
@@ -159,6 +167,7 @@ impl World {
             running: vec![Running::default()],
             late: Vec::new(),
             schema_end,
+            copies: Copies::default(),
         }
     }
 
@@ -188,11 +197,12 @@ impl World {
         if let Some(number) = step.action.client() {
             self.take_image_if_due(number, None);
         }
-        if !self.checks {
-            return Ok(());
+        if self.checks {
+            self.judge_step(step.action.client())?;
+            self.judge_image()?;
         }
-        self.judge_step(step.action.client())?;
-        self.judge_image()
+        self.copy_directories(step.id);
+        Ok(())
     }
 
     fn begin_step(&mut self, step: &Step) {
@@ -245,16 +255,13 @@ impl World {
             }
             Action::CloseReader { client } => self.close_reader(*client),
             Action::Pull { client } => {
-                let succeeded = self.operate(*client, Operation::Pull, async |engine: &Engine| {
-                    engine.pull().await.map(|_| ())
-                })?;
+                let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
+                let succeeded = self.operate(*client, Operation::Pull, pull)?;
                 if succeeded { self.judge_caught_up(*client) } else { Ok(()) }
             }
             Action::Push { client } => {
-                self.operate(*client, Operation::Push, async |engine: &Engine| {
-                    engine.push().await.map(|_| ())
-                })?;
-                Ok(())
+                let push = async |engine: &Engine| engine.push().await.map(|report| rebootstrap_of(&report));
+                self.operate(*client, Operation::Push, push).map(|_| ())
             }
             Action::Sync { client } => self.sync_once(*client).map(|_| ()),
             Action::Close { client } => {
@@ -288,6 +295,23 @@ impl World {
                 self.crash_remote(kind);
                 Ok(())
             }
+            Action::RemotePrune => {
+                if self.remote.prune() {
+                    self.counts.prunes += 1;
+                }
+                Ok(())
+            }
+            Action::RemoteRestore { generations_back, transactions_back } => {
+                self.restore_remote(u64::from(*generations_back), u64::from(*transactions_back))
+            }
+            Action::RestoreDirectory { client, to_step } => {
+                self.restore_directory(*client, *to_step);
+                Ok(())
+            }
+            Action::LoseFile { client, file } => {
+                self.lose_file(*client, *file);
+                Ok(())
+            }
         }
     }
 
@@ -314,6 +338,7 @@ impl World {
             let report = engine.sync().await?;
             let (push, pull) = (&report.push, &report.pull);
             moved = push.recovered
+                || push.rebased
                 || pull.rebased
                 || pull.checkpointed
                 || push.compacted
@@ -321,12 +346,13 @@ impl World {
                 || push.requests > 0
                 || push.frames + pull.frames > 0
                 || push.generations_crossed + pull.generations_crossed > 0;
-            Ok(())
+            Ok(rebootstrap_of(push).or(pull.rebootstrapped))
         })?;
         if succeeded {
             self.judge_caught_up(number)?;
         }
-        Ok(moved || !was_open)
+        // Who was refused may have decided what to do, and has not synced yet.
+        Ok(moved || !was_open || !succeeded)
     }
 
     /// The counts of a history that is over, and what became of its faults; its databases are closed.
@@ -355,6 +381,7 @@ impl World {
                 Ok(Process { engine: Arc::new(engine), connection, held: None, reader: None })
             }
         };
+        let written_before = self.client(number).disk.totals().bytes_written;
         match self.drive(number, Operation::Open, opening)? {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Ok(process)) => {
@@ -366,6 +393,7 @@ impl World {
             }
             Driven::Done(Err(error)) => {
                 self.judge_error("open", number, &error)?;
+                self.decide_after_refused_open(number, &error, written_before)?;
                 Ok(false)
             }
         }
@@ -382,7 +410,7 @@ impl World {
         &mut self,
         number: u8,
         kind: Operation,
-        operation: impl AsyncFnOnce(&Engine) -> Result<(), Error>,
+        operation: impl AsyncFnOnce(&Engine) -> Result<Option<RebootstrapReason>, Error>,
     ) -> Result<bool, Violation> {
         if !self.ensure_open(number)? {
             return Ok(false);
@@ -391,7 +419,15 @@ impl World {
             return Ok(false);
         };
         let is_second = self.is_operating(number);
-        match self.drive(number, kind, async { operation(&engine).await })? {
+        // Files that an operation is changing are not looked at.
+        let expected = if self.checks && !is_second { self.expects_rebootstrap(number)? } else { true };
+        // After a re-bootstrap a push rebases too.
+        let needs_write_lock = kind.needs_write_lock() || expected || self.is_detached(number);
+        let epoch_before = self.remote.history().epoch();
+        let driven = self.drive(number, kind, async { operation(&engine).await })?;
+        let expected = expected || self.remote_forgot_inside();
+        let needs_write_lock = needs_write_lock || self.has_heard("rebootstrap begins");
+        match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Err(Error::OperationInProgress)) if is_second => {
                 self.counts.second_operations += 1;
@@ -401,8 +437,10 @@ impl World {
                 let message = format!("client {number} was let into a second operation at the same time");
                 Err(Violation::of(NO_SURPRISE, message))
             }
-            Driven::Done(Ok(())) => Ok(true),
-            Driven::Done(Err(Error::Busy { .. })) if kind.needs_write_lock() && self.holds_open(number) => {
+            Driven::Done(Ok(reason)) => {
+                self.judge_rebootstrap(number, reason, expected, epoch_before).map(|()| true)
+            }
+            Driven::Done(Err(Error::Busy { .. })) if needs_write_lock && self.holds_open(number) => {
                 self.counts.busy += 1;
                 self.running().end = StepEnd::Busy;
                 Ok(false)
@@ -412,6 +450,8 @@ impl World {
                 // The application does as the engine says and opens it anew.
                 if engine.is_poisoned() {
                     self.end_process(number);
+                } else {
+                    self.decide_after_refusal(number, &engine, &error)?;
                 }
                 Ok(false)
             }
@@ -441,7 +481,9 @@ impl World {
             Promise::Reported | Promise::Masked => self.counts.errors_reported += 1,
             Promise::Refused => self.counts.errors_refused += 1,
         }
-        let judged = atlas::judge(&self.running().struck, shown);
+        let mishaps = self.mishap_rows(number, error);
+        let rows: Vec<&Row> = self.running().struck.iter().copied().chain(mishaps).collect();
+        let judged = atlas::judge(&rows, shown);
         judged.map_err(|blame| {
             Violation::of(NO_SURPRISE, format!("client {number}'s {what} {blame}: {}", error_chain(error)))
         })
@@ -686,7 +728,7 @@ impl World {
         };
         self.record(Lane::Application(number), "transaction", fate_in_words, &[writes.len() as u64 + 1]);
         if !effects.is_empty() {
-            self.ledger.enter(Entry { writer, effects, fate });
+            self.ledger.enter(Entry::new(writer, effects, fate));
         }
         self.inform_pilot();
         if is_down {
@@ -716,7 +758,7 @@ impl World {
             .remote
             .transact(|connection| run_writes(connection, Writer::Remote, id, writes))
             .expect("another writer's statements are sound");
-        self.ledger.enter(Entry { writer: Writer::Remote, effects, fate: Fate::Committed });
+        self.ledger.enter(Entry::new(Writer::Remote, effects, Fate::Committed));
     }
 
     // --- looking at things -------------------------------------------------------------------------------------------
@@ -844,6 +886,11 @@ impl Attempt {
 }
 
 /// A panic of the engine's, or the end that its disk has put to a hang.
+/// Why a push has replaced Synced, in itself or in the pull that followed.
+fn rebootstrap_of(push: &PushReport) -> Option<RebootstrapReason> {
+    push.rebootstrapped.or(push.pull.as_ref().and_then(|pull| pull.rebootstrapped))
+}
+
 fn violation_of_panic(number: u8, panic: &(dyn Any + Send)) -> Violation {
     if panic.is::<Hang>() {
         return Violation::of(ENDS, format!("client {number} waits for ever inside a call"));

@@ -56,7 +56,7 @@ impl<R: Remote> FramesPush<'_, R> {
         let frames = self.send_tail(&tail).await?;
         tail.end().while_doing("ending the push", &self.files.synced)?;
         let Some(frames) = frames else { return Ok(Sent::Stale) };
-        self.state.adopt_frames(self.files, frames, false).await?;
+        self.state.adopt_frames(self.files, frames, false, None).await?;
         self.state.synced_is_dirty = false;
         Ok(Sent::All)
     }

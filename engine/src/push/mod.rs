@@ -17,14 +17,15 @@ use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
-use crate::rebase::{acknowledged_no, check_acknowledgement};
+use crate::metadata::Attachment;
+use crate::rebase::{acknowledged_no, check_acknowledgement, rebase};
+use crate::rebootstrap::follow;
 use crate::remote::Remote;
 use crate::report::PushReport;
 use crate::synced::State;
 use crate::tape::{
     ACKNOWLEDGEMENT_TABLE, Planner, Refusal, Replayer, SchemaChange, Statement, Step, Tape, Transaction,
 };
-use crate::walk::walk;
 use crate::wire::Wire;
 use frames::FramesPush;
 
@@ -57,17 +58,25 @@ pub(crate) async fn push<R: Remote>(
     let mut attempts = 0;
     while attempts < ATTEMPTS_MAX {
         attempts += 1;
-        let walked = walk(files, wire, state, options).await?;
+        let walked = follow(files, wire, state, options).await?;
         report.frames += walked.frames;
         report.body_bytes += walked.body_bytes;
         report.generations_crossed += walked.generations_crossed;
+        report.rebootstrapped = report.rebootstrapped.or(walked.rebootstrapped);
+        if state.metadata.attachment == Attachment::Detached {
+            // Only a rebase knows which tables have to be made again before the transactions that need them.
+            let rebased = rebase(files, draft, state).await?;
+            report.rebased = true;
+            report.transactions_forgotten += rebased.transactions_forgotten;
+            report.conflicts.append(rebased.conflicts);
+        }
         let synced = state.synced(files)?.connection.clone();
-        let acknowledged = acknowledged_no(&synced, &state.metadata.client_unique_id)
+        let row = acknowledged_no(&synced, &state.metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &files.synced)?;
-        let tape = read_recorded(files, draft, state, acknowledged.unwrap_or(0), &mut report)?;
-        check_acknowledgement(files, &state.metadata, &tape, acknowledged.unwrap_or(0))?;
-        state.acknowledged_no = state.acknowledged_no.max(acknowledged.unwrap_or(0));
-        let pending = tape.after(acknowledged.unwrap_or(0));
+        let tape = read_recorded(files, draft, state, row.unwrap_or(0), &mut report)?;
+        let acknowledged = check_acknowledgement(files, &state.metadata, &tape, row)?;
+        state.acknowledged_no = state.acknowledged_no.max(row.unwrap_or(0));
+        let pending = tape.after(acknowledged);
         if let Some(error) = refused.take() {
             // What the replica of this very state refuses as well cannot get through by trying again. Where there is news, the refused
             // plan was one for an older state.
@@ -84,7 +93,7 @@ pub(crate) async fn push<R: Remote>(
         let planner =
             Planner::new(&synced, may_conflict, &refusals).while_doing("planning the push", &files.synced)?;
         let transactions_before = report.transactions;
-        let sent = send_all(files, wire, options, state, acknowledged, pending, planner, &mut report).await;
+        let sent = send_all(files, wire, options, state, row, pending, planner, &mut report).await;
         drop(synced);
         if report.transactions > transactions_before {
             attempts = 0;

@@ -85,6 +85,9 @@ pub(crate) struct Tape {
     pub(crate) records_read: u64,
     /// Where the next reading may begin.
     pub(crate) bookmarks: Bookmarks,
+    /// The number up to which the last rebase has left transactions out, because they were acknowledged, or that of the bookmark from which
+    /// it was read; `None` while there are none.
+    base_no: Option<u64>,
     /// What was done to the schema and no record tells of.
     pub(crate) unrecorded: Vec<SchemaChange>,
     /// Names of temporary tables, to be remembered by [`remember_temporary`].
@@ -138,6 +141,7 @@ impl Tape {
             last_no: 0,
             records_read: 0,
             bookmarks: Bookmarks::default(),
+            base_no: start.filter(|bookmark| bookmark.change_id > 0).map(|bookmark| bookmark.no),
             unrecorded: Vec::new(),
             temporary: BTreeSet::new(),
         };
@@ -188,8 +192,10 @@ impl Tape {
             local.take(&change, &mut changes)?;
         }
         if let Some(mark) = group.mark {
+            self.base_no.get_or_insert(mark);
             self.last_no = mark;
         } else if group.is_replicated {
+            self.base_no.get_or_insert(self.last_no);
             self.last_no += 1;
         }
         if !changes.is_empty() {
@@ -210,6 +216,11 @@ impl Tape {
             let changes = std::mem::take(&mut self.unrecorded).into_iter().map(Change::Schema).collect();
             self.transactions.push(Transaction { no: self.last_no, changes });
         }
+    }
+
+    /// The number up to which transactions are not on the tape any more.
+    pub(crate) fn base_no(&self) -> u64 {
+        self.base_no.unwrap_or(0)
     }
 
     /// The transactions with a number above `acknowledged`.

@@ -41,6 +41,8 @@ pub(crate) struct Planner<'a> {
     target: Schema,
     /// Whether the target may differ from what the local changes were made on.
     may_conflict: bool,
+    /// Whether a table that rows are changed of and that the target does not have is made; otherwise it was dropped there.
+    makes_missing_tables: bool,
     /// Rows that have been looked at, or that are the local transactions' own by now.
     seen: BTreeSet<String>,
     /// Triggers that are dropped and not yet made again.
@@ -61,12 +63,19 @@ impl<'a> Planner<'a> {
             connection,
             target: Schema::read(connection, SCHEMA_TABLE)?,
             may_conflict,
+            makes_missing_tables: false,
             seen: BTreeSet::new(),
             suspended: BTreeSet::new(),
             refusals,
             transaction_no: 0,
             conflicts: Conflicts::default(),
         })
+    }
+
+    /// Makes the tables that the target does not have from here on, instead of leaving their rows out: the target has forgotten who made
+    /// them.
+    pub(crate) fn make_missing_tables(&mut self) {
+        self.makes_missing_tables = true;
     }
 
     /// The statements that replay a transaction.
@@ -131,6 +140,10 @@ impl<'a> Planner<'a> {
     // --- rows --------------------------------------------------------------------------------------------------------
 
     fn plan_row(&mut self, change: &RowChange, steps: &mut Vec<Step>) -> turso_core::Result<()> {
+        if self.makes_missing_tables && self.target.table(&change.table.name).is_none() {
+            let (name, sql) = (change.table.name.clone(), change.table.sql.clone());
+            self.plan_schema(&SchemaChange::CreateTable { name, sql }, steps);
+        }
         let Some(table) = self.target.table(&change.table.name).cloned() else {
             self.report(&change.table.name, row_of(&change.table, &change.images), ConflictKind::TableGone);
             return Ok(());

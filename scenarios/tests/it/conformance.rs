@@ -61,16 +61,27 @@ fn opened(place: &Place) -> String {
 }
 
 #[test]
-fn files_that_are_missing_are_refused_alike() {
-    for suffix in ["-draft", "-draft-wal", "-synced", "-synced-wal"] {
-        let lines = alike(|place, lines| {
-            closed_client(place);
-            place.io().remove_file(&format!("{}{suffix}", place.path("a"))).unwrap();
-            lines.push(opened(place));
-            lines.push(opened(place));
-        });
+fn files_of_draft_that_are_missing_are_refused_alike() {
+    for suffix in ["-draft", "-draft-wal"] {
+        let lines = opened_twice_without(suffix);
         assert!(lines.iter().all(|line| line.contains(suffix)), "{lines:?}");
     }
+}
+
+#[test]
+fn files_of_the_replica_that_are_missing_are_fetched_again_alike() {
+    for suffix in ["-synced", "-synced-wal"] {
+        assert_eq!(opened_twice_without(suffix), ["opens, then the pull: ok"; 2]);
+    }
+}
+
+fn opened_twice_without(suffix: &str) -> Vec<String> {
+    alike(|place, lines| {
+        closed_client(place);
+        place.io().remove_file(&format!("{}{suffix}", place.path("a"))).unwrap();
+        lines.push(opened(place));
+        lines.push(opened(place));
+    })
 }
 
 #[test]
@@ -96,11 +107,9 @@ fn foreign_files_are_refused_alike() {
 #[test]
 fn damaged_files_are_refused_alike() {
     type Damage = fn(&Place);
-    let damages: [(&str, Damage); 6] = [
+    let damages: [(&str, Damage); 4] = [
         ("-info", |place| write(place, "-info", 20, b"#")),
         ("-info", |place| cut(place, "-info", 30)),
-        ("-synced-wal", |place| cut(place, "-synced-wal", 100)),
-        ("-synced-wal", |place| write(place, "-synced-wal", 32 + 24 + 2000, b"rot")),
         ("-draft-wal", |place| cut(place, "-draft-wal", 100)),
         ("-draft-wal", |place| write(place, "-draft-wal", 10, b"rot")),
     ];
@@ -113,6 +122,20 @@ fn damaged_files_are_refused_alike() {
         // The core names the database where its log has a rotten header.
         let names = lines[0].contains(suffix.trim_end_matches("-wal"));
         assert!(names && lines[0].ends_with("(retryable: false)"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_damaged_replica_is_fetched_again_alike() {
+    let damages: [fn(&Place); 2] =
+        [|place| cut(place, "-synced-wal", 100), |place| write(place, "-synced-wal", 32 + 24 + 2000, b"rot")];
+    for damage in damages {
+        let lines = alike(|place, lines| {
+            closed_client(place);
+            damage(place);
+            lines.push(opened(place));
+        });
+        assert_eq!(lines, ["opens, then the pull: ok"]);
     }
 }
 

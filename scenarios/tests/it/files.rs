@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use plimsoll_engine::Error;
-use plimsoll_scenarios::place::Place;
+use plimsoll_engine::{Error, RebootstrapReason};
+use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_sim::in_process::block_on;
 use turso_core::{Buffer, Completion, IO, OpenFlags};
 
 fn length(io: &Arc<dyn IO>, path: &str) -> u64 {
@@ -61,23 +62,51 @@ fn damaged_metadata_is_refused_and_left_alone() {
     assert_eq!(length(place.io(), &metadata), before);
 }
 
-#[test]
-fn a_replica_whose_log_lost_frames_is_refused() {
-    let place = place_with_client();
-    let wal = format!("{}-synced-wal", place.path("a"));
-    let file = place.io().open_file(&wal, OpenFlags::None, false).unwrap();
-    let completion = file.truncate(100, Completion::new_trunc(|_| {})).unwrap();
-    place.io().wait_for_completion(completion).unwrap();
-    assert!(matches!(refusal(&place), Error::Damaged { file, .. } if file == wal));
+fn truncate(io: &Arc<dyn IO>, path: &str, length: u64) {
+    let file = io.open_file(path, OpenFlags::None, false).unwrap();
+    let completion = file.truncate(length, Completion::new_trunc(|_| {})).unwrap();
+    io.wait_for_completion(completion).unwrap();
+}
+
+/// Damages a replica beside which a local transaction waits; the next sync has to fetch another one and to keep the transaction.
+fn is_healed(damage: impl Fn(&Place, &str)) {
+    for ending in ["-synced", "-synced-wal"] {
+        let place = place_with_client();
+        place.open("a").unwrap().connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();
+        damage(&place, &format!("{}{ending}", place.path("a")));
+        place.remote_executes(&["INSERT INTO t VALUES ('theirs')"]);
+        let engine = place.open("a").unwrap();
+        assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM t"), ["mine"], "{ending}");
+        let report = block_on(engine.sync()).unwrap();
+        assert_eq!(report.push.rebootstrapped, Some(RebootstrapReason::ReplicaDamaged), "{ending}");
+        assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v"), ["mine", "theirs"]);
+        assert_eq!(place.remote_rows("SELECT v FROM t ORDER BY v"), ["mine", "theirs"]);
+        assert_eq!(block_on(engine.sync()).unwrap().pull.rebootstrapped, None);
+    }
 }
 
 #[test]
-fn a_rotten_frame_of_the_replica_is_refused() {
+fn a_missing_replica_is_fetched_again() {
+    is_healed(|place, path| place.io().remove_file(path).unwrap());
+}
+
+#[test]
+fn a_replica_that_is_too_short_is_fetched_again() {
+    is_healed(|place, path| truncate(place.io(), path, 100));
+}
+
+#[test]
+fn an_empty_replica_is_fetched_again() {
+    is_healed(|place, path| truncate(place.io(), path, 0));
+}
+
+#[test]
+fn a_rotten_frame_of_the_replica_is_noticed_and_the_replica_fetched_again() {
     let place = place_with_client();
     let wal = format!("{}-synced-wal", place.path("a"));
+    // The stamp of the last frame still fits; the chain of checksums does not reach it.
     write(place.io(), &wal, 32 + 24 + 2000, b"rot");
-    // The stamp of the last frame still fits; the chain of checksums does not reach it. Nothing needs the replica until a pull.
     let engine = place.open("a").unwrap();
-    let error = plimsoll_sim::in_process::block_on(engine.pull()).unwrap_err();
-    assert!(matches!(&error, Error::Damaged { file, .. } if *file == wal), "{error}");
+    let report = block_on(engine.pull()).unwrap();
+    assert_eq!(report.rebootstrapped, Some(RebootstrapReason::ReplicaDamaged));
 }

@@ -6,25 +6,31 @@ use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::{Action, Fault, Header, PushMode, Schedule, Step, TransactionEnd};
 use plimsoll_sim::workload::Write;
 
-const NOTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
+pub(crate) const NOTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
 const EVERYTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Everything, torn_bytes: None };
 const FIRST_PUSH: RequestPlace = RequestPlace { route: Route::Pipeline, nth: 1 };
 
-fn commit(client: u8) -> Action {
+pub(crate) fn commit(client: u8) -> Action {
     let writes = vec![Write::Append { payload_bytes: 10 }];
     Action::Transaction { client, writes, end: TransactionEnd::Commit }
 }
 
-fn remote_commit() -> Action {
+pub(crate) fn remote_commit() -> Action {
     Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 5_000 }] }
 }
 
-fn crash(moment: Moment, operation: OperationKind, file: FileClass, nth: u32, kind: CrashKind) -> Fault {
+pub(crate) fn crash(
+    moment: Moment,
+    operation: OperationKind,
+    file: FileClass,
+    nth: u32,
+    kind: CrashKind,
+) -> Fault {
     Fault::Crash(CrashPoint { place: Place { file, operation, nth }, moment, kind })
 }
 
 /// Runs the steps; everything has to hold, and every fault to strike.
-fn holds(steps: Vec<(Action, Vec<Fault>)>) {
+pub(crate) fn holds(steps: Vec<(Action, Vec<Fault>)>) {
     holds_with(PushMode::Statements, steps);
 }
 
@@ -67,7 +73,7 @@ fn a_push_that_never_arrived_is_sent_again() {
 
 /// Runs a history again and again, each time with a crash at the next file operation of the marked step, until there is none left:
 /// a kill, and power losses that nothing and everything unsynced survives. Returns how many crashes struck.
-fn crash_everywhere(moment: Moment, actions: &[Action], struck_step: usize) -> u64 {
+pub(crate) fn crash_everywhere(moment: Moment, actions: &[Action], struck_step: usize) -> u64 {
     crash_everywhere_with(|header| header, moment, actions, struck_step)
 }
 
@@ -95,7 +101,7 @@ fn crash_everywhere_with(
             });
             let outcome = run(&Schedule::new(header, steps.collect()), RunOptions::default());
             assert_eq!(outcome.violation, None, "operation {nth}");
-            struck += outcome.counts.crashes();
+            struck += outcome.counts.crashes_inside;
         }
         if struck == struck_before {
             break;

@@ -12,6 +12,7 @@ mod determinism;
 mod faults;
 mod files;
 mod flows;
+mod generations;
 mod growth;
 mod histories;
 mod http;

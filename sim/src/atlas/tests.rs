@@ -48,6 +48,7 @@ fn faults(row: &Row) -> Vec<Fault> {
         FaultKind::Abandon => [(1, true), (3, false), (5, true), (9, true)]
             .map(|(nth, arrives)| Fault::Abandon { nth, arrives })
             .to_vec(),
+        FaultKind::LoseFile | FaultKind::RestoreDirectory => vec![],
         _ if row.target == Target::Between => vec![],
         kind => {
             network_faults(kind).into_iter().map(|fault| Fault::Network { at: request(), fault }).collect()
@@ -110,6 +111,9 @@ fn actions() -> Vec<Action> {
         Action::Close { client: 0 },
         commit(),
         Action::Pull { client: 0 },
+        commit(),
+        Action::RemoteRestore { generations_back: 1, transactions_back: 1 },
+        Action::Sync { client: 0 },
     ]
 }
 
@@ -145,10 +149,37 @@ const HISTORIES_MAX: usize = 6;
 /// Histories of a row in which its fault struck, each at another action.
 fn struck(row: &Row) -> Vec<Outcome> {
     let has_struck = |outcome: &Outcome| outcome.counts.struck.contains_key(&row.name());
+    if matches!(row.kind, FaultKind::LoseFile | FaultKind::RestoreDirectory) {
+        return (0..actions().len()).map(|step| mishap_after(row, step)).filter(has_struck).collect();
+    }
     let between = (row.target == Target::Between).then(|| crashed_between(row));
     let faults = faults(row);
     let inside = faults.iter().flat_map(|fault| (0..actions().len()).map(move |at| history(row, fault, at)));
     between.into_iter().chain(inside).filter(has_struck).take(HISTORIES_MAX).collect()
+}
+
+/// A file is lost, or the directory is again as it was after the first pull, behind one of the actions. A new export is only there
+/// in the middle of one, so that one is crashed.
+fn mishap_after(row: &Row, step: usize) -> Outcome {
+    let renamed = Place { file: FileClass::Synced, operation: OperationKind::Rename, nth: 1 };
+    let mishap = match row.target {
+        Target::File(file) => Action::LoseFile { client: 0, file },
+        _ => Action::RestoreDirectory { client: 0, to_step: 2 },
+    };
+    let mut steps = Vec::new();
+    for (index, action) in actions().into_iter().enumerate() {
+        let point = CrashPoint { place: renamed, moment: Moment::Before, kind: CrashKind::Kill };
+        let is_crashed = row.target == Target::File(FileClass::SyncedNext)
+            && index == step
+            && matches!(action, Action::Sync { .. });
+        let faults = if is_crashed { vec![Fault::Crash(point)] } else { vec![] };
+        steps.push(Step { faults, ..Step::new(index as u32 + 1, action) });
+        if index == step {
+            steps.push(Step::new(100, mishap.clone()));
+        }
+    }
+    let header = Header { synced_wal_frames_max: 3, ..Header::new(1) };
+    run(&Schedule::new(header, steps), RunOptions::default())
 }
 
 fn crashed_between(row: &Row) -> Outcome {
@@ -190,7 +221,7 @@ fn a_row_stands_once() {
 fn a_fault_at_any_file_is_one_of_all_files_rows() {
     let place = Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 1 };
     let point = CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill };
-    assert_eq!(rows_of(&Fault::Crash(point)).len(), 6);
+    assert_eq!(rows_of(&Fault::Crash(point)).len(), 7);
 }
 
 #[test]

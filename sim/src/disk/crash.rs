@@ -122,6 +122,8 @@ pub enum FileClass {
     Synced,
     /// Its log, `…-synced-wal`.
     SyncedWal,
+    /// A new export before it takes the replica's place, `…-synced-next`.
+    SyncedNext,
     /// The engine's metadata, `…-info`.
     Metadata,
     /// The metadata's next version, before it is renamed into place, `…-info.tmp`.
@@ -145,6 +147,7 @@ impl FileClass {
             Self::DraftWal => "draft-wal",
             Self::Synced => "synced",
             Self::SyncedWal => "synced-wal",
+            Self::SyncedNext => "synced-next",
             Self::Metadata => "metadata",
             Self::MetadataTemporary => "metadata-temporary",
             Self::Any => "any-file",
@@ -154,11 +157,12 @@ impl FileClass {
     /// The role of the file at `path`; [`FileClass::Any`] if it has none.
     #[must_use]
     pub fn of(path: &str) -> Self {
-        const ENDS: [(&str, FileClass); 6] = [
+        const ENDS: [(&str, FileClass); 7] = [
             ("-draft", FileClass::Draft),
             ("-draft-wal", FileClass::DraftWal),
             ("-synced", FileClass::Synced),
             ("-synced-wal", FileClass::SyncedWal),
+            ("-synced-next", FileClass::SyncedNext),
             ("-info", FileClass::Metadata),
             ("-info.tmp", FileClass::MetadataTemporary),
         ];

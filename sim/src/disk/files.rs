@@ -177,6 +177,24 @@ impl Files {
         Self { current, durable: left, log: Vec::new(), next_inode, dropped: BTreeSet::new() }
     }
 
+    /// The same files, all of them durable.
+    pub(super) fn settled(&self) -> Self {
+        let mut left = self.current.clone();
+        left.drop_unnamed();
+        Self { current: left.clone(), durable: left, next_inode: self.next_inode, ..Self::default() }
+    }
+
+    /// No files.
+    pub(super) fn emptied(&self) -> Self {
+        Self { next_inode: self.next_inode, ..Self::default() }
+    }
+
+    /// Drops a file, durably; whether it was there.
+    pub(super) fn lose(&mut self, path: &str) -> bool {
+        self.durable.entries.remove(path);
+        self.current.entries.remove(path).is_some()
+    }
+
     /// The byte ranges of `path` that a power loss could change, ascending and disjoint. A truncate is at stake up to
     /// `u64::MAX`; so is the whole of a file whose directory entry is not durable.
     pub(super) fn unsynced_ranges(&self, path: &str) -> Vec<Range<u64>> {

@@ -60,6 +60,10 @@ pub struct Disk {
     machine: Arc<Mutex<Machine>>,
 }
 
+/// All files of a disk at one moment. It shares its content with the disk that it was taken of.
+#[derive(Clone)]
+pub struct DiskCopy(Files);
+
 /// What a disk did in its lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -190,6 +194,42 @@ impl Disk {
         let survived = machine.survived.take();
         let files = survived.unwrap_or_else(|| lock(&machine.boot.files).clone());
         machine.record("restart", "", &[u64::from(files.unsynced_operations())], &[]);
+        machine.boot = Boot::start(files);
+    }
+
+    /// All files as they are now, or as they survived.
+    #[must_use]
+    pub fn copy(&self) -> DiskCopy {
+        lock(&self.machine).with_files(|_, files| DiskCopy(files.settled()))
+    }
+
+    /// Puts back what a copy holds, durably, whatever was there since. No process may be running.
+    pub fn put_back(&self, copy: &DiskCopy) {
+        self.replace_files("put back", "", copy.0.clone());
+    }
+
+    /// Loses the file at `path`, for good; `false` if there is none. All other files become durable. No process may be running.
+    #[must_use]
+    pub fn lose(&self, path: &str) -> bool {
+        let mut files = lock(&self.machine).with_files(|_, files| files.settled());
+        let is_there = files.lose(path);
+        if is_there {
+            self.replace_files("lose", path, files);
+        }
+        is_there
+    }
+
+    /// Makes the disk an empty one. No process may be running.
+    pub fn wipe(&self) {
+        let empty = lock(&self.machine).with_files(|_, files| files.emptied());
+        self.replace_files("wipe", "", empty);
+    }
+
+    fn replace_files(&self, verb: &'static str, path: &str, files: Files) {
+        let mut machine = lock(&self.machine);
+        assert!(machine.survived.is_none(), "{} is down", machine.lane);
+        machine.record(verb, path, &[], &[]);
+        machine.names.replace(files.metadata());
         machine.boot = Boot::start(files);
     }
 

@@ -40,6 +40,17 @@ pub fn default_set() -> Vec<Unit> {
             ],
             push(),
         ),
+        (
+            "re-bootstrap",
+            vec![
+                sync(STRUCK),
+                remote_commit(),
+                Action::RemoteCheckpoint,
+                remote_commit(),
+                Action::RemotePrune,
+            ],
+            pull(),
+        ),
     ];
     let mut units = Vec::new();
     for (name, before, struck) in flows {

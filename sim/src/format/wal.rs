@@ -52,6 +52,25 @@ impl WalHeader {
             .then_some(header)
     }
 
+    /// The 32 bytes.
+    pub fn encode(&self) -> [u8; WAL_HEADER_BYTES] {
+        let words = [
+            self.magic,
+            self.version,
+            self.page_bytes,
+            self.checkpoint_seq,
+            self.salts[0],
+            self.salts[1],
+            self.checksum[0],
+            self.checksum[1],
+        ];
+        let mut bytes = [0; WAL_HEADER_BYTES];
+        for (field, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *field = word.to_be_bytes();
+        }
+        bytes
+    }
+
     /// Extends a checksum by `bytes`, a multiple of 8 (file format, section 4.2).
     fn chain(&self, [mut s0, mut s1]: [u32; 2], bytes: &[u8]) -> [u32; 2] {
         let word: fn([u8; 4]) -> u32 = match self.magic {

@@ -34,7 +34,7 @@ fn judged(tamper: impl FnOnce(&mut Files, &mut Claims), after_crash: bool) -> Op
     let mut claims = client.claims().unwrap();
     tamper(&mut files, &mut claims);
     let verdict = files.judge(&claims, world.remote.history(), after_crash);
-    verdict.and_then(|()| files.judge_residue(&claims)).err().map(|violation| violation.invariant)
+    verdict.and_then(|_| files.judge_residue(&claims)).err().map(|violation| violation.invariant)
 }
 
 /// Flips a byte in the page of a WAL's frame.
@@ -145,6 +145,8 @@ fn claims() -> Claims {
         draft_changed_pages: vec![],
         draft_wal_stamp: Stamp { salts: [1, 2] },
         attempted_transaction_no: 9,
+        history_id: None,
+        attachment: "attached".into(),
     }
 }
 
@@ -152,8 +154,8 @@ fn claims() -> Claims {
 fn judge_version(path: &str, range: Range<u64>) -> Option<&'static str> {
     let paths = Paths::new("c");
     let bytes = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
-        "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2,
-        "draft_changed_pages": [], "draft_wal_stamp": {"salts": [1, 2]}, "attempted_transaction_no": 9}}"#;
+        "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "draft_changed_pages": [],
+        "draft_wal_stamp": {"salts": [1, 2]}, "attempted_transaction_no": 9, "attachment": "replacing"}}"#;
     let version = MetadataVersion {
         event_count: 0,
         path: paths.metadata.clone(),
@@ -169,12 +171,50 @@ fn metadata_before_the_frames_that_it_names() {
     assert_eq!(judge_version("c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
     assert_eq!(judge_version("c-draft-wal", 12_392..16_512), Some(DURABLE_FIRST.name));
     assert_eq!(judge_version("c-synced", 0..1), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("c-synced-next", 4096..8192), Some(DURABLE_FIRST.name));
 }
 
 #[test]
 fn what_the_metadata_does_not_name_may_be_volatile() {
     assert_eq!(judge_version("c-synced-wal", 8272..u64::MAX), None);
     assert_eq!(judge_version("c-draft-wal", 16_512..20_000), None);
+}
+
+#[test]
+fn a_draft_that_is_detached_has_no_watermark() {
+    let tamper = |files: &mut Files, claims: &mut Claims| {
+        claims.attachment = "detached".into();
+        rot(&mut files.draft_wal, claims.draft_wal_match_watermark);
+    };
+    assert_eq!(judged(tamper, false), None);
+    let tamper = |files: &mut Files, claims: &mut Claims| {
+        claims.attachment = "detached".into();
+        rot(&mut files.synced_wal, claims.synced_wal_frames);
+    };
+    assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
+}
+
+#[test]
+fn a_replica_of_what_the_remote_was_before_it_was_restored() {
+    let _in_virtual_time = clock::enter(0);
+    let mut world = world();
+    let judged = |world: &World| {
+        let client = world.client(0);
+        let files = Files::read(&client.disk, &client.paths);
+        files.judge(&client.claims().unwrap(), world.remote.history(), false)
+    };
+    assert_eq!(judged(&world), Ok(0));
+    world.remote.restore(0, 0);
+    assert_eq!(judged(&world), Ok(1), "nothing was forgotten");
+    world.remote.restore(0, 1);
+    assert_eq!(judged(&world), Ok(1), "what it replicates was forgotten");
+    world.step(&Step::new(9, Action::RemoteTransaction { writes: vec![] })).unwrap();
+    assert_eq!(judged(&world), Ok(1), "equal numbers are not equal pages");
+    assert_eq!(world.judge_caught_up(0).unwrap_err().invariant, crate::verdict::CAUGHT_UP.name);
+}
+
+fn durable(claims: Claims, epoch: usize) -> Durable {
+    Durable { claims, epoch: Some(epoch) }
 }
 
 #[test]
@@ -185,9 +225,13 @@ fn progress_that_goes_back() {
         Claims { synced_frame_no: Some(8), ..claims() },
         Claims { attempted_transaction_no: 10, ..claims() },
     ] {
-        let violation = judge_monotone(&earlier, &later).unwrap_err();
+        let violation = judge_monotone(&durable(earlier, 1), &durable(later.clone(), 1)).unwrap_err();
         assert_eq!(violation.invariant, MONOTONE.name);
     }
     let earlier = Claims { synced_generation: 2, synced_frame_no: Some(90), ..claims() };
-    assert_eq!(judge_monotone(&earlier, &later), Ok(()));
+    assert_eq!(judge_monotone(&durable(earlier, 1), &durable(later.clone(), 1)), Ok(()));
+    let new_export = Claims { synced_frame_no: Some(0), attachment: "detached".into(), ..claims() };
+    assert_eq!(judge_monotone(&durable(later.clone(), 1), &durable(new_export, 1)), Ok(()));
+    let of_a_former_epoch = Claims { synced_generation: 9, ..claims() };
+    assert_eq!(judge_monotone(&durable(of_a_former_epoch, 0), &durable(later, 1)), Ok(()));
 }

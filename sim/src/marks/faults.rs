@@ -76,6 +76,12 @@ impl Done<'_> {
         fields.any(|pair| pair.split_once('=').is_some_and(|(name, value)| name == field && is_some(value)))
     }
 
+    fn rebootstraps_for(&self, reason: &str) -> bool {
+        let is_for =
+            |fields: &str| fields.split(' ').any(|pair| pair.split_once('=') == Some(("reason", reason)));
+        self.heard.iter().any(|heard| heard.name == "rebootstrap begins" && is_for(&heard.fields))
+    }
+
     fn was_struck(&self, kinds: &[FaultKind], targets: &[Target]) -> bool {
         self.struck
             .iter()
@@ -144,9 +150,9 @@ faults! {
     "20, a short export accepted", "an export ends early in good order or is cut",
         |done| done.was_struck(&[FaultKind::EndEarly, FaultKind::Cut], &[Target::Route(Route::Export)]);
     "21, the remote restored", "a client finds another history than it had",
-        |done| done.says("rebootstrap begins");
+        |done| done.rebootstraps_for("history_changed");
     "22, a generation pruned", "a client finds its generation gone",
-        |done| done.says("rebootstrap begins");
+        |done| done.rebootstraps_for("generation_pruned");
     "23, a handle across a cut", "Synced is cut under a running process",
         |done| done.verb != "open" && done.says("tail cut") && done.end == End::Succeeded;
     "24, a failed session ended twice", "a write to Draft's log fails inside a rebase",
@@ -191,6 +197,28 @@ mod tests {
             has_pending: true,
         };
         assert!(FAULTS.iter().all(|fault| !(fault.holds)(&done)));
+    }
+
+    #[test]
+    fn each_reason_of_a_rebootstrap_is_a_situation_of_its_own() {
+        let names = |reason: &str| -> Vec<&str> {
+            let heard =
+                [Heard { name: "rebootstrap begins", fields: format!("reason={reason} generation=2") }];
+            let done = Done {
+                verb: "sync",
+                writes: &[],
+                end: End::Succeeded,
+                heard: &heard,
+                struck: &[],
+                inside: &[],
+                windows: &[],
+                has_pending: false,
+            };
+            FAULTS.iter().filter(|fault| (fault.holds)(&done)).map(|fault| fault.name).collect()
+        };
+        assert_eq!(names("history_changed"), ["21, the remote restored"]);
+        assert_eq!(names("generation_pruned"), ["22, a generation pruned"]);
+        assert_eq!(names("replica_damaged"), Vec::<&str>::new());
     }
 
     #[test]

@@ -94,6 +94,12 @@ windows! {
         |site| site.is_in_first_pull() && !site.has("frames committed");
     "first pull, in part named", "a reopened client must not show a state from before it caught up",
         |site| site.is_in_first_pull() && site.is_between("frames committed", "open ends");
+    "re-bootstrap, export not named", "a new export lies beside Synced, and the old files are still the client's",
+        |site| site.is_between("rebootstrap begins", "replacing Synced");
+    "export named, not in place", "the metadata says that Synced is the new export, and the old one is still there or half gone",
+        |site| site.is_between("replacing Synced", "rebootstrap ends");
+    "new Synced, Draft of the old one", "Synced is another database than the one that Draft came from",
+        |site| site.is_between("rebootstrap ends", "draft committed");
     "frames not named", "remote frames are in Synced's WAL, the metadata does not name them",
         |site| !site.is_in_rebase() && site.has("request") && site.is_at(SyncedWal, &[Write, Sync]);
     "frames just named", "the metadata names frames that Draft does not have",
@@ -154,6 +160,18 @@ mod tests {
         let heard =
             [("request", ""), ("frames committed", ""), ("rebase begins", ""), ("draft committed", "")];
         assert_eq!(names(&heard, Some((DraftWal, Sync))), ["Draft committed, not named"]);
+    }
+
+    #[test]
+    fn a_rebootstrap_is_passed_window_by_window() {
+        let heard =
+            [("rebootstrap begins", ""), ("metadata written", "attachment"), ("replacing Synced", "")];
+        assert_eq!(names(&heard[..1], None), ["re-bootstrap, export not named"]);
+        assert_eq!(names(&heard, Some((SyncedWal, Truncate))), ["export named, not in place"]);
+        let heard = [heard[0], heard[2], ("rebootstrap ends", "")];
+        assert_eq!(names(&heard, None), ["new Synced, Draft of the old one"]);
+        let heard = [heard[0], heard[1], heard[2], ("rebase begins", ""), ("draft committed", "")];
+        assert_eq!(names(&heard, None), ["Draft committed, not named"]);
     }
 
     #[test]

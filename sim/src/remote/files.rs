@@ -48,6 +48,16 @@ pub(crate) fn sync(io: &Arc<dyn IO>, path: &str) -> Result<(), LimboError> {
     io.wait_for_completion(completion)
 }
 
+/// Makes a new file with these bytes, durable but for its entry.
+pub(crate) fn write_all(io: &Arc<dyn IO>, path: &str, bytes: &[u8]) -> Result<(), LimboError> {
+    let file = io.open_file(path, OpenFlags::Create, false)?;
+    if !bytes.is_empty() {
+        let buffer = Arc::new(Buffer::new(bytes.to_vec()));
+        io.wait_for_completion(file.pwrite(0, buffer, Completion::new_write(|_| ()))?)?;
+    }
+    io.wait_for_completion(file.sync(Completion::new_sync(|_| ()), FileSyncType::Fsync)?)
+}
+
 fn open(io: &Arc<dyn IO>, path: &str) -> Result<Arc<dyn File>, LimboError> {
     io.open_file(path, OpenFlags::None, false)
 }

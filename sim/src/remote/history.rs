@@ -4,7 +4,8 @@
 //! what it must be ("the remote contradicts its own model"): frames only ever grow, under the same salts, by whole
 //! transactions; and a new snapshot is the old one with the generation's frames folded in, page by page.
 //!
-//! Left out: pruning, restoring to an older state.
+//! When the remote is restored to an older state, a new *epoch* begins with what was before that state; the earlier epochs are kept for
+//! the checkers. Pruned generations are kept as well, and only no longer served.
 
 use bytes::Bytes;
 
@@ -18,6 +19,11 @@ use crate::format::{
 #[derive(Debug)]
 pub struct History {
     generations: Vec<Generation>,
+    /// What was when the remote was restored, oldest first.
+    past: Vec<Vec<Generation>>,
+    first_served: u64,
+    /// Generation and frame behind which no backup goes.
+    oldest_backup: (u64, u64),
 }
 
 /// A place where the history ended once, or ends.
@@ -30,9 +36,11 @@ pub struct End {
 }
 
 /// A snapshot and the frames that were appended until the next one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Generation {
     snapshot: Bytes,
+    /// That of the log; `None` while it is empty.
+    header: Option<WalHeader>,
     frames: Vec<Frame>,
 }
 
@@ -71,9 +79,13 @@ pub enum ResumeError {
 }
 
 impl History {
+    fn empty() -> History {
+        History { generations: Vec::new(), past: Vec::new(), first_served: 1, oldest_backup: (1, 0) }
+    }
+
     /// Begins generation 1 with the bytes of a main file.
     pub(super) fn begin(snapshot: Bytes) -> History {
-        let mut history = History { generations: Vec::new() };
+        let mut history = History::empty();
         history.push(snapshot);
         history
     }
@@ -83,7 +95,7 @@ impl History {
     /// # Errors
     /// [`ResumeError::Generation`], naming the first that does not hold together.
     pub(super) fn resume(closed: Vec<Closed>, snapshot: Bytes) -> Result<History, ResumeError> {
-        let mut history = History { generations: Vec::new() };
+        let mut history = History::empty();
         for Closed { snapshot, log } in closed {
             history.push_checked(snapshot)?;
             let wrong =
@@ -137,10 +149,26 @@ impl History {
         self.generations.get(usize::try_from(generation.checked_sub(1)?).ok()?)
     }
 
-    /// The database after the transactions that are complete at `frame_no` of a generation; 0 is the snapshot. `None`
+    /// A generation that was not pruned.
+    pub fn served(&self, generation: u64) -> Option<&Generation> {
+        if generation < self.first_served { None } else { self.generation(generation) }
+    }
+
+    /// The oldest generation that was not pruned.
+    pub fn first_served(&self) -> u64 {
+        self.first_served
+    }
+
+    /// How often the remote was restored.
+    pub fn epoch(&self) -> usize {
+        self.past.len()
+    }
+
+    /// The database after the transactions that are complete at `frame_no` of a generation of an epoch; 0 is the snapshot. `None`
     /// if there is no such generation or no such frame.
-    pub fn image_at(&self, generation: u64, frame_no: u64) -> Option<Image<'_>> {
-        let generation = self.generation(generation)?;
+    pub fn image_at(&self, epoch: usize, generation: u64, frame_no: u64) -> Option<Image<'_>> {
+        let generations = self.past.get(epoch).unwrap_or(&self.generations);
+        let generation = generations.get(usize::try_from(generation.checked_sub(1)?).ok()?)?;
         (frame_no <= generation.frame_count()).then(|| generation.image_at(frame_no))
     }
 
@@ -173,6 +201,7 @@ impl History {
             "{CONTRADICTION}: its log doesn't continue as it began"
         );
         assert!(wal.frame(frame_count).is_commit(), "{CONTRADICTION}: its log ends inside a transaction");
+        generation.header = Some(header);
         generation.frames.extend((1..=frame_count).map(|frame_no| {
             let end = frame_no as usize * FRAME_BYTES;
             Frame { header: wal.frame(frame_no), bytes: tail.slice(end - FRAME_BYTES..end) }
@@ -206,6 +235,35 @@ impl History {
         self.push(main);
     }
 
+    /// No longer serves the generations before the current one; `false` if there was none.
+    pub(super) fn prune(&mut self) -> bool {
+        let current = self.generation_current();
+        std::mem::replace(&mut self.first_served, current) < current
+    }
+
+    /// Forgets that there ever was an older state than this one.
+    pub(super) fn forget_older_backups(&mut self) {
+        self.oldest_backup = (self.generation_current(), self.current().frame_count());
+    }
+
+    /// Begins an epoch that ends `transactions_back` transactions before the end of the generation `generations_back` before the current
+    /// one, or as close to that as there is something that is not pruned. Answers what the files have to hold.
+    pub(super) fn restore(&mut self, generations_back: u64, transactions_back: u64) -> &Generation {
+        let current = self.generation_current();
+        let (oldest_generation, oldest_frame) = self.oldest_backup;
+        let generation =
+            current.saturating_sub(generations_back).max(self.first_served).max(oldest_generation);
+        let mut generations = self.generations[..generation as usize].to_vec();
+        let last = generations.last_mut().expect("generations count from 1");
+        let is_backed_up = |frame_no: &u64| generation > oldest_generation || *frame_no >= oldest_frame;
+        let commits: Vec<u64> = last.commit_points().filter(is_backed_up).collect();
+        let commit = commits[commits.len().saturating_sub(1 + transactions_back as usize)];
+        last.frames.truncate(commit as usize);
+        last.header = last.header.filter(|_| commit > 0);
+        self.past.push(std::mem::replace(&mut self.generations, generations));
+        self.current()
+    }
+
     fn push(&mut self, snapshot: Bytes) {
         let page_bytes = Image::of_main(&snapshot).page_count() as usize * crate::format::PAGE_BYTES;
         assert_eq!(
@@ -214,7 +272,7 @@ impl History {
             "{CONTRADICTION}: a snapshot isn't as long as its header says"
         );
         assert_ne!(snapshot.len(), 0, "{CONTRADICTION}: a snapshot is empty");
-        self.generations.push(Generation { snapshot, frames: Vec::new() });
+        self.generations.push(Generation { snapshot, header: None, frames: Vec::new() });
     }
 }
 
@@ -245,6 +303,18 @@ impl Generation {
     /// How many frames there are.
     pub fn frame_count(&self) -> u64 {
         self.frames.len() as u64
+    }
+
+    /// The bytes of the log.
+    pub(super) fn wal(&self) -> Vec<u8> {
+        if self.frames.is_empty() {
+            return Vec::new();
+        }
+        let mut wal: Vec<u8> = self.header.iter().flat_map(WalHeader::encode).collect();
+        for frame in &self.frames {
+            wal.extend_from_slice(frame.bytes());
+        }
+        wal
     }
 
     /// The places where the database stood between two transactions: 0 for the snapshot, then each commit frame.

@@ -11,7 +11,7 @@
 //! Its machine may be restarted or go down: [`Remote::reopen`] takes up what is left on the disk. What it has answered has been
 //! durable before, so only a transaction that nobody was told of can be missing, and then it is missing as a whole.
 //!
-//! Left out: SQL transactions held open across requests, pruning, a crash inside a checkpoint. Its machine's reads and
+//! Left out: SQL transactions held open across requests, a crash inside a checkpoint. Its machine's reads and
 //! checkpoints are expected to succeed. Two kinds of request are believed not to come, and would end in that panic or
 //! in a broken database: SQL that checkpoints or changes the journal mode, and posted pages that are no B-trees.
 
@@ -39,12 +39,13 @@ const HISTORY_ID: &str = "h1";
 pub struct Remote {
     store: Store,
     history: History,
-    /// What `/info` calls this history of the remote.
+    /// What `/info` calls this history of the remote, until it is restored.
     history_id: String,
     /// The posted transaction whose end is still to come.
     open: Option<OpenTransaction>,
     /// How many batons were given out.
     batons: u64,
+    names_history: bool,
 }
 
 impl Remote {
@@ -87,7 +88,7 @@ impl Remote {
     }
 
     fn of(store: Store, history: History, history_id: String) -> Remote {
-        Remote { store, history, history_id, open: None, batons: 0 }
+        Remote { store, history, history_id, open: None, batons: 0, names_history: true }
     }
 
     /// Goes on over the next boot of its machine. Posted transactions that wait for their end are gone; the history is what was
@@ -146,6 +147,45 @@ impl Remote {
         let main = self.store.main().expect("the remote's main file is readable");
         self.history.close_generation(main.into());
         true
+    }
+
+    /// Whether `/info` has a history id. It has one unless this says otherwise.
+    pub fn set_names_history(&mut self, names_history: bool) {
+        self.names_history = names_history;
+    }
+
+    /// What `/info` calls this history of the remote.
+    pub fn history_id(&self) -> Option<String> {
+        let name = || match self.history.epoch() {
+            0 => self.history_id.clone(),
+            epoch => format!("{}+{epoch}", self.history_id),
+        };
+        self.names_history.then(name)
+    }
+
+    /// No longer serves the generations before the current one; `false` if there was none.
+    pub fn prune(&mut self) -> bool {
+        self.history.prune()
+    }
+
+    /// From here on no [`restore`](Self::restore) goes behind this moment.
+    pub fn forget_older_backups(&mut self) {
+        self.history.forget_older_backups();
+    }
+
+    /// Goes back to an older state, as an operator would who puts a backup's files into place: `transactions_back` transactions before
+    /// the end of the generation `generations_back` before the current one, or as far back as there is something.
+    ///
+    /// # Panics
+    /// If the files can't be written.
+    pub fn restore(&mut self, generations_back: u64, transactions_back: u64) {
+        self.open = None;
+        let generation = self.history.restore(generations_back, transactions_back);
+        let (main, wal) = (generation.snapshot().clone(), generation.wal());
+        let frame_count = generation.frame_count();
+        self.store = self.store.beside(&main, &wal).expect("the remote's disk works");
+        let found = self.store.frame_count().expect("the remote's log is readable");
+        assert_eq!(found, frame_count, "{}: a backup's log isn't whole", history::CONTRADICTION);
     }
 
     /// Rows for checkers, in the query's order; not an event of the history.

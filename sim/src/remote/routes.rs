@@ -7,8 +7,9 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 
+use super::End;
+use super::Remote;
 use super::pipeline::{self, Failure};
-use super::{End, Remote};
 use crate::format::FRAME_BYTES;
 
 /// What a path names.
@@ -72,9 +73,10 @@ struct StatusObject {
 }
 
 #[derive(Serialize)]
-struct Info<'a> {
+struct Info {
     current_generation: u64,
-    history_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_id: Option<String>,
 }
 
 impl Remote {
@@ -102,7 +104,7 @@ impl Remote {
         match route {
             Route::Info => json(
                 StatusCode::OK,
-                &Info { current_generation: end.generation, history_id: &self.history_id },
+                &Info { current_generation: end.generation, history_id: self.history_id() },
             ),
             Route::Export { generation } => self.export(generation, end),
             Route::Sync { range, baton: None } => self.frames(range, end),
@@ -111,7 +113,7 @@ impl Remote {
     }
 
     fn export(&self, generation: u64, end: End) -> Response<Bytes> {
-        match self.history.generation(generation).filter(|_| generation <= end.generation) {
+        match self.history.served(generation).filter(|_| generation <= end.generation) {
             Some(generation) => binary(generation.snapshot().clone()),
             None => error(StatusCode::NOT_FOUND, "no such generation"),
         }
@@ -120,7 +122,7 @@ impl Remote {
     /// `GET /sync`: the frames of the range that exist, or why there are none. Archived generations are answered like
     /// the current one; a range may end inside a transaction.
     fn frames(&self, range: Range, end: End) -> Response<Bytes> {
-        let known = self.history.generation(range.generation).filter(|_| range.generation <= end.generation);
+        let known = self.history.served(range.generation).filter(|_| range.generation <= end.generation);
         let Some(generation) = known else {
             return error(StatusCode::NOT_FOUND, "no such generation");
         };

@@ -47,6 +47,8 @@ pub(super) struct Executed {
 pub(super) struct Store {
     io: Arc<dyn IO>,
     path: String,
+    /// How many stores there were before this one.
+    number: u32,
     database: Arc<Database>,
     shared: Arc<Connection>,
 }
@@ -67,7 +69,18 @@ impl Store {
         let database = Database::open(io.clone(), path, options)?;
         let shared = database.connect()?;
         configure(&shared);
-        Ok(Store { io, path: path.to_owned(), database, shared })
+        Ok(Store { io, path: path.to_owned(), number: 0, database, shared })
+    }
+
+    /// A database with these bytes, in files beside this one's: nobody may open a database of the core's on files that are
+    /// changed under it.
+    pub fn beside(&self, main: &[u8], wal: &[u8]) -> Result<Store, LimboError> {
+        let number = self.number + 1;
+        let base = self.path.rsplit_once('~').map_or(self.path.as_str(), |(base, _)| base);
+        let path = format!("{base}~{number}");
+        files::write_all(&self.io, &path, main)?;
+        files::write_all(&self.io, &files::wal_path(&path), wal)?;
+        Ok(Store { number, ..Store::open(self.io.clone(), &path)? })
     }
 
     /// The same database over another boot of its machine. What is found in its log is durable from here on: answers are going
@@ -75,7 +88,7 @@ impl Store {
     pub fn reopen(&self, io: Arc<dyn IO>) -> Result<Store, LimboError> {
         let store = Store::open(io, &self.path)?;
         store.sync()?;
-        Ok(store)
+        Ok(Store { number: self.number, ..store })
     }
 
     fn sync(&self) -> Result<(), LimboError> {

@@ -311,7 +311,23 @@ impl fmt::Display for SweepReport {
                 100 * counts.histories_struck / counts.histories.max(1)
             ),
         )?;
-        line("remote", format!("{} generation changes", grouped(counts.generations)))?;
+        line(
+            "remote",
+            format!(
+                "{} generation changes, {} prunes, {} restores to an older state",
+                grouped(counts.generations),
+                grouped(counts.prunes),
+                grouped(counts.remote_restores)
+            ),
+        )?;
+        line(
+            "recoveries",
+            format!(
+                "{} re-bootstraps, {} older copies adopted",
+                grouped(counts.rebootstraps),
+                grouped(counts.adoptions)
+            ),
+        )?;
         line("judged", format!("{} times; {} violations", grouped(counts.checks), self.failure_count()))?;
         line("marks", format!("{} of {} reached", counts.marks.reached(), MARKS.len()))?;
         let missing: Vec<&Mark> = counts.marks.missing().collect();

@@ -38,6 +38,15 @@ impl fmt::Display for Action {
             Self::RemoteCheckpoint => write!(f, "the remote begins a new generation"),
             Self::RemoteRestart => write!(f, "the remote's server restarts"),
             Self::RemoteCrash { kind } => write!(f, "the remote's machine goes down: {kind}"),
+            Self::RemotePrune => write!(f, "the remote no longer serves any generation but the current one"),
+            Self::RemoteRestore { generations_back, transactions_back } => write!(
+                f,
+                "the remote is restored to {transactions_back} transactions before the end of the generation {generations_back} back"
+            ),
+            Self::RestoreDirectory { client, to_step } => {
+                write!(f, "client {client}'s directory is again as it was after step {to_step}")
+            }
+            Self::LoseFile { client, file } => write!(f, "client {client} loses its {file}"),
         }
     }
 }

@@ -258,6 +258,7 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
         change_log_records_max,
         chunk_bytes,
         content_length,
+        remote_names_history,
     } = plain;
     candidates.extend([
         changed(schedule, |schedule| {
@@ -272,6 +273,7 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
         changed(schedule, |schedule| schedule.header.change_log_records_max = change_log_records_max),
         changed(schedule, |schedule| schedule.header.chunk_bytes = chunk_bytes),
         changed(schedule, |schedule| schedule.header.content_length = content_length),
+        changed(schedule, |schedule| schedule.header.remote_names_history = remote_names_history),
     ]);
     candidates
 }

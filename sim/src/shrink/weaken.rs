@@ -144,7 +144,11 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
         | Action::Close { .. }
         | Action::RemoteTransaction { .. }
         | Action::RemoteCheckpoint
-        | Action::RemoteRestart => None,
+        | Action::RemoteRestart
+        | Action::RemotePrune
+        | Action::RemoteRestore { .. }
+        | Action::RestoreDirectory { .. }
+        | Action::LoseFile { .. } => None,
     };
     let of_faults = step.faults.iter_mut().filter_map(|fault| match fault {
         Fault::Crash(CrashPoint { kind, .. }) | Fault::CrashSuspended { kind, .. } => Some(kind),
@@ -168,6 +172,17 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
             smaller_writes(writes).into_iter().map(|writes| Action::RemoteTransaction { writes }).collect()
         }
         Action::Sync { client } => vec![Action::Pull { client: *client }, Action::Push { client: *client }],
+        Action::RemoteRestore { generations_back, transactions_back } => {
+            let to = |generations_back, transactions_back| Action::RemoteRestore {
+                generations_back,
+                transactions_back,
+            };
+            let less_generations =
+                (0..*generations_back).map(|generations| to(generations, *transactions_back));
+            let less_transactions =
+                (0..*transactions_back).map(|transactions| to(*generations_back, transactions));
+            less_generations.chain(less_transactions).collect()
+        }
         Action::Crash { client, kind } => {
             weaker_kind(kind).into_iter().map(|kind| Action::Crash { client: *client, kind }).collect()
         }
@@ -182,7 +197,10 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         | Action::Push { .. }
         | Action::Close { .. }
         | Action::RemoteCheckpoint
-        | Action::RemoteRestart => Vec::new(),
+        | Action::RemoteRestart
+        | Action::RemotePrune
+        | Action::RestoreDirectory { .. }
+        | Action::LoseFile { .. } => Vec::new(),
     }
 }
 

@@ -76,7 +76,7 @@ impl World {
             Ok((connection, effects?))
         })?;
         if let Some((connection, effects)) = attempt {
-            let entry = self.ledger.enter(Entry { writer, effects, fate: Fate::Absent });
+            let entry = self.ledger.enter(Entry::new(writer, effects, Fate::Absent));
             self.counts.held_open += 1;
             if let Some(process) = &mut self.client_mut(number).process {
                 process.held = Some(Held { connection, entry });

@@ -1,7 +1,7 @@
 //! The network in the world: what becomes of a request, and of its answer.
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::World;
@@ -9,6 +9,7 @@ use crate::atlas::{FaultKind, Target};
 use crate::lock::lock;
 use crate::network::fault::{garbage, wrong_status};
 use crate::network::{Answer, Arrival, Lost, NetworkFault, RequestPlace, Route};
+use crate::remote::End;
 use crate::schedule::Fault;
 use crate::trace::Lane;
 
@@ -219,9 +220,7 @@ impl World {
             return self.not_struck(sent, fault.clone(), answer);
         };
         self.strike_message(sent, fault);
-        if matches!(sent.place, Some(RequestPlace { route: Route::PullFrames, .. })) {
-            self.client_mut(sent.client).seen_end = Some((end.generation, end.frame_no));
-        }
+        self.note_end(sent, &response, end);
         let numbers = [end.generation, end.frame_no];
         self.record_bytes(Lane::Network, "stale answer", &sent.path, &numbers, response.body());
         self.whole(response)
@@ -233,11 +232,16 @@ impl World {
         self.inform_pilot();
         let status = u64::from(response.status().as_u16());
         self.record_bytes(Lane::Remote, "response", &sent.path, &[status], response.body());
-        if matches!(sent.place, Some(RequestPlace { route: Route::PullFrames, .. })) {
-            let end = self.remote.end();
+        self.note_end(sent, &response, self.remote.end());
+        response
+    }
+
+    /// Only an answer that has no frames to give says where the history ends.
+    fn note_end(&mut self, sent: &Sent<'_>, response: &Response<Bytes>, end: End) {
+        let is_for_frames = matches!(sent.place, Some(RequestPlace { route: Route::PullFrames, .. }));
+        if is_for_frames && response.status() == StatusCode::BAD_REQUEST {
             self.client_mut(sent.client).seen_end = Some((end.generation, end.frame_no));
         }
-        response
     }
 
     /// An answer that arrives as it was given.

@@ -81,6 +81,11 @@ impl World {
         if nth_suspension.is_some_and(|nth| nth != due) {
             return;
         }
+        if self.client(number).has_lost_a_file() {
+            // It may be refused, and does not hold what it should.
+            self.sample = Sample::Judged;
+            return;
+        }
         let kind = kind_of(key >> 32);
         let disk = self.client(number).disk.crash_image(&kind);
         let mut ledger = self.ledger.clone();
@@ -110,8 +115,8 @@ impl World {
         let paths = &self.client(image.client).paths;
         let claims = image.disk.read(&paths.metadata).and_then(|bytes| Claims::parse(&bytes));
         match claims {
-            Some(claims) if claims.has_databases() => {
-                Files::read(&image.disk, paths).judge(&claims, self.remote.history(), true)
+            Some(claims) if claims.has_replica() => {
+                Files::read(&image.disk, paths).judge(&claims, self.remote.history(), true).map(|_| ())
             }
             _ => Ok(()),
         }
@@ -193,7 +198,7 @@ mod tests {
         use crate::workload::{Effect, Writer};
         let mut ledger = Ledger::default();
         let effects = vec![Effect::Appended("a".into())];
-        ledger.enter(Entry { writer: Writer::Client(0), effects, fate: Fate::Doubtful });
+        ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Doubtful));
         assert_eq!(judge_content(ledger.clone(), 0, &Content::initial()), Ok(()));
         let shown = Content { log: vec!["a".into()], ..Content::initial() };
         ledger.observe_client(0, &shown).expect("it was still open");

@@ -95,6 +95,8 @@ impl World {
             Action::Crash { .. } => true,
             // The operation keeps the engine alive; nobody closes it under its own operation.
             Action::Close { .. } => false,
+            // Files are not exchanged under an operation.
+            Action::RestoreDirectory { .. } | Action::LoseFile { .. } => false,
             // A process that is just opening has no connections yet.
             _ => self.client(number).process.is_some(),
         }

@@ -19,6 +19,12 @@ impl World {
         }
     }
 
+    /// Whether the engine has said so in the operation that is running.
+    pub(super) fn has_heard(&mut self, name: &str) -> bool {
+        let running = self.running();
+        running.heard[running.heard_before..].iter().any(|heard| heard.name == name)
+    }
+
     /// Marks the windows in which a client went down.
     pub(super) fn mark_windows(&mut self, number: u8, report: &CrashReport) {
         let is_recovery = self.client(number).is_recovering && self.running().is_opening;

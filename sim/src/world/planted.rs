@@ -9,7 +9,7 @@ use turso_core::{Buffer, Completion, IO, OpenFlags, Value};
 use super::image::Sample;
 use super::*;
 use crate::format::{FRAME_BYTES, WAL_HEADER_BYTES};
-use crate::judge::Claims;
+use crate::judge::{Claims, Durable};
 use crate::judging::judge_integrity_answer;
 use crate::trace::Trace;
 use crate::verdict::*;
@@ -52,7 +52,8 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     (MONOTONE, |world| {
         let mut file = metadata(world);
         file["metadata"]["attempted_transaction_no"] = 99.into();
-        world.client_mut(0).durable_claims = Claims::parse(file.to_string().as_bytes());
+        let claims = Claims::parse(file.to_string().as_bytes()).expect("it is whole");
+        world.client_mut(0).durable = Some(Durable { claims, epoch: None });
         world.judge_step(Some(0))
     }),
     (EXACTLY_ONCE, |world| {
@@ -61,7 +62,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     }),
     (ATOMIC_PUSH, |world| {
         let effects = vec![Effect::Appended("first".into()), Effect::Appended("second".into())];
-        world.ledger.enter(Entry { writer: Writer::Remote, effects, fate: Fate::Maybe });
+        world.ledger.enter(Entry::new(Writer::Remote, effects, Fate::Maybe));
         on_remote(world, "INSERT INTO log (token) VALUES ('first')");
         world.judge_step(None)
     }),
@@ -98,7 +99,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     (NOTHING_LOST, |world| {
         world.heal_and_judge()?;
         let effects = vec![Effect::Appended("lost".into())];
-        world.ledger.enter(Entry { writer: Writer::Client(0), effects, fate: Fate::Committed });
+        world.ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Committed));
         world.judge_end()
     }),
     (LIVENESS, |world| {
@@ -125,7 +126,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     (NOT_VACUOUS, |world| {
         world.ledger = Ledger::default();
         let effects = vec![Effect::Appended("nowhere".into())];
-        world.ledger.enter(Entry { writer: Writer::Client(0), effects, fate: Fate::Committed });
+        world.ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Committed));
         world.judge_convergence()
     }),
 ];

@@ -12,13 +12,13 @@ fn the_image_at_a_generations_end_is_the_next_snapshot() {
     let end = remote.frame_count();
     remote.checkpoint();
     let history = remote.history();
-    let folded = history.image_at(1, end).unwrap();
+    let folded = history.image_at(0, 1, end).unwrap();
     assert_eq!(folded.first_difference(&Image::of_main(history.current().snapshot())), None);
-    assert_eq!(folded.first_difference(&history.image_at(2, 0).unwrap()), None);
-    assert!(folded.first_difference(&history.image_at(1, 0).unwrap()).is_some());
-    assert!(history.image_at(1, end + 1).is_none());
-    assert!(history.image_at(0, 0).is_none());
-    assert!(history.image_at(3, 0).is_none());
+    assert_eq!(folded.first_difference(&history.image_at(0, 2, 0).unwrap()), None);
+    assert!(folded.first_difference(&history.image_at(0, 1, 0).unwrap()).is_some());
+    assert!(history.image_at(0, 1, end + 1).is_none());
+    assert!(history.image_at(0, 0, 0).is_none());
+    assert!(history.image_at(0, 3, 0).is_none());
 }
 
 #[test]
@@ -31,8 +31,8 @@ fn every_transaction_is_a_commit_point() {
     // Inside a transaction the image is the one before it.
     let first = points[1];
     assert!(first > 1);
-    let before = remote.history().image_at(1, first - 1).unwrap();
-    assert_eq!(before.first_difference(&remote.history().image_at(1, 0).unwrap()), None);
+    let before = remote.history().image_at(0, 1, first - 1).unwrap();
+    assert_eq!(before.first_difference(&remote.history().image_at(0, 1, 0).unwrap()), None);
 }
 
 #[test]

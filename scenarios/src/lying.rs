@@ -1,0 +1,53 @@
+//! A way to a server whose answers are not what the server said.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use plimsoll_engine::{Remote, RemoteError};
+use plimsoll_sim::in_process::InProcess;
+use plimsoll_sim::network::ChunkedBody;
+
+/// What becomes of an answer: the request's path, and what the server answered. `None` is no answer.
+pub type Lie = Box<dyn FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send>;
+
+/// A way to a remote in this process on which answers are changed.
+#[derive(Clone)]
+pub struct Lying {
+    remote: InProcess,
+    lie: Arc<Mutex<Lie>>,
+}
+
+impl Lying {
+    /// A way to the same remote, for now an honest one.
+    pub fn to(remote: &InProcess) -> Self {
+        Self { remote: remote.clone(), lie: Arc::new(Mutex::new(Box::new(|_, answer| Some(answer)))) }
+    }
+
+    /// Changes answers like this from here on.
+    ///
+    /// # Panics
+    /// If a lie has panicked.
+    pub fn tell(&self, lie: impl FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send + 'static) {
+        *self.lie.lock().expect("no lie panics") = Box::new(lie);
+    }
+
+    /// Is honest from here on.
+    pub fn tell_the_truth(&self) {
+        self.tell(|_, answer| Some(answer));
+    }
+}
+
+impl Remote for Lying {
+    type Body = ChunkedBody;
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<ChunkedBody>, RemoteError> {
+        const CHUNK_BYTES: usize = 1000;
+        let answer = self.remote.with_remote(|remote| remote.serve(&request));
+        let told = (*self.lie.lock().expect("no lie panics"))(request.uri().path(), answer);
+        match told {
+            Some(answer) => Ok(answer.map(|body| ChunkedBody::new(body, CHUNK_BYTES))),
+            None => Err("no answer".into()),
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Generations that are passed, pruned or gone back behind, and the re-bootstrap: nothing local is lost by it, nothing is sent twice, and
+//! it never happens where a walk would do.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use plimsoll_engine::{Error, InDoubt, RebootstrapReason};
+use plimsoll_scenarios::lying::Lying;
+use plimsoll_scenarios::place::{Engine, Place, rows};
+use plimsoll_sim::disk::{FileClass, Moment};
+use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::network::{NetworkFault, RequestPlace, Route};
+use plimsoll_sim::remote::Remote;
+use plimsoll_sim::schedule::{Action, Fault};
+
+use crate::histories::{commit, crash_everywhere, holds, remote_commit};
+
+const SYNC: Action = Action::Sync { client: 0 };
+const RESTORE: Action = Action::RemoteRestore { generations_back: 1, transactions_back: 1 };
+
+/// A place with a table `t (v)` on the remote and a client that has pulled it.
+fn place() -> (Place, Engine) {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let engine = place.open("a").unwrap();
+    (place, engine)
+}
+
+fn write(engine: &Engine, v: &str) {
+    engine.connect().unwrap().execute(format!("INSERT INTO t VALUES ('{v}')")).unwrap();
+}
+
+fn local(engine: &Engine) -> Vec<String> {
+    rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v")
+}
+
+fn remote(place: &Place) -> Vec<String> {
+    place.remote_rows("SELECT v FROM t ORDER BY v")
+}
+
+fn checkpoint(place: &Place) {
+    assert!(place.remote.with_remote(Remote::checkpoint));
+}
+
+#[test]
+fn what_was_applied_before_a_generation_change_is_not_replayed_behind_it() {
+    let at = RequestPlace { route: Route::Pipeline, nth: 1 };
+    let lost = Fault::Network { at, fault: NetworkFault::LoseResponse };
+    holds(vec![
+        (commit(0), vec![]),
+        (Action::Push { client: 0 }, vec![lost]),
+        (Action::RemoteCheckpoint, vec![]),
+        (remote_commit(), vec![]),
+        (Action::RemoteCheckpoint, vec![]),
+        (Action::Pull { client: 0 }, vec![]),
+        (Action::Push { client: 0 }, vec![]),
+    ]);
+}
+
+#[test]
+fn a_pull_does_not_end_before_the_newest_generation() {
+    let (place, engine) = place();
+    place.remote_executes(&["INSERT INTO t VALUES ('old')"]);
+    checkpoint(&place);
+    place.remote_executes(&["INSERT INTO t VALUES ('new')"]);
+    assert_eq!(block_on(engine.pull()).unwrap().generations_crossed, 1);
+    assert_eq!(local(&engine), ["new", "old"]);
+}
+
+#[test]
+fn a_pruned_generation_does_not_stop_a_client_with_unpushed_rows() {
+    let (place, engine) = place();
+    write(&engine, "mine");
+    for v in ["one", "two"] {
+        place.remote_executes(&[&format!("INSERT INTO t VALUES ('{v}')")]);
+        checkpoint(&place);
+    }
+    assert!(place.remote.with_remote(Remote::prune));
+    let report = block_on(engine.pull()).unwrap();
+    assert_eq!(report.rebootstrapped, Some(RebootstrapReason::GenerationPruned));
+    assert_eq!((report.transactions_replayed, report.transactions_forgotten), (1, 0));
+    assert_eq!(local(&engine), ["mine", "one", "two"]);
+    block_on(engine.sync()).unwrap();
+    assert_eq!(remote(&place), ["mine", "one", "two"]);
+}
+
+#[test]
+fn what_a_restored_remote_has_forgotten_is_sent_again_if_it_is_still_there() {
+    let (place, engine) = place();
+    write(&engine, "mine");
+    block_on(engine.push()).unwrap();
+    assert_eq!(remote(&place), ["mine"]);
+    place.remote.with_remote(|remote| remote.restore(0, 1));
+    assert_eq!(remote(&place), Vec::<String>::new());
+    let report = block_on(engine.sync()).unwrap();
+    assert_eq!(report.push.rebootstrapped, Some(RebootstrapReason::HistoryChanged));
+    assert_eq!(report.push.transactions, 1);
+    assert_eq!(remote(&place), ["mine"]);
+    assert_eq!(local(&engine), ["mine"]);
+}
+
+#[test]
+fn what_is_lost_with_a_restored_remote_is_reported() {
+    let (place, engine) = place();
+    write(&engine, "mine");
+    block_on(engine.sync()).unwrap();
+    place.remote.with_remote(|remote| remote.restore(0, 1));
+    let report = block_on(engine.pull()).unwrap();
+    assert_eq!(report.transactions_forgotten, 1);
+    assert_eq!(local(&engine), Vec::<String>::new());
+    write(&engine, "next");
+    block_on(engine.sync()).unwrap();
+    assert_eq!(remote(&place), ["next"]);
+}
+
+/// Two histories with equal numbers: nothing but their name, or the frames themselves, tells them apart.
+fn restored_and_grown_again(names_history: bool) {
+    let place = Place::simulated();
+    place.remote.with_remote(|remote| remote.set_names_history(names_history));
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let engine = place.open("a").unwrap();
+    place.remote_executes(&["INSERT INTO t VALUES ('before')"]);
+    block_on(engine.pull()).unwrap();
+    write(&engine, "mine");
+    place.remote.with_remote(|remote| remote.restore(0, 1));
+    place.remote_executes(&["INSERT INTO t VALUES ('after')"]);
+    let (generation, frames) = place.remote.with_remote(|remote| (remote.generation(), remote.frame_count()));
+    let metadata = engine.metadata().unwrap();
+    assert_eq!((metadata.synced_generation, metadata.synced_frame_no), (generation, Some(frames)));
+    let report = block_on(engine.pull()).unwrap();
+    assert_eq!(report.rebootstrapped, Some(RebootstrapReason::HistoryChanged));
+    assert_eq!(local(&engine), ["after", "mine"]);
+    block_on(engine.sync()).unwrap();
+    assert_eq!(remote(&place), ["after", "mine"]);
+}
+
+#[test]
+fn a_restored_remote_of_the_same_length_is_told_apart_by_its_name() {
+    restored_and_grown_again(true);
+}
+
+#[test]
+fn a_restored_remote_without_a_name_is_told_apart_by_its_frames() {
+    restored_and_grown_again(false);
+}
+
+#[test]
+fn a_restored_remote_without_a_name_is_told_apart_also_when_it_has_grown_past_the_client() {
+    let place = Place::simulated();
+    place.remote.with_remote(|remote| remote.set_names_history(false));
+    place.remote_executes(&["CREATE TABLE t (v)", "CREATE TABLE u (v)"]);
+    place.remote_executes(&["INSERT INTO t VALUES ('before')"]);
+    let engine = place.open("a").unwrap();
+    place.remote.with_remote(|remote| remote.restore(0, 1));
+    // Only frames that say nothing of what the client has: appended to them, its `before` would stay.
+    for _ in 0..5 {
+        place.remote_executes(&["INSERT INTO u VALUES ('after')"]);
+    }
+    let report = block_on(engine.pull()).unwrap();
+    assert_eq!(report.rebootstrapped, Some(RebootstrapReason::HistoryChanged));
+    assert_eq!(local(&engine), Vec::<String>::new());
+}
+
+#[test]
+fn a_client_that_is_behind_the_restored_state_of_a_remote_without_a_name_walks_on() {
+    let place = Place::simulated();
+    place.remote.with_remote(|remote| remote.set_names_history(false));
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let engine = place.open("a").unwrap();
+    for v in ["kept", "lost"] {
+        place.remote_executes(&[&format!("INSERT INTO t VALUES ('{v}')")]);
+    }
+    place.remote.with_remote(|remote| remote.restore(0, 1));
+    assert_eq!(block_on(engine.pull()).unwrap().rebootstrapped, None);
+    assert_eq!(local(&engine), ["kept"]);
+}
+
+#[test]
+fn a_table_that_a_restored_remote_has_forgotten_comes_back_with_the_rows_that_need_it() {
+    let (place, engine) = place();
+    let connection = engine.connect().unwrap();
+    connection.execute("CREATE TABLE u (k INTEGER PRIMARY KEY, v)").unwrap();
+    connection.execute("CREATE INDEX u_v ON u (v)").unwrap();
+    block_on(engine.sync()).unwrap();
+    connection.execute("INSERT INTO u VALUES (1, 'mine')").unwrap();
+    place.remote.with_remote(|remote| remote.restore(0, 1));
+    block_on(engine.sync()).unwrap();
+    assert_eq!(place.remote_rows("SELECT * FROM u"), ["1|mine"]);
+    assert_eq!(rows(&engine.connect().unwrap(), "SELECT * FROM u"), ["1|mine"]);
+}
+
+fn answer(status: StatusCode, body: &str) -> Option<Response<Bytes>> {
+    Some(Response::builder().status(status).body(Bytes::copy_from_slice(body.as_bytes())).unwrap())
+}
+
+#[test]
+fn one_wrong_answer_is_no_reason_to_re_bootstrap() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let way = Lying::to(&place.remote);
+    let engine = block_on(place.open_through("a", way.clone())).unwrap();
+    place.remote_executes(&["INSERT INTO t VALUES ('one')"]);
+    checkpoint(&place);
+    let went_back = r#"{"baton": null, "status": "checkpoint_needed", "generation": 1, "max_frame_no": 0}"#;
+    for (status, body) in
+        [(StatusCode::NOT_FOUND, "{}"), (StatusCode::GONE, "{}"), (StatusCode::BAD_REQUEST, went_back)]
+    {
+        let mut told = false;
+        way.tell(move |path, honest| {
+            if path.starts_with("/sync/") && !std::mem::replace(&mut told, true) {
+                return answer(status, body);
+            }
+            Some(honest)
+        });
+        let error = block_on(engine.pull()).unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+    }
+    way.tell_the_truth();
+    assert_eq!(block_on(engine.pull()).unwrap().rebootstrapped, None);
+}
+
+/// Answers an export that is not what it should be; nothing may come of it, and the next try has to succeed.
+#[test]
+fn a_bad_export_is_refused_and_the_next_try_works() {
+    let lies: [fn(Vec<u8>) -> Vec<u8>; 5] = [
+        |export| export[..export.len() - 1].to_vec(),
+        |export| export[..4096].to_vec(),
+        |_| Vec::new(),
+        |export| vec![7; export.len()],
+        |mut export| {
+            export[16..18].copy_from_slice(&[2, 0]); // pages of 512 bytes
+            export
+        },
+    ];
+    for is_first in [true, false] {
+        for lie in lies {
+            let place = Place::simulated();
+            place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES ('one')"]);
+            checkpoint(&place);
+            let way = Lying::to(&place.remote);
+            if !is_first {
+                // The export of a re-bootstrap.
+                let engine = block_on(place.open_through("a", way.clone())).unwrap();
+                engine.connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();
+                place.remote.with_remote(|remote| remote.restore(0, 0));
+            }
+            way.tell(move |path, honest| {
+                if !path.starts_with("/export/") {
+                    return Some(honest);
+                }
+                Some(Response::new(lie(honest.body().to_vec()).into()))
+            });
+            let sync = || {
+                let engine = block_on(place.open_through("a", way.clone()))?;
+                block_on(engine.sync())?;
+                Ok::<_, Error>(rows(&engine.connect()?, "SELECT v FROM t ORDER BY v"))
+            };
+            let error = sync().unwrap_err();
+            assert!(matches!(error, Error::BadAnswer { .. }) && error.is_retryable(), "{error}");
+            way.tell_the_truth();
+            let expected: &[&str] = if is_first { &["one"] } else { &["mine", "one"] };
+            assert_eq!(sync().unwrap(), expected);
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_first_pull_does_not_open_as_an_older_database() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    for v in 0..5 {
+        place.remote_executes(&[&format!("INSERT INTO t VALUES ({v})")]);
+    }
+    let way = Lying::to(&place.remote);
+    let mut frames_answers = 0;
+    way.tell(move |path, honest| {
+        frames_answers += u32::from(path.starts_with("/sync/"));
+        (frames_answers < 2).then_some(honest)
+    });
+    for _ in 0..2 {
+        assert!(matches!(block_on(place.open_through("a", way.clone())), Err(Error::Unreachable { .. })));
+    }
+    way.tell_the_truth();
+    let engine = block_on(place.open_through("a", way)).unwrap();
+    assert_eq!(rows(&engine.connect().unwrap(), "SELECT count(*) FROM t"), ["5"]);
+}
+
+/// The pull or push re-bootstraps; a local transaction waits, another one is committed behind the crash and before the next sync.
+fn re_bootstrap_survives(actions: &[Action], struck_step: usize, at_least: u64) {
+    for moment in [Moment::Before, Moment::After] {
+        let struck = crash_everywhere(moment, actions, struck_step);
+        assert!(struck > at_least, "only {struck} crashes struck");
+    }
+}
+
+#[test]
+fn a_re_bootstrap_after_a_prune_survives_a_crash_at_every_operation() {
+    let actions = [
+        SYNC,
+        commit(0),
+        remote_commit(),
+        Action::RemoteCheckpoint,
+        remote_commit(),
+        Action::RemotePrune,
+        Action::Pull { client: 0 },
+        commit(0),
+    ];
+    re_bootstrap_survives(&actions, 6, 100);
+}
+
+#[test]
+fn a_re_bootstrap_after_a_restore_survives_a_crash_at_every_operation() {
+    let actions = [
+        SYNC,
+        commit(0),
+        SYNC,
+        remote_commit(),
+        Action::RemoteCheckpoint,
+        remote_commit(),
+        commit(0),
+        SYNC,
+        commit(0),
+        RESTORE,
+        SYNC,
+        commit(0),
+    ];
+    re_bootstrap_survives(&actions, 10, 100);
+}
+
+#[test]
+fn a_re_bootstrap_after_the_loss_of_the_replica_survives_a_crash_at_every_operation() {
+    for file in [FileClass::Synced, FileClass::SyncedWal] {
+        let actions = [
+            SYNC,
+            commit(0),
+            remote_commit(),
+            Action::LoseFile { client: 0, file },
+            Action::Push { client: 0 },
+            commit(0),
+        ];
+        re_bootstrap_survives(&actions, 4, 100);
+    }
+}
+
+#[test]
+fn an_older_copy_of_the_directory_sends_nothing_twice() {
+    holds(vec![
+        (commit(0), vec![]),
+        (SYNC, vec![]),
+        (commit(0), vec![]),
+        (Action::RemoteTransaction { writes: vec![] }, vec![]),
+        (SYNC, vec![]),
+        (commit(0), vec![]),
+        (SYNC, vec![]),
+        (Action::RestoreDirectory { client: 0, to_step: 3 }, vec![]),
+        (SYNC, vec![]),
+        (commit(0), vec![]),
+        (SYNC, vec![]),
+    ]);
+}
+
+/// An older copy with a transaction that the original has sent since, and with one that was written into the copy.
+fn older_copy_with_rows_in_doubt() -> (Place, Engine) {
+    let (mut place, engine) = place();
+    write(&engine, "sent since");
+    let copy = place.copy();
+    block_on(engine.sync()).unwrap();
+    write(&engine, "sent by the original");
+    block_on(engine.sync()).unwrap();
+    drop(engine);
+    place.put_back(&copy);
+    let engine = place.open("a").unwrap();
+    for v in ["written into the copy", "and more"] {
+        write(&engine, v);
+    }
+    (place, engine)
+}
+
+#[test]
+fn an_older_copy_is_refused_until_the_user_decides_and_nothing_is_changed_by_it() {
+    let (place, engine) = older_copy_with_rows_in_doubt();
+    for _ in 0..2 {
+        for error in [block_on(engine.pull()).unwrap_err(), block_on(engine.push()).unwrap_err()] {
+            assert!(matches!(error, Error::ForeignAcknowledgement { .. }), "{error}");
+            assert!(!error.is_retryable());
+        }
+    }
+    assert_eq!(local(&engine), ["and more", "sent since", "written into the copy"]);
+    assert_eq!(remote(&place), ["sent by the original", "sent since"]);
+}
+
+#[test]
+fn what_is_in_doubt_is_discarded_if_the_user_says_so_and_the_rest_is_kept() {
+    let (place, engine) = older_copy_with_rows_in_doubt();
+    block_on(engine.adopt(InDoubt::Discard)).unwrap();
+    // Transactions 1 and 2 of the copy: the remote has applied two of this client. The third is certainly the copy's own.
+    assert_eq!(local(&engine), ["and more", "sent by the original", "sent since"]);
+    block_on(engine.sync()).unwrap();
+    assert_eq!(remote(&place), ["and more", "sent by the original", "sent since"]);
+}
+
+#[test]
+fn what_is_in_doubt_is_sent_if_the_user_says_so() {
+    let (place, engine) = older_copy_with_rows_in_doubt();
+    block_on(engine.adopt(InDoubt::Resend)).unwrap();
+    block_on(engine.sync()).unwrap();
+    assert_eq!(
+        remote(&place),
+        ["and more", "sent by the original", "sent since", "sent since", "written into the copy"]
+    );
+    assert_eq!(local(&engine), remote(&place));
+}
+
+#[test]
+fn a_user_may_ask_for_a_re_bootstrap() {
+    let (place, engine) = place();
+    write(&engine, "mine");
+    let report = block_on(engine.rebootstrap()).unwrap();
+    assert_eq!(report.rebootstrapped, Some(RebootstrapReason::Requested));
+    assert_eq!(local(&engine), ["mine"]);
+    block_on(engine.push()).unwrap();
+    assert_eq!(remote(&place), ["mine"]);
+}
