@@ -5,8 +5,8 @@
 //! write of the metadata, made only once the next generation has answered: a single untrue word of the server's must not leave the
 //! client in a generation that does not exist.
 //!
-//! No frames become part of the replica before the server was asked, after they had arrived, whether its history is still the one
-//! that Synced replicates: one that was restored in between would have frames of another.
+//! No frames become part of the replica, and no generation is entered, before the server was asked, after they had arrived, whether its
+//! history is still the one that Synced replicates: one that was restored in between would have frames of another.
 //!
 //! The end of history is learnt only from the server's status object, never from a short body. Only whole transactions become
 //! part of the replica; the metadata names them once the WAL file was synced.
@@ -105,6 +105,10 @@ pub(crate) async fn walk<R: Remote>(
                     judged => judged?,
                 };
                 if is_crossing {
+                    if let Some(reason) = history::changed(wire, state, &replica.connection).await? {
+                        return Ok(Walk::Interrupted(reason));
+                    }
+                    is_verified = true;
                     walked.generations_crossed += 1;
                     state.store(files, |metadata| metadata.cross(0)).await?;
                 }

@@ -178,12 +178,12 @@ impl Files {
         }
     }
 
-    /// I1 and I2, and with `after_crash` that the WALs are sound as far as the metadata names them. Answers the newest epoch of the
+    /// I1 and I2, and with `after_crash` that the WALs are sound as far as the metadata names them. Answers the epochs of the
     /// remote's that Synced can be of. I1 is claimed only of a Draft that is attached.
     ///
     /// # Errors
     /// The first broken invariant.
-    pub fn judge(&self, claims: &Claims, history: &History, after_crash: bool) -> Result<usize, Violation> {
+    pub fn judge(&self, claims: &Claims, history: &History, after_crash: bool) -> Result<Epochs, Violation> {
         let synced_wal = Wal::parse(&self.synced_wal);
         let draft_wal = Wal::parse(&self.draft_wal);
         // A checkpoint that the metadata announces may already have emptied the WAL into the main file.
@@ -207,7 +207,7 @@ impl Files {
         let (generation, frame_no) = claims.progress();
         let synced = Image::at(&self.synced, &synced_wal, synced_end);
         let mut problem = None;
-        let is_of = |epoch: &usize| match history.image_at(*epoch, generation, frame_no) {
+        let mut is_of = |epoch: &usize| match history.image_at(*epoch, generation, frame_no) {
             None => false,
             Some(remote) => match synced.first_difference(&remote) {
                 None => true,
@@ -217,7 +217,7 @@ impl Files {
                 }
             },
         };
-        let Some(epoch) = (0..=history.epoch()).rev().find(is_of) else {
+        let Some(newest) = (0..=history.epoch()).rev().find(&mut is_of) else {
             let place = format!("generation {generation}, frame {frame_no}");
             let message = match problem {
                 Some(difference) => {
@@ -227,8 +227,10 @@ impl Files {
             };
             return Err(Violation::of(SYNCED_PREFIX, message));
         };
+        let oldest = (0..newest).find(is_of).unwrap_or(newest);
+        let epochs = Epochs { oldest, newest };
         if claims.is_detached() {
-            return Ok(epoch);
+            return Ok(epochs);
         }
         let synced = Image::at(&self.synced, &synced_wal, synced_watermark);
         let draft = Image::pages_at(&self.draft, &draft_wal, draft_watermark, synced.page_count());
@@ -241,7 +243,7 @@ impl Files {
             );
             return Err(Violation::of(WATERMARK, message));
         }
-        Ok(epoch)
+        Ok(epochs)
     }
 
     /// I4, for a client whose engine believes Synced to be clean.
@@ -312,13 +314,22 @@ fn first_unsynced<'a>(
     unsynced.get(path)?.iter().find(|range| range.start < end)
 }
 
+/// Epochs of the remote's that a replica can be of: what one has in common with another is of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epochs {
+    /// The first of them.
+    pub oldest: usize,
+    /// The last of them.
+    pub newest: usize,
+}
+
 /// What was last known to be durable on a client.
 #[derive(Debug, Clone)]
 pub struct Durable {
     /// The metadata.
     pub claims: Claims,
-    /// The remote's epoch that Synced was of; `None` while there is no replica.
-    pub epoch: Option<usize>,
+    /// The remote's epochs that Synced can have been of; `None` while there is no replica.
+    pub epochs: Option<Epochs>,
 }
 
 /// I11, between two versions of the metadata. Generation and frame begin anew in another epoch of the remote's, and an export that has
@@ -331,11 +342,12 @@ pub fn judge_monotone(earlier: &Durable, later: &Durable) -> Result<(), Violatio
         Err(Violation::of(MONOTONE, format!("{what} went back from {from} to {to}")))
     };
     let is_new_export = later.claims.is_detached();
-    let progress = |durable: &Durable| {
+    let progress = |durable: &Durable, epoch: usize| {
         let (generation, frame_no) = durable.claims.progress();
-        Some((durable.epoch?, generation, if is_new_export { 0 } else { frame_no }))
+        (epoch, generation, if is_new_export { 0 } else { frame_no })
     };
-    if let (Some(from), Some(to)) = (progress(earlier), progress(later))
+    if let (Some(before), Some(after)) = (earlier.epochs, later.epochs)
+        && let (from, to) = (progress(earlier, before.oldest), progress(later, after.newest))
         && to < from
     {
         return went_back("epoch, generation and frame", format!("{from:?}"), format!("{to:?}"));

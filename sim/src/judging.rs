@@ -2,7 +2,7 @@
 
 use turso_core::Value;
 
-use crate::judge::{Claims, Durable, Files, judge_durability, judge_monotone};
+use crate::judge::{Claims, Durable, Epochs, Files, judge_durability, judge_monotone};
 use crate::ledger::{Content, Finding};
 use crate::verdict::{
     ATOMIC_PUSH, CAUGHT_UP, CONVERGENCE, EXACTLY_ONCE, INTEGRITY, Invariant, LIVENESS, LOCAL_DURABILITY,
@@ -57,14 +57,14 @@ impl World {
         }
         let Some(claims) = client.claims() else { return Ok(()) };
         let is_running = client.process.is_some();
-        let epoch = self.epoch_of(number, &claims)?;
+        let epochs = self.epochs_of(number, &claims)?;
         let client = self.client(number);
-        let durable = Durable { claims, epoch };
+        let durable = Durable { claims, epochs };
         if let Some(earlier) = &client.durable {
             judge_monotone(earlier, &durable)?;
         }
         let believes_clean = client.process.as_ref().map(|process| process.engine.synced_is_dirty());
-        if epoch.is_some()
+        if epochs.is_some()
             && let Some(Ok(false)) = believes_clean
         {
             Files::read(&client.disk, &client.paths).judge_residue(&durable.claims)?;
@@ -78,11 +78,11 @@ impl World {
         Ok(())
     }
 
-    /// I1 and I2, and the remote's epoch that Synced is of; `None` while nothing is claimed of it, or a file is lost.
+    /// I1 and I2, and the remote's epochs that Synced can be of; `None` while nothing is claimed of it, or a file is lost.
     ///
     /// # Errors
     /// The broken invariant.
-    pub fn epoch_of(&self, number: u8, claims: &Claims) -> Result<Option<usize>, Violation> {
+    pub fn epochs_of(&self, number: u8, claims: &Claims) -> Result<Option<Epochs>, Violation> {
         let client = self.client(number);
         if client.has_lost_a_file() || !claims.has_replica() {
             return Ok(None);
@@ -133,7 +133,7 @@ impl World {
             if newest > 0
                 && !self.remote_forgot_inside()
                 && let Some(claims) = &claims
-                && self.epoch_of(number, claims)? != Some(newest)
+                && self.epochs_of(number, claims)?.map(|epochs| epochs.newest) != Some(newest)
             {
                 let message = format!(
                     "client {number} has reached {end:?}, but of a history that the remote no longer has"

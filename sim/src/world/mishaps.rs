@@ -135,7 +135,8 @@ impl World {
         let is_renamed = self.header.remote_names_history && claims.history_id != self.remote.history_id();
         // A server without a name may be known for another one by the checksums of equal pages.
         let is_news = !self.header.remote_names_history && client.followed_epoch < history.epoch();
-        let is_forgotten = history.epoch() > 0 && self.epoch_of(number, &claims)? != Some(history.epoch());
+        let newest = self.epochs_of(number, &claims)?.map(|epochs| epochs.newest);
+        let is_forgotten = history.epoch() > 0 && newest != Some(history.epoch());
         Ok(is_pruned || is_renamed || is_news || is_forgotten)
     }
 

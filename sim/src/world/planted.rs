@@ -53,7 +53,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         let mut file = metadata(world);
         file["metadata"]["attempted_transaction_no"] = 99.into();
         let claims = Claims::parse(file.to_string().as_bytes()).expect("it is whole");
-        world.client_mut(0).durable = Some(Durable { claims, epoch: None });
+        world.client_mut(0).durable = Some(Durable { claims, epochs: None });
         world.judge_step(Some(0))
     }),
     (EXACTLY_ONCE, |world| {
