@@ -337,7 +337,12 @@ impl<R: Remote> SyncEngine<R> {
     }
 
     async fn push_locked(&self, state: &mut State) -> Result<PushReport> {
-        let mut report = push(&self.files, &self.wire, &self.draft, &self.options, state).await?;
+        let mut report = PushReport::default();
+        let (files, wire, draft, options) = (&self.files, &self.wire, &self.draft, &self.options);
+        let outcome = push(files, wire, draft, options, state, &mut report).await;
+        if state.sever_if(files, outcome).await? {
+            push(files, wire, draft, options, state, &mut report).await?;
+        }
         // Where nothing was done, nothing is looked at either.
         if report.requests > 0 {
             report.pull = self.pull_if_log_is_long(state).await?;
@@ -361,7 +366,17 @@ impl<R: Remote> SyncEngine<R> {
         }
     }
 
+    /// Damage that shows only when a page of the replica is read is made up for as well, once.
     async fn pull_locked(&self, state: &mut State) -> Result<PullReport> {
+        let error = match self.pull_once(state).await {
+            Err(error) => error,
+            outcome => return outcome,
+        };
+        state.sever_if(&self.files, Err(error)).await?;
+        self.pull_once(state).await
+    }
+
+    async fn pull_once(&self, state: &mut State) -> Result<PullReport> {
         let walked = follow(&self.files, &self.wire, state, &self.options).await?;
         let mut report = PullReport {
             frames: walked.frames,

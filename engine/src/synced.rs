@@ -117,14 +117,16 @@ impl State {
     }
 
     /// Damage of the replica costs nothing but a download: it is noted, and the operation goes on. Any other error ends it.
-    async fn sever_if(&mut self, files: &Files, outcome: Result<()>) -> Result<()> {
-        let Err(error) = outcome else { return Ok(()) };
+    /// Whether there was damage.
+    pub(crate) async fn sever_if(&mut self, files: &Files, outcome: Result<()>) -> Result<bool> {
+        let Err(error) = outcome else { return Ok(false) };
         if !is_damage_of_synced(files, &error) {
             return Err(error);
         }
         event!("replica damaged", cause = tracing::field::display(&error));
         self.close_synced();
-        self.store(files, |metadata| metadata.attachment = Attachment::Severed).await
+        self.store(files, |metadata| metadata.attachment = Attachment::Severed).await?;
+        Ok(true)
     }
 
     /// Closes the replica; what is on its disk has to be looked at before it is opened again.

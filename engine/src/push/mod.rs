@@ -44,15 +44,15 @@ pub enum PushMode {
     Frames,
 }
 
-/// Pushes everything that is unacknowledged.
+/// Pushes everything that is unacknowledged. What was done stands in the report after an error, too.
 pub(crate) async fn push<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
     draft: &Draft,
     options: &Options,
     state: &mut State,
-) -> Result<PushReport> {
-    let mut report = PushReport::default();
+    report: &mut PushReport,
+) -> Result<()> {
     let mut refusals = Vec::new();
     let mut refused = None;
     let mut attempts = 0;
@@ -73,7 +73,7 @@ pub(crate) async fn push<R: Remote>(
         let synced = state.synced(files)?.connection.clone();
         let row = acknowledged_no(&synced, &state.metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &files.synced)?;
-        let tape = read_recorded(files, draft, state, row.unwrap_or(0), &mut report)?;
+        let tape = read_recorded(files, draft, state, row.unwrap_or(0), report)?;
         let acknowledged = check_acknowledgement(files, &state.metadata, &tape, row)?;
         state.acknowledged_no = state.acknowledged_no.max(row.unwrap_or(0));
         let pending = tape.after(acknowledged);
@@ -93,7 +93,7 @@ pub(crate) async fn push<R: Remote>(
         let planner =
             Planner::new(&synced, may_conflict, &refusals).while_doing("planning the push", &files.synced)?;
         let transactions_before = report.transactions;
-        let sent = send_all(files, wire, options, state, row, pending, planner, &mut report).await;
+        let sent = send_all(files, wire, options, state, row, pending, planner, report).await;
         drop(synced);
         if report.transactions > transactions_before {
             attempts = 0;
@@ -103,7 +103,7 @@ pub(crate) async fn push<R: Remote>(
                 if report.requests == 0 {
                     event!("nothing to send");
                 }
-                return Ok(report);
+                return Ok(());
             }
             Ok(Sent::Stale) => {
                 event!("guard stale");

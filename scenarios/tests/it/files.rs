@@ -110,3 +110,24 @@ fn a_rotten_frame_of_the_replica_is_noticed_and_the_replica_fetched_again() {
     let report = block_on(engine.pull()).unwrap();
     assert_eq!(report.rebootstrapped, Some(RebootstrapReason::ReplicaDamaged));
 }
+
+#[test]
+fn a_rotten_page_of_the_replica_is_noticed_when_it_is_read_and_the_replica_fetched_again() {
+    let place = place_with_client();
+    let engine = place.open_with("a", |options| options.synced_wal_frames_max(1)).unwrap();
+    let commit =
+        |v: &str| engine.connect().unwrap().execute(format!("INSERT INTO t VALUES ('{v}')")).unwrap();
+    commit("pushed");
+    assert!(block_on(engine.sync()).unwrap().pull.checkpointed, "the page has to be in the main file");
+    commit("pending");
+    drop(engine);
+    // The page in which the remote keeps what it has applied: no header and no stamp tells of it.
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'turso_sync_last_change_id'";
+    let root: u64 = place.remote_rows(sql)[0].parse().unwrap();
+    write(place.io(), &format!("{}-synced", place.path("a")), (root - 1) * 4096, &[0xff]);
+    let engine = place.open("a").unwrap();
+    let report = block_on(engine.sync()).unwrap();
+    assert_eq!(report.push.rebootstrapped, Some(RebootstrapReason::ReplicaDamaged));
+    assert_eq!(place.remote_rows("SELECT v FROM t ORDER BY v"), ["pending", "pushed"]);
+    assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v"), ["pending", "pushed"]);
+}
