@@ -98,6 +98,11 @@ impl Claims {
         self.phase != "bootstrapping"
     }
 
+    /// Whether the client may still have to fetch its first export.
+    pub fn is_beginning(&self) -> bool {
+        matches!(self.phase.as_str(), "bootstrapping" | "first_pull")
+    }
+
     /// Whether Synced is claimed to be the remote's.
     pub fn has_replica(&self) -> bool {
         self.has_databases() && matches!(self.attachment.as_str(), "attached" | "detached")

@@ -382,7 +382,12 @@ impl World {
             }
         };
         let written_before = self.client(number).disk.totals().bytes_written;
-        match self.drive(number, Operation::Open, opening)? {
+        let is_beginning = self.client(number).claims().is_none_or(|claims| claims.is_beginning());
+        let driven = self.drive(number, Operation::Open, opening)?;
+        if !is_beginning {
+            self.judge_exports(number, false)?;
+        }
+        match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Ok(process)) => {
                 let client = self.client_mut(number);
@@ -427,6 +432,9 @@ impl World {
         let driven = self.drive(number, kind, async { operation(&engine).await })?;
         let expected = expected || self.remote_forgot_inside();
         let needs_write_lock = needs_write_lock || self.has_heard("rebootstrap begins");
+        if !is_second {
+            self.judge_exports(number, expected)?;
+        }
         match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Err(Error::OperationInProgress)) if is_second => {
@@ -438,7 +446,9 @@ impl World {
                 Err(Violation::of(NO_SURPRISE, message))
             }
             Driven::Done(Ok(reason)) => {
-                self.judge_rebootstrap(number, reason, expected, epoch_before).map(|()| true)
+                // Whatever happened to the remote before it is known.
+                self.client_mut(number).followed_epoch = epoch_before;
+                self.judge_told_rebootstrap(number, reason).map(|()| true)
             }
             Driven::Done(Err(Error::Busy { .. })) if needs_write_lock && self.holds_open(number) => {
                 self.counts.busy += 1;
@@ -505,6 +515,7 @@ impl World {
             running.operating = Some(number);
             running.is_opening = kind == Operation::Open;
             running.heard_before = running.heard.len();
+            running.requests_before = running.requests.len();
         }
         let outcome = self.poll_to_end(number, crashes, future)?;
         self.note_disk_errors(number);

@@ -14,6 +14,7 @@ use crate::client::{Engine, Mishap};
 use crate::disk::{CrashKind, DiskCopy, FileClass};
 use crate::judging::violation;
 use crate::ledger::Moment;
+use crate::network::Route;
 use crate::schedule::{Action, Step};
 use crate::trace::Lane;
 use crate::verdict::{NO_SURPRISE, Violation};
@@ -151,19 +152,18 @@ impl World {
         inside.into_iter().any(|verb| matches!(*verb, "remote prune" | "remote restore"))
     }
 
-    /// A re-bootstrap costs a download of everything: there is none where a walk would have done.
-    pub(super) fn judge_rebootstrap(
-        &mut self,
-        number: u8,
-        reason: Option<RebootstrapReason>,
-        expected: bool,
-        epoch_before: usize,
-    ) -> Result<(), Violation> {
-        // The operation has succeeded: whatever happened to the remote before it is known.
-        self.client_mut(number).followed_epoch = epoch_before;
-        let Some(reason) = reason else { return Ok(()) };
+    /// Whether the operation that has just run has asked for an export: the remote knows, whatever the engine says.
+    fn asked_for_export(&mut self) -> bool {
+        let running = self.running();
+        running.requests[running.requests_before..].contains(&Route::Export)
+    }
+
+    /// A re-bootstrap costs a download of everything: there is none where a walk would have done. Not for a client that is just beginning.
+    pub(super) fn judge_exports(&mut self, number: u8, expected: bool) -> Result<(), Violation> {
+        if !self.asked_for_export() {
+            return Ok(());
+        }
         self.counts.rebootstraps += 1;
-        self.record(Lane::Client(number), "re-bootstrap", &format!("{reason:?}"), &[]);
         let is_untrue = |row: &&&Row| {
             matches!(
                 row.kind,
@@ -175,12 +175,27 @@ impl World {
         };
         // One wrong answer is not believed; of two that agree, nobody can know.
         let is_misled = self.running().struck.iter().filter(is_untrue).count() > 1;
-        if !expected && !is_misled {
-            let message =
-                format!("client {number} re-bootstrapped ({reason:?}) where a walk would have done");
+        if expected || is_misled {
+            return Ok(());
+        }
+        let message = format!("client {number} re-bootstrapped where a walk would have done");
+        Err(Violation::of(NO_SURPRISE, message))
+    }
+
+    /// An operation that has succeeded says that it has re-bootstrapped if it has, and only then.
+    pub(super) fn judge_told_rebootstrap(
+        &mut self,
+        number: u8,
+        told: Option<RebootstrapReason>,
+    ) -> Result<(), Violation> {
+        if told.is_some() != self.asked_for_export() {
+            let message = format!("client {number} was asked whether it re-bootstrapped and said {told:?}");
             return Err(Violation::of(NO_SURPRISE, message));
         }
-        self.client_mut(number).mishaps.retain(|mishap| !mishap.is_of_replica());
+        if let Some(reason) = told {
+            self.record(Lane::Client(number), "re-bootstrap", &format!("{reason:?}"), &[]);
+            self.client_mut(number).mishaps.retain(|mishap| !mishap.is_of_replica());
+        }
         Ok(())
     }
 

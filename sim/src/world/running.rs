@@ -33,6 +33,8 @@ pub(super) struct Running {
     pub heard: Vec<Heard>,
     /// How much of that had been said when the engine's present operation began.
     pub heard_before: usize,
+    /// How many requests had been sent then.
+    pub requests_before: usize,
     /// What others did while it ran.
     pub inside: Vec<&'static str>,
     /// The crash windows in which its client went down.

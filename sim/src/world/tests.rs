@@ -52,3 +52,36 @@ fn an_error_without_a_fault_is_a_violation() {
     world.strike(FaultKind::WriteFails, Target::File(crate::disk::FileClass::DraftWal));
     assert!(world.judge_error("operation", 0, &error()).is_ok(), "the atlas allows for it now");
 }
+
+/// Has client 0 do `operation` after `before`, and tells what was found.
+fn found_in(
+    before: &[Action],
+    operation: impl AsyncFnOnce(&Engine) -> Result<Option<RebootstrapReason>, Error>,
+) -> (u64, Result<bool, &'static str>) {
+    let _in_virtual_time = clock::enter(0);
+    let mut world = world();
+    for (id, action) in (1..).zip([Action::Pull { client: 0 }].iter().chain(before)) {
+        world.step(&Step::new(id, action.clone())).expect("nothing is wrong yet");
+    }
+    let found = world.operate(0, Operation::Pull, operation);
+    (world.counts.rebootstraps, found.map_err(|violation| violation.invariant))
+}
+
+#[test]
+fn a_re_bootstrap_where_a_walk_would_have_done_is_counted_and_a_violation() {
+    let asked_for = async |engine: &Engine| engine.rebootstrap().await.map(|report| report.rebootstrapped);
+    assert_eq!(found_in(&[], asked_for), (1, Err(NO_SURPRISE.name)));
+    let lost = Action::LoseFile { client: 0, file: crate::disk::FileClass::Synced };
+    assert_eq!(found_in(&[lost], asked_for), (1, Ok(true)));
+    let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
+    assert_eq!(found_in(&[], pull), (0, Ok(true)));
+}
+
+#[test]
+fn a_re_bootstrap_that_is_not_told_or_told_without_one_is_a_violation() {
+    let lost = [Action::LoseFile { client: 0, file: crate::disk::FileClass::SyncedWal }];
+    let silent = async |engine: &Engine| engine.pull().await.map(|_| None);
+    assert_eq!(found_in(&lost, silent), (1, Err(NO_SURPRISE.name)));
+    let boasting = async |engine: &Engine| engine.pull().await.map(|_| Some(RebootstrapReason::Requested));
+    assert_eq!(found_in(&[], boasting), (0, Err(NO_SURPRISE.name)));
+}
