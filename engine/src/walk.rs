@@ -102,7 +102,14 @@ pub(crate) async fn walk<R: Remote>(
                             .await
                             .map(Walk::Interrupted);
                     }
-                    judged => judged?,
+                    // It makes no sense; of another history it may.
+                    Err(doubt) => {
+                        return match history::changed(wire, state, &replica.connection).await? {
+                            Some(reason) => Ok(Walk::Interrupted(reason)),
+                            None => Err(doubt),
+                        };
+                    }
+                    Ok(end) => end,
                 };
                 if is_crossing {
                     if let Some(reason) = history::changed(wire, state, &replica.connection).await? {

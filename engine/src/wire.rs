@@ -48,7 +48,7 @@ pub(crate) enum FrameAnswer<B> {
 pub(crate) enum FramePush {
     /// It has them, as frames of its history or of the open transaction that the baton names.
     Taken { baton: Option<String> },
-    /// Its history goes on otherwise, or in another generation.
+    /// Its history goes on otherwise, or in another generation, or it does not have this one any more.
     Stale,
 }
 
@@ -138,6 +138,9 @@ impl<R: Remote> Wire<R> {
             path.push_str(baton);
         }
         let (status, mut body) = self.send(Method::POST, path, frames.into()).await?;
+        if is_gone(status) {
+            return Ok(FramePush::Stale);
+        }
         body.expect(status, StatusCode::OK).await?;
         let answer: Status = body.json().await?;
         match answer.status.as_str() {

@@ -380,13 +380,6 @@ fn during(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, id: u32) -
 }
 
 fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8) -> Action {
-    let of_remote = [Kind::RemotePrune, Kind::RemoteRestore];
-    let forgets = of_remote.iter().find(|kind| mix.weights.iter().any(|(drawn, _)| drawn == *kind));
-    match forgets.filter(|_| rng.random_ratio(1, 5)) {
-        Some(Kind::RemotePrune) => return Action::RemotePrune,
-        Some(_) => return remote_restore(rng, header),
-        None => {}
-    }
     let other = (client + rng.random_range(1..header.clients)) % header.clients;
     match rng.random_range(0..18) {
         16 => Action::RemoteRestart,

@@ -21,6 +21,7 @@ fn the_table_of_the_thirty_faults_names_tests_that_exist() {
         ("faults", include_str!("faults.rs")),
         ("files", include_str!("files.rs")),
         ("flows", include_str!("flows.rs")),
+        ("generations", include_str!("generations.rs")),
         ("growth", include_str!("growth.rs")),
         ("histories", include_str!("histories.rs")),
         ("network", include_str!("network.rs")),
