@@ -139,7 +139,9 @@ impl<R: Remote> Wire<R> {
         }
         let (status, mut body) = self.send(Method::POST, path, frames.into()).await?;
         if is_gone(status) {
-            return Ok(FramePush::Stale);
+            let error = body.unexpected(status).await?;
+            let is_current = self.info().await?.current_generation == generation;
+            return if is_current { Err(error) } else { Ok(FramePush::Stale) };
         }
         body.expect(status, StatusCode::OK).await?;
         let answer: Status = body.json().await?;
