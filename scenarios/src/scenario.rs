@@ -171,6 +171,18 @@ impl<'a> ClientSentence<'a> {
         self.scenario.add(Action::Close { client })
     }
 
+    /// Its process is killed, and one of its files is gone.
+    pub fn loses(self, file: FileClass) -> StepSentence<'a> {
+        let client = self.client;
+        self.scenario.add(Action::LoseFile { client, file })
+    }
+
+    /// Its process is killed, and its directory becomes what it was at the end of the step of this id, counted from 1.
+    pub fn gets_older_copy(self, to_step: u32) -> StepSentence<'a> {
+        let client = self.client;
+        self.scenario.add(Action::RestoreDirectory { client, to_step })
+    }
+
     /// It goes down between two operations.
     pub fn crashes(self, kind: CrashKind) -> StepSentence<'a> {
         let client = self.client;
@@ -198,6 +210,16 @@ impl<'a> RemoteSentence<'a> {
     /// It ends its generation.
     pub fn checkpoints(self) -> StepSentence<'a> {
         self.scenario.add(Action::RemoteCheckpoint)
+    }
+
+    /// It prunes every closed generation.
+    pub fn prunes(self) -> StepSentence<'a> {
+        self.scenario.add(Action::RemotePrune)
+    }
+
+    /// It is restored to what it was so many generations ago, so many transactions before the end of that one.
+    pub fn is_restored(self, generations_back: u8, transactions_back: u8) -> StepSentence<'a> {
+        self.scenario.add(Action::RemoteRestore { generations_back, transactions_back })
     }
 }
 

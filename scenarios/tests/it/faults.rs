@@ -29,6 +29,7 @@ fn the_table_of_the_thirty_faults_names_tests_that_exist() {
         ("reports", include_str!("reports.rs")),
         ("schema_changes", include_str!("schema_changes.rs")),
         ("threads", include_str!("../threads/main.rs")),
+        ("windows", include_str!("windows.rs")),
     ];
     let table = include_str!("../../../engine/src/faults.md");
     let mut faults = BTreeSet::new();

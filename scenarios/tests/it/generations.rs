@@ -6,16 +6,8 @@ use http::{Response, StatusCode};
 use plimsoll_engine::{Error, InDoubt, RebootstrapReason};
 use plimsoll_scenarios::lying::Lying;
 use plimsoll_scenarios::place::{Engine, Place, rows};
-use plimsoll_sim::disk::{FileClass, Moment};
 use plimsoll_sim::in_process::block_on;
-use plimsoll_sim::network::{NetworkFault, RequestPlace, Route};
 use plimsoll_sim::remote::Remote;
-use plimsoll_sim::schedule::{Action, Fault};
-
-use crate::histories::{commit, crash_everywhere, holds, remote_commit};
-
-const SYNC: Action = Action::Sync { client: 0 };
-const RESTORE: Action = Action::RemoteRestore { generations_back: 1, transactions_back: 1 };
 
 /// A place with a table `t (v)` on the remote and a client that has pulled it.
 fn place() -> (Place, Engine) {
@@ -39,21 +31,6 @@ fn remote(place: &Place) -> Vec<String> {
 
 fn checkpoint(place: &Place) {
     assert!(place.remote.with_remote(Remote::checkpoint));
-}
-
-#[test]
-fn what_was_applied_before_a_generation_change_is_not_replayed_behind_it() {
-    let at = RequestPlace { route: Route::Pipeline, nth: 1 };
-    let lost = Fault::Network { at, fault: NetworkFault::LoseResponse };
-    holds(vec![
-        (commit(0), vec![]),
-        (Action::Push { client: 0 }, vec![lost]),
-        (Action::RemoteCheckpoint, vec![]),
-        (remote_commit(), vec![]),
-        (Action::RemoteCheckpoint, vec![]),
-        (Action::Pull { client: 0 }, vec![]),
-        (Action::Push { client: 0 }, vec![]),
-    ]);
 }
 
 #[test]
@@ -282,80 +259,6 @@ fn an_interrupted_first_pull_does_not_open_as_an_older_database() {
     way.tell_the_truth();
     let engine = block_on(place.open_through("a", way)).unwrap();
     assert_eq!(rows(&engine.connect().unwrap(), "SELECT count(*) FROM t"), ["5"]);
-}
-
-/// The pull or push re-bootstraps; a local transaction waits, another one is committed behind the crash and before the next sync.
-fn re_bootstrap_survives(actions: &[Action], struck_step: usize, at_least: u64) {
-    for moment in [Moment::Before, Moment::After] {
-        let struck = crash_everywhere(moment, actions, struck_step);
-        assert!(struck > at_least, "only {struck} crashes struck");
-    }
-}
-
-#[test]
-fn a_re_bootstrap_after_a_prune_survives_a_crash_at_every_operation() {
-    let actions = [
-        SYNC,
-        commit(0),
-        remote_commit(),
-        Action::RemoteCheckpoint,
-        remote_commit(),
-        Action::RemotePrune,
-        Action::Pull { client: 0 },
-        commit(0),
-    ];
-    re_bootstrap_survives(&actions, 6, 100);
-}
-
-#[test]
-fn a_re_bootstrap_after_a_restore_survives_a_crash_at_every_operation() {
-    let actions = [
-        SYNC,
-        commit(0),
-        SYNC,
-        remote_commit(),
-        Action::RemoteCheckpoint,
-        remote_commit(),
-        commit(0),
-        SYNC,
-        commit(0),
-        RESTORE,
-        SYNC,
-        commit(0),
-    ];
-    re_bootstrap_survives(&actions, 10, 100);
-}
-
-#[test]
-fn a_re_bootstrap_after_the_loss_of_the_replica_survives_a_crash_at_every_operation() {
-    for file in [FileClass::Synced, FileClass::SyncedWal] {
-        let actions = [
-            SYNC,
-            commit(0),
-            remote_commit(),
-            Action::LoseFile { client: 0, file },
-            Action::Push { client: 0 },
-            commit(0),
-        ];
-        re_bootstrap_survives(&actions, 4, 100);
-    }
-}
-
-#[test]
-fn an_older_copy_of_the_directory_sends_nothing_twice() {
-    holds(vec![
-        (commit(0), vec![]),
-        (SYNC, vec![]),
-        (commit(0), vec![]),
-        (Action::RemoteTransaction { writes: vec![] }, vec![]),
-        (SYNC, vec![]),
-        (commit(0), vec![]),
-        (SYNC, vec![]),
-        (Action::RestoreDirectory { client: 0, to_step: 3 }, vec![]),
-        (SYNC, vec![]),
-        (commit(0), vec![]),
-        (SYNC, vec![]),
-    ]);
 }
 
 /// An older copy with a transaction that the original has sent since, and with one that was written into the copy.

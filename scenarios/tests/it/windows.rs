@@ -132,8 +132,69 @@ const RECOVERY: Flow = Flow {
     windows: &["reopening", "recovering from a crash", "inside a dirty reset"],
 };
 
-const FLOWS: [Flow; 8] =
-    [BOOTSTRAP, PULL, PULL_ACROSS_A_GENERATION, PUSH, PUSH_OF_FRAMES, COMPACTION, LOCAL_COMMIT, RECOVERY];
+const RE_BOOTSTRAP_AFTER_A_PRUNE: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1);
+        t.client(A).syncs();
+        t.client(A).commits([append(10)]);
+        t.remote().commits([append(5_000)]);
+        t.remote().checkpoints();
+        t.remote().commits([append(5_000)]);
+        t.remote().prunes();
+        t.client(A).pulls();
+        t
+    },
+    windows: RE_BOOTSTRAP_WINDOWS,
+};
+
+const RE_BOOTSTRAP_AFTER_A_RESTORE: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1);
+        t.client(A).syncs();
+        t.client(A).commits([append(10)]);
+        t.client(A).syncs();
+        t.remote().commits([append(5_000)]);
+        t.remote().checkpoints();
+        t.remote().commits([append(5_000)]);
+        t.client(A).commits([append(10)]);
+        t.client(A).syncs();
+        t.client(A).commits([append(10)]);
+        t.remote().is_restored(1, 1);
+        t.client(A).syncs();
+        t
+    },
+    windows: RE_BOOTSTRAP_WINDOWS,
+};
+
+const RE_BOOTSTRAP_AFTER_A_LOSS: Flow = Flow {
+    tell: || {
+        let mut t = Scenario::with_clients(1);
+        t.client(A).syncs();
+        t.client(A).commits([append(10)]);
+        t.remote().commits([append(5_000)]);
+        t.client(A).loses(FileClass::Synced);
+        t.client(A).pushes();
+        t
+    },
+    windows: RE_BOOTSTRAP_WINDOWS,
+};
+
+const RE_BOOTSTRAP_WINDOWS: &[&str] =
+    &["re-bootstrap, export not named", "export named, not in place", "new Synced, Draft of the old one"];
+
+const FLOWS: [Flow; 11] = [
+    BOOTSTRAP,
+    PULL,
+    PULL_ACROSS_A_GENERATION,
+    PUSH,
+    PUSH_OF_FRAMES,
+    COMPACTION,
+    LOCAL_COMMIT,
+    RECOVERY,
+    RE_BOOTSTRAP_AFTER_A_PRUNE,
+    RE_BOOTSTRAP_AFTER_A_RESTORE,
+    RE_BOOTSTRAP_AFTER_A_LOSS,
+];
 
 #[test]
 fn a_bootstrap_survives_a_crash_anywhere() {
@@ -173,6 +234,21 @@ fn a_local_commit_survives_a_crash_anywhere() {
 #[test]
 fn a_recovery_survives_a_crash_anywhere() {
     survives(&RECOVERY);
+}
+
+#[test]
+fn a_re_bootstrap_after_a_prune_survives_a_crash_anywhere() {
+    survives(&RE_BOOTSTRAP_AFTER_A_PRUNE);
+}
+
+#[test]
+fn a_re_bootstrap_after_a_restore_survives_a_crash_anywhere() {
+    survives(&RE_BOOTSTRAP_AFTER_A_RESTORE);
+}
+
+#[test]
+fn a_re_bootstrap_after_the_loss_of_the_replica_survives_a_crash_anywhere() {
+    survives(&RE_BOOTSTRAP_AFTER_A_LOSS);
 }
 
 #[test]

@@ -75,6 +75,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         world.judge_step(Some(0))
     }),
     (CAUGHT_UP, |world| {
+        on_remote(world, "INSERT INTO log (token) VALUES ('news')");
         world.client_mut(0).seen_end = Some((9, 9));
         world.judge_caught_up(0)
     }),
