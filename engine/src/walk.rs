@@ -2,8 +2,8 @@
 //!
 //! Synced's local WAL simply goes on when the remote begins a generation: the snapshot of the next generation is this one's
 //! with all its frames, so the frames of the next apply on top and nothing has to be checkpointed on the way. A crossing is one
-//! write of the metadata, made only once the next generation has answered: a single untrue word of the server's must not leave the
-//! client in a generation that does not exist.
+//! write of the metadata, made only once the next generation has answered, and the one before has said again that it is complete: a single
+//! untrue word of the server's must not leave the client in a generation that does not exist, nor behind frames that it has not got.
 //!
 //! No frames become part of the replica, and no generation is entered, before the server was asked, after they had arrived, whether its
 //! history is still the one that Synced replicates: one that was restored in between would have frames of another.
@@ -85,6 +85,9 @@ pub(crate) async fn walk<R: Remote>(
                         return Ok(Walk::Interrupted(reason));
                     }
                     is_verified = true;
+                    if is_crossing {
+                        confirm_complete(wire, state).await?;
+                    }
                     replica.commit(files, state, is_crossing).await?;
                     walked.generations_crossed += u64::from(is_crossing);
                     is_crossing = false;
@@ -116,6 +119,7 @@ pub(crate) async fn walk<R: Remote>(
                         return Ok(Walk::Interrupted(reason));
                     }
                     is_verified = true;
+                    confirm_complete(wire, state).await?;
                     walked.generations_crossed += 1;
                     state.store(files, |metadata| metadata.cross(0)).await?;
                 }
@@ -152,6 +156,25 @@ pub(crate) async fn walk<R: Remote>(
         frames = state.metadata.synced_frame()
     );
     Ok(Walk::Ended(walked))
+}
+
+/// Asks once more for the end of the generation that is about to be left. When the server said first that it was complete, that may have been
+/// untrue and have become true since, with frames in between; now that the next one has answered, nothing is appended to it any more.
+async fn confirm_complete<R: Remote>(wire: &Wire<R>, state: &State) -> Result<()> {
+    let (generation, start) = (state.metadata.synced_generation, state.metadata.synced_frame() + 1);
+    let is_complete = match wire.frames(generation, start, start + 1).await? {
+        FrameAnswer::Frames(_) => false,
+        FrameAnswer::End(status) => status.generation > generation,
+        // It was pruned meanwhile, as only complete ones are.
+        FrameAnswer::Gone(_) => true,
+    };
+    if is_complete {
+        return Ok(());
+    }
+    Err(Error::BadAnswer {
+        request: format!("GET /sync/{generation}/{start}"),
+        problem: format!("generation {generation} was said to be complete before frame {start}, and goes on"),
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
