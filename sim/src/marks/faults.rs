@@ -202,8 +202,11 @@ mod tests {
     #[test]
     fn each_reason_of_a_rebootstrap_is_a_situation_of_its_own() {
         let names = |reason: &str| -> Vec<&str> {
-            let heard =
-                [Heard { name: "rebootstrap begins", fields: format!("reason={reason} generation=2") }];
+            let heard = [Heard {
+                name: "rebootstrap begins",
+                fields: format!("reason={reason} generation=2"),
+                event_count: 0,
+            }];
             let done = Done {
                 verb: "sync",
                 writes: &[],
