@@ -380,6 +380,14 @@ fn during(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, id: u32) -
 }
 
 fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8) -> Action {
+    let draws = |kind: Kind| mix.weights.iter().any(|(drawn, _)| *drawn == kind);
+    if draws(Kind::RemotePrune) && rng.random_ratio(1, 6) {
+        return Action::RemotePrune;
+    }
+    // Without a name the two halves of one transaction, from before and after, look like a server that contradicts itself.
+    if draws(Kind::RemoteRestore) && header.remote_names_history && rng.random_ratio(1, 6) {
+        return remote_restore(rng, header);
+    }
     let other = (client + rng.random_range(1..header.clients)) % header.clients;
     match rng.random_range(0..18) {
         16 => Action::RemoteRestart,

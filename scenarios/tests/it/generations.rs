@@ -137,6 +137,70 @@ fn a_restored_remote_without_a_name_is_told_apart_also_when_it_has_grown_past_th
     assert_eq!(local(&engine), Vec::<String>::new());
 }
 
+/// The remote goes back by three of four transactions while their first frames are on their way, and goes on otherwise.
+#[test]
+fn a_remote_that_is_restored_in_the_middle_of_a_pull_is_followed() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)"]);
+    let way = Lying::to(&place.remote);
+    let engine = block_on(place.open_through("a", way.clone())).unwrap();
+    engine.connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();
+    for v in 1..=4 {
+        place.remote_executes(&[&format!("INSERT INTO t VALUES ('old {v}')")]);
+    }
+    let restored = place.remote.clone();
+    let mut is_restored = false;
+    way.tell(move |path, honest| {
+        if path.starts_with("/sync/") && !std::mem::replace(&mut is_restored, true) {
+            restored.with_remote(|remote| {
+                remote.restore(0, 3);
+                remote.transact(|connection| connection.execute("INSERT INTO t VALUES ('new')")).unwrap();
+            });
+        }
+        Some(honest)
+    });
+    block_on(engine.sync()).unwrap();
+    assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v"), ["mine", "new", "old 1"]);
+    assert_eq!(remote(&place), ["mine", "new", "old 1"]);
+}
+
+/// What `/info` named as the newest generation is closed and pruned before its export is asked for.
+fn pruned_before_its_export(is_first: bool) {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES ('one')"]);
+    checkpoint(&place);
+    let way = Lying::to(&place.remote);
+    if !is_first {
+        drop(block_on(place.open_through("a", way.clone())).unwrap());
+        place.remote.with_remote(|remote| remote.restore(0, 0));
+    }
+    let pruned = place.remote.clone();
+    let mut is_pruned = false;
+    way.tell(move |path, honest| {
+        if path == "/export/2" && !std::mem::replace(&mut is_pruned, true) {
+            pruned.with_remote(|remote| {
+                remote.transact(|connection| connection.execute("INSERT INTO t VALUES ('two')")).unwrap();
+                assert!(remote.checkpoint() && remote.prune());
+            });
+            return answer(StatusCode::NOT_FOUND, "{}");
+        }
+        Some(honest)
+    });
+    let engine = block_on(place.open_through("a", way)).unwrap();
+    block_on(engine.pull()).unwrap();
+    assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v"), ["one", "two"]);
+}
+
+#[test]
+fn a_generation_that_is_pruned_before_its_export_does_not_stop_a_bootstrap() {
+    pruned_before_its_export(true);
+}
+
+#[test]
+fn a_generation_that_is_pruned_before_its_export_does_not_stop_a_re_bootstrap() {
+    pruned_before_its_export(false);
+}
+
 #[test]
 fn a_client_that_is_behind_the_restored_state_of_a_remote_without_a_name_walks_on() {
     let place = Place::simulated();
