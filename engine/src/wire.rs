@@ -143,7 +143,14 @@ impl<R: Remote> Wire<R> {
             let is_current = self.info().await?.current_generation == generation;
             return if is_current { Err(error) } else { Ok(FramePush::Stale) };
         }
-        body.expect(status, StatusCode::OK).await?;
+        if status != StatusCode::OK {
+            let detail = body.detail().await?;
+            // A server that was restored meanwhile has no place for these frames, and says where it stands.
+            let stands_elsewhere = serde_json::from_slice(&detail)
+                .is_ok_and(|at: Status| at.generation != generation || at.max_frame_no < start - 1);
+            let is_stale = status == StatusCode::BAD_REQUEST && stands_elsewhere;
+            return if is_stale { Ok(FramePush::Stale) } else { Err(body.unexpected_with(status, &detail)) };
+        }
         let answer: Status = body.json().await?;
         match answer.status.as_str() {
             OK => {}
@@ -291,17 +298,27 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
 
     /// The error for a status that is not expected here.
     async fn unexpected(&mut self, actual: StatusCode) -> Result<Error> {
+        let detail = self.detail().await?;
+        Ok(self.unexpected_with(actual, &detail))
+    }
+
+    /// The beginning of a body that is not what was asked for.
+    async fn detail(&mut self) -> Result<Vec<u8>> {
         let mut detail = Vec::new();
         while detail.len() < DETAIL_BYTES_MAX
             && let Some(chunk) = self.chunk().await?
         {
             detail.extend_from_slice(&chunk);
         }
-        Ok(Error::UnexpectedStatus {
+        Ok(detail)
+    }
+
+    fn unexpected_with(&self, actual: StatusCode, detail: &[u8]) -> Error {
+        Error::UnexpectedStatus {
             request: self.request.clone(),
             status: actual.as_u16(),
-            detail: shortened(&String::from_utf8_lossy(&detail)),
-        })
+            detail: shortened(&String::from_utf8_lossy(detail)),
+        }
     }
 
     async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
