@@ -7,7 +7,8 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use turso_core::{
-    Connection, Database, IO, LimboError, OpenFlags, OpenOptions, SqliteDialect, TempStore, Value,
+    Connection, Database, DatabaseOpts, IO, LimboError, OpenFlags, OpenOptions, SqliteDialect, TempStore,
+    Value,
 };
 
 /// The change log's table in Draft.
@@ -20,9 +21,11 @@ pub(crate) enum Capture {
     Off,
 }
 
-/// Opens a database whose files exist.
+/// Opens a database whose files exist. The core reads no schema with generated columns unless it is told that it may, and the schema is the
+/// remote's.
 pub(crate) fn open(io: &Arc<dyn IO>, path: &str) -> turso_core::Result<Arc<Database>> {
-    let options = OpenOptions::new(Arc::new(SqliteDialect)).flags(OpenFlags::None);
+    let opts = DatabaseOpts::new().with_generated_columns(true);
+    let options = OpenOptions::new(Arc::new(SqliteDialect)).flags(OpenFlags::None).db_opts(opts);
     Database::open(io.clone(), path, options)
 }
 
@@ -63,6 +66,16 @@ pub(crate) fn has_table(connection: &Arc<Connection>, table: &str) -> turso_core
         connection,
         "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?",
         &[Value::build_text(table.to_owned())],
+    )?;
+    Ok(!rows.is_empty())
+}
+
+/// Whether the database has a table or a view of this name; temporary ones do not count.
+pub(crate) fn has_rows_source(connection: &Arc<Connection>, name: &str) -> turso_core::Result<bool> {
+    let rows = run(
+        connection,
+        "SELECT 1 FROM main.sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower(?)",
+        &[Value::build_text(name.to_owned())],
     )?;
     Ok(!rows.is_empty())
 }

@@ -8,11 +8,14 @@ use crate::database::{self, CHANGE_LOG, Capture};
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata};
+use crate::temporary::TemporaryTables;
 use crate::wal::{RawSession, wal_bytes};
 
 /// The open database.
 pub(crate) struct Draft {
     pub(crate) database: Arc<Database>,
+    /// The temporary tables of the application's connections.
+    pub(crate) temporary: TemporaryTables,
 }
 
 impl Draft {
@@ -44,7 +47,7 @@ impl Draft {
             let probe = RawSession::begin(database::connect(&database, Capture::Off)?)?;
             let frames = probe.frame_count()?;
             probe.end()?;
-            Ok((frames, Self { database }))
+            Ok((frames, Self { database, temporary: TemporaryTables::default() }))
         };
         let (frames, draft) = open().while_doing("opening the local database", &files.draft)?;
         if frames < watermark {

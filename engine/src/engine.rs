@@ -202,7 +202,7 @@ impl<R: Remote> SyncEngine<R> {
     pub fn connect(&self) -> Result<LocalConnection> {
         let busy_timeout = Duration::from_millis(self.options.busy_timeout_ms);
         self.poison.check()?;
-        LocalConnection::open(&self.draft.database, &self.files.draft, busy_timeout, self.poison.clone())
+        LocalConnection::open(&self.draft, &self.files.draft, busy_timeout, self.poison.clone())
     }
 
     /// Brings the remote's transactions into the local database, with the unacknowledged local ones on top.

@@ -79,7 +79,8 @@ pub enum Error {
         /// Why it failed.
         source: LimboError,
     },
-    /// The application's statement would break what keeps the database in step; nothing of its text was run.
+    /// The application's statement would break what keeps the database in step; it was not run, and of a text with several
+    /// statements nothing was, unless what is wrong only shows when its turn comes (a temporary table's name).
     #[error("refused to run `{statement}`: {reason}")]
     StatementRefused {
         /// The statement.
@@ -110,7 +111,8 @@ pub enum Error {
         /// What the transport says.
         source: RemoteError,
     },
-    /// The server answered with a status that the protocol does not give for this request.
+    /// The server answered with a status that the protocol does not give for this request. It can be retried unless the status says that
+    /// the request itself is wrong, as 401 and 403 do.
     #[error("{request}: the server answered {status}: {detail}")]
     UnexpectedStatus {
         /// Method and path.
@@ -163,6 +165,17 @@ pub enum Error {
         /// The database's path.
         file: String,
         /// The name in between.
+        table: String,
+    },
+    /// The remote has a table of the name of a temporary one that a connection of the application has; nothing was changed. It goes on
+    /// once that one is dropped, or its connection is.
+    #[error(
+        "{file} cannot take the remote's table {table:?}: a connection has a temporary table of that name"
+    )]
+    HiddenByTemporary {
+        /// The database's path.
+        file: String,
+        /// The name.
         table: String,
     },
     /// Each time that a push had found out where the remote stands, another writer moved it on before the push arrived.
@@ -230,13 +243,15 @@ impl Error {
                     | LimboError::Constraint(_)
             ),
             Self::Busy { .. } | Self::OperationInProgress | Self::PushOvertaken { .. } => true,
-            Self::Unreachable { .. } | Self::UnexpectedStatus { .. } | Self::BadAnswer { .. } => true,
+            Self::Unreachable { .. } | Self::BadAnswer { .. } => true,
+            Self::UnexpectedStatus { status, .. } => is_passing_status(*status),
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
             // One answer says so; the next server that answers may know better.
             Self::RemoteWentBack { .. } => true,
             Self::StatementRefused { .. }
             | Self::Poisoned { .. }
             | Self::UnknownTable { .. }
+            | Self::HiddenByTemporary { .. }
             | Self::ForeignAcknowledgement { .. }
             | Self::BadMetadata { .. }
             | Self::MissingFile { .. }
@@ -244,6 +259,13 @@ impl Error {
             | Self::Damaged { .. } => false,
         }
     }
+}
+
+/// Whether an HTTP status says that the same request may be answered otherwise later. A client error says that it is the request that
+/// is wrong, but for those that speak of the moment (408 Request Timeout, 425 Too Early, 429 Too Many Requests) and those that a
+/// server gives which is behind, or was asked for what only a mistaken answer has named (404 Not Found, 410 Gone).
+fn is_passing_status(status: u16) -> bool {
+    !matches!(status, 400..=499) || matches!(status, 404 | 408 | 410 | 425 | 429)
 }
 
 /// Names the database and the action in an error of the core.
@@ -257,5 +279,24 @@ impl<T> DatabaseContext<T> for std::result::Result<T, LimboError> {
             LimboError::Busy | LimboError::BusySnapshot => Error::Busy { file: file.to_owned() },
             source => Error::Database { action, file: file.to_owned(), source },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_worth_another_try_unless_it_blames_the_request() {
+        let is_retryable = |status| {
+            let (request, detail) = ("GET /info".into(), String::new());
+            Error::UnexpectedStatus { request, status, detail }.is_retryable()
+        };
+        for status in [204, 302, 404, 408, 410, 425, 429, 500, 502, 503, 504] {
+            assert!(is_retryable(status), "{status}");
+        }
+        for status in [400, 401, 403, 409, 413, 422] {
+            assert!(!is_retryable(status), "{status}");
+        }
     }
 }

@@ -53,8 +53,6 @@ events! {
     "compaction done", "", "it was moved, or found moved";
     "compaction deferred", "", "a writer or a reader is in the way, or a crash was";
     "change log long", "records", "a push pulls as well, because so many records are in the change log";
-    "schema changes recorded", "changes", "what the core does not record was found by difference and is written down";
-    "schema changes deferred", "changes", "an application is writing, so that this has to wait for the next push";
     "nothing to send", "", "a push finds everything acknowledged";
     "batch sent", "transactions statements last_no", "a push's request leaves";
     "batch acknowledged", "last_no", "the remote has applied it";

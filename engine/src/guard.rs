@@ -17,6 +17,7 @@ use turso_parser::token::TokenType;
 use turso_core::LimboError;
 
 use crate::error::{DatabaseContext, Error, Result};
+use crate::schema_statement::SchemaStatement;
 use crate::tape::is_internal;
 
 /// Why a statement is refused.
@@ -93,11 +94,22 @@ fn forbidden_function(name: &str) -> Option<Reason> {
     }
 }
 
-/// Checks every statement of a text and counts them.
+/// A statement that may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Allowed<'a> {
+    /// Its text.
+    pub(crate) sql: &'a str,
+    /// The care that has to be taken, if it changes the schema.
+    pub(crate) care: Option<SchemaStatement>,
+    /// Whether its answer is worked out when it is compiled: the core does not notice then that the schema has changed since.
+    pub(crate) is_answered_when_compiled: bool,
+}
+
+/// Checks every statement of a text.
 ///
 /// # Errors
 /// [`Error::StatementRefused`] for the first that may not run; the core's own error for a text that does not parse.
-pub(crate) fn check(file: &str, sql: &str) -> Result<usize> {
+pub(crate) fn check<'a>(file: &str, sql: &'a str) -> Result<Vec<Allowed<'a>>> {
     let refused =
         |statement: &str, reason| Error::StatementRefused { statement: statement.trim().to_owned(), reason };
     let unparsed = |error| Err(LimboError::from(error)).while_doing("parsing a statement", file);
@@ -112,15 +124,21 @@ pub(crate) fn check(file: &str, sql: &str) -> Result<usize> {
         }
     }
     let mut parser = Parser::new(sql.as_bytes());
-    let mut statements = 0;
+    let mut statements = Vec::new();
     let mut begin = 0;
     while let Some(cmd) = parser.next_cmd().or_else(unparsed)? {
         let end = parser.offset().min(sql.len());
+        let text = sql.get(begin..end).unwrap_or(sql);
+        let care = match &cmd {
+            Cmd::Stmt(stmt) => SchemaStatement::of(stmt),
+            Cmd::Explain(_) | Cmd::ExplainQueryPlan { .. } => None,
+        };
+        let is_answered_when_compiled = matches!(&cmd, Cmd::Stmt(Stmt::Pragma { .. }));
         let (Cmd::Stmt(stmt) | Cmd::Explain(stmt) | Cmd::ExplainQueryPlan { stmt, .. }) = cmd;
         if let Err(reason) = judge(&stmt) {
-            return Err(refused(sql.get(begin..end).unwrap_or(sql), reason));
+            return Err(refused(text, reason));
         }
-        statements += 1;
+        statements.push(Allowed { sql: text, care, is_answered_when_compiled });
         begin = end;
     }
     Ok(statements)
@@ -268,8 +286,17 @@ mod tests {
             ("SELECT name FROM pragma_table_info('t')", 1),
             ("ALTER TABLE t ADD COLUMN c", 1),
         ] {
-            assert_eq!(check("x-draft", sql).unwrap(), statements, "{sql}");
+            assert_eq!(check("x-draft", sql).unwrap().len(), statements, "{sql}");
         }
+    }
+
+    #[test]
+    fn a_text_comes_apart_into_its_statements_and_the_unrecorded_ones_are_known() {
+        let sql = "INSERT INTO t VALUES (';'); CREATE VIEW v AS SELECT 1; EXPLAIN DROP VIEW v; ALTER TABLE t RENAME TO u";
+        let statements = check("x-draft", sql).unwrap();
+        let cared: Vec<bool> = statements.iter().map(|statement| statement.care.is_some()).collect();
+        assert_eq!(cared, [false, true, false, true]);
+        assert_eq!(statements.iter().map(|statement| statement.sql).collect::<String>(), sql);
     }
 
     #[test]

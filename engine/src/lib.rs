@@ -60,6 +60,7 @@
 //! | `bootstrap` | first use: the exported snapshot becomes Draft and Synced |
 //! | `draft` | the application's database: open, verify |
 //! | `local`, `guard` | the application's connections, and what may not be run on them |
+//! | `schema_statement`, `temporary` | the care that its changes of the schema need |
 //! | `synced` | the replica: open, verify, cut, checkpoint |
 //! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
 //! | `history` | whether the server's history is still the one that Synced replicates |
@@ -108,6 +109,20 @@
 //! [`PullReport`] and [`PushReport`]. Each change is compared with the row that it finds on the replica; a remote transaction that
 //! arrives between that look and the push itself is met by the same rules but not reported.
 //!
+//! # What is carried, and what is refused
+//!
+//! A local transaction goes to the others whole, its changes of the schema included and in their places. What the core's change log leaves
+//! out (views, triggers, new names of tables and columns) is written down beside it, in the same transaction, by the connections
+//! of [`SyncEngine::connect`]. What is done to the file by another way is found by difference at the next push or pull, and then
+//! belongs to a transaction of its own; a table that was renamed twice that way is refused as [`Error::UnknownTable`].
+//!
+//! * Temporary tables stay where they are. The change log has no more than a table's bare name, so none may have the name of a table or a
+//!   view of the database: [`Error::StatementRefused`], and [`Error::HiddenByTemporary`] when it is the remote that makes the other one.
+//! * A table WITHOUT ROWID is the remote's alone: it is replicated and read; the core cannot change it with capture on, and says so.
+//! * Columns whose values follow from others (`AS (…)`) are left to follow. STORED ones the core cannot read at all: with a remote that has
+//!   one, opening and pulling fail with the core's own words in [`Error::Database`].
+//! * `PRAGMA user_version`, `application_id`, sequences and `sqlite_stat1` are not carried; setting the first three is refused.
+//!
 //! # When the remote or the files are not what they were
 //!
 //! | what happened | how it is known | what the engine does |
@@ -149,7 +164,8 @@
 //! | pull without news | nothing | 2 | 0 | – | 2.6 µs | 2.5 µs | the answer |
 //!
 //! * Memory holds a chunk of a body, at bootstrap as in a pull (the table counts the remote's answer of up to 256 frames as well). It
-//!   grows with the pending local transactions: a pull or push reads the change log as a whole. Push before it grows long.
+//!   grows with the pending local transactions: a pull or push holds all of them at once. What is acknowledged is read once after
+//!   opening, at most [`Options::change_log_records_max`] records of it, and not again.
 //! * A small pull has a floor: ten rows in a database of a thousand cost 109 KiB of writes (the tail with the change log's own
 //!   tables, some twenty pages) and 7 syncs; thirty times as many rows add a few pages, for a deeper tree.
 //! * After a rebase Synced is opened anew, and the core checks its WAL from the beginning. So a pull reads up to
@@ -186,10 +202,12 @@ mod rebase;
 mod rebootstrap;
 mod remote;
 mod report;
+mod schema_statement;
 mod stats;
 mod storage;
 mod synced;
 mod tape;
+mod temporary;
 mod wal;
 mod walk;
 mod wire;

@@ -10,12 +10,15 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use turso_core::{Connection, Database, LimboError, Statement, Value};
+use turso_core::{Connection, LimboError, Statement, Value};
 
 use crate::database::{self, Capture, Transaction};
+use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
-use crate::guard;
+use crate::guard::{self, Allowed};
 use crate::poison::Poison;
+use crate::schema_statement::SchemaStatement;
+use crate::temporary::TemporaryTablesOfOne;
 
 /// A connection to the local database. Clones are the same connection; for work at the same time, ask the engine for another one.
 ///
@@ -23,22 +26,19 @@ use crate::poison::Poison;
 #[derive(Clone)]
 pub struct LocalConnection {
     connection: Arc<Connection>,
+    temporary: TemporaryTablesOfOne,
     file: Arc<str>,
     poison: Poison,
 }
 
 impl LocalConnection {
-    pub(crate) fn open(
-        database: &Arc<Database>,
-        file: &str,
-        busy_timeout: Duration,
-        poison: Poison,
-    ) -> Result<Self> {
-        let connection = database::connect(database, Capture::On).while_doing("connecting", file)?;
+    pub(crate) fn open(draft: &Draft, file: &str, busy_timeout: Duration, poison: Poison) -> Result<Self> {
+        let connection = database::connect(&draft.database, Capture::On).while_doing("connecting", file)?;
         if !busy_timeout.is_zero() {
             connection.set_busy_timeout(busy_timeout);
         }
-        Ok(Self { connection, file: file.into(), poison })
+        let temporary = draft.temporary.of_new_connection();
+        Ok(Self { connection, temporary, file: file.into(), poison })
     }
 
     /// Runs the statements of a text, one after the other, and drops their rows. They are no transaction of themselves.
@@ -48,8 +48,27 @@ impl LocalConnection {
     /// run.
     pub fn execute(&self, sql: impl AsRef<str>) -> Result<()> {
         self.poison.check()?;
-        guard::check(&self.file, sql.as_ref())?;
-        self.connection.execute(sql).while_doing(RUNNING, &self.file)
+        let sql = sql.as_ref();
+        let statements = guard::check(&self.file, sql)?;
+        let outcome = if statements.iter().all(|statement| statement.care.is_none()) {
+            self.connection.execute(sql).while_doing(RUNNING, &self.file)
+        } else {
+            statements.iter().try_for_each(|statement| self.execute_one(statement))
+        };
+        if !self.temporary.is_empty() {
+            self.temporary.refresh(&self.connection).while_doing(RUNNING, &self.file)?;
+        }
+        outcome
+    }
+
+    fn execute_one(&self, statement: &Allowed<'_>) -> Result<()> {
+        let run = || self.connection.execute(statement.sql);
+        match &statement.care {
+            None => run().while_doing(RUNNING, &self.file),
+            Some(care) => {
+                care.run(&self.connection, &self.temporary, (statement.sql, RUNNING, &self.file), run)
+            }
+        }
     }
 
     /// Runs one statement with positional arguments and returns its rows.
@@ -67,14 +86,27 @@ impl LocalConnection {
     pub fn prepare(&self, sql: impl AsRef<str>) -> Result<LocalStatement> {
         self.poison.check()?;
         let sql = sql.as_ref();
-        if guard::check(&self.file, sql)? != 1 {
+        let statements = guard::check(&self.file, sql)?;
+        let Ok([Allowed { care, is_answered_when_compiled, .. }]) = <[Allowed<'_>; 1]>::try_from(statements)
+        else {
             return Err(Error::StatementRefused {
                 statement: sql.trim().to_owned(),
                 reason: "exactly one statement can be prepared",
             });
-        }
-        let statement = self.connection.prepare(sql).while_doing("preparing a statement", &self.file)?;
-        Ok(LocalStatement { statement, file: self.file.clone(), poison: self.poison.clone() })
+        };
+        let statement = self.compile(sql)?;
+        let sql = sql.to_owned();
+        Ok(LocalStatement {
+            statement,
+            care,
+            is_to_be_compiled_anew: is_answered_when_compiled,
+            is_between_rows: false,
+            origin: (self.clone(), sql),
+        })
+    }
+
+    fn compile(&self, sql: &str) -> Result<Statement> {
+        self.connection.prepare(sql).while_doing("preparing a statement", &self.file)
     }
 
     /// Begins a transaction that is rolled back unless it is committed. Its first read takes the snapshot, its first write the write
@@ -129,8 +161,11 @@ impl LocalTransaction<'_> {
 /// A compiled statement.
 pub struct LocalStatement {
     statement: Statement,
-    file: Arc<str>,
-    poison: Poison,
+    care: Option<SchemaStatement>,
+    is_to_be_compiled_anew: bool,
+    is_between_rows: bool,
+    /// Its connection and its text.
+    origin: (LocalConnection, String),
 }
 
 impl LocalStatement {
@@ -149,15 +184,15 @@ impl LocalStatement {
     /// # Errors
     /// [`Error::Busy`], or what the core says.
     pub fn for_each(&mut self, arguments: &[Value], mut row: impl FnMut(Vec<Value>)) -> Result<()> {
-        self.poison.check()?;
-        let outcome = self.bind(arguments).and_then(|()| {
-            self.statement.run_with_row_callback(|values| {
+        self.begin(arguments)?;
+        let outcome = self.run(|statement| {
+            statement.run_with_row_callback(|values| {
                 row(values.get_values().cloned().collect());
                 Ok(())
             })
         });
-        let reset = self.statement.reset();
-        outcome.and(reset).while_doing(RUNNING, &self.file)
+        let reset = self.reset();
+        outcome.and(reset)
     }
 
     /// The next row of a statement without parameters, `None` after the last one; then it begins again. Between two rows it is a cursor:
@@ -166,13 +201,16 @@ impl LocalStatement {
     /// # Errors
     /// [`Error::Busy`], or what the core says.
     pub fn next_row(&mut self) -> Result<Option<Vec<Value>>> {
-        let row = self
-            .statement
-            .run_one_step_blocking(|| Ok(()), || Ok(()))
-            .map(|row| row.map(|row| row.get_values().cloned().collect()))
-            .while_doing(RUNNING, &self.file)?;
+        if !self.is_between_rows {
+            self.begin(&[])?;
+        }
+        let row = self.run(|statement| {
+            let row = statement.run_one_step_blocking(|| Ok(()), || Ok(()))?;
+            Ok(row.map(|row| row.get_values().cloned().collect()))
+        })?;
+        self.is_between_rows = row.is_some();
         if row.is_none() {
-            self.statement.reset().while_doing(RUNNING, &self.file)?;
+            self.reset()?;
         }
         Ok(row)
     }
@@ -182,11 +220,11 @@ impl LocalStatement {
     /// # Errors
     /// [`Error::Busy`], or what the core says.
     pub fn execute(&mut self, arguments: &[Value]) -> Result<u64> {
-        self.poison.check()?;
-        let outcome = self.bind(arguments).and_then(|()| self.statement.run_ignore_rows());
+        self.begin(arguments)?;
+        let outcome = self.run(Statement::run_ignore_rows);
         let changed = self.statement.n_change();
-        let reset = self.statement.reset();
-        outcome.and(reset).while_doing(RUNNING, &self.file)?;
+        let reset = self.reset();
+        outcome.and(reset)?;
         Ok(changed.max(0).cast_unsigned())
     }
 
@@ -202,7 +240,31 @@ impl LocalStatement {
         self.statement.parameter_index(name).map(|index| index.get() - 1)
     }
 
-    fn bind(&mut self, arguments: &[Value]) -> turso_core::Result<()> {
+    /// Makes it ready to run from its beginning.
+    fn begin(&mut self, arguments: &[Value]) -> Result<()> {
+        let (connection, sql) = &self.origin;
+        connection.poison.check()?;
+        if self.is_to_be_compiled_anew {
+            self.statement = connection.compile(sql)?;
+        }
+        self.is_between_rows = false;
+        self.bind_all(arguments).while_doing(RUNNING, &self.origin.0.file)
+    }
+
+    fn run<T>(&mut self, run: impl FnOnce(&mut Statement) -> turso_core::Result<T>) -> Result<T> {
+        let (LocalConnection { connection, temporary, file, .. }, sql) = &self.origin;
+        let run = || run(&mut self.statement);
+        match &self.care {
+            None => run().while_doing(RUNNING, file),
+            Some(care) => care.run(connection, temporary, (sql, RUNNING, file), run),
+        }
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.statement.reset().while_doing(RUNNING, &self.origin.0.file)
+    }
+
+    fn bind_all(&mut self, arguments: &[Value]) -> turso_core::Result<()> {
         let expected = self.statement.parameters_count();
         if arguments.len() != expected {
             let problem = format!("{} arguments for {expected} parameters", arguments.len());

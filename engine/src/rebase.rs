@@ -104,10 +104,15 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         }
         let last_steps = planner.resume();
         let conflicts = planner.take_conflicts();
-        let (last_no, temporary) = (tape.last_no, tape.temporary.iter().cloned().collect());
-        Ok((Tail { acknowledged, transactions, last_steps, last_no, temporary }, conflicts))
+        let temporary: Vec<String> = draft.temporary.names().into_iter().collect();
+        let hidden = temporary.iter().find(|name| planner.has_rows_source(name)).cloned();
+        let tail = Tail { acknowledged, transactions, last_steps, last_no: tape.last_no, temporary };
+        Ok((tail, conflicts, hidden))
     };
-    let (tail, mut conflicts) = plan().while_doing("planning the replay", &files.synced)?;
+    let (tail, mut conflicts, hidden) = plan().while_doing("planning the replay", &files.synced)?;
+    if let Some(table) = hidden {
+        return Err(Error::HiddenByTemporary { file: files.draft.clone(), table });
+    }
 
     pause().await;
     state.synced_is_dirty = true;
@@ -174,7 +179,7 @@ struct Tail {
     last_steps: Vec<Step>,
     /// The highest number ever given.
     last_no: u64,
-    /// Names of temporary tables.
+    /// Names of temporary tables that there are: they make records whose table is created nowhere.
     temporary: Vec<String>,
 }
 

@@ -68,6 +68,8 @@ pub struct PushReport {
     pub statements: u64,
     /// Requests sent.
     pub requests: u64,
+    /// Bytes of their bodies.
+    pub sent_bytes: u64,
     /// Frames of local transactions that were sent; none when they went as statements.
     pub frames_sent: u64,
     /// Remote frames that arrived before it could be decided what to send.
@@ -83,8 +85,8 @@ pub struct PushReport {
     /// Records of the change log that were read to find out what to send: those of what is not acknowledged, and once after
     /// opening all since the last rebase.
     pub change_records_read: u64,
-    /// Changes of the schema that the next push will send: the core does not record them, and while an application is writing nobody
-    /// else can.
+    /// Changes of the schema that the next push will send: they were made by another way than the engine's connections and are recorded
+    /// nowhere yet, and an application was writing.
     pub schema_changes_deferred: u64,
     /// The pull that followed, because the change log had become long: what is acknowledged is gone from it now.
     pub pull: Option<PullReport>,

@@ -29,6 +29,9 @@ const EXPORT_TRIES_MAX: u32 = 3;
 /// How many pieces of a body in a row may be empty.
 const EMPTY_PIECES_MAX: u32 = 1000;
 
+/// Where statements go.
+const PIPELINE: &str = "/v2/pipeline";
+
 /// The server, spoken to in the engine's terms.
 pub(crate) struct Wire<R> {
     remote: R,
@@ -168,16 +171,9 @@ impl<R: Remote> Wire<R> {
         Ok(FramePush::Taken { baton: answer.baton })
     }
 
-    pub(crate) async fn pipeline(
-        &self,
-        request: &PipelineRequest,
-    ) -> Result<(PipelineAnswer, BodyStream<R::Body>)> {
-        let path = "/v2/pipeline";
-        let body = serde_json::to_vec(request).map_err(|error| Error::BadAnswer {
-            request: format!("POST {path}"),
-            problem: format!("the request cannot be written as JSON: {error}"),
-        })?;
-        let (status, mut body) = self.send(Method::POST, path.into(), body.into()).await?;
+    /// Sends an encoded [`PipelineRequest`].
+    pub(crate) async fn pipeline(&self, body: Bytes) -> Result<(PipelineAnswer, BodyStream<R::Body>)> {
+        let (status, mut body) = self.send(Method::POST, PIPELINE.into(), body).await?;
         body.expect(status, StatusCode::OK).await?;
         let answer = body.json().await?;
         Ok((answer, body))
@@ -203,6 +199,16 @@ impl<R: Remote> Wire<R> {
             .map_err(|source| Error::Unreachable { request: name.clone(), source })?;
         let status = response.status();
         Ok((status, BodyStream::new(name, response)?))
+    }
+}
+
+impl PipelineRequest {
+    /// As it is sent.
+    pub(crate) fn encode(&self) -> Result<Bytes> {
+        serde_json::to_vec(self).map(Bytes::from).map_err(|error| Error::BadAnswer {
+            request: format!("POST {PIPELINE}"),
+            problem: format!("the request cannot be written as JSON: {error}"),
+        })
     }
 }
 

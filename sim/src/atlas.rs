@@ -20,7 +20,7 @@ pub enum Promise {
     /// The operation may fail with a typed error that [is retryable](plimsoll_engine::Error::is_retryable); the state is intact and
     /// a later operation succeeds once the fault is over.
     Reported,
-    /// The operation may fail with a typed error that names what is damaged and that no retry can help.
+    /// The operation may fail with a typed error that names what is damaged or refused and that no retry can help.
     Refused,
 }
 
@@ -81,8 +81,10 @@ pub enum FaultKind {
     TinyChunks,
     /// A body means nothing.
     Garbage,
-    /// An answer has a status that the protocol does not give.
+    /// An answer has a status that the protocol does not give, and that may be another the next time.
     WrongStatus,
+    /// An answer has a status that says that the request itself is wrong.
+    BlamingStatus,
     /// An answer contradicts the state of the remote.
     UntrueAnswer,
     /// An answer is what the remote would have said earlier.
@@ -110,6 +112,7 @@ impl FaultKind {
         Self::TinyChunks,
         Self::Garbage,
         Self::WrongStatus,
+        Self::BlamingStatus,
         Self::UntrueAnswer,
         Self::StaleAnswer,
     ];
@@ -139,6 +142,7 @@ impl FaultKind {
             Self::TinyChunks => "tiny-chunks",
             Self::Garbage => "garbage",
             Self::WrongStatus => "wrong-status",
+            Self::BlamingStatus => "blaming-status",
             Self::UntrueAnswer => "untrue-answer",
             Self::StaleAnswer => "stale-answer",
             Self::RemoteCrash => "remote-crash",
@@ -211,7 +215,7 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
         Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
         Fault::CrashSuspended { kind, .. } => (FaultKind::from(kind), Target::Suspension),
         Fault::Abandon { .. } => (FaultKind::Abandon, Target::Suspension),
-        Fault::Network { at, fault } => (FaultKind::from(fault), Target::Route(at.route)),
+        Fault::Network { at, fault } => (FaultKind::of_message(fault, at.route), Target::Route(at.route)),
         Fault::Disk(error) => (FaultKind::from(error.error), Target::File(error.file)),
     };
     let is_meant = |row: &&Row| match (target, row.target) {
@@ -463,6 +467,36 @@ pub const ATLAS: &[Row] = {
             Reported,
             "the acknowledgement row tells the next push whether it was applied",
         ),
+        at(
+            BlamingStatus,
+            route(Info),
+            Refused,
+            "nothing is concluded from it, but that asking again is no use",
+        ),
+        at(
+            BlamingStatus,
+            route(Export),
+            Refused,
+            "nothing is concluded from it, but that asking again is no use",
+        ),
+        at(
+            BlamingStatus,
+            route(PullFrames),
+            Refused,
+            "nothing is concluded from it, but that asking again is no use",
+        ),
+        at(
+            BlamingStatus,
+            route(Pipeline),
+            Refused,
+            "should it have been applied all the same, the acknowledgement row tells the next push",
+        ),
+        at(
+            BlamingStatus,
+            route(PushFrames),
+            Refused,
+            "should they have been taken, the next walk finds them",
+        ),
         at(UntrueAnswer, route(Info), Reported, "the export of a generation that does not exist fails"),
         at(
             UntrueAnswer,
@@ -536,8 +570,9 @@ impl From<DiskErrorKind> for FaultKind {
     }
 }
 
-impl From<&NetworkFault> for FaultKind {
-    fn from(fault: &NetworkFault) -> Self {
+impl FaultKind {
+    /// The sort of a fault that befalls a request of this route or its answer.
+    pub fn of_message(fault: &NetworkFault, route: Route) -> Self {
         match fault {
             NetworkFault::LoseRequest => Self::LoseRequest,
             NetworkFault::LoseResponse => Self::LoseResponse,
@@ -548,6 +583,10 @@ impl From<&NetworkFault> for FaultKind {
             NetworkFault::EndEarly { .. } => Self::EndEarly,
             NetworkFault::Chunks { .. } => Self::TinyChunks,
             NetworkFault::Garbage { .. } => Self::Garbage,
+            // The protocol has 400 there: it is the body that is wrong.
+            NetworkFault::WrongStatus { code: 400, .. } if route == Route::PullFrames => Self::WrongStatus,
+            NetworkFault::WrongStatus { code: 404 | 408 | 410 | 425 | 429, .. } => Self::WrongStatus,
+            NetworkFault::WrongStatus { code: 400..=499, .. } => Self::BlamingStatus,
             NetworkFault::WrongStatus { .. } => Self::WrongStatus,
             NetworkFault::Contradict(_) => Self::UntrueAnswer,
             NetworkFault::Stale { .. } => Self::StaleAnswer,

@@ -1,8 +1,9 @@
 //! One client: a machine with a disk, and on it, most of the time, a process with an engine and an application's connection.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plimsoll_engine::{LocalConnection, Options, SyncEngine};
+use plimsoll_engine::{Error, LocalConnection, LocalStatement, Options, SyncEngine};
 use turso_core::Value;
 
 use crate::disk::{Disk, FileClass};
@@ -73,10 +74,31 @@ pub struct Process {
     pub engine: Arc<Engine>,
     /// The application's connection.
     pub connection: LocalConnection,
+    /// The queries that the application has prepared on it.
+    pub prepared: PreparedQueries,
     /// A transaction that another connection of the application holds open.
     pub held: Option<Held>,
     /// A reader that has not ended.
     pub reader: Option<Reader>,
+}
+
+/// Queries that an application prepares once and keeps: they have to follow whatever becomes of the schema, by its own hand or by a
+/// rebase.
+#[derive(Default)]
+pub struct PreparedQueries(BTreeMap<String, LocalStatement>);
+
+impl PreparedQueries {
+    /// Runs a query, prepared on `connection` if it has not been before.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn query(&mut self, connection: &LocalConnection, sql: &str) -> Result<Vec<Vec<Value>>, Error> {
+        if !self.0.contains_key(sql) {
+            self.0.insert(sql.to_owned(), connection.prepare(sql)?);
+        }
+        let statement = self.0.get_mut(sql).expect("it was prepared above");
+        statement.query(&[])
+    }
 }
 
 impl Client {

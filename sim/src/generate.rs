@@ -70,6 +70,8 @@ struct Mix {
     extra_tables: bool,
     own_tables: bool,
     wide_tables: bool,
+    temporary_tables: bool,
+    rules: bool,
     keys: u8,
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
@@ -226,6 +228,8 @@ impl Mix {
             extra_tables: rng.random_ratio(1, 3),
             own_tables: rng.random_ratio(1, 3),
             wide_tables: rng.random_ratio(1, 4),
+            temporary_tables: rng.random_ratio(1, 4),
+            rules: rng.random_ratio(1, 4),
             keys: rng.random_range(1..6),
             writes_max: rng.random_range(1..7),
             weights,
@@ -451,7 +455,7 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
     // The first ones are independent of each other.
-    let kinds = if mix.independent_writes { 11 + u32::from(mix.extra_tables) } else { 22 };
+    let kinds = if mix.independent_writes { 11 + u32::from(mix.extra_tables) } else { 25 };
     match rng.random_range(0..kinds) {
         0..3 => Write::Append {
             payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
@@ -471,6 +475,9 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
         17 if mix.extra_tables => Write::Extra { number: rng.random_range(0..3), own: number },
         18 if mix.wide_tables => Write::Widen { table },
         19 if mix.wide_tables => Write::Narrow { table, rename: rng.random_bool(0.4) },
+        20 if mix.temporary_tables => Write::Scratch { n: number },
+        21 if mix.rules => Write::Rule,
+        22..24 if mix.rules => Write::Loose { n: number },
         _ if mix.own_tables => Write::Own(*pick(rng, &OwnChange::drawn(number))),
         _ => Write::Upsert { table, key },
     }
@@ -583,7 +590,7 @@ fn network_fault(
     let at = RequestPlace { route, nth };
     let fault = what_befalls(rng, mix, route, id);
     // Only what tells of the remote's state can be untrue or stale.
-    let has_row = atlas::row(FaultKind::from(&fault), Target::Route(route)).is_some();
+    let has_row = atlas::row(FaultKind::of_message(&fault, route), Target::Route(route)).is_some();
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
     Some(Fault::Network { at, fault })
 }
@@ -607,7 +614,11 @@ fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> Network
         FaultKind::TinyChunks => NetworkFault::Chunks { bytes: *pick(rng, &[1, 7, 100, 4119, 4121]) },
         FaultKind::Garbage => NetworkFault::Garbage { bytes: body_bytes(rng, route) },
         FaultKind::WrongStatus => NetworkFault::WrongStatus {
-            code: *pick(rng, &[400, 401, 404, 409, 429, 500, 502, 503, 504]),
+            code: *pick(rng, &[404, 408, 429, 500, 502, 503, 504]),
+            takes_effect: rng.random_bool(0.5),
+        },
+        FaultKind::BlamingStatus => NetworkFault::WrongStatus {
+            code: *pick(rng, &[400, 401, 403, 409, 422]),
             takes_effect: rng.random_bool(0.5),
         },
         FaultKind::UntrueAnswer => NetworkFault::Contradict(match rng.random_range(0..5) {

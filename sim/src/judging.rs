@@ -3,12 +3,12 @@
 use turso_core::Value;
 
 use crate::judge::{Claims, Durable, Epochs, Files, judge_durability, judge_monotone};
-use crate::ledger::{Content, Finding};
+use crate::ledger::{Content, Finding, Ledger};
 use crate::verdict::{
     ATOMIC_PUSH, CAUGHT_UP, CONVERGENCE, EXACTLY_ONCE, INTEGRITY, Invariant, LIVENESS, LOCAL_DURABILITY,
     NAMED_INTACT, NOT_VACUOUS, NOTHING_LOST, QUIESCENCE, READS, Violation,
 };
-use crate::workload::{LOG, QUIET};
+use crate::workload::{LOG, LOOSE, QUIET};
 use crate::world::{World, error_chain};
 
 /// Rounds of the heal beyond one for each client.
@@ -204,6 +204,19 @@ impl World {
         self.judge_integrity()
     }
 
+    /// What no acknowledged transaction determines is the same everywhere in the end.
+    fn judge_loose(&self, number: u8) -> Result<(), Violation> {
+        let Some(process) = &self.client(number).process else { return Ok(()) };
+        let remote = self.remote.query(LOOSE);
+        match process.connection.query(LOOSE, &[]) {
+            Ok(client) if client == remote => Ok(()),
+            other => Err(Violation::of(
+                CONVERGENCE,
+                format!("client {number}: `loose` is {other:?}, on the remote {remote:?}"),
+            )),
+        }
+    }
+
     pub(crate) fn judge_convergence(&mut self) -> Result<(), Violation> {
         self.counts.checks += 1;
         let expected = self.ledger.remote_content();
@@ -213,14 +226,17 @@ impl World {
                 "transactions were committed and the databases are empty",
             ));
         }
-        let differs = |whose: &str, content: &Content| {
-            let judged = self.ledger.judge_final(content);
+        let differs = |ledger: &Ledger, whose: &str, content: &Content| {
+            let judged = ledger.judge_final(content);
             judged.map_err(|difference| Violation::of(CONVERGENCE, format!("{whose}: {difference}")))
         };
-        differs("the remote", &self.remote_content())?;
+        differs(&self.ledger, "the remote", &self.remote_content())?;
         for number in 0..self.header.clients {
             match self.client_content(number) {
-                Some(Ok(content)) => differs(&format!("client {number}"), &content)?,
+                Some(Ok(content)) => {
+                    differs(&self.ledger, &format!("client {number}"), &content)?;
+                    self.judge_loose(number)?;
+                }
                 Some(Err(error)) => {
                     return Err(Violation::of(
                         CONVERGENCE,

@@ -9,8 +9,7 @@
 //! there is told by the token in its writer's row of `quiet`, which also says that everything that this writer did before is there.
 //! A *void* one only deletes a row that nobody makes again: whether it was that one that did it cannot be told.
 //!
-//! Views, triggers and new names come to others in a transaction of their own (see [`UNRECORDED`]): they are judged on the client of
-//! whoever made them at every step, and everywhere in the end. What a trigger did is judged with the row that fired it.
+//! Views, triggers and new names are content like rows, and come with the transaction that made them.
 //!
 //! When the remote is restored to an older state, a new *epoch* begins: the order of transactions there goes on from a prefix of what it
 //! was. A client may follow an older epoch for a while, and never goes back to one. Its own transactions that the remote has forgotten
@@ -24,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::workload::{Effect, INITIAL_ROWS, UNRECORDED, Writer, is_unrecorded_of_others, quiet_row};
+use crate::workload::{Effect, INITIAL_ROWS, Writer, quiet_row};
 
 /// What became of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,10 +149,7 @@ impl Content {
                 }
                 Effect::Counted(row, more) => self.count(row, *more),
                 Effect::Replaced { prefix, rows } => {
-                    let is_there = |name: &str| {
-                        name.strip_prefix(UNRECORDED).unwrap_or(name).starts_with(prefix.as_str())
-                    };
-                    self.rows.retain(|name, _| !is_there(name));
+                    self.rows.retain(|name, _| !name.starts_with(prefix));
                     self.rows.extend(rows.iter().cloned());
                 }
                 Effect::Quieted(writer, token) => {
@@ -171,13 +167,13 @@ impl Content {
         }
     }
 
-    /// The first difference to what is expected, in words; of the rows that are set `apart` nothing is expected.
-    pub fn difference(&self, expected: &Self, apart: impl Fn(&str) -> bool) -> Option<String> {
+    /// The first difference to what is expected, in words; of the rows in `apart` nothing is expected.
+    pub fn difference(&self, expected: &Self, apart: &BTreeSet<&str>) -> Option<String> {
         if let Some(difference) = tokens_differ(&self.log, &expected.log) {
             return Some(difference);
         }
         let mut names: BTreeSet<&String> = self.rows.keys().chain(expected.rows.keys()).collect();
-        names.retain(|name| !apart(name));
+        names.retain(|name| !apart.contains(name.as_str()));
         names.into_iter().find_map(|name| match (self.rows.get(name), expected.rows.get(name)) {
             (actual, expected) if actual == expected => None,
             (actual, expected) => Some(format!(
@@ -552,9 +548,7 @@ impl Ledger {
         self.check_quiet_order(visible, Some(writer))?;
         self.check_void_of(writer, actual)?;
         let expected = self.content_of(self.client_order(writer, epoch, visible));
-        let void = self.void_rows();
-        let is_apart = |name: &str| void.contains(name) || is_unrecorded_of_others(name, writer);
-        match actual.difference(&expected, is_apart) {
+        match actual.difference(&expected, &self.void_rows()) {
             Some(difference) => Err(Finding::Unexplained(difference)),
             None => Ok(()),
         }
@@ -641,8 +635,7 @@ impl Ledger {
         if let Some((writer, row)) = self.void.iter().find_map(left) {
             return Err(format!("{row} was deleted by {writer} and is there"));
         }
-        let void = self.void_rows();
-        actual.difference(&self.remote_content(), |name| void.contains(name)).map_or(Ok(()), Err)
+        actual.difference(&self.remote_content(), &self.void_rows()).map_or(Ok(()), Err)
     }
 
     fn content_of(&self, order: impl IntoIterator<Item = usize>) -> Content {

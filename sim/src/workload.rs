@@ -9,7 +9,9 @@
 //! may delete and nobody makes again, so that it can lose all effect by what happened elsewhere.
 
 mod own;
+pub mod shapes;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use arbitrary::Arbitrary;
@@ -17,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use turso_core::Value;
 
 use crate::sql::Sql;
+pub use own::OwnChange;
 use own::OwnState;
-pub use own::{OwnChange, UNRECORDED};
+use shapes::{Statement, shapes_of};
 
 /// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,17 +42,19 @@ impl fmt::Display for Writer {
 }
 
 /// The statements that make the schema, run on the remote before anything else.
-pub const SCHEMA: [&str; 12] = [
+pub const SCHEMA: [&str; 14] = [
     "CREATE TABLE log (token TEXT, payload BLOB)",
     "CREATE INDEX log_token ON log (token)",
     "CREATE TABLE item (k INTEGER PRIMARY KEY, token TEXT)",
     "CREATE TABLE note (id TEXT PRIMARY KEY, token TEXT)",
     "CREATE TABLE pair (a TEXT, b INTEGER, token TEXT, PRIMARY KEY (a, b))",
     "CREATE TABLE \"odd \"\"table\" (\"select\" TEXT PRIMARY KEY, \"to ken\" TEXT)",
+    "CREATE TABLE tag (name TEXT COLLATE NOCASE PRIMARY KEY, token TEXT)",
     "CREATE TABLE badge (k INTEGER PRIMARY KEY, label TEXT, token TEXT)",
     "CREATE UNIQUE INDEX badge_label ON badge (label)",
     "CREATE TABLE tally (owner TEXT, n INTEGER)",
     "CREATE TABLE quiet (writer TEXT PRIMARY KEY, token TEXT)",
+    "CREATE TABLE loose (v INTEGER NOT NULL)",
     "CREATE TABLE ballast (k INTEGER PRIMARY KEY, payload BLOB)",
     "INSERT INTO ballast VALUES (1, zeroblob(5000)), (2, zeroblob(9000)), (3, zeroblob(10)), (4, zeroblob(10)), (5, zeroblob(10))",
 ];
@@ -78,11 +83,13 @@ pub enum Table {
     Pair,
     /// `odd "table`, whose names need quotes.
     Odd,
+    /// `tag`, with a key that ignores case: it is looked for in capitals.
+    Tag,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Item, Self::Note, Self::Pair, Self::Odd];
+    pub const ALL: [Self; 5] = [Self::Item, Self::Note, Self::Pair, Self::Odd, Self::Tag];
 
     fn name(self) -> &'static str {
         match self {
@@ -90,12 +97,13 @@ impl Table {
             Self::Note => "note",
             Self::Pair => "pair",
             Self::Odd => "\"odd \"\"table\"",
+            Self::Tag => "tag",
         }
     }
 
     fn token_column(self) -> &'static str {
         match self {
-            Self::Item | Self::Note | Self::Pair => "token",
+            Self::Item | Self::Note | Self::Pair | Self::Tag => "token",
             Self::Odd => "\"to ken\"",
         }
     }
@@ -212,6 +220,18 @@ pub enum Write {
         /// The row, of [`VOID_BALLAST`].
         k: u8,
     },
+    /// Adds a row to `loose`, unless a rule forbids it.
+    Loose {
+        /// What it holds.
+        n: u8,
+    },
+    /// Makes the rows of `loose` unique, if they are, or takes that back. Elsewhere they may not be, and then the rule is refused there.
+    Rule,
+    /// Writes to a temporary table, which nobody else may ever see. The remote's writer does nothing.
+    Scratch {
+        /// A value.
+        n: u8,
+    },
     /// Creates a table with an index, if it is not there yet, and sets a row of it.
     Extra {
         /// Which table.
@@ -228,7 +248,12 @@ impl Write {
             Self::Upsert { key, .. } | Self::Update { key, .. } | Self::Replace { key, .. } => {
                 matches!(key, Key::Own(_))
             }
-            Self::Append { .. } | Self::Unload | Self::Quiet | Self::Void { .. } => false,
+            Self::Append { .. }
+            | Self::Unload
+            | Self::Quiet
+            | Self::Void { .. }
+            | Self::Loose { .. }
+            | Self::Rule => false,
             _ => true,
         }
     }
@@ -295,8 +320,16 @@ fn row_name(table: &str, key: impl fmt::Display) -> String {
     format!("{table}/{key}")
 }
 
-/// Runs the writes of a transaction's body on a connection, after a first row of `log` unless they say otherwise, and returns
-/// their effects.
+/// What a transaction's body has done.
+#[derive(Debug, Clone, Default)]
+pub struct Ran {
+    /// The effects, in order.
+    pub effects: Vec<Effect>,
+    /// The shapes of its statements, by name.
+    pub shapes: BTreeSet<&'static str>,
+}
+
+/// Runs the writes of a transaction's body on a connection, after a first row of `log` unless they say otherwise.
 ///
 /// # Errors
 /// What the core says.
@@ -305,9 +338,9 @@ pub fn run_writes<S: Sql>(
     writer: Writer,
     step: u32,
     writes: &[Write],
-) -> Result<Vec<Effect>, S::Error> {
+) -> Result<Ran, S::Error> {
     let mut query = |sql: &str| connection.rows(sql);
-    let mut effects = Vec::new();
+    let mut ran = Ran::default();
     let leaves_log_alone = matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }));
     let first = (!leaves_log_alone).then_some(Write::Append { payload_bytes: 0 });
     for (index, write) in first.iter().chain(writes).enumerate() {
@@ -322,6 +355,7 @@ pub fn run_writes<S: Sql>(
                 statements.map(|sql| Planned::always(sql, Vec::new())).collect()
             }
             Write::Widen { .. } | Write::Narrow { .. } => alter(writer, *write, &token, &mut query)?,
+            Write::Rule => rule(&mut query)?.into_iter().collect(),
             write => plan(writer, *write, &token),
         };
         for planned in planned {
@@ -331,16 +365,18 @@ pub fn run_writes<S: Sql>(
             };
             connection.execute(&planned.sql)?;
             if finds_row {
-                effects.extend(planned.effects);
+                let statement = Statement { write, sql: &planned.sql };
+                ran.shapes.extend(shapes_of(writer.into(), statement).map(|shape| shape.name));
+                ran.effects.extend(planned.effects);
             }
         }
         if matches!(write, Write::Own(_)) {
             let prefix = own::prefix(writer);
             let rows = own::contents(&prefix, &mut query)?;
-            effects.push(Effect::Replaced { prefix, rows });
+            ran.effects.push(Effect::Replaced { prefix, rows });
         }
     }
-    Ok(effects)
+    Ok(ran)
 }
 
 /// The SQL that changes the columns of a table of everybody's. A column's name tells who has added it.
@@ -372,6 +408,18 @@ fn alter<E>(
         }
         _ => Vec::new(),
     })
+}
+
+/// The SQL that makes or drops the rule about `loose`; none where its rows break it.
+fn rule<E>(query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>) -> Result<Option<Planned>, E> {
+    let has_rule = !query("SELECT 1 FROM sqlite_schema WHERE name = 'loose_rule'")?.is_empty();
+    let is_broken = !query("SELECT 1 FROM loose GROUP BY v HAVING count(*) > 1")?.is_empty();
+    let sql = match (has_rule, is_broken) {
+        (true, _) => "DROP INDEX loose_rule",
+        (false, false) => "CREATE UNIQUE INDEX loose_rule ON loose (v)",
+        (false, true) => return Ok(None),
+    };
+    Ok(Some(Planned::always(sql.into(), Vec::new())))
 }
 
 /// The SQL of one write. `token` is unique for it.
@@ -447,16 +495,16 @@ fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
             vec![Planned::always(sql, vec![Effect::Claimed { row, label, token: token.to_owned() }])]
         }
         Write::Count { n } => {
-            let sql = format!("INSERT INTO tally (owner, n) VALUES ('{writer}', {n})");
+            let sql = format!("INSERT INTO tally (owner, n) VALUES ('{writer}', {})", counted(n));
             vec![Planned::always(sql, vec![Effect::Counted(tally(writer, n), 1)])]
         }
         Write::Recount { n, to } => {
-            let counted = vec![Effect::Counted(tally(writer, n), -1), Effect::Counted(tally(writer, to), 1)];
-            vec![on_one_of_tally(writer, n, &format!("UPDATE tally SET n = {to}"), counted)]
+            let effects = vec![Effect::Counted(tally(writer, n), -1), Effect::Counted(tally(writer, to), 1)];
+            vec![on_one_of_tally(writer, n, &format!("UPDATE tally SET n = {}", counted(to)), effects)]
         }
         Write::Uncount { n } => {
-            let counted = vec![Effect::Counted(tally(writer, n), -1)];
-            vec![on_one_of_tally(writer, n, "DELETE FROM tally", counted)]
+            let effects = vec![Effect::Counted(tally(writer, n), -1)];
+            vec![on_one_of_tally(writer, n, "DELETE FROM tally", effects)]
         }
         Write::Unload => {
             let gone = ["ballast/1", "ballast/2"].map(|row| Effect::Gone(row.to_owned()));
@@ -470,8 +518,20 @@ fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
             let sql = format!("DELETE FROM ballast WHERE k = {k}");
             vec![Planned::always(sql, vec![Effect::Gone(row_name("ballast", k))])]
         }
+        Write::Scratch { n } if writer != Writer::Remote => vec![
+            Planned::always("CREATE TEMP TABLE IF NOT EXISTS scratch (n)".into(), Vec::new()),
+            Planned::always(format!("INSERT INTO scratch VALUES ({n})"), Vec::new()),
+            Planned::always(
+                if n % 3 == 2 { "DROP TABLE scratch" } else { "DELETE FROM scratch" }.into(),
+                Vec::new(),
+            ),
+        ],
+        Write::Scratch { .. } => Vec::new(),
+        Write::Loose { n } => {
+            vec![Planned::always(format!("INSERT OR IGNORE INTO loose VALUES ({n})"), Vec::new())]
+        }
         // They depend on what is there.
-        Write::Own(_) | Write::Widen { .. } | Write::Narrow { .. } => Vec::new(),
+        Write::Own(_) | Write::Widen { .. } | Write::Narrow { .. } | Write::Rule => Vec::new(),
         Write::Extra { number, own } => {
             let table = format!("extra_{number}");
             let id = format!("{writer}-{own}");
@@ -488,9 +548,9 @@ fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
     }
 }
 
-/// Whether a name stands for something of which nobody but `writer` can know yet whether it is there.
-pub fn is_unrecorded_of_others(name: &str, writer: Writer) -> bool {
-    name.strip_prefix(UNRECORDED).is_some_and(|name| !name.starts_with(&own::prefix(writer)))
+/// What is counted, as it stands in `tally`: 0 is NULL there.
+fn counted(n: u8) -> String {
+    if n == 0 { "NULL".to_owned() } else { n.to_string() }
 }
 
 fn tally(writer: Writer, n: u8) -> String {
@@ -499,7 +559,8 @@ fn tally(writer: Writer, n: u8) -> String {
 
 /// A statement on one of the writer's equal rows of `tally`.
 fn on_one_of_tally(writer: Writer, n: u8, what: &str, effects: Vec<Effect>) -> Planned {
-    let one = format!("SELECT rowid FROM tally WHERE owner = '{writer}' AND n = {n} ORDER BY rowid LIMIT 1");
+    let n = counted(n);
+    let one = format!("SELECT rowid FROM tally WHERE owner = '{writer}' AND n IS {n} ORDER BY rowid LIMIT 1");
     Planned { sql: format!("{what} WHERE rowid = ({one})"), finds: Some(one), effects }
 }
 
@@ -538,6 +599,7 @@ impl Row {
             Table::Note => vec![("id", format!("'{}'", self.text))],
             Table::Pair => vec![("a", format!("'{}'", self.text)), ("b", self.number.to_string())],
             Table::Odd => vec![("\"select\"", format!("'{}'", self.text))],
+            Table::Tag => vec![("name", format!("'{}'", self.text))],
         }
     }
 
@@ -559,7 +621,10 @@ impl Row {
     }
 
     fn condition(&self) -> String {
-        self.joined(" AND ", |column, value| format!("{column} = {value}"))
+        self.joined(" AND ", |column, value| match self.table {
+            Table::Tag => format!("{column} = {}", value.to_ascii_uppercase()),
+            _ => format!("{column} = {value}"),
+        })
     }
 
     fn name(&self) -> String {
@@ -568,6 +633,7 @@ impl Row {
             Table::Note => row_name("note", &self.text),
             Table::Pair => row_name("pair", format!("{}/{}", self.text, self.number)),
             Table::Odd => row_name("odd", &self.text),
+            Table::Tag => row_name("tag", &self.text),
         }
     }
 
@@ -581,13 +647,14 @@ impl Row {
 }
 
 /// Every row of the tables that are there from the start, by name; extra tables and own ones have to be asked for one by one.
-const ROWS: [&str; 8] = [
+const ROWS: [&str; 9] = [
     "SELECT 'item/' || k, token FROM item",
     "SELECT 'note/' || id, token FROM note",
     "SELECT 'pair/' || a || '/' || b, token FROM pair",
     "SELECT 'odd/' || \"select\", \"to ken\" FROM \"odd \"\"table\"",
+    "SELECT 'tag/' || lower(name), token FROM tag",
     "SELECT 'badge/' || k, label || ' ' || token FROM badge",
-    "SELECT 'tally/' || owner || '/' || n, count(*) FROM tally GROUP BY owner, n",
+    "SELECT 'tally/' || owner || '/' || COALESCE(n, 0), count(*) FROM tally GROUP BY owner, n",
     "SELECT 'quiet/' || writer, token FROM quiet",
     "SELECT 'ballast/' || k, length(payload) FROM ballast",
 ];
@@ -598,8 +665,16 @@ pub const LOG: &str = "SELECT token FROM log ORDER BY rowid";
 /// The tokens of `quiet`, one a writer.
 pub const QUIET: &str = "SELECT token FROM quiet ORDER BY writer";
 
+/// What `loose` holds and whether there is a rule about it. No acknowledged transaction says what that has to be, because the rule of one
+/// writer may be refused for the rows of another; in the end it is the same everywhere.
+pub const LOOSE: &str = "SELECT 'row', v, count(*) FROM loose GROUP BY v \
+     UNION ALL SELECT 'rule', name, 1 FROM sqlite_schema WHERE name = 'loose_rule' ORDER BY 1, 2";
+
 const EXTRA_TABLES: &str =
     "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'extra%' ORDER BY name";
+
+/// Temporary tables that have become lasting ones.
+const SCRATCH_TABLES: &str = "SELECT name, type FROM sqlite_schema WHERE name = 'scratch'";
 
 /// The name of the writer's row of `quiet`.
 pub fn quiet_row(writer: Writer) -> String {
@@ -616,7 +691,7 @@ pub fn read_rows<E>(
     let mut contents = own::contents("own_", &mut query)?;
     let extra = query(EXTRA_TABLES)?;
     let extra = extra.iter().map(|row| format!("SELECT '{0}/' || id, token FROM {0}", row[0]));
-    for sql in ROWS.into_iter().map(str::to_owned).chain(extra) {
+    for sql in [SCRATCH_TABLES].into_iter().chain(ROWS).map(str::to_owned).chain(extra) {
         contents.extend(query(&sql)?.iter().map(|row| (row[0].to_string(), row[1].to_string())));
     }
     Ok(contents)

@@ -24,7 +24,7 @@ use plimsoll_engine::{Error, LocalConnection, PushReport, RebootstrapReason, Sto
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::atlas::{self, FaultKind, Promise, Row, Target};
-use crate::client::{Client, Engine, Process, read_content};
+use crate::client::{Client, Engine, PreparedQueries, Process, read_content};
 use crate::clock;
 use crate::disk::{CrashKind, Disk, Hang, MetadataVersion};
 use crate::explore::SharedPilot;
@@ -38,7 +38,7 @@ use crate::schedule::{Action, During, Fault, Header, Step, TransactionEnd, Wait}
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::trace::{Lane, SharedTrace};
 use crate::verdict::{Counts, ENDS, NO_PANIC, NO_SURPRISE, Violation};
-use crate::workload::{Effect, SCHEMA, Write, Writer, run_writes};
+use crate::workload::{Ran, SCHEMA, Write, Writer, run_writes};
 use exchange::Late;
 use image::Sample;
 use running::Running;
@@ -378,7 +378,8 @@ impl World {
             async move {
                 let engine = Engine::open(io.clone(), io, mailbox, &base, options).await?;
                 let connection = engine.connect()?;
-                Ok(Process { engine: Arc::new(engine), connection, held: None, reader: None })
+                let prepared = PreparedQueries::default();
+                Ok(Process { engine: Arc::new(engine), connection, prepared, held: None, reader: None })
             }
         };
         let written_before = self.client(number).disk.totals().bytes_written;
@@ -721,7 +722,7 @@ impl World {
                 self.end_process(number);
             }
         }
-        let effects = attempt.effects;
+        let Ran { effects, shapes } = attempt.ran;
         if failed.is_some() {
             self.running().end = StepEnd::Failed;
         }
@@ -738,6 +739,9 @@ impl World {
             Fate::Committed => "committed",
         };
         self.record(Lane::Application(number), "transaction", fate_in_words, &[writes.len() as u64 + 1]);
+        if fate == Fate::Committed {
+            self.mark_shapes(writer, shapes);
+        }
         if !effects.is_empty() {
             self.ledger.enter(Entry::new(writer, effects, fate));
         }
@@ -765,10 +769,11 @@ impl World {
     }
 
     fn transact_on_remote(&mut self, id: u32, writes: &[Write]) {
-        let effects = self
+        let Ran { effects, shapes } = self
             .remote
             .transact(|connection| run_writes(connection, Writer::Remote, id, writes))
             .expect("another writer's statements are sound");
+        self.mark_shapes(Writer::Remote, shapes);
         self.ledger.enter(Entry::new(Writer::Remote, effects, Fate::Committed));
     }
 
@@ -783,11 +788,11 @@ impl World {
     }
 
     /// What a client's application sees; `None` while its process is not running.
-    pub fn client_content(&self, number: u8) -> Option<Result<Content, Error>> {
-        let client = self.client(number);
-        let process = client.process.as_ref()?;
+    pub fn client_content(&mut self, number: u8) -> Option<Result<Content, Error>> {
+        let client = self.client_mut(number);
+        let Process { connection, prepared, .. } = client.process.as_mut()?;
         client.disk.suspend_errors(true);
-        let content = read_content(|sql| process.connection.query(sql, &[]));
+        let content = read_content(|sql| prepared.query(connection, sql));
         client.disk.suspend_errors(false);
         Some(content)
     }
@@ -873,7 +878,7 @@ impl World {
 /// How far an application's transaction came.
 #[derive(Default)]
 struct Attempt {
-    effects: Vec<Effect>,
+    ran: Ran,
     was_down_before_end: bool,
     reached_end: bool,
 }
@@ -889,7 +894,7 @@ impl Attempt {
         end: TransactionEnd,
     ) -> Result<(), Error> {
         connection.execute("BEGIN")?;
-        self.effects = run_writes(connection, writer, id, writes)?;
+        self.ran = run_writes(connection, writer, id, writes)?;
         self.was_down_before_end = disk.is_down();
         self.reached_end = true;
         connection.execute(if end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" })

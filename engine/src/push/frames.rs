@@ -86,6 +86,7 @@ impl<R: Remote> FramesPush<'_, R> {
             let remote_no = |frame_no: u64| self.state.metadata.synced_frame() + frame_no - replicated;
             let range = remote_no(next)..remote_no(last + 1);
             self.report.requests += 1;
+            self.report.sent_bytes += body.len() as u64;
             match self.wire.push_frames(generation, range, baton.as_deref(), body, last == end).await? {
                 FramePush::Taken { baton: open } => baton = open,
                 FramePush::Stale => return Ok(None),

@@ -121,8 +121,9 @@ pub(crate) async fn push<R: Remote>(
     Err(refused.unwrap_or(Error::PushOvertaken { attempts: ATTEMPTS_MAX }))
 }
 
-/// Reads the tape, after what the core does not record was written down: only what is recorded has a number. While an application
-/// has begun to write, that has to wait for the next push; what is recorded does not.
+/// Reads the tape. What nobody has written down of the schema's changes, because they were not made by way of the engine's connections, is
+/// written down first: only what is recorded has a number. While an application has begun to write, that has to wait for the next push;
+/// what is recorded does not.
 fn read_recorded(
     files: &Files,
     draft: &Draft,
@@ -140,9 +141,9 @@ fn read_recorded(
             return Ok(tape);
         }
         match record(draft, &tape.unrecorded) {
-            Ok(()) => event!("schema changes recorded", changes = changes),
+            Ok(()) => tracing::debug!(changes, "schema changes were found by difference and written down"),
             Err(LimboError::Busy) => {
-                event!("schema changes deferred", changes = changes);
+                tracing::debug!(changes, "schema changes were found by difference and have to wait");
                 report.schema_changes_deferred = changes;
                 return Ok(tape);
             }
@@ -233,8 +234,8 @@ async fn send_all<R: Remote>(
         );
         let sent = match options.push_mode {
             PushMode::Statements => {
-                report.requests += 1;
-                statements::send(wire, &state.metadata.client_unique_id, acknowledged, batch).await?
+                let client = &state.metadata.client_unique_id;
+                statements::send(wire, client, acknowledged, batch, report).await?
             }
             PushMode::Frames => {
                 let push = FramesPush { files, wire, state, batch_frames: options.push_batch_frames, report };

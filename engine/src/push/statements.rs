@@ -10,6 +10,7 @@ use super::{Batch, Sent, acknowledge, create_acknowledgement_table};
 use crate::error::{Error, Result};
 use crate::protocol::{BatchResult, PipelineRequest, RequestResult, StatementError};
 use crate::remote::Remote;
+use crate::report::PushReport;
 use crate::tape::{ACKNOWLEDGEMENT_TABLE, Statement};
 use crate::wire::{Wire, shortened};
 
@@ -19,8 +20,9 @@ pub(super) async fn send<R: Remote>(
     client: &str,
     acknowledged: Option<u64>,
     batch: Batch,
+    report: &mut PushReport,
 ) -> Result<Sent> {
-    BatchRequest::new(client, acknowledged, batch).send(wire).await
+    BatchRequest::new(client, acknowledged, batch).send(wire, report).await
 }
 
 /// One request, and which of its statements stands for what.
@@ -50,10 +52,13 @@ impl BatchRequest {
         Self { statements }
     }
 
-    async fn send<R: Remote>(&self, wire: &Wire<R>) -> Result<Sent> {
+    async fn send<R: Remote>(&self, wire: &Wire<R>, report: &mut PushReport) -> Result<Sent> {
         let chain =
             self.statements.iter().map(|(_, statement)| (statement.sql.as_str(), statement.args.as_slice()));
-        let (answer, body) = wire.pipeline(&PipelineRequest::chained(chain)).await?;
+        let request = PipelineRequest::chained(chain).encode()?;
+        report.requests += 1;
+        report.sent_bytes += request.len() as u64;
+        let (answer, body) = wire.pipeline(request).await?;
         let result = match <[RequestResult; 1]>::try_from(answer.results) {
             Ok([RequestResult::Ok { response }]) => response.result,
             Ok([RequestResult::Error { error }]) => {

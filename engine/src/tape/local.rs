@@ -1,20 +1,25 @@
 //! Draft's schema followed through the tape, from the last rebase's base to what it is now.
 //!
-//! The core records a table's and an index's creation and removal and columns that are added and dropped. It does not record
-//! views and triggers, nor that a table or a column got another name, and it records a temporary table as if it were none.
-//! What it leaves out is found by difference: a table keeps its root page when it is renamed, a column its position. A rename is
+//! The core records a table's and an index's creation and removal and columns that are added and dropped. What it leaves out is
+//! written down beside it (`note`). Where that was not done, because the change was made by another way than the engine's
+//! connections, it is found by difference: a table keeps its root page when it is renamed, a column its position. A rename is
 //! given a place on the tape before the first record that knows the new name; what no record tells of comes at the tape's end.
+//!
+//! The core records a temporary table as if it were none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use turso_core::{Connection, Value};
 use turso_parser::ast::{AlterTableBody, Stmt};
 
 use super::bookmark::Bookmark;
 use super::change::{Change, RowChange, SCHEMA_CHANGE_TABLE, SchemaChange};
 use super::record::{Images, RecordedChange, corrupt};
 use super::schema::{Object, ObjectKind, Schema, SchemaRow, Table, folded, is_same_definition, parse};
+use super::statements::quoted;
 use super::{SCHEMA_TABLE, is_internal};
+use crate::database;
 
 /// Why a tape cannot be read.
 #[derive(Debug)]
@@ -114,6 +119,24 @@ impl LocalSchema {
         Ok(())
     }
 
+    /// Whether Draft holds the row of a record now, whatever its table is called by now. Of a table that is gone it does not matter.
+    pub(super) fn has_row_now(
+        &self,
+        connection: &Arc<Connection>,
+        change: &RecordedChange,
+    ) -> turso_core::Result<bool> {
+        let now = match self.schema.table(&change.table) {
+            Some(then) => self.current.table_at(then.root_page),
+            // The transaction that made the table is the one that is looked at.
+            None => self.current.table(&change.table),
+        };
+        let Some((table, row_number)) = now.and_then(|table| Some((table, table.rowid_name()?))) else {
+            return Ok(true);
+        };
+        let sql = format!("SELECT 1 FROM {} WHERE {row_number} = ?", quoted(&table.name));
+        Ok(!database::run(connection, &sql, &[Value::from_i64(change.rowid)])?.is_empty())
+    }
+
     /// Whether there is a table of this name, which a rename may have to be noted for first, or a temporary one.
     fn knows(
         &mut self,
@@ -164,8 +187,12 @@ impl LocalSchema {
 
     fn take_schema_record(&mut self, images: &Images, changes: &mut Vec<Change>) -> Result<(), Unreadable> {
         let Some(row) = SchemaRow::decode(images.earlier()) else { return Ok(()) };
+        let temporary = folded(&row.table);
         match (row.kind.as_str(), images) {
             ("table", Images::Insert { .. }) => self.create_table(row, changes),
+            // Its root page says nothing about the database's own tables.
+            ("table", Images::Delete { .. }) if self.temporary.remove(&temporary) => {}
+            _ if self.temporary.contains(&temporary) => {}
             ("table", Images::Update { after, new_values, .. }) => {
                 let Some(after) = SchemaRow::decode(after) else { return Ok(()) };
                 let sql = new_values.as_ref().and_then(|values| values.last()?.as_ref()?.to_text());
@@ -254,6 +281,12 @@ impl LocalSchema {
                 });
             }
         }
+        let computed = known.computed.iter().zip(&shown.computed);
+        let is_one_to_one = known.computed.len() == shown.computed.len();
+        for (from, to) in computed.filter(|(from, to)| is_one_to_one && from != to) {
+            let (table, from, to) = (table.clone(), from.clone(), to.clone());
+            changes.push(SchemaChange::RenameColumn { table, from, to });
+        }
         changes
     }
 
@@ -282,8 +315,6 @@ impl LocalSchema {
     fn drop_table(&mut self, row: &SchemaRow, changes: &mut Vec<Change>) {
         if self.catch_up(row, changes) {
             self.apply(SchemaChange::DropTable { name: row.name.clone() }, changes);
-        } else {
-            self.temporary.remove(&folded(&row.name));
         }
     }
 
@@ -292,7 +323,7 @@ impl LocalSchema {
         let is_known = match &note {
             SchemaChange::RenameTable { from, .. } => self.schema.table(from).is_none(),
             SchemaChange::RenameColumn { table, from, .. } => {
-                self.schema.table(table).is_none_or(|table| table.position(from).is_none())
+                self.schema.table(table).is_none_or(|table| !table.has_column(from))
             }
             _ => false,
         };
@@ -310,11 +341,6 @@ impl LocalSchema {
     /// The place behind the records that were taken.
     pub(super) fn bookmark(&self, change_id: i64, no: u64) -> Bookmark {
         Bookmark { change_id, no, schema: self.schema.clone(), temporary: self.temporary.clone() }
-    }
-
-    /// The temporary tables that there were, by name.
-    pub(super) fn temporary(&self) -> &BTreeSet<String> {
-        &self.temporary
     }
 
     /// What the schema is now and no record tells of.
@@ -394,7 +420,7 @@ impl Schema {
                     && let Some(Stmt::AlterTable(alter)) = parse(sql)
                     && let AlterTableBody::AddColumn(definition) = alter.body
                 {
-                    table.columns.push(super::schema::Column::of(&definition));
+                    table.add_column(&definition);
                 }
             }
             SchemaChange::DropColumn { table, column } => {
@@ -404,10 +430,8 @@ impl Schema {
             }
             SchemaChange::RenameTable { from, to } => self.rename_table(from, to),
             SchemaChange::RenameColumn { table, from, to } => {
-                if let Some(table) = self.table_mut(table)
-                    && let Some(position) = table.position(from)
-                {
-                    to.clone_into(&mut table.columns[position].name);
+                if let Some(table) = self.table_mut(table) {
+                    table.rename_column(from, to);
                 }
             }
             SchemaChange::RedefineColumn { table, column, definition } => {

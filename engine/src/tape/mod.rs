@@ -13,7 +13,9 @@
 //! | `bookmark` | where reading may begin, so that what is acknowledged is not read again |
 //! | `record` | one row of the change log |
 //! | `schema` | tables, indexes, views and triggers as a model |
-//! | `local` | Draft's schema followed through the tape; what the core does not record |
+//! | `order` | in which order a transaction's rows have changed |
+//! | `note` | writes down what the core does not record |
+//! | `local` | Draft's schema followed through the tape |
 //! | `change` | the changes that come out of it |
 //! | `plan` | the changes as statements for the remote's state; conflicts |
 //! | `statements` | the SQL of a row's change |
@@ -22,13 +24,14 @@
 mod bookmark;
 mod change;
 mod local;
+mod note;
+mod order;
 mod plan;
 mod record;
 mod replay;
 mod schema;
 mod statements;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use turso_core::{Connection, Value};
@@ -39,6 +42,7 @@ use crate::files::Files;
 
 pub(crate) use bookmark::Bookmarks;
 pub(crate) use change::{SCHEMA_CHANGE_TABLE, SchemaChange};
+pub(crate) use note::{SchemaNow, take_write_lock};
 pub(crate) use plan::{Planner, Refusal, Step};
 pub(crate) use replay::Replayer;
 pub(crate) use statements::Statement;
@@ -46,7 +50,8 @@ pub(crate) use statements::Statement;
 use bookmark::Bookmark;
 use change::Change;
 use local::{LocalSchema, Unreadable};
-use record::{Images, Record, RecordedChange, corrupt, in_order_of_effect};
+use order::{in_order_of_effect, note_aftermaths};
+use record::{Aftermath, Images, Record, RecordedChange, corrupt};
 use schema::Schema;
 
 const SCHEMA_TABLE: &str = "sqlite_schema";
@@ -90,8 +95,6 @@ pub(crate) struct Tape {
     base_no: Option<u64>,
     /// What was done to the schema and no record tells of.
     pub(crate) unrecorded: Vec<SchemaChange>,
-    /// Names of temporary tables, to be remembered by [`remember_temporary`].
-    pub(crate) temporary: BTreeSet<String>,
 }
 
 /// The type under which the base's schema also remembers the names of temporary tables.
@@ -143,7 +146,6 @@ impl Tape {
             bookmarks: Bookmarks::default(),
             base_no: start.filter(|bookmark| bookmark.change_id > 0).map(|bookmark| bookmark.no),
             unrecorded: Vec::new(),
-            temporary: BTreeSet::new(),
         };
         if !database::has_table(connection, CHANGE_LOG)? {
             return Ok(tape);
@@ -158,8 +160,9 @@ impl Tape {
              FROM {CHANGE_LOG} WHERE change_id > ? ORDER BY change_id"
         );
         let rows = database::run(connection, &sql, &[Value::from_i64(start.change_id)])?;
-        let records: Vec<Record> =
+        let mut records: Vec<Record> =
             rows.iter().map(|row| Record::decode(row)).collect::<turso_core::Result<_>>()?;
+        note_aftermaths(&mut records);
         tape.last_no = start.no;
         tape.records_read = records.len() as u64;
         let mut local =
@@ -169,13 +172,12 @@ impl Tape {
         for (index, record) in records.into_iter().enumerate() {
             if record.transaction_id != group.id {
                 let next = Group::new(record.transaction_id);
-                tape.push(std::mem::replace(&mut group, next), &mut local, acknowledged)?;
+                tape.push(connection, std::mem::replace(&mut group, next), &mut local, acknowledged)?;
             }
             group.add(index, record)?;
         }
-        let end = tape.push(group, &mut local, acknowledged)?;
+        let end = tape.push(connection, group, &mut local, acknowledged)?;
         tape.bookmarks.end = Some(end);
-        tape.temporary.clone_from(local.temporary());
         tape.unrecorded = local.difference_to_current();
         Ok(tape)
     }
@@ -183,10 +185,17 @@ impl Tape {
     /// Appends the transaction that the records of a group make, if they do. Returns the place behind it.
     fn push(
         &mut self,
-        group: Group,
+        connection: &Arc<Connection>,
+        mut group: Group,
         local: &mut LocalSchema,
         acknowledged: u64,
     ) -> std::result::Result<Bookmark, Unreadable> {
+        for change in &mut group.changes {
+            if change.aftermath == Aftermath::ShowsInDraft {
+                let is_there = local.has_row_now(connection, change)?;
+                change.aftermath = if is_there { Aftermath::There } else { Aftermath::Deleted };
+            }
+        }
         let mut changes = Vec::new();
         for change in in_order_of_effect(group.changes) {
             local.take(&change, &mut changes)?;

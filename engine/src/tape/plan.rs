@@ -116,6 +116,11 @@ impl<'a> Planner<'a> {
         (!triggers.is_empty()).then(|| triggers.join("\n"))
     }
 
+    /// Whether the target will have a table or a view of this name.
+    pub(crate) fn has_rows_source(&self, name: &str) -> bool {
+        self.target.has_rows_source(name)
+    }
+
     /// The conflicts that have been found since the last call.
     pub(crate) fn take_conflicts(&mut self) -> Conflicts {
         std::mem::take(&mut self.conflicts)
@@ -189,7 +194,7 @@ impl<'a> Planner<'a> {
                 }
                 Images::Delete { .. } => false,
             };
-            if is_set && target.table.position(column).is_none() {
+            if is_set && !target.table.has_column(column) {
                 let kind = ConflictKind::ColumnGone { column: column.clone() };
                 self.report(&change.table.name, row_of(&change.table, &change.images), kind);
             }
@@ -387,7 +392,7 @@ impl<'a> Planner<'a> {
 
     fn plan_alteration(&mut self, change: &SchemaChange, table: &Table, steps: &mut Vec<Step>) {
         let name = quoted(&table.name);
-        let has = |column: &str| table.position(column).is_some();
+        let has = |column: &str| table.has_column(column);
         match change {
             SchemaChange::AddColumn { column, sql, .. } if !has(column) => {
                 self.carry(change, sql.clone(), steps);

@@ -1,11 +1,7 @@
 //! One row of the change log, decoded.
 
-use std::collections::BTreeMap;
-
 use turso_core::types::ImmutableRecord;
 use turso_core::{LimboError, Value};
-
-use super::schema::folded;
 
 /// A record of the change log.
 #[derive(Debug)]
@@ -24,6 +20,20 @@ pub(super) struct RecordedChange {
     pub(super) images: Images,
     /// Which record of the change log it is.
     pub(super) record: usize,
+    pub(super) aftermath: Aftermath,
+}
+
+/// Whether an inserted row was there when its statement had ended: a trigger that it fired may have deleted it, and what it did is
+/// recorded first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Aftermath {
+    /// It was.
+    #[default]
+    There,
+    /// It was not.
+    Deleted,
+    /// That shows in Draft: nothing has touched the row since.
+    ShowsInDraft,
 }
 
 /// The row before and after. An image holds the values of all columns that the table had at the time.
@@ -87,39 +97,9 @@ impl Record {
             (-1, Some(before), _) => Images::Delete { before },
             _ => return Err(corrupt("a change record without its row")),
         };
-        Ok(Self {
-            change_id,
-            transaction_id,
-            change: Some(RecordedChange { table, rowid, images, record: 0 }),
-        })
+        let change = RecordedChange { table, rowid, images, record: 0, aftermath: Aftermath::There };
+        Ok(Self { change_id, transaction_id, change: Some(change) })
     }
-}
-
-/// Puts the records of one transaction in the order in which the rows changed.
-///
-/// The core records an insert behind what the triggers that it fired have done. A trigger that updates the very row that was
-/// inserted is told by the images: its update begins with the inserted row, and nothing deleted that row in between.
-pub(super) fn in_order_of_effect(changes: Vec<RecordedChange>) -> Vec<RecordedChange> {
-    // The updates of each row since it was inserted or deleted.
-    let mut updates: BTreeMap<(String, i64), Vec<usize>> = BTreeMap::new();
-    let mut places = Vec::with_capacity(changes.len());
-    for (index, change) in changes.iter().enumerate() {
-        let row = (folded(&change.table), change.rowid);
-        let mut place = 2 * index + 1;
-        match &change.images {
-            Images::Update { .. } => updates.entry(row).or_default().push(index),
-            Images::Delete { .. } => drop(updates.remove(&row)),
-            Images::Insert { after } => {
-                let fired_by_it = |&&update: &&usize| changes[update].images.earlier() == after.as_slice();
-                let first = updates.remove(&row).and_then(|of_row| of_row.iter().find(fired_by_it).copied());
-                place = first.map_or(place, |first| 2 * first);
-            }
-        }
-        places.push(place);
-    }
-    let mut placed: Vec<_> = places.into_iter().zip(changes).collect();
-    placed.sort_by_key(|(place, _)| *place);
-    placed.into_iter().map(|(_, change)| change).collect()
 }
 
 fn image(value: &Value) -> turso_core::Result<Option<Vec<Value>>> {
@@ -143,36 +123,4 @@ fn new_values(updates: &Value) -> turso_core::Result<Option<Vec<Option<Value>>>>
 
 pub(super) fn corrupt(problem: &str) -> LimboError {
     LimboError::Corrupt(format!("the change log holds {problem}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn change(images: Images) -> RecordedChange {
-        RecordedChange { table: "t".into(), rowid: 1, images, record: 0 }
-    }
-
-    fn row(v: i64) -> Vec<Value> {
-        vec![Value::from_i64(1), Value::from_i64(v)]
-    }
-
-    #[test]
-    fn an_insert_comes_before_the_update_of_the_trigger_that_it_fired() {
-        let update = Images::Update { before: row(2), after: row(3), new_values: None };
-        let insert = Images::Insert { after: row(2) };
-        let ordered = in_order_of_effect(vec![change(update.clone()), change(insert.clone())]);
-        assert_eq!(ordered.into_iter().map(|c| c.images).collect::<Vec<_>>(), [insert, update]);
-    }
-
-    #[test]
-    fn a_replacement_stays_behind_the_row_that_it_replaced() {
-        let changes = [
-            Images::Update { before: row(2), after: row(3), new_values: None },
-            Images::Delete { before: row(3) },
-            Images::Insert { after: row(2) },
-        ];
-        let ordered = in_order_of_effect(changes.clone().map(change).into());
-        assert_eq!(ordered.into_iter().map(|c| c.images).collect::<Vec<_>>(), changes);
-    }
 }

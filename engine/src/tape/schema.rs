@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use turso_core::{Connection, Value};
 use turso_parser::ast::{
-    Cmd, ColumnConstraint, ColumnDefinition, CreateTableBody, Expr, SortedColumn, Stmt, TableConstraint,
+    Cmd, ColumnConstraint, ColumnDefinition, CreateTableBody, Expr, GeneratedColumnType, SortedColumn, Stmt,
+    TableConstraint,
 };
 use turso_parser::parser::Parser;
 
@@ -33,7 +34,10 @@ pub(super) struct Table {
     pub(super) name: String,
     /// The page at which its rows begin: it stays when the table gets another name.
     pub(super) root_page: i64,
+    /// The columns that its records hold.
     pub(super) columns: Vec<Column>,
+    /// Names of the other columns, whose values follow from these and are stored nowhere.
+    pub(super) computed: Vec<String>,
     /// Indexes of the primary key's columns, in the key's order; empty for a table without one.
     pub(super) key: Vec<usize>,
     /// Indexes of the columns of each other UNIQUE constraint of the definition.
@@ -233,10 +237,13 @@ impl Table {
         else {
             return None;
         };
+        let (computed, columns): (Vec<&ColumnDefinition>, Vec<&ColumnDefinition>) =
+            columns.iter().partition(|definition| is_computed(definition));
         let mut table = Self {
             name: name.to_owned(),
             root_page,
-            columns: columns.iter().map(Column::of).collect(),
+            columns: columns.iter().copied().map(Column::of).collect(),
+            computed: computed.iter().map(|definition| definition.col_name.as_str().to_owned()).collect(),
             key: Vec::new(),
             uniques: Vec::new(),
             sql: sql.to_owned(),
@@ -290,12 +297,38 @@ impl Table {
         self.columns.iter().position(|own| own.name.eq_ignore_ascii_case(column))
     }
 
+    /// Whether there is a column of this name, stored or not.
+    pub(super) fn has_column(&self, column: &str) -> bool {
+        self.position(column).is_some() || self.computed_position(column).is_some()
+    }
+
+    fn computed_position(&self, column: &str) -> Option<usize> {
+        self.computed.iter().position(|own| own.eq_ignore_ascii_case(column))
+    }
+
+    pub(super) fn add_column(&mut self, definition: &ColumnDefinition) {
+        if is_computed(definition) {
+            self.computed.push(definition.col_name.as_str().to_owned());
+        } else {
+            self.columns.push(Column::of(definition));
+        }
+    }
+
+    pub(super) fn rename_column(&mut self, from: &str, to: &str) {
+        if let Some(position) = self.position(from) {
+            to.clone_into(&mut self.columns[position].name);
+        } else if let Some(position) = self.computed_position(from) {
+            to.clone_into(&mut self.computed[position]);
+        }
+    }
+
     fn columns_of(&self, columns: &[SortedColumn]) -> Option<Vec<usize>> {
         columns.iter().map(|column| self.position(column_name(&column.expr)?)).collect()
     }
 
     /// Takes a column out. What was unique together with it is not any more.
     pub(super) fn remove_column(&mut self, column: &str) {
+        self.computed.retain(|own| !own.eq_ignore_ascii_case(column));
         let Some(removed) = self.position(column) else { return };
         self.columns.remove(removed);
         self.uniques.retain(|columns| !columns.contains(&removed));
@@ -338,6 +371,16 @@ impl Column {
     }
 }
 
+/// Whether a column's value is worked out whenever it is read.
+fn is_computed(definition: &ColumnDefinition) -> bool {
+    definition.constraints.iter().any(|constraint| {
+        matches!(
+            constraint.constraint,
+            ColumnConstraint::Generated { typ: None | Some(GeneratedColumnType::Virtual), .. }
+        )
+    })
+}
+
 /// One statement, parsed.
 pub(super) fn parse(sql: &str) -> Option<Stmt> {
     match Parser::new(sql.as_bytes()).next_cmd() {
@@ -373,6 +416,17 @@ mod tests {
         assert_eq!((inline.key, inline.uniques), (vec![1], vec![vec![0]]));
         let apart = table("CREATE TABLE t (a, b, c, PRIMARY KEY (c, a), UNIQUE (\"b\" COLLATE NOCASE, a))");
         assert_eq!((apart.key, apart.uniques), (vec![2, 0], vec![vec![1, 0]]));
+    }
+
+    #[test]
+    fn columns_that_are_only_worked_out_are_in_no_record() {
+        let mut table =
+            table("CREATE TABLE t (a, b AS (a * 2), c GENERATED ALWAYS AS (a) VIRTUAL, d PRIMARY KEY)");
+        assert_eq!((table.columns.len(), &table.key, table.position("d")), (2, &vec![1], Some(1)));
+        assert!(table.has_column("B") && table.position("b").is_none());
+        table.rename_column("b", "e");
+        table.remove_column("c");
+        assert_eq!(table.computed, ["e"]);
     }
 
     #[test]

@@ -31,15 +31,51 @@ fn a_prepared_statement_sees_schemas_change_locally_and_remotely() {
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
     let mut statement = connection.prepare("SELECT * FROM t WHERE v = ?").unwrap();
+    let mut columns = connection.prepare("PRAGMA table_info(t)").unwrap();
     assert_eq!(statement.query(&[Value::from_i64(1)]).unwrap(), [[Value::from_i64(1)]]);
+    assert_eq!(columns.query(&[]).unwrap().len(), 1);
     engine.connect().unwrap().execute("ALTER TABLE t ADD COLUMN local_column DEFAULT 2").unwrap();
     assert_eq!(statement.query(&[Value::from_i64(1)]).unwrap()[0].len(), 2);
+    assert_eq!(columns.query(&[]).unwrap().len(), 2);
     block_on(engine.sync()).unwrap();
     place.remote_executes(&["ALTER TABLE t ADD COLUMN remote_column DEFAULT 3"]);
     block_on(engine.pull()).unwrap();
     let row = statement.query(&[Value::from_i64(1)]).unwrap().remove(0);
     assert_eq!(row, [1, 2, 3].map(Value::from_i64));
+    assert_eq!(std::iter::from_fn(|| columns.next_row().unwrap()).count(), 3);
     assert_eq!(statement.column_names(), ["v", "local_column", "remote_column"]);
+    connection.execute("ALTER TABLE t DROP COLUMN local_column").unwrap();
+    assert_eq!(std::iter::from_fn(|| columns.next_row().unwrap()).count(), 2);
+}
+
+/// The table is made again, renamed, and given other columns, here and there; a statement that was prepared before goes with it.
+#[test]
+fn a_prepared_write_goes_where_the_schema_has_gone_and_nothing_of_it_is_lost() {
+    let place = Place::simulated();
+    place.remote_executes(&["CREATE TABLE t (k INTEGER PRIMARY KEY, a, b)"]);
+    let engine = place.open("a").unwrap();
+    let connection = engine.connect().unwrap();
+    let mut insert = connection.prepare("INSERT INTO t (b, k) VALUES (?1, ?2)").unwrap();
+    let mut number = 0;
+    let mut write = || {
+        number += 1;
+        insert.execute(&[Value::build_text("new"), Value::from_i64(number)]).unwrap();
+    };
+    write();
+    place.remote_executes(&["ALTER TABLE t DROP COLUMN a"]);
+    block_on(engine.pull()).unwrap();
+    write();
+    connection.execute("ALTER TABLE t ADD COLUMN c DEFAULT 'c'").unwrap();
+    write();
+    block_on(engine.sync()).unwrap();
+    place.remote_executes(&["ALTER TABLE t RENAME TO away", "CREATE TABLE t (c, k INTEGER PRIMARY KEY, b)"]);
+    block_on(engine.pull()).unwrap();
+    write();
+    block_on(engine.sync()).unwrap();
+    assert_eq!(place.remote_rows("SELECT k, b, c FROM away ORDER BY k"), ["1|new|c", "2|new|c", "3|new|c"]);
+    for rows in [place.remote_rows("SELECT k, b, c FROM t"), rows(&connection, "SELECT k, b, c FROM t")] {
+        assert_eq!(rows, ["4|new|"]);
+    }
 }
 
 #[test]

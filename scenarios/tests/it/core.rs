@@ -25,3 +25,22 @@ fn a_view_whose_name_needs_quotes_makes_the_core_refuse_every_drop_column() {
         assert_eq!(dropped.is_err(), is_refused, "{view}: {dropped:?}");
     }
 }
+
+/// The engine compiles an application's prepared PRAGMA anew for every run.
+#[test]
+fn a_prepared_pragma_goes_on_saying_what_it_said_when_it_was_compiled() {
+    let connection = connect("pragma.db");
+    connection.execute("CREATE TABLE t (a)").unwrap();
+    let mut statements = ["PRAGMA table_info(t)", "SELECT name FROM pragma_table_info('t')"]
+        .map(|sql| connection.prepare(sql).unwrap());
+    let mut lengths = || {
+        statements.each_mut().map(|statement| {
+            let rows = statement.run_collect_rows().unwrap().len();
+            statement.reset().unwrap();
+            rows
+        })
+    };
+    assert_eq!(lengths(), [1, 1]);
+    connection.execute("ALTER TABLE t ADD COLUMN b").unwrap();
+    assert_eq!(lengths(), [1, 2]);
+}

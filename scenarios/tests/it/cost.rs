@@ -72,7 +72,9 @@ impl Measured {
         self.meter.take();
         let report = block_on(self.engine.push()).unwrap();
         assert_eq!(report.transactions, count as u64);
-        (report, self.meter.take())
+        let counts = self.meter.take();
+        assert_eq!(report.sent_bytes, counts.request_bytes);
+        (report, counts)
     }
 }
 

@@ -24,5 +24,7 @@ mod reports;
 mod schedule_files;
 mod schema_changes;
 mod sqlite;
+mod temporary_tables;
 mod tidy;
+mod unrecorded;
 mod windows;

@@ -389,6 +389,27 @@ fn values_of_every_kind_arrive_as_they_are() {
 }
 
 #[test]
+fn columns_that_follow_from_others_are_left_to_follow() {
+    Meeting {
+        schema: &[
+            "CREATE TABLE t (k INTEGER PRIMARY KEY, a, twice AS (a * 2), b)",
+            "INSERT INTO t (k, a, b) VALUES (1, 1, 'x'), (2, 2, 'y'), (3, 3, 'z')",
+        ],
+        local: &[
+            "INSERT INTO t (k, a, b) VALUES (4, 4, 'mine')",
+            "UPDATE t SET a = 10 WHERE k = 1",
+            "UPDATE t SET k = 20 WHERE k = 2",
+            "DELETE FROM t WHERE k = 3",
+        ],
+        remote: &["UPDATE t SET b = 'theirs' WHERE k = 1"],
+        query: "SELECT k, a, twice, b FROM t ORDER BY k",
+        expected: &["1|10|20|theirs", "4|4|8|mine", "20|2|4|y"],
+        conflicts: &["t k=1: the remote had changed the row"],
+    }
+    .check();
+}
+
+#[test]
 fn a_table_made_and_changed_before_the_first_push_arrives_as_it_is() {
     Meeting {
         schema: &["CREATE TABLE other (v)"],

@@ -22,6 +22,7 @@ fn reports_count_what_was_done() {
     let push = block_on(engine.push()).unwrap();
     assert_eq!((push.transactions, push.requests), (2, 1));
     assert!(push.statements >= 3, "{push:?}");
+    assert!(push.sent_bytes > 100 * push.statements, "{push:?}");
     let nothing = block_on(engine.push()).unwrap();
     assert_eq!((nothing.transactions, nothing.requests), (0, 0));
 }

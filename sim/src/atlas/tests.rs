@@ -75,7 +75,10 @@ fn network_faults(kind: FaultKind) -> Vec<NetworkFault> {
         FaultKind::EndEarly => each_length(|bytes| NetworkFault::EndEarly { bytes }),
         FaultKind::TinyChunks => each_length(|bytes| NetworkFault::Chunks { bytes }),
         FaultKind::Garbage => each_length(|bytes| NetworkFault::Garbage { bytes }),
-        FaultKind::WrongStatus => [(400, true), (404, false), (500, true), (503, false)]
+        FaultKind::WrongStatus => [(429, true), (404, false), (500, true), (503, false)]
+            .map(|(code, takes_effect)| NetworkFault::WrongStatus { code, takes_effect })
+            .to_vec(),
+        FaultKind::BlamingStatus => [(401, true), (403, false), (409, true), (422, false)]
             .map(|(code, takes_effect)| NetworkFault::WrongStatus { code, takes_effect })
             .to_vec(),
         FaultKind::UntrueAnswer => [

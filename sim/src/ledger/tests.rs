@@ -174,18 +174,20 @@ fn a_row_that_only_a_rolled_back_void_transaction_would_have_deleted_stays() {
 }
 
 #[test]
-fn what_the_core_does_not_record_is_judged_where_it_was_made_and_everywhere_in_the_end() {
+fn a_view_belongs_to_the_transaction_that_made_it() {
     let mut ledger = Ledger::default();
     let mut made = entry(CLIENT, &["a"], Fate::Committed);
-    let view = ("unrecorded/own_c0_view".to_owned(), "view: id".to_owned());
+    let view = ("own_c0_view".to_owned(), "view: id".to_owned());
     made.effects.push(Effect::Replaced { prefix: "own_c0_".into(), rows: vec![view.clone()] });
     ledger.enter(made);
     ledger.observe_remote(&log(&["a"]), &[]).unwrap();
     let without = showing(&["a"], &[]);
     let mut with = without.clone();
     with.rows.extend([view]);
-    assert!(matches!(ledger.observe_client(0, &without), Err(Finding::Unexplained(_))));
-    assert_eq!(ledger.observe_client(1, &without), Ok(()), "it comes later");
+    for client in [0, 1] {
+        assert!(matches!(ledger.observe_client(client, &without), Err(Finding::Unexplained(_))));
+        assert_eq!(ledger.observe_client(client, &with), Ok(()));
+    }
     assert!(ledger.judge_final(&without).is_err());
     assert_eq!(ledger.judge_final(&with), Ok(()));
 }

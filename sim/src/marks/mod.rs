@@ -1,8 +1,8 @@
 //! Marks: places that a sweep must have been to, or its green means little.
 //!
-//! A mark is a situation with a name. Three sorts: each of the engine's own events ([`plimsoll_engine::events`]); each crash window
-//! of the engine's flows, once for a kill and once for a power loss (`windows`); and each of the reference design's faults, as the
-//! situation in which it would bite (`faults`). A history counts how often it reached each, a sweep adds them up, and
+//! A mark is a situation with a name. Four sorts: each of the engine's own events ([`plimsoll_engine::events`]); each crash window
+//! of the engine's flows, once for a kill and once for a power loss (`windows`); each of the reference design's faults, as the
+//! situation in which it would bite (`faults`); and each shape of SQL that applications use ([`SHAPES`]), by a client and by the remote. A history counts how often it reached each, a sweep adds them up, and
 //! `plimsoll run` names those that were never reached.
 //!
 //! Marks judge nothing. They are read off the engine's `tracing` events and the world's own, never off the engine's state.
@@ -21,6 +21,8 @@ pub use faults::{Done, End, FAULTS, FaultMark};
 pub use listener::{Heard, Inbox, Listener};
 pub use windows::{CrashSite, WINDOWS, Window};
 
+use crate::workload::shapes::{SHAPES, Side};
+
 /// A situation that a sweep should reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
@@ -37,7 +39,11 @@ pub static MARKS: LazyLock<Vec<Mark>> = LazyLock::new(|| {
         ["kill", "power loss"].map(|kind| Mark { name: window_mark(kind, window), meaning: window.meaning })
     });
     let faults = FAULTS.iter().map(|fault| Mark { name: fault_mark(fault.name), meaning: fault.meaning });
-    events.chain(windows).chain(faults).collect()
+    let shapes = SHAPES.iter().flat_map(|shape| {
+        let meaning = "a statement of this shape has run, found its row, and its transaction has committed";
+        shape.by.iter().map(move |side| Mark { name: shape_mark(*side, shape.name), meaning })
+    });
+    events.chain(windows).chain(faults).chain(shapes).collect()
 });
 
 fn event_mark(name: &str) -> String {
@@ -50,6 +56,10 @@ fn window_mark(kind: &str, window: &Window) -> String {
 
 fn fault_mark(name: &str) -> String {
     format!("fault {name}")
+}
+
+fn shape_mark(side: Side, name: &str) -> String {
+    format!("{} SQL: {name}", side.name())
 }
 
 /// How often each mark was reached.
@@ -68,6 +78,10 @@ impl MarkCounts {
 
     pub(crate) fn reach_fault(&mut self, fault: &FaultMark) {
         self.add(fault_mark(fault.name), 1);
+    }
+
+    pub(crate) fn reach_shape(&mut self, side: Side, name: &str) {
+        self.add(shape_mark(side, name), 1);
     }
 
     fn add(&mut self, name: String, times: u64) {

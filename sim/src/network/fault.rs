@@ -4,7 +4,7 @@
 //!
 //! | fault | promise |
 //! |---|---|
-//! | lost, cut, clean short body, garbage, wrong status | the operation reports an error that can be retried, or succeeds; nothing is lost or doubled |
+//! | lost, cut, clean short body, garbage, wrong status | the operation reports an error that can be retried (but for a status that blames the request), or succeeds; nothing is lost or doubled |
 //! | delayed, duplicated | besides, what arrives late or twice changes nothing that it would not have changed in time and once |
 //! | the remote's machine goes down | the same as for a lost response; what was not answered is whole or absent |
 //! | tiny chunks | nothing is noticed |

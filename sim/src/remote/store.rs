@@ -8,7 +8,8 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use turso_core::{
-    CheckpointMode, Connection, Database, IO, LimboError, OpenOptions, SqliteDialect, TempStore, Value,
+    CheckpointMode, Connection, Database, DatabaseOpts, IO, LimboError, OpenOptions, SqliteDialect,
+    TempStore, Value,
 };
 
 use super::files;
@@ -63,9 +64,10 @@ impl Store {
         Ok(store)
     }
 
-    /// A database that exists.
+    /// A database that exists. A server may be able to do what its clients' core refuses: make tables WITHOUT ROWID and generated columns.
     pub fn open(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
-        let options = OpenOptions::new(Arc::new(SqliteDialect));
+        let opts = DatabaseOpts::new().with_without_rowid(true).with_generated_columns(true);
+        let options = OpenOptions::new(Arc::new(SqliteDialect)).db_opts(opts);
         let database = Database::open(io.clone(), path, options)?;
         let shared = database.connect()?;
         configure(&shared);

@@ -280,7 +280,7 @@ impl fmt::Display for SweepReport {
                 struck(&[FaultKind::Cut, FaultKind::EndEarly]),
                 struck(&[FaultKind::TinyChunks]),
                 struck(&[FaultKind::Garbage]),
-                struck(&[FaultKind::WrongStatus]),
+                struck(&[FaultKind::WrongStatus, FaultKind::BlamingStatus]),
                 struck(&[FaultKind::UntrueAnswer, FaultKind::StaleAnswer])
             ),
         )?;

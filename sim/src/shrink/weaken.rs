@@ -238,6 +238,9 @@ fn smaller_write(write: &Write) -> Vec<Write> {
         | Write::Uncount { .. }
         | Write::Unload
         | Write::Own(_)
+        | Write::Loose { .. }
+        | Write::Rule
+        | Write::Scratch { .. }
         | Write::Widen { .. }
         | Write::Narrow { .. }
         | Write::Extra { .. } => vec![append(0)],

@@ -186,14 +186,8 @@ fn columns<E>(
     Ok(rows.iter().map(|row| row[1].to_string()).collect())
 }
 
-/// The core records neither views nor triggers nor that something was renamed: they reach the remote in a transaction of their own,
-/// behind or before the one that the application made them in. What is known by a name that begins like this follows from
-/// acknowledged tokens for the writer itself at once, and for everybody else only in the end.
-pub const UNRECORDED: &str = "unrecorded/";
-
-/// Everything that stands in own tables and about them, by name. What the core records: each table's number of columns, how often
-/// which row is there (a trigger's rows too, which belong to the transaction that fired it), and the indexes. And as
-/// [`UNRECORDED`]: the names of the table and its columns, the triggers, the views with their rows.
+/// Everything that stands in own tables and about them, by name: each table's columns, how often which row is there (a trigger's
+/// rows too, which belong to the transaction that fired it), indexes, triggers, and views with their rows.
 pub(super) fn contents<E>(
     prefix: &str,
     query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
@@ -202,38 +196,17 @@ pub(super) fn contents<E>(
     for row in query(&objects(prefix))? {
         let [kind, name, table] = [&row[0], &row[1], &row[2]].map(ToString::to_string);
         match kind.as_str() {
-            "table" => {
+            "table" | "view" => {
                 let columns = columns(&name, query)?;
-                let lasting = lasting_name(&name);
-                contents.push((lasting.clone(), format!("{} columns", columns.len())));
-                contents.push((format!("{UNRECORDED}{name}"), columns.join(", ")));
                 for (row, count) in counted_rows(&name, query)? {
-                    contents.push((format!("{lasting}/{row}"), count.to_string()));
+                    contents.push((format!("{name}/{row}"), count.to_string()));
                 }
+                contents.push((name, format!("{kind}: {}", columns.join(", "))));
             }
-            "view" => {
-                contents.push((
-                    format!("{UNRECORDED}{name}"),
-                    format!("view: {}", columns(&name, query)?.join(", ")),
-                ));
-                for (row, count) in counted_rows(&name, query)? {
-                    contents.push((format!("{UNRECORDED}{name}/{row}"), count.to_string()));
-                }
-            }
-            "trigger" => contents.push((format!("{UNRECORDED}{name}"), format!("trigger on {table}"))),
-            _ => contents.push((name, format!("{kind} on {}", lasting_name(&table)))),
+            _ => contents.push((name, format!("{kind} on {table}"))),
         }
     }
     Ok(contents)
-}
-
-/// What a table is called here, whatever it has been renamed to: a writer has one and its audit.
-fn lasting_name(table: &str) -> String {
-    match table.rsplit_once('_') {
-        Some((prefix, "audit")) => format!("{prefix}_audit"),
-        Some((prefix, _)) => format!("{prefix}_main"),
-        None => table.to_owned(),
-    }
 }
 
 fn counted_rows<E>(

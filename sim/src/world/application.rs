@@ -1,5 +1,6 @@
 //! What applications do besides single transactions: one that is held open across steps, and readers that keep an old snapshot.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use plimsoll_engine::{Error, LocalConnection, LocalStatement};
@@ -52,7 +53,7 @@ impl Reader {
         drop(self.cursor);
         self.connection.execute("COMMIT")?;
         let through_cursor = Content { log: self.passed, rows: self.content.rows.clone() };
-        let difference = |seen: &Content| seen.difference(&self.content, |_| false);
+        let difference = |seen: &Content| seen.difference(&self.content, &BTreeSet::new());
         Ok(difference(&again).or_else(|| difference(&through_cursor)))
     }
 }
@@ -69,11 +70,11 @@ impl World {
         let attempt = self.application(number, || {
             let connection = engine.connect()?;
             connection.execute("BEGIN")?;
-            let effects = run_writes(&connection, writer, id, writes);
-            if effects.is_err() {
+            let ran = run_writes(&connection, writer, id, writes);
+            if ran.is_err() {
                 connection.execute("ROLLBACK")?;
             }
-            Ok((connection, effects?))
+            Ok((connection, ran?.effects))
         })?;
         if let Some((connection, effects)) = attempt {
             let entry = self.ledger.enter(Entry::new(writer, effects, Fate::Absent));

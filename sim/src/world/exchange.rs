@@ -148,7 +148,7 @@ impl World {
         let place = sent.place.expect("a fault was found by its place");
         let struck = Fault::Network { at: place, fault: fault.clone() };
         self.record(Lane::Network, "fault", &struck.to_string(), &[]);
-        self.strike(FaultKind::from(fault), Target::Route(place.route));
+        self.strike(FaultKind::of_message(fault, place.route), Target::Route(place.route));
     }
 
     /// Nobody gets an answer.

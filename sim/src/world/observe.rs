@@ -47,6 +47,13 @@ impl World {
         }
     }
 
+    /// Marks the shapes of the statements of a transaction that has committed.
+    pub(super) fn mark_shapes(&mut self, writer: Writer, shapes: impl IntoIterator<Item = &'static str>) {
+        for shape in shapes {
+            self.counts.marks.reach_shape(writer.into(), shape);
+        }
+    }
+
     /// Marks the situations in which a step was that is over.
     pub(super) fn mark_faults(&mut self, step: &Step) {
         let has_pending =

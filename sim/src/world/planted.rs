@@ -13,6 +13,7 @@ use crate::judge::{Claims, Durable};
 use crate::judging::judge_integrity_answer;
 use crate::trace::Trace;
 use crate::verdict::*;
+use crate::workload::Effect;
 
 /// Breaks one promise in a sound world, and has the world judged.
 type Breaker = fn(&mut World) -> Result<(), Violation>;

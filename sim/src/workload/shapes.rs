@@ -1,0 +1,129 @@
+//! The shapes of SQL that a sweep's applications have to have used, each by a client and by another writer on the remote.
+//!
+//! Left out is what the core refuses unless it is told to experiment: tables WITHOUT ROWID and generated columns.
+//!
+//! A shape is told by the statement that has run and found its row, not by what was drawn; it counts once its transaction has committed.
+
+use super::{Table, Write, Writer};
+
+/// A statement that has run, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Statement<'a> {
+    /// What it is a part of.
+    pub write: &'a Write,
+    /// Its text.
+    pub sql: &'a str,
+}
+
+/// One shape.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    /// Its name.
+    pub name: &'static str,
+    /// Who is to use it.
+    pub by: &'static [Side],
+    /// Whether a statement has it.
+    pub holds: fn(&Statement<'_>) -> bool,
+}
+
+/// On which side a writer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// An application of a client's.
+    Client,
+    /// Another writer on the remote.
+    Remote,
+}
+
+impl Side {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+impl From<Writer> for Side {
+    fn from(writer: Writer) -> Self {
+        match writer {
+            Writer::Client(_) => Self::Client,
+            Writer::Remote => Self::Remote,
+        }
+    }
+}
+
+const BOTH: &[Side] = &[Side::Client, Side::Remote];
+const CLIENT: &[Side] = &[Side::Client];
+
+/// The shapes that a statement of a writer's has.
+pub fn shapes_of(side: Side, statement: Statement<'_>) -> impl Iterator<Item = &'static Shape> {
+    SHAPES.iter().filter(move |shape| shape.by.contains(&side) && (shape.holds)(&statement))
+}
+
+macro_rules! shapes {
+    ($($name:literal, $by:expr, $holds:expr;)*) => {
+        /// All of them.
+        ///
+        /// | shape | by |
+        /// |---|---|
+        $(#[doc = concat!("| ", $name, " | ", stringify!($by), " |")])*
+        pub const SHAPES: &[Shape] = &[$(Shape { name: $name, by: $by, holds: $holds }),*];
+    };
+}
+
+shapes! {
+    "INSERT into a table without a key", BOTH, |of| of.begins("INSERT INTO log");
+    "a value on overflow pages", BOTH, |of| matches!(of.write, Write::Append { payload_bytes: 4097.. });
+    "ON CONFLICT DO UPDATE", BOTH, |of| of.sql.contains("ON CONFLICT");
+    "INSERT OR REPLACE", BOTH, |of| matches!(of.write, Write::Replace { .. });
+    "UPDATE of a row by its key", BOTH, |of| matches!(of.write, Write::Update { .. });
+    "DELETE of a row by its key", BOTH, |of| matches!(of.write, Write::Delete { .. });
+    "an INTEGER PRIMARY KEY changed", BOTH, |of| matches!(of.write, Write::Rekey { table: Table::Item, .. });
+    "a TEXT key changed", BOTH, |of| matches!(of.write, Write::Rekey { table: Table::Note, .. });
+    "a key of two columns", BOTH, |of| matches!(of.write, Write::Update { table: Table::Pair, .. });
+    "a key of two columns changed", BOTH, |of| matches!(of.write, Write::Rekey { table: Table::Pair, .. });
+    "a key that ignores case", BOTH, |of| matches!(of.write, Write::Update { table: Table::Tag, .. });
+    "a key that ignores case changed", BOTH, |of| matches!(of.write, Write::Rekey { table: Table::Tag, .. });
+    "keys swapped", BOTH, |of| matches!(of.write, Write::Swap { own, with, .. } if own != with);
+    "names that need quotes", BOTH, |of| matches!(of.write, Write::Update { table: Table::Odd, .. });
+    "a unique value taken over from another row", BOTH, |of| matches!(of.write, Write::Claim { .. });
+    "equal rows without a key", BOTH, |of| matches!(of.write, Write::Count { n: 1.. });
+    "NULL in a row without a key", BOTH, |of| matches!(of.write, Write::Count { n: 0 });
+    "one of several equal rows changed", BOTH, |of| matches!(of.write, Write::Recount { .. });
+    "one of several equal rows deleted", BOTH, |of| matches!(of.write, Write::Uncount { .. });
+    "a DELETE that leaves the database shorter", BOTH, |of| matches!(of.write, Write::Unload);
+    "a table made and written to at once", BOTH, |of| of.is_own() && of.begins("CREATE TABLE");
+    "a table that others make too", BOTH, |of| matches!(of.write, Write::Extra { .. }) && of.begins("CREATE TABLE");
+    "ADD COLUMN under others' rows", BOTH, |of| matches!(of.write, Write::Widen { .. });
+    "DROP COLUMN under others' rows", BOTH, |of| of.is_narrowing() && of.sql.contains(" DROP COLUMN ");
+    "RENAME COLUMN under others' rows", BOTH, |of| of.is_narrowing() && of.sql.contains(" RENAME COLUMN ");
+    "ADD COLUMN", BOTH, |of| of.is_own() && of.sql.contains(" ADD COLUMN ");
+    "DROP COLUMN", BOTH, |of| of.is_own() && of.sql.contains(" DROP COLUMN ");
+    "RENAME COLUMN", BOTH, |of| of.is_own() && of.sql.contains(" RENAME COLUMN ");
+    "RENAME TO", BOTH, |of| of.is_own() && of.sql.contains(" RENAME TO ");
+    "DROP TABLE", BOTH, |of| of.is_own() && of.begins("DROP TABLE");
+    "CREATE INDEX", BOTH, |of| of.is_own() && of.begins("CREATE INDEX");
+    "DROP INDEX", BOTH, |of| of.is_own() && of.begins("DROP INDEX");
+    "CREATE UNIQUE INDEX that others' rows may break", BOTH, |of| of.begins("CREATE UNIQUE INDEX");
+    "CREATE VIEW", BOTH, |of| of.begins("CREATE VIEW");
+    "DROP VIEW", BOTH, |of| of.begins("DROP VIEW");
+    "CREATE TRIGGER", BOTH, |of| of.begins("CREATE TRIGGER");
+    "DROP TRIGGER", BOTH, |of| of.begins("DROP TRIGGER");
+    "a temporary table", CLIENT, |of| of.begins("INSERT INTO scratch");
+}
+
+impl Statement<'_> {
+    fn begins(&self, words: &str) -> bool {
+        self.sql.starts_with(words)
+    }
+
+    fn is_own(&self) -> bool {
+        matches!(self.write, Write::Own(_))
+    }
+
+    fn is_narrowing(&self) -> bool {
+        matches!(self.write, Write::Narrow { .. })
+    }
+}
