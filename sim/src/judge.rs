@@ -157,6 +157,11 @@ impl Claims {
         all
     }
 
+    /// Whether Draft hangs on Synced's very end.
+    pub(crate) fn is_rebased(&self) -> bool {
+        self.synced_wal_match_watermark == self.synced_wal_frames
+    }
+
     /// The generation, and the frame of it, that Synced is said to have reached.
     pub fn progress(&self) -> (u64, u64) {
         (self.synced_generation, self.synced_frame_no.unwrap_or(0))

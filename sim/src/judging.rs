@@ -113,7 +113,7 @@ impl World {
         self.ledger.observe_client(number, &content).map_err(|finding| violation(finding, &whose))
     }
 
-    /// I8, in small: who has pulled is where the remote was when it last answered.
+    /// I8, in small: who has pulled is where the remote was when it last answered, and so is what the application sees.
     ///
     /// # Errors
     /// A violation naming both places.
@@ -138,6 +138,11 @@ impl World {
                 let message = format!(
                     "client {number} has reached {end:?}, but of a history that the remote no longer has"
                 );
+                return Err(Violation::of(CAUGHT_UP, message));
+            }
+            if claims.is_some_and(|claims| !claims.is_rebased()) {
+                let message =
+                    format!("client {number} has reached {end:?}, and what its application sees has not");
                 return Err(Violation::of(CAUGHT_UP, message));
             }
             return Ok(());

@@ -28,6 +28,10 @@ const CALM: &str = r#"{"format":1,"key":1,"clients":2,"pull_batch_frames":64,"pu
 {"id":6,"action":{"pull":{"client":0}}}
 "#;
 
+/// Invariants of the files, which no application sees.
+const BENEATH: &[&str] =
+    &["synced-prefix", "no-local-residue", "watermark", "durable-first", "named-intact", "monotone"];
+
 /// How to hunt.
 pub struct Hunt {
     pub seeds_budget: u64,
@@ -96,7 +100,7 @@ impl Hunt {
         Ok(outcomes)
     }
 
-    /// Makes sure that the everyday works.
+    /// Makes sure that the everyday works. What the simulator sees only by looking at the files is what it is for.
     pub fn check_calm(&self, plimsoll: &Path, name: &str) -> Result<(), HuntError> {
         let directory = self.out.join(name);
         let path = directory.join("calm.jsonl");
@@ -104,9 +108,15 @@ impl Hunt {
         std::fs::create_dir_all(&directory).map_err(failed)?;
         std::fs::write(&path, CALM).map_err(failed)?;
         let ended = run(Command::new(plimsoll).arg("replay").arg(&path))?;
-        match ended.code() {
-            Some(0) => Ok(()),
-            _ => Err(HuntError::Strawman { name: name.into(), output: ended.output() }),
+        let is_beneath = |line: &str| {
+            let invariant =
+                line.strip_prefix("signature: ").and_then(|signature| signature.split(' ').next());
+            invariant.is_some_and(|invariant| BENEATH.contains(&invariant))
+        };
+        if ended.code() == Some(0) || ended.stdout.lines().any(is_beneath) {
+            Ok(())
+        } else {
+            Err(HuntError::Strawman { name: name.into(), output: ended.output() })
         }
     }
 

@@ -144,7 +144,11 @@ impl Arguments {
             hunt.check_calm(&plimsoll, &bug.name)?;
             let found = hunt.sweep_all(&plimsoll, &bug.name, true)?;
             let row = Row::new(bug, &found, self.seeds_budget);
-            bar.println(row.line());
+            if bar.is_hidden() {
+                eprintln!("{}", row.line());
+            } else {
+                bar.println(row.line());
+            }
             table.rows.push(row);
             table.write(&out)?;
             bar.inc(1);

@@ -48,6 +48,7 @@ impl Scratch {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let (copy, target) = (directory.join("workspace"), directory.join("target"));
+        std::fs::create_dir_all(&copy).map_err(failed)?;
         Ok(Self { root: root.to_path_buf(), copy, target, _lock: lock })
     }
 
