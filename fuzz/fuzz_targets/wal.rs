@@ -1,0 +1,88 @@
+//! Database files and logs that nobody has written like that. What checksums would catch at once is let through: the logs are sealed
+//! anew after they were tampered with, and the metadata made to agree, so that what is hostile is what the core reads.
+#![no_main]
+#![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use plimsoll_engine::PushMode;
+use plimsoll_fuzz::client::{Client, ENDINGS, use_everything};
+use plimsoll_fuzz::seal;
+use plimsoll_sim::clock;
+
+/// A history with hostile files.
+#[derive(Debug, Arbitrary)]
+struct Tampering {
+    pushes_frames: bool,
+    /// In order.
+    changes: Vec<Change>,
+    /// Whether the logs' checksums are made right afterwards, and the metadata to agree.
+    is_sealed: bool,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Change {
+    /// Bytes of a file are others.
+    Edit { file: u8, edits: Vec<(u32, u8)> },
+    /// A file ends earlier.
+    Cut { file: u8, length: u32 },
+    /// A file goes on.
+    Extend { file: u8, with: Vec<u8> },
+    /// A file is something else.
+    Replace { file: u8, by: Vec<u8> },
+    /// A part of a file stands somewhere else as well, maybe in another.
+    Copy { from: u8, at: u32, length: u16, to: u8, there: u32 },
+}
+
+fuzz_target!(|tampering: Tampering| {
+    let _in_virtual_time = clock::enter(0);
+    let client = Client::with_history();
+    for change in &tampering.changes {
+        apply(&client, change);
+    }
+    if tampering.is_sealed {
+        seal::seal(&client);
+    }
+    let mode = if tampering.pushes_frames { PushMode::Frames } else { PushMode::Statements };
+    if let Ok(engine) = client.open(client.remote.clone(), mode) {
+        use_everything(&engine);
+    }
+});
+
+fn apply(client: &Client, change: &Change) {
+    // The metadata has a target of its own.
+    let ending = |file: &u8| ENDINGS[usize::from(*file) % (ENDINGS.len() - 1)];
+    match change {
+        Change::Edit { file, edits } => {
+            let mut bytes = client.read(ending(file));
+            let count = bytes.len().max(1);
+            for (at, byte) in edits {
+                if let Some(place) = bytes.get_mut(*at as usize % count) {
+                    *place = *byte;
+                }
+            }
+            client.write(ending(file), &bytes);
+        }
+        Change::Cut { file, length } => {
+            let mut bytes = client.read(ending(file));
+            bytes.truncate(*length as usize % (bytes.len() + 1));
+            client.write(ending(file), &bytes);
+        }
+        Change::Extend { file, with } => {
+            let mut bytes = client.read(ending(file));
+            bytes.extend_from_slice(with);
+            client.write(ending(file), &bytes);
+        }
+        Change::Replace { file, by } => client.write(ending(file), by),
+        Change::Copy { from, at, length, to, there } => {
+            let source = client.read(ending(from));
+            let mut target = client.read(ending(to));
+            let at = *at as usize % (source.len() + 1);
+            let there = *there as usize % (target.len() + 1);
+            let part = &source[at..source.len().min(at + usize::from(*length))];
+            let room = part.len().min(target.len() - there);
+            target[there..there + room].copy_from_slice(&part[..room]);
+            client.write(ending(to), &target);
+        }
+    }
+}

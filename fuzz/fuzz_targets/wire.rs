@@ -1,0 +1,136 @@
+//! A server that answers as it likes: honestly, with an honest answer that was tampered with, or with anything.
+#![no_main]
+#![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use arbitrary::Arbitrary;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Request, Response, StatusCode};
+use libfuzzer_sys::fuzz_target;
+use plimsoll_engine::{PushMode, Remote, RemoteError};
+use plimsoll_fuzz::client::{Client, use_everything};
+use plimsoll_sim::clock;
+use plimsoll_sim::in_process::InProcess;
+use plimsoll_sim::network::{ChunkedBody, Lost};
+
+/// A history with a hostile server.
+#[derive(Debug, Arbitrary)]
+struct Hostility {
+    /// Whether the client has been there before.
+    has_history: bool,
+    pushes_frames: bool,
+    chunk_bytes: u16,
+    /// What becomes of the answers, in order; the rest is honest.
+    answers: Vec<Fate>,
+}
+
+#[derive(Debug, Clone, Arbitrary)]
+enum Fate {
+    Honest,
+    /// No answer at all.
+    Lost {
+        takes_effect: bool,
+    },
+    /// The honest one with other bytes, cut, lengthened, under another status.
+    Tampered {
+        edits: Vec<(u32, u8)>,
+        length: Option<u32>,
+        more: Vec<u8>,
+        status: Option<u16>,
+        announced: Announced,
+    },
+    /// Anything. The honest server never hears of the request.
+    Forged {
+        status: u16,
+        body: Vec<u8>,
+        announced: Announced,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Announced {
+    Rightly,
+    Not,
+    As(u32),
+}
+
+struct HostileServer {
+    honest: InProcess,
+    chunk_bytes: usize,
+    fates: Mutex<VecDeque<Fate>>,
+}
+
+impl Remote for HostileServer {
+    type Body = ChunkedBody;
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<ChunkedBody>, RemoteError> {
+        let fate = self.fates.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let serve = || self.honest.with_remote(|remote| remote.serve(&request));
+        let (status, body, announced) = match fate.unwrap_or(Fate::Honest) {
+            Fate::Honest => {
+                let (head, body) = serve().into_parts();
+                (head.status, body.to_vec(), Announced::Rightly)
+            }
+            Fate::Lost { takes_effect } => {
+                if takes_effect {
+                    serve();
+                }
+                return Err(Lost.into());
+            }
+            Fate::Tampered { edits, length, more, status, announced } => {
+                let (head, body) = serve().into_parts();
+                let mut body = body.to_vec();
+                if let Some(length) = length {
+                    body.truncate(length as usize % (body.len() + 1));
+                }
+                body.extend(more);
+                let count = body.len().max(1);
+                for (at, byte) in edits {
+                    if let Some(place) = body.get_mut(at as usize % count) {
+                        *place = byte;
+                    }
+                }
+                (status.map_or(head.status, status_of), body, announced)
+            }
+            Fate::Forged { status, body, announced } => (status_of(status), body, announced),
+        };
+        let mut response = Response::builder().status(status);
+        match announced {
+            Announced::Rightly => response = response.header(CONTENT_LENGTH, body.len()),
+            Announced::As(length) => response = response.header(CONTENT_LENGTH, length),
+            Announced::Not => {}
+        }
+        Ok(response.body(ChunkedBody::new(body.into(), self.chunk_bytes))?)
+    }
+}
+
+/// The statuses that the protocol knows more often than others.
+fn status_of(drawn: u16) -> StatusCode {
+    match drawn % 8 {
+        0..=3 => StatusCode::OK,
+        4 | 5 => StatusCode::BAD_REQUEST,
+        6 => StatusCode::NOT_FOUND,
+        _ => StatusCode::from_u16(100 + drawn % 900).unwrap_or(StatusCode::OK),
+    }
+}
+
+fuzz_target!(|hostility: Hostility| {
+    let _in_virtual_time = clock::enter(0);
+    let client = if hostility.has_history { Client::with_history() } else { Client::new() };
+    let server = HostileServer {
+        honest: client.remote.clone(),
+        chunk_bytes: usize::from(hostility.chunk_bytes).max(1),
+        fates: Mutex::new(hostility.answers.into()),
+    };
+    let mode = if hostility.pushes_frames { PushMode::Frames } else { PushMode::Statements };
+    if let Ok(engine) = client.open(server, mode) {
+        use_everything(&engine);
+    }
+    // Whatever it was told, the files that it has left are opened or refused.
+    if let Ok(engine) = client.open(client.remote.clone(), mode) {
+        use_everything(&engine);
+    }
+});
