@@ -23,7 +23,7 @@ use crate::metadata::{FrameStamp, Phase};
 use crate::pages::PageSet;
 use crate::pause::pause;
 use crate::synced::State;
-use crate::wal::{Frame, PAGE_BYTES, changed_pages_after, wal_salts};
+use crate::wal::{Frame, PAGE_BYTES, changed_pages_after, wal_pages, wal_salts};
 
 /// Compacts Draft if its WAL has at least `wal_frames_max` frames and nobody stands in the way. Whether it was done.
 pub(crate) async fn compact_if_due(
@@ -87,8 +87,22 @@ fn due(files: &Files, draft: &Draft, state: &State, wal_frames_max: u64) -> Resu
     take().while_doing("looking whether to compact", &files.draft)
 }
 
+/// Ends a compaction that an earlier process, or a failed operation, has left announced. What it wrote to the main file may have met with
+/// a sync that failed, after which no other would make it durable: it is written once more.
+pub(crate) async fn recover(files: &Files, state: &mut State) -> Result<bool> {
+    pause().await;
+    let pages = wal_pages(&files.open_named(&files.draft_wal)?)?;
+    let main = files.open_named(&files.draft)?;
+    let end = main.length()?;
+    state.poison.on_error(pages.into_iter().try_for_each(|page| {
+        let offset = u64::from(page.saturating_sub(1)) * PAGE_BYTES as u64;
+        main.write_again(offset..end.min(offset + PAGE_BYTES as u64))
+    }))?;
+    finish(files, state).await
+}
+
 /// Ends a compaction that the metadata announces, one way or the other; whether the WAL was moved.
-pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<bool> {
+async fn finish(files: &Files, state: &mut State) -> Result<bool> {
     // A checkpoint that was refused may have copied a part, and a process that was killed may not have synced what it did.
     state.poison.on_error(files.sync(&files.draft).await)?;
     state.poison.on_error(files.sync(&files.draft_wal).await)?;

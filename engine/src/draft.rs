@@ -9,7 +9,7 @@ use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata};
 use crate::temporary::TemporaryTables;
-use crate::wal::{RawSession, wal_bytes};
+use crate::wal::{RawSession, wal_bytes, wal_salts};
 
 /// The open database.
 pub(crate) struct Draft {
@@ -19,13 +19,13 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Opens Draft after making sure that it is what the metadata says. Its WAL is synced first: a transaction that a killed process
-    /// had written but not synced is visible now and may be pushed, so it must not vanish any more.
+    /// Opens Draft after making sure that it is what the metadata says. What its WAL holds behind the watermark is then made durable: a
+    /// transaction that a process before had written, but not synced or not with success, is visible now and may be pushed, so it must not
+    /// vanish any more.
     pub(crate) async fn open(files: &Files, metadata: &Metadata) -> Result<Self> {
         for path in [&files.draft, &files.draft_wal] {
             files.open_named(path)?;
         }
-        files.sync(&files.draft_wal).await?;
         let watermark = metadata.draft_wal_match_watermark;
         let damaged = |problem: String| Error::Damaged { file: files.draft_wal.clone(), problem };
         {
@@ -34,6 +34,7 @@ impl Draft {
             if actual < expected {
                 return Err(damaged(format!("{actual} bytes where the watermark needs {expected}")));
             }
+            wal_salts(&wal)?;
             let stamp = FrameStamp::read(&wal, watermark)?;
             if stamp != metadata.draft_wal_stamp {
                 return Err(damaged(format!(
@@ -55,6 +56,7 @@ impl Draft {
                 "its checksums hold for {frames} frames, the watermark is {watermark}"
             )));
         }
+        files.sync_again(&files.draft_wal, wal_bytes(watermark)).await?;
         Ok(draft)
     }
 

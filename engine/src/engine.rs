@@ -169,7 +169,7 @@ impl<R: Remote> SyncEngine<R> {
             bootstrap(&files, &wire, &mut state, &options.on_progress).await?;
         }
         if state.metadata.phase == Phase::CompactingDraft {
-            compaction::finish(&files, &mut state).await?;
+            compaction::recover(&files, &mut state).await?;
         }
         let draft = Draft::open(&files, &state.metadata).await?;
         let poison = state.poison.clone();

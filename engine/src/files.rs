@@ -4,6 +4,7 @@
 //! and suspends once before and once after it.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -18,6 +19,8 @@ use crate::storage::Storage;
 
 /// No metadata file of the engine's is longer, in bytes.
 const SMALL_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that are held in memory at once while a file is copied.
+const COPY_BYTES_MAX: u64 = 1 << 20;
 
 /// The paths that belong to one application path, and what they are reached through.
 pub(crate) struct Files {
@@ -137,6 +140,18 @@ impl Files {
         Ok(())
     }
 
+    /// Makes a file's content durable, and what stands behind `from` by writing it once more. An earlier process may have met with a
+    /// sync that failed; the operating system then takes what was written before for clean, still shows it to readers, and no later sync
+    /// would make it durable.
+    pub(crate) async fn sync_again(&self, path: &str, from: u64) -> Result<()> {
+        pause().await;
+        let file = self.open_named(path)?;
+        file.write_again(from..file.length()?)?;
+        file.sync()?;
+        pause().await;
+        Ok(())
+    }
+
     /// Makes a file's content durable.
     pub(crate) async fn sync(&self, path: &str) -> Result<()> {
         pause().await;
@@ -194,14 +209,19 @@ impl OpenFile {
         while bytes.len() < length {
             let more = self.read_some(offset + bytes.len() as u64, length - bytes.len())?;
             if more.is_empty() {
-                return Err(Error::Damaged {
-                    file: self.path.clone(),
-                    problem: format!("{} bytes at offset {offset} where {length} were expected", bytes.len()),
-                });
+                return Err(self.damaged(format!(
+                    "{} bytes at offset {offset} where {length} were expected",
+                    bytes.len()
+                )));
             }
             bytes.extend(more);
         }
         Ok(bytes)
+    }
+
+    /// What is said of a file that does not hold what it should.
+    pub(crate) fn damaged(&self, problem: String) -> Error {
+        Error::Damaged { file: self.path.clone(), problem }
     }
 
     /// Up to `length` bytes from `offset`, none at the file's end.
@@ -236,6 +256,17 @@ impl OpenFile {
         self.finish(FileOperation::Write, self.file.pwrite(offset, buffer, completion))?;
         if transferred.load(Ordering::SeqCst) as usize != bytes.len() {
             return Err(file_error(FileOperation::Write, &self.path, CompletionError::ShortWrite.into()));
+        }
+        Ok(())
+    }
+
+    /// Writes what stands there, so that the next sync makes it durable whatever became of earlier ones.
+    pub(crate) fn write_again(&self, range: Range<u64>) -> Result<()> {
+        let mut offset = range.start;
+        while offset < range.end {
+            let bytes = self.read(offset, (range.end - offset).min(COPY_BYTES_MAX) as usize)?;
+            self.write(offset, &bytes)?;
+            offset += bytes.len() as u64;
         }
         Ok(())
     }

@@ -94,7 +94,7 @@ impl State {
         }
         let is_compaction_announced = self.metadata.phase == Phase::CompactingDraft;
         if is_compaction_announced {
-            compaction::finish(files, self).await?;
+            compaction::recover(files, self).await?;
         }
         Ok(is_unsettled || is_compaction_announced)
     }

@@ -3,6 +3,7 @@
 //! A frame is a 24-byte header and a 4096-byte page image. In transferred frames only the page number and the database size
 //! count; salts and checksums are each WAL's own (<https://www.sqlite.org/fileformat2.html#walformat>).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use turso_core::{Connection, LimboError};
@@ -20,19 +21,45 @@ pub(crate) const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES;
 /// Bytes of a WAL's header.
 pub(crate) const WAL_HEADER_BYTES: u64 = 32;
 
+/// Bytes at the beginning of a WAL's header that its checksum is of.
+const CHECKED_HEADER_BYTES: usize = 24;
+
 /// Length of a WAL file that holds `frames` frames; an empty WAL has no header.
 pub(crate) fn wal_bytes(frames: u64) -> u64 {
     if frames == 0 { 0 } else { WAL_HEADER_BYTES + frames * FRAME_BYTES as u64 }
 }
 
 /// The salts in the header of an open WAL file; `None` when it holds no frame.
+///
+/// # Errors
+/// [`Error::Damaged`](crate::Error::Damaged) when the header's checksum is wrong: it is durable before the first frame is written, so no
+/// crash leaves that.
 pub(crate) fn wal_salts(wal: &OpenFile) -> Result<Option<[u32; 2]>> {
     if wal.length()? <= WAL_HEADER_BYTES {
         return Ok(None);
     }
-    let header = wal.read(16, 8)?;
-    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    Ok(Some([word(0), word(4)]))
+    let header = wal.read(0, WAL_HEADER_BYTES as usize)?;
+    let bytes = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
+    let word = |at: usize| u32::from_be_bytes(bytes(at));
+    // The last bit of the magic number tells the byte order of what is summed up.
+    let summand = |at: usize| if word(0) & 1 == 1 { word(at) } else { u32::from_le_bytes(bytes(at)) };
+    let checksums = (0..CHECKED_HEADER_BYTES).step_by(8).fold([0_u32; 2], |[first, second], at| {
+        let first = first.wrapping_add(summand(at)).wrapping_add(second);
+        [first, second.wrapping_add(summand(at + 4)).wrapping_add(first)]
+    });
+    if checksums != [word(24), word(28)] {
+        return Err(wal.damaged("the checksum of its header is wrong".into()));
+    }
+    Ok(Some([word(16), word(20)]))
+}
+
+/// The numbers of the pages that the frames of an open WAL file are of, whether or not they count.
+pub(crate) fn wal_pages(wal: &OpenFile) -> Result<BTreeSet<u32>> {
+    let page_no = |frame: u64| {
+        let header = wal.read(WAL_HEADER_BYTES + frame * FRAME_BYTES as u64, 4)?;
+        Ok(u32::from_be_bytes([header[0], header[1], header[2], header[3]]))
+    };
+    (0..wal_frames(wal.length()?)).map(page_no).collect()
 }
 
 /// Frames that a WAL file of so many bytes has room for.

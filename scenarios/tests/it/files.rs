@@ -131,3 +131,29 @@ fn a_rotten_page_of_the_replica_is_noticed_when_it_is_read_and_the_replica_fetch
     assert_eq!(place.remote_rows("SELECT v FROM t ORDER BY v"), ["pending", "pushed"]);
     assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v"), ["pending", "pushed"]);
 }
+
+/// Up to the watermark; what is behind it cannot be told from the torn end that a crash leaves.
+#[test]
+fn a_rotten_log_of_the_local_database_is_refused_by_name_and_left_alone() {
+    for (what, offset) in [
+        ("the magic number", 3),
+        ("the page size", 10),
+        ("a salt", 17),
+        ("the header's checksum", 30),
+        ("a frame's page number", 32 + 3),
+        ("a page", 32 + 24 + 2000),
+    ] {
+        let place = place_with_client();
+        let wal = format!("{}-draft-wal", place.path("a"));
+        let before = place.length("a", "draft-wal");
+        write(place.io(), &wal, offset, &[0x55]);
+        for _ in 0..2 {
+            let error = refusal(&place);
+            assert!(
+                matches!(&error, Error::Damaged { file, .. } if *file == wal) && !error.is_retryable(),
+                "{what}: {error}"
+            );
+        }
+        assert_eq!(place.length("a", "draft-wal"), before);
+    }
+}
