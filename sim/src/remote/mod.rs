@@ -70,7 +70,7 @@ impl Remote {
     }
 
     /// Takes up a remote that was closed: its closed generations, the snapshot with which the current one began, and the
-    /// database with its log at `path`.
+    /// database with its log at `path`. Whole transactions that are found in the log count, and are durable from here on.
     ///
     /// # Errors
     /// [`ResumeError`] when they do not belong together, or the database cannot be opened.
@@ -82,7 +82,7 @@ impl Remote {
         snapshot: Bytes,
     ) -> Result<Remote, ResumeError> {
         let history = History::resume(closed, snapshot)?;
-        let mut remote = Remote::of(Store::open(io, path)?, history, history_id);
+        let mut remote = Remote::of(Store::recover(io, path)?, history, history_id);
         remote.record();
         Ok(remote)
     }

@@ -65,7 +65,7 @@ impl Store {
     }
 
     /// A database that exists. A server may be able to do what its clients' core refuses: make tables WITHOUT ROWID and generated columns.
-    pub fn open(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
+    fn open(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
         let opts = DatabaseOpts::new().with_without_rowid(true).with_generated_columns(true);
         let options = OpenOptions::new(Arc::new(SqliteDialect)).db_opts(opts);
         let database = Database::open(io.clone(), path, options)?;
@@ -85,12 +85,17 @@ impl Store {
         Ok(Store { number, ..Store::open(self.io.clone(), &path)? })
     }
 
-    /// The same database over another boot of its machine. What is found in its log is durable from here on: answers are going
-    /// to tell of it.
-    pub fn reopen(&self, io: Arc<dyn IO>) -> Result<Store, LimboError> {
-        let store = Store::open(io, &self.path)?;
+    /// A database that another process may have left in the middle of something. What is found in its log is durable from here on:
+    /// answers are going to tell of it.
+    pub fn recover(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
+        let store = Store::open(io, path)?;
         store.sync()?;
-        Ok(Store { number: self.number, ..store })
+        Ok(store)
+    }
+
+    /// The same database over another boot of its machine.
+    pub fn reopen(&self, io: Arc<dyn IO>) -> Result<Store, LimboError> {
+        Ok(Store { number: self.number, ..Store::recover(io, &self.path)? })
     }
 
     fn sync(&self) -> Result<(), LimboError> {

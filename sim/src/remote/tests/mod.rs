@@ -3,6 +3,7 @@
 mod guard;
 mod model;
 mod pipeline;
+mod resume;
 mod routes;
 
 use std::sync::Arc;
