@@ -34,11 +34,10 @@ pub const B: u8 = 1;
 /// The process ends, what it wrote is still there.
 pub const KILL: CrashKind = CrashKind::Kill;
 /// A power loss that nothing unsynced survives.
-pub const NOTHING_SURVIVES: CrashKind =
-    CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
+pub const NOTHING_SURVIVES: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
 /// A power loss that everything survives.
 pub const EVERYTHING_SURVIVES: CrashKind =
-    CrashKind::PowerLoss { survival: Survival::Everything, torn_bytes: None };
+    CrashKind::PowerLoss { survival: Survival::Everything, torn: None };
 
 /// A history in the making.
 #[derive(Debug, Clone)]

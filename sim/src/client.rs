@@ -47,10 +47,12 @@ pub struct Client {
 impl Mishap {
     /// Whether a new export makes up for it.
     pub fn is_of_replica(&self) -> bool {
-        matches!(
-            self,
-            Self::Lost { file: FileClass::Synced | FileClass::SyncedWal | FileClass::SyncedNext, .. }
-        )
+        match self {
+            Self::Lost { file, .. } | Self::Rotten { file, .. } => {
+                matches!(file, FileClass::Synced | FileClass::SyncedWal | FileClass::SyncedNext)
+            }
+            Self::Older(_) => false,
+        }
     }
 }
 
@@ -63,6 +65,17 @@ pub enum Mishap {
         file: FileClass,
         /// Its path.
         path: String,
+    },
+    /// Bytes of a file have changed while nobody wrote it.
+    Rotten {
+        /// Its role.
+        file: FileClass,
+        /// Its path.
+        path: String,
+        /// Where they are.
+        offset: usize,
+        /// What they are now.
+        bytes: Vec<u8>,
     },
     /// The directory is again as it was; the moment is the ledger's of that time.
     Older(Moment),
@@ -126,16 +139,30 @@ impl Client {
         header.options(format!("client-{}", self.number))
     }
 
-    /// Whether a file of its directory is gone that nothing has taken the place of.
-    pub fn has_lost_a_file(&self) -> bool {
-        self.mishaps.iter().any(|mishap| match mishap {
-            Mishap::Lost { path, .. } => self.disk.read(path).is_none(),
-            Mishap::Older(_) => false,
-        })
+    /// Whether a file of its directory is gone or rotten, and nothing has taken its place yet.
+    pub fn is_damaged(&self) -> bool {
+        self.mishaps.iter().any(|mishap| self.shows(mishap))
     }
 
-    /// What its metadata says right now; `None` when there is none or it does not parse.
+    /// Whether what a mishap has done to a file is still there.
+    fn shows(&self, mishap: &Mishap) -> bool {
+        match mishap {
+            Mishap::Lost { path, .. } => self.disk.read(path).is_none(),
+            Mishap::Rotten { path, offset, bytes, .. } => {
+                let content = self.disk.read(path).unwrap_or_default();
+                content.get(*offset..offset + bytes.len()) == Some(bytes)
+            }
+            Mishap::Older(_) => false,
+        }
+    }
+
+    /// What its metadata says right now; `None` when there is none, it does not parse, or it is rotten.
     pub fn claims(&self) -> Option<Claims> {
+        let is_of_metadata =
+            |mishap: &&Mishap| matches!(mishap, Mishap::Rotten { file: FileClass::Metadata, .. });
+        if self.mishaps.iter().filter(is_of_metadata).any(|mishap| self.shows(mishap)) {
+            return None;
+        }
         Claims::parse(&self.disk.read(&self.paths.metadata)?)
     }
 }

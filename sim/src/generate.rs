@@ -1,7 +1,11 @@
 //! From a seed to a schedule.
 //!
 //! Swarm style: each seed draws, once, which steps and faults are likely in it and which do not occur at all, and how small the
-//! limits are, so that a thousand seeds differ in kind and not only in order. All draws happen here; running draws nothing.
+//! limits are, so that a thousand seeds differ in kind and not only in order. All draws happen here; running draws nothing. Which faults
+//! strike a step is drawn in `strikes`, where they find a place is guessed in `aim`.
+
+mod aim;
+mod strikes;
 
 use clap::ValueEnum;
 use rand::seq::IndexedRandom;
@@ -9,38 +13,17 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::atlas::{self, FaultKind, Target, rows_of};
-use crate::disk::{
-    CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Lasts, Moment, OperationKind, Place, Survival,
-};
-use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
-use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
+use crate::atlas::{FaultKind, rows_of};
+use crate::disk::FileClass;
+use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd};
 use crate::workload::{Key, OwnChange, Table, VOID_BALLAST, Write};
+use aim::{Standing, take_step};
+use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_fault, rot, suspension, wait};
 
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
 /// Steps inside step n have ids from here times n on.
 const INSIDE_IDS: u32 = 1000;
-
-/// The files of the metadata: durable earlier than the data, or later.
-const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
-/// The databases' files.
-const DATA: [FileClass; 4] = [FileClass::Draft, FileClass::DraftWal, FileClass::Synced, FileClass::SyncedWal];
-
-/// The sorts of disk errors, and up to which number of their operation in a step they are drawn.
-const DISK_ERRORS: [(DiskErrorKind, u32); 11] = [
-    (DiskErrorKind::WriteFails, 6),
-    (DiskErrorKind::PartialWrite { bytes: 0 }, 6),
-    (DiskErrorKind::NoSpace, 4),
-    (DiskErrorKind::ReadFails, 12),
-    (DiskErrorKind::ShortRead, 1),
-    (DiskErrorKind::SyncFails, 3),
-    (DiskErrorKind::SyncDrops, 3),
-    (DiskErrorKind::TruncateFails, 2),
-    (DiskErrorKind::OpenFails, 5),
-    (DiskErrorKind::RenameFails, 3),
-    (DiskErrorKind::SyncDirectoryFails, 3),
-];
 
 /// Which faults a sweep's seeds may draw.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -101,27 +84,7 @@ enum Kind {
     RemoteRestore,
     RestoreDirectory,
     LoseFile,
-}
-
-/// What is likely to hold of a client before a step, so that faults are drawn where they find a place.
-#[derive(Clone, Copy, Default)]
-struct Standing {
-    /// It has been opened before, and needs no more bootstrap.
-    was_opened: bool,
-    /// It has something to push.
-    has_pending: bool,
-}
-
-impl Standing {
-    fn take_step(&mut self, step: &Step) {
-        let is_struck = !step.faults.is_empty();
-        match step.action {
-            Action::Transaction { .. } | Action::EndTransaction { .. } => self.has_pending = true,
-            Action::Push { .. } | Action::Sync { .. } => self.has_pending &= is_struck,
-            _ => {}
-        }
-        self.was_opened |= !is_struck;
-    }
+    Rot,
 }
 
 /// The schedule of `seed`.
@@ -134,9 +97,7 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     for id in 1..=STEPS {
         let crashed = steps.last().and_then(crashing);
         let step = step(&mut rng, &mix, &header, id, crashed, &standings);
-        if let Some(number) = step.action.client() {
-            standings[usize::from(number)].take_step(&step);
-        }
+        take_step(&mut standings, &step);
         steps.push(step);
     }
     Schedule::new(header, steps)
@@ -215,7 +176,10 @@ impl Mix {
                 }
             }
         }
-        let forgetful = [Kind::RemoteRestore, Kind::RestoreDirectory, Kind::LoseFile];
+        if disk_errors && rng.random_ratio(1, 4) {
+            weights.push((Kind::Rot, rng.random_range(2..6)));
+        }
+        let forgetful = [Kind::RemoteRestore, Kind::RestoreDirectory, Kind::LoseFile, Kind::Rot];
         let independent_writes = weights.iter().any(|(kind, _)| forgetful.contains(kind));
         Self {
             independent_writes,
@@ -312,6 +276,7 @@ fn step(
                 ],
             ),
         },
+        Kind::Rot => rot(rng, client),
     };
     let mut faults = Vec::new();
     let is_operation = !matches!(
@@ -320,29 +285,32 @@ fn step(
             | Action::Crash { .. }
             | Action::RestoreDirectory { .. }
             | Action::LoseFile { .. }
+            | Action::Rot { .. }
     );
-    let can_be_struck = is_operation && action.client().is_some();
-    if can_be_struck {
+    let standing = standings[usize::from(client)];
+    if is_operation && action.client().is_some() {
         let has_network = is_of_the_engine(&action);
         if rng.random_range(0..100) < mix.crash_percent {
-            faults.push(crash(rng, mix, has_network));
+            faults.extend(crash(rng, mix, &action, standing));
         }
         if has_network && rng.random_range(0..100) < mix.network_percent {
-            let standing = standings[usize::from(client)];
             faults.extend(network_fault(rng, mix, header.push_mode, id, &action, standing));
         }
         if has_network && rng.random_range(0..100) < mix.abandon_percent {
-            faults.push(Fault::Abandon { nth: suspension(rng), arrives: rng.random_bool(0.5) });
+            let nth = suspension(rng, &action, standing);
+            faults.push(Fault::Abandon { nth, arrives: rng.random_bool(0.5) });
         }
-        if rng.random_range(0..100) < mix.disk_percent {
-            faults.push(disk_error(rng, has_network));
+        // Where the one strikes, the other seldom can.
+        let is_second = faults.iter().any(|fault| matches!(fault, Fault::Crash(_)));
+        if rng.random_range(0..100) < mix.disk_percent && (!is_second || rng.random_ratio(1, 4)) {
+            faults.extend(disk_error(rng, &action, standing));
         }
     }
     for fault in &faults {
         assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, and the atlas promises nothing about it");
     }
     let is_interrupted = is_of_the_engine(&action) && rng.random_range(0..100) < mix.inside_percent;
-    let during = if is_interrupted { during(rng, mix, header, client, id) } else { Vec::new() };
+    let during = if is_interrupted { during(rng, mix, header, &action, standing, id) } else { Vec::new() };
     Step { id, action, faults, during }
 }
 
@@ -354,36 +322,39 @@ fn remote_restore(rng: &mut impl Rng, header: &Header) -> Action {
     }
 }
 
-fn is_of_the_engine(action: &Action) -> bool {
-    matches!(action, Action::Pull { .. } | Action::Push { .. } | Action::Sync { .. })
-}
-
 fn transaction_end(rng: &mut impl Rng) -> TransactionEnd {
     if rng.random_ratio(1, 10) { TransactionEnd::Rollback } else { TransactionEnd::Commit }
 }
 
-/// What others do while an operation of `client`'s is under way, mostly at one place of it.
-fn during(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, id: u32) -> Vec<During> {
-    let mut at = wait(rng, header.push_mode);
+/// What others do while an operation is under way, mostly at one place of it.
+fn during(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    header: &Header,
+    operation: &Action,
+    standing: Standing,
+    id: u32,
+) -> Vec<During> {
+    let client = operation.client().expect("an operation is a client's");
+    let mut at = wait(rng, header.push_mode, operation, standing);
     let count = *pick(rng, &[1, 1, 1, 2, 3, 5]);
     (1..=count)
         .map(|number| {
             if rng.random_ratio(1, 3) {
-                at = wait(rng, header.push_mode);
+                at = wait(rng, header.push_mode, operation, standing);
             }
-            let action = action_inside(rng, mix, header, client);
+            let action = action_inside(rng, mix, header, client, standing);
             let id = id * INSIDE_IDS + number;
             let is_struck = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
-            // Nothing is known of the client by then but that it is likely to have been opened.
-            let standing = Standing { was_opened: true, has_pending: true };
-            let fault = is_struck.then(|| network_fault(rng, mix, header.push_mode, id, &action, standing));
+            let fault =
+                is_struck.then(|| network_fault(rng, mix, header.push_mode, id, &action, Standing::IN_USE));
             let faults = fault.flatten().into_iter().collect();
             During { at, step: Step { faults, ..Step::new(id, action) } }
         })
         .collect()
 }
 
-fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8) -> Action {
+fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, standing: Standing) -> Action {
     let draws = |kind: Kind| mix.weights.iter().any(|(drawn, _)| *drawn == kind);
     if draws(Kind::RemotePrune) && rng.random_ratio(1, 6) {
         return Action::RemotePrune;
@@ -400,37 +371,16 @@ fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8) -> 
         // Longer than a batch of frames.
         3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
         4..7 => Action::RemoteCheckpoint,
+        // Before it is open it has no application.
+        7..10 | 11..16 if !standing.was_opened => Action::Sync { client: other },
         7..10 => Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) },
         10 => Action::Sync { client: other },
         11 => Action::Sync { client },
-        12 => Action::Transaction { client, writes: writes(rng, mix), end: TransactionEnd::HeldOpen },
-        13 => Action::EndTransaction { client, end: transaction_end(rng) },
-        14 => Action::OpenReader { client },
-        _ => Action::CloseReader { client },
+        13 if standing.holds_open => Action::EndTransaction { client, end: transaction_end(rng) },
+        12 | 13 => Action::Transaction { client, writes: writes(rng, mix), end: TransactionEnd::HeldOpen },
+        15 if standing.reads => Action::CloseReader { client },
+        _ => Action::OpenReader { client },
     }
-}
-
-fn wait(rng: &mut impl Rng, push_mode: PushMode) -> Wait {
-    let place = |route: Route, nth: u32| RequestPlace { route, nth };
-    let frames = place(Route::PullFrames, *pick(rng, &[1, 1, 2, 3]));
-    let push = match push_mode {
-        PushMode::Statements => place(Route::Pipeline, 1),
-        PushMode::Frames => place(Route::PushFrames, *pick(rng, &[1, 1, 2])),
-    };
-    match rng.random_range(0..8) {
-        0 => Wait::Request(push),
-        1 => Wait::Response(push),
-        2 => Wait::Request(frames),
-        3 => Wait::Response(frames),
-        4 => Wait::Chunk { of: frames, nth: rng.random_range(1..4) },
-        _ => Wait::Suspension { nth: suspension(rng) },
-    }
-}
-
-/// A suspension that an operation is likely to reach; few have many.
-fn suspension(rng: &mut impl Rng) -> u32 {
-    let nth_max = *pick(rng, &[6, 15, 40]);
-    rng.random_range(1..=nth_max)
 }
 
 fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
@@ -481,174 +431,4 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
         _ if mix.own_tables => Write::Own(*pick(rng, &OwnChange::drawn(number))),
         _ => Write::Upsert { table, key },
     }
-}
-
-fn crash_kind(rng: &mut impl Rng, mix: &Mix) -> CrashKind {
-    if rng.random_range(0..100) < mix.kill_percent {
-        return CrashKind::Kill;
-    }
-    let survival = match rng.random_range(0..10) {
-        0..3 => Survival::Nothing,
-        3 => Survival::Everything,
-        4 => Survival::Files { keep: METADATA.to_vec() },
-        5 => Survival::Files { keep: DATA.to_vec() },
-        6..8 => Survival::Prefix { operations: rng.random_range(0..30) },
-        _ => Survival::Subset { keep_percent: *pick(rng, &[10, 50, 80, 95]), key: rng.random() },
-    };
-    let torn_bytes = rng.random_ratio(1, 3).then(|| *pick(rng, &[1, 24, 512, 1024, 4096, 4119, 4500]));
-    CrashKind::PowerLoss { survival, torn_bytes }
-}
-
-/// A crash at a place that the step's operation is likely to reach.
-fn crash(rng: &mut impl Rng, mix: &Mix, has_network: bool) -> Fault {
-    let kind = crash_kind(rng, mix);
-    if has_network && rng.random_ratio(1, 5) {
-        return Fault::CrashSuspended { nth: suspension(rng), kind };
-    }
-    let (file, operation, nth_max) = if has_network {
-        *pick(
-            rng,
-            &[
-                (FileClass::SyncedWal, OperationKind::Write, 20),
-                (FileClass::SyncedWal, OperationKind::Sync, 4),
-                (FileClass::SyncedWal, OperationKind::Truncate, 2),
-                (FileClass::Synced, OperationKind::AnyMutation, 3),
-                (FileClass::DraftWal, OperationKind::Write, 25),
-                (FileClass::DraftWal, OperationKind::Sync, 2),
-                (FileClass::MetadataTemporary, OperationKind::AnyMutation, 8),
-                (FileClass::Metadata, OperationKind::Rename, 4),
-                (FileClass::SyncedNext, OperationKind::AnyMutation, 8),
-                (FileClass::Any, OperationKind::SyncDirectory, 4),
-                (FileClass::Any, OperationKind::Sync, 8),
-                (FileClass::Any, OperationKind::AnyMutation, 60),
-            ],
-        )
-    } else {
-        *pick(
-            rng,
-            &[
-                (FileClass::DraftWal, OperationKind::Write, 2),
-                (FileClass::DraftWal, OperationKind::Sync, 1),
-                (FileClass::Any, OperationKind::AnyMutation, 5),
-            ],
-        )
-    };
-    let place = Place { file, operation, nth: rng.random_range(1..=nth_max) };
-    let moment = match rng.random_range(0..3) {
-        0 => Moment::Before,
-        1 => Moment::Inside { bytes: rng.random_range(0..5000) },
-        _ => Moment::After,
-    };
-    Fault::Crash(CrashPoint { place, moment, kind })
-}
-
-/// An error of one of the atlas's sorts, at a place that the step's operation is likely to reach.
-fn disk_error(rng: &mut impl Rng, has_network: bool) -> Fault {
-    let places: Vec<(FileClass, DiskErrorKind, u32)> = DISK_ERRORS
-        .into_iter()
-        .flat_map(|(error, nth_max)| FileClass::ALL.map(|file| (file, error, nth_max)))
-        .filter(|(file, error, _)| atlas::row((*error).into(), Target::File(*file)).is_some())
-        .filter(|(file, ..)| has_network || *file == FileClass::DraftWal)
-        .collect();
-    let (file, error, nth_max) = *pick(rng, &places);
-    let error = match error {
-        DiskErrorKind::PartialWrite { .. } => {
-            DiskErrorKind::PartialWrite { bytes: *pick(rng, &[0, 1, 24, 512, 4096, 4119, 5000]) }
-        }
-        error => error,
-    };
-    let lasts = if rng.random_ratio(1, 8) { Lasts::UntilHealed } else { Lasts::Once };
-    Fault::Disk(DiskError {
-        file,
-        nth: rng.random_range(1..=nth_max),
-        error,
-        lasts,
-        at_once: rng.random_bool(0.5),
-    })
-}
-
-/// Something that becomes of a request that the operation is likely to send; `None` if it is likely to send none.
-fn network_fault(
-    rng: &mut impl Rng,
-    mix: &Mix,
-    push_mode: PushMode,
-    id: u32,
-    action: &Action,
-    standing: Standing,
-) -> Option<Fault> {
-    let pushes = standing.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
-    let pulls = !matches!(action, Action::Push { .. });
-    let (route, nth) = match rng.random_range(0..10) {
-        0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export]), 1),
-        4..8 if pushes || !pulls => match push_mode {
-            _ if !pushes => return None,
-            PushMode::Statements => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
-            PushMode::Frames => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
-        },
-        _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),
-    };
-    let at = RequestPlace { route, nth };
-    let fault = what_befalls(rng, mix, route, id);
-    // Only what tells of the remote's state can be untrue or stale.
-    let has_row = atlas::row(FaultKind::of_message(&fault, route), Target::Route(route)).is_some();
-    let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
-    Some(Fault::Network { at, fault })
-}
-
-fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
-    let (kind, _) = mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight");
-    match kind {
-        FaultKind::LoseRequest => NetworkFault::LoseRequest,
-        FaultKind::LoseResponse => NetworkFault::LoseResponse,
-        FaultKind::RemoteCrash => {
-            let operation = *pick(rng, &[1, 2, 3, 4, 8, 100]);
-            NetworkFault::RemoteCrash { operation, kind: crash_kind(rng, mix) }
-        }
-        FaultKind::Delay => NetworkFault::Delay { until: arrival(rng, id) },
-        FaultKind::Duplicate => {
-            let until = if rng.random_bool(0.3) { Arrival::AtOnce } else { arrival(rng, id) };
-            NetworkFault::Duplicate { until }
-        }
-        FaultKind::Cut => NetworkFault::Cut { bytes: body_bytes(rng, route) },
-        FaultKind::EndEarly => NetworkFault::EndEarly { bytes: body_bytes(rng, route) },
-        FaultKind::TinyChunks => NetworkFault::Chunks { bytes: *pick(rng, &[1, 7, 100, 4119, 4121]) },
-        FaultKind::Garbage => NetworkFault::Garbage { bytes: body_bytes(rng, route) },
-        FaultKind::WrongStatus => NetworkFault::WrongStatus {
-            code: *pick(rng, &[404, 408, 429, 500, 502, 503, 504]),
-            takes_effect: rng.random_bool(0.5),
-        },
-        FaultKind::BlamingStatus => NetworkFault::WrongStatus {
-            code: *pick(rng, &[400, 401, 403, 409, 422]),
-            takes_effect: rng.random_bool(0.5),
-        },
-        FaultKind::UntrueAnswer => NetworkFault::Contradict(match rng.random_range(0..5) {
-            0..2 => Contradiction::Generation(*pick(rng, &[-1, 1, 2])),
-            2..4 => Contradiction::MaxFrameNo(*pick(rng, &[-3, -1, 1, 2])),
-            _ => Contradiction::Word,
-        }),
-        FaultKind::StaleAnswer => {
-            NetworkFault::Stale { generations: rng.random_range(0..3), transactions: rng.random_range(1..4) }
-        }
-        kind => unreachable!("{kind} befalls no message"),
-    }
-}
-
-/// When a message that was sent in step `id` arrives.
-fn arrival(rng: &mut impl Rng, id: u32) -> Arrival {
-    match rng.random_range(0..4) {
-        0 => Arrival::AfterRequests(rng.random_range(1..8)),
-        1 => Arrival::AfterNextStep,
-        _ => Arrival::AtStep(id + rng.random_range(1..6)),
-    }
-}
-
-/// Where a body is interesting: around frames and pages, or inside a short text.
-fn body_bytes(rng: &mut impl Rng, route: Route) -> u32 {
-    let unit = match route {
-        Route::PullFrames => 4120,
-        Route::Export => 4096,
-        Route::Info | Route::PushFrames | Route::Pipeline => return rng.random_range(0..200),
-    };
-    let from_boundary = *pick(rng, &[0, 0, 1, 24, 100, 4000, 4095]);
-    unit * rng.random_range(0..6) + from_boundary
 }

@@ -126,6 +126,26 @@ impl Claims {
         self.phase == "compacting_draft"
     }
 
+    /// How many bytes at the beginning of a file have checksums that the metadata vouches for, or that are its own.
+    pub fn named_bytes(&self, file: FileClass, disk: &Disk, paths: &Paths) -> u64 {
+        match file {
+            FileClass::Metadata => u64::MAX,
+            FileClass::DraftWal if self.has_databases() => {
+                let content = disk.read(&paths.draft_wal).unwrap_or_default();
+                let is_compacted = self.has_moved_draft_wal(&Wal::parse(&content));
+                if is_compacted { 0 } else { wal_bytes(self.draft_wal_match_watermark) }
+            }
+            FileClass::SyncedWal if self.has_replica() => wal_bytes(self.synced_wal_frames),
+            _ => 0,
+        }
+    }
+
+    /// Whether a compaction that these claims announce has moved the WAL that the watermark stands in.
+    fn has_moved_draft_wal(&self, draft_wal: &Wal<'_>) -> bool {
+        self.is_compacting()
+            && draft_wal.header().is_none_or(|header| header.salts != self.draft_wal_stamp.salts)
+    }
+
     /// What these claims rely on: bytes that nobody may touch as long as a crash could leave this version.
     pub fn named(&self) -> Vec<Named> {
         if !self.has_databases() {
@@ -200,9 +220,7 @@ impl Files {
         let is_emptied = claims.may_have_lost_wal() && synced_wal.frame_count() == 0;
         let (synced_end, synced_watermark) =
             if is_emptied { (0, 0) } else { (claims.synced_wal_frames, claims.synced_wal_match_watermark) };
-        // A compaction that the metadata announces may already have moved the WAL that the watermark stands in.
-        let is_compacted = claims.is_compacting()
-            && draft_wal.header().is_none_or(|header| header.salts != claims.draft_wal_stamp.salts);
+        let is_compacted = claims.has_moved_draft_wal(&draft_wal);
         let draft_watermark = if is_compacted { 0 } else { claims.draft_wal_match_watermark };
         let sound = |wal: &Wal<'_>, named: u64| {
             let frames = if after_crash { wal.verified_frames() } else { wal.frame_count() };

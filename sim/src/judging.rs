@@ -78,13 +78,13 @@ impl World {
         Ok(())
     }
 
-    /// I1 and I2, and the remote's epochs that Synced can be of; `None` while nothing is claimed of it, or a file is lost.
+    /// I1 and I2, and the remote's epochs that Synced can be of; `None` while nothing is claimed of it, or a file is lost or rotten.
     ///
     /// # Errors
     /// The broken invariant.
     pub fn epochs_of(&self, number: u8, claims: &Claims) -> Result<Option<Epochs>, Violation> {
         let client = self.client(number);
-        if client.has_lost_a_file() || !claims.has_replica() {
+        if client.is_damaged() || !claims.has_replica() {
             return Ok(None);
         }
         let files = Files::read(&client.disk, &client.paths);

@@ -16,8 +16,9 @@ pub(crate) use words::Ordinal;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::disk::{CrashKind, CrashPoint, DiskError, FileClass};
+use crate::disk::{CrashKind, CrashPoint, DiskError, FileClass, SECTOR_BYTES};
 use crate::network::{NetworkFault, RequestPlace};
 use crate::workload::Write;
 
@@ -327,6 +328,18 @@ pub enum Action {
         /// Which.
         file: FileClass,
     },
+    /// Bytes of one of the client's files go bad while nobody looks; its process is killed before if it runs. Only such bytes as the
+    /// metadata names; when there are none, nothing happens.
+    Rot {
+        /// The client, from 0.
+        client: u8,
+        /// The file's role.
+        file: FileClass,
+        /// A byte that goes bad, counted on from the beginning where the bytes end.
+        offset: u32,
+        /// What becomes of it.
+        damage: Damage,
+    },
 }
 
 impl Action {
@@ -343,7 +356,8 @@ impl Action {
             | Self::Close { client }
             | Self::Crash { client, .. }
             | Self::RestoreDirectory { client, .. }
-            | Self::LoseFile { client, .. } => Some(client),
+            | Self::LoseFile { client, .. }
+            | Self::Rot { client, .. } => Some(client),
             Self::RemoteTransaction { .. }
             | Self::RemoteCheckpoint
             | Self::RemoteRestart
@@ -366,7 +380,8 @@ impl Action {
             | Self::Close { client }
             | Self::Crash { client, .. }
             | Self::RestoreDirectory { client, .. }
-            | Self::LoseFile { client, .. } => Some(client),
+            | Self::LoseFile { client, .. }
+            | Self::Rot { client, .. } => Some(client),
             Self::RemoteTransaction { .. }
             | Self::RemoteCheckpoint
             | Self::RemoteRestart
@@ -396,6 +411,40 @@ impl Action {
             Self::RemoteRestore { .. } => "remote restore",
             Self::RestoreDirectory { .. } => "restore directory",
             Self::LoseFile { .. } => "lose file",
+            Self::Rot { .. } => "rot",
+        }
+    }
+}
+
+/// How bytes go bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Damage {
+    /// This bit of the byte flips, of eight.
+    Bit(u8),
+    /// Its whole sector is another.
+    Sector {
+        /// Which.
+        key: u64,
+    },
+}
+
+impl Damage {
+    /// What stands where in a file afterwards, if it strikes at the byte at `offset`.
+    ///
+    /// # Panics
+    /// If there is no such byte.
+    pub fn of(self, content: &[u8], offset: usize) -> (usize, Vec<u8>) {
+        match self {
+            Self::Bit(bit) => (offset, vec![content[offset] ^ 1 << (bit % 8)]),
+            Self::Sector { key } => {
+                let start = offset - offset % SECTOR_BYTES as usize;
+                let end = content.len().min(start + SECTOR_BYTES as usize);
+                let hash = |at: usize| xxh3_64_with_seed(&at.to_le_bytes(), key) as u8;
+                // The byte itself changes whatever the key.
+                let rot = |at: usize| if at == offset { hash(at) | 1 } else { hash(at) };
+                (start, (start..end).map(|at| content[at] ^ rot(at)).collect())
+            }
         }
     }
 }

@@ -312,6 +312,10 @@ impl World {
                 self.lose_file(*client, *file);
                 Ok(())
             }
+            Action::Rot { client, file, offset, damage } => {
+                self.rot(*client, *file, *offset, *damage);
+                Ok(())
+            }
         }
     }
 
@@ -488,9 +492,10 @@ impl World {
         self.running().end = StepEnd::Failed;
         self.record(Lane::Application(number), "error", &error_chain(error), &[]);
         let shown = if error.is_retryable() { Promise::Reported } else { Promise::Refused };
-        match shown {
-            Promise::Reported | Promise::Masked => self.counts.errors_reported += 1,
-            Promise::Refused => self.counts.errors_refused += 1,
+        if shown == Promise::Reported {
+            self.counts.errors_reported += 1;
+        } else {
+            self.counts.errors_refused += 1;
         }
         let mishaps = self.mishap_rows(number, error);
         let rows: Vec<&Row> = self.running().struck.iter().copied().chain(mishaps).collect();

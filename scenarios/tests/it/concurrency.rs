@@ -164,7 +164,7 @@ fn applications_commit_at_every_suspension_of_a_sync() {
 
 #[test]
 fn machines_go_down_after_a_commit_at_every_suspension_of_a_sync() {
-    let dark = CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
+    let dark = CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
     let actions = [SYNC, commit(), remote_commit(), CHECKPOINT, remote_commit(), SYNC, commit()];
     for kind in [CrashKind::Kill, dark] {
         let reached = holds_at_every_suspension(&actions, 5, &[commit(), Action::Crash { client: 0, kind }]);

@@ -1,7 +1,7 @@
 //! Trouble with the network, written by hand; each says what must not come of it. A fault that finds no place fails the test.
 
 use plimsoll_sim::atlas::FaultKind;
-use plimsoll_sim::disk::{CrashKind, Survival};
+use plimsoll_sim::disk::{CrashKind, Survival, Tear};
 use plimsoll_sim::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
 use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
@@ -261,7 +261,7 @@ fn an_answer_from_before_a_checkpoint_delays_and_destroys_nothing() {
 }
 
 fn power_loss(survival: Survival) -> CrashKind {
-    CrashKind::PowerLoss { survival, torn_bytes: None }
+    CrashKind::PowerLoss { survival, torn: None }
 }
 
 fn remote_loses_power(operation: u32) -> NetworkFault {
@@ -289,7 +289,7 @@ fn a_push_whose_server_lost_power_at_any_file_operation_arrives_once() {
                 power_loss(Survival::Nothing),
                 power_loss(Survival::Prefix { operations: operation / 2 }),
                 power_loss(Survival::Subset { keep_percent: 50, key: operation.into() }),
-                CrashKind::PowerLoss { survival: Survival::Everything, torn_bytes: Some(1000) },
+                CrashKind::PowerLoss { survival: Survival::Everything, torn: Some(Tear::Bytes(1000)) },
             ] {
                 let header =
                     Header { pull_batch_frames: 4, push_mode: mode, ..Header::new(operation.into()) };

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use arbitrary::{Arbitrary, Unstructured};
-use plimsoll_sim::atlas::rows_of;
+use plimsoll_sim::atlas::{is_rot_promised, rows_of};
+use plimsoll_sim::disk::FileClass;
 use plimsoll_sim::schedule::{Action, Comments, Header, Schedule, ScheduleError, Step};
 use proptest::prelude::*;
 
@@ -36,6 +37,11 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
 
 fn keep_promised(step: &mut Step) {
     step.faults.retain(|fault| !rows_of(fault).is_empty());
+    if let Action::Rot { file, .. } = &mut step.action
+        && !is_rot_promised(*file)
+    {
+        *file = FileClass::Metadata;
+    }
     step.during.iter_mut().for_each(|during| keep_promised(&mut during.step));
 }
 

@@ -4,6 +4,7 @@
 //! of the schedule are deleted. Left out: carrying it out, which is the disk's business.
 
 use std::fmt;
+use std::ops::Range;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,51 @@ impl fmt::Display for Survival {
     }
 }
 
+/// Bytes of what a disk writes as a whole.
+pub const SECTOR_BYTES: u32 = 512;
+
+/// What is left of a write under which the power went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(untagged)]
+pub enum Tear {
+    /// Its first so many bytes.
+    Bytes(u32),
+    /// Some of the sectors that it touches: disks write them in any order.
+    #[serde(rename_all = "snake_case")]
+    Sectors {
+        /// Bit n stands for the nth of them, from 0; those from the 64th on go by the same bits again.
+        sectors: u64,
+    },
+}
+
+impl Tear {
+    /// The parts that are left of a write of `length` bytes at `offset`, relative to its beginning, ascending.
+    pub(super) fn left(self, offset: u64, length: usize) -> Vec<Range<usize>> {
+        match self {
+            Self::Bytes(bytes) => std::iter::once(0..length.min(bytes as usize)).collect(),
+            Self::Sectors { sectors } => {
+                let (end, sector_bytes) = (offset + length as u64, u64::from(SECTOR_BYTES));
+                let touched = offset / sector_bytes..end.div_ceil(sector_bytes);
+                let is_kept = |(nth, _): &(u32, u64)| sectors >> (nth % 64) & 1 == 1;
+                let part = |(_, sector): (u32, u64)| {
+                    let (from, to) = (sector * sector_bytes, (sector + 1) * sector_bytes);
+                    (from.max(offset) - offset) as usize..(to.min(end) - offset) as usize
+                };
+                (0..).zip(touched).filter(is_kept).map(part).collect()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Tear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "at byte {bytes}"),
+            Self::Sectors { sectors } => write!(f, "down to the sectors of {sectors:#b}"),
+        }
+    }
+}
+
 /// What takes the machine down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -92,9 +138,9 @@ pub enum CrashKind {
     PowerLoss {
         /// Which unsynced operations survive.
         survival: Survival,
-        /// If set, the last surviving write keeps only its first so many bytes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        torn_bytes: Option<u32>,
+        /// If set, the last surviving write is torn.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "torn_bytes")]
+        torn: Option<Tear>,
     },
 }
 
@@ -102,9 +148,9 @@ impl fmt::Display for CrashKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill => write!(f, "kill"),
-            Self::PowerLoss { survival, torn_bytes: None } => write!(f, "power loss ({survival})"),
-            Self::PowerLoss { survival, torn_bytes: Some(bytes) } => {
-                write!(f, "power loss ({survival}, the last write torn at byte {bytes})")
+            Self::PowerLoss { survival, torn: None } => write!(f, "power loss ({survival})"),
+            Self::PowerLoss { survival, torn: Some(tear) } => {
+                write!(f, "power loss ({survival}, the last write torn {tear})")
             }
         }
     }
@@ -136,8 +182,15 @@ impl FileClass {
     pub(super) const COUNT: usize = Self::Any as usize + 1;
 
     /// The roles, without [`FileClass::Any`].
-    pub const ALL: [Self; 6] =
-        [Self::Draft, Self::DraftWal, Self::Synced, Self::SyncedWal, Self::Metadata, Self::MetadataTemporary];
+    pub const ALL: [Self; 7] = [
+        Self::Draft,
+        Self::DraftWal,
+        Self::Synced,
+        Self::SyncedWal,
+        Self::SyncedNext,
+        Self::Metadata,
+        Self::MetadataTemporary,
+    ];
 
     /// The role in one word.
     #[must_use]

@@ -48,6 +48,26 @@ pub enum DiskErrorKind {
 }
 
 impl DiskErrorKind {
+    /// All of them; where one has a size, it is none.
+    pub const ALL: [Self; 11] = [
+        Self::WriteFails,
+        Self::PartialWrite { bytes: 0 },
+        Self::NoSpace,
+        Self::ReadFails,
+        Self::ShortRead,
+        Self::SyncFails,
+        Self::SyncDrops,
+        Self::TruncateFails,
+        Self::OpenFails,
+        Self::RenameFails,
+        Self::SyncDirectoryFails,
+    ];
+
+    /// The sort of it: the same without a size.
+    pub fn sort(self) -> Self {
+        if let Self::PartialWrite { .. } = self { Self::PartialWrite { bytes: 0 } } else { self }
+    }
+
     /// The access that it strikes at.
     pub(super) fn access(self) -> Access {
         match self {
@@ -70,6 +90,23 @@ impl DiskErrorKind {
     /// What a failed completion says.
     pub(super) fn completion_error(self) -> CompletionError {
         CompletionError::IOError(self.error_kind(), self.access().verb())
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WriteFails => "write-fails",
+            Self::PartialWrite { .. } => "partial-write",
+            Self::NoSpace => "no-space",
+            Self::ReadFails => "read-fails",
+            Self::ShortRead => "short-read",
+            Self::SyncFails => "sync-fails",
+            Self::SyncDrops => "sync-drops",
+            Self::TruncateFails => "truncate-fails",
+            Self::OpenFails => "open-fails",
+            Self::RenameFails => "rename-fails",
+            Self::SyncDirectoryFails => "sync-dir-fails",
+        }
     }
 
     /// The kind as it stands in a trace.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::crash::{CrashKind, FileClass, Survival};
+use super::crash::{CrashKind, FileClass, Survival, Tear};
 use super::image::{Image, Inode, Operation};
 
 /// The unsynced range of a file whose very name is at stake.
@@ -131,9 +131,7 @@ impl Files {
     pub(super) fn after_crash(&self, kind: &CrashKind) -> Self {
         match kind {
             CrashKind::Kill => self.clone(),
-            CrashKind::PowerLoss { torn_bytes, .. } => {
-                self.after_power_loss(&self.survivors(kind), *torn_bytes)
-            }
+            CrashKind::PowerLoss { torn, .. } => self.after_power_loss(&self.survivors(kind), *torn),
         }
     }
 
@@ -156,18 +154,18 @@ impl Files {
     }
 
     /// What is left after a power loss, everything of it durable. `survivors` are positions in the log.
-    pub(super) fn after_power_loss(&self, survivors: &[u32], torn_bytes: Option<u32>) -> Self {
+    pub(super) fn after_power_loss(&self, survivors: &[u32], torn: Option<Tear>) -> Self {
         let survivors: Vec<&Operation> = survivors.iter().map(|index| &self.log[*index as usize]).collect();
         let last_write = survivors.iter().rposition(|operation| matches!(operation, Operation::Write { .. }));
 
         let mut left = self.durable.clone();
         for (position, operation) in survivors.into_iter().enumerate() {
-            match (operation, torn_bytes) {
-                (Operation::Write { inode, offset, bytes }, Some(torn_bytes))
-                    if Some(position) == last_write =>
-                {
-                    let bytes = bytes.slice(..bytes.len().min(torn_bytes as usize));
-                    left.apply(&Operation::Write { inode: *inode, offset: *offset, bytes });
+            match (operation, torn) {
+                (Operation::Write { inode, offset, bytes }, Some(tear)) if Some(position) == last_write => {
+                    for part in tear.left(*offset, bytes.len()) {
+                        let offset = offset + part.start as u64;
+                        left.apply(&Operation::Write { inode: *inode, offset, bytes: bytes.slice(part) });
+                    }
                 }
                 _ => left.apply(operation),
             }
@@ -193,6 +191,13 @@ impl Files {
     pub(super) fn lose(&mut self, path: &str) -> bool {
         self.durable.entries.remove(path);
         self.current.entries.remove(path).is_some()
+    }
+
+    /// Puts other bytes into settled files.
+    pub(super) fn overwrite(&mut self, path: &str, offset: usize, bytes: &[u8]) {
+        assert!(self.log.is_empty(), "only settled files are overwritten");
+        self.current.overwrite(path, offset, bytes);
+        self.durable = self.current.clone();
     }
 
     /// The byte ranges of `path` that a power loss could change, ascending and disjoint. A truncate is at stake up to

@@ -90,6 +90,15 @@ impl Image {
         }
     }
 
+    /// Puts other bytes into the file at `path`, which reaches at least that far.
+    pub(super) fn overwrite(&mut self, path: &str, offset: usize, bytes: &[u8]) {
+        let inode = self.entries[path];
+        let end = offset + bytes.len();
+        let content = self.content_mut(inode, end as u64);
+        assert!(end <= content.len(), "{path} does not reach to byte {end}");
+        content[offset..end].copy_from_slice(bytes);
+    }
+
     /// Feeds all entries and their contents.
     pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
         for (path, inode) in &self.entries {

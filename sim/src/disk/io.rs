@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::errors::{Access, DiskErrorKind, Strike};
 use super::files::{Files, directory_of};
 use super::image::{Inode, Operation};
-use super::{Boot, Machine, Mutation, Purpose};
+use super::machine::{Boot, Machine, Mutation, Purpose};
 use crate::clock;
 use crate::lock::lock;
 

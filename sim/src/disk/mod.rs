@@ -20,6 +20,7 @@
 //! | `names` | what versions of the metadata that could survive name, guarded |
 //! | `places` | counters of a step's operations, armed crash points |
 //! | `site` | an operation about to happen, for whoever decides where a crash strikes |
+//! | `machine` | operations carried out, failing, and crashing |
 //! | `io` | the traits: `IO`, `File`, `Clock`, `Storage` |
 
 mod crash;
@@ -27,6 +28,7 @@ mod errors;
 mod files;
 mod image;
 mod io;
+mod machine;
 mod names;
 mod places;
 mod site;
@@ -34,12 +36,11 @@ mod site;
 mod tests;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use xxhash_rust::xxh3::xxh3_64;
-
-pub use crash::{CrashKind, CrashPoint, CrashReport, FileClass, Moment, OperationKind, Place, Survival};
+pub use crash::{
+    CrashKind, CrashPoint, CrashReport, FileClass, Moment, OperationKind, Place, SECTOR_BYTES, Survival, Tear,
+};
 pub use errors::{DiskError, DiskErrorKind, Lasts};
 pub use files::MetadataVersion;
 pub use io::{Hang, SimIo};
@@ -48,10 +49,8 @@ pub use site::{Aftermath, Pilot, Site};
 
 use crate::lock::lock;
 use crate::trace::{Lane, SharedTrace, Trace};
-use errors::{Access, DiskErrors, Strike};
 use files::Files;
-use image::{Inode, Operation};
-use names::Names;
+use machine::{Boot, Machine};
 use places::Places;
 
 /// One machine's disk. Clones are handles to the same disk.
@@ -77,24 +76,7 @@ impl Disk {
     /// An empty disk, up and running. `lane` is its machine in the trace; `key` is where its random bytes come from.
     #[must_use]
     pub fn new(lane: Lane, key: u64, trace: SharedTrace) -> Self {
-        let machine = Machine {
-            lane,
-            key,
-            trace,
-            boot: Boot::start(Files::default()),
-            survived: None,
-            step: 0,
-            places: Places::default(),
-            errors: DiskErrors::default(),
-            operations_in_step: 0,
-            draws_in_step: 0,
-            totals: Totals::default(),
-            metadata_versions: Vec::new(),
-            names: Names::default(),
-            crash: None,
-            pilot: None,
-        };
-        Self { machine: Arc::new(Mutex::new(machine)) }
+        Self { machine: Arc::new(Mutex::new(Machine::new(lane, key, trace))) }
     }
 
     /// The file system as a process of the current boot sees it.
@@ -219,6 +201,16 @@ impl Disk {
         is_there
     }
 
+    /// Puts other bytes into the file at `path`, durably and behind everybody's back. All files become durable. No process may be running.
+    ///
+    /// # Panics
+    /// If the file does not reach so far.
+    pub fn overwrite(&self, path: &str, offset: usize, bytes: &[u8]) {
+        let mut files = lock(&self.machine).with_files(|_, files| files.settled());
+        files.overwrite(path, offset, bytes);
+        self.replace_files("rot", path, files);
+    }
+
     /// Makes the disk an empty one. No process may be running.
     pub fn wipe(&self) {
         let empty = lock(&self.machine).with_files(|_, files| files.emptied());
@@ -303,293 +295,4 @@ impl Disk {
     pub fn paths(&self) -> Vec<String> {
         lock(&self.machine).with_files(|_, files| files.current().entries.keys().cloned().collect())
     }
-}
-
-/// The time from one start of the machine to the next. Its files live as long as a process of it has them open.
-///
-/// Locks are taken in the order machine, files, trace.
-struct Boot {
-    /// Unique in this process, so that the core's registry of open databases keeps simulations and boots apart. It is
-    /// the one number here that depends on what else runs, and it never reaches a file or the trace.
-    device: u64,
-    files: Mutex<Files>,
-    /// Random draws of ghosts, which must not shift those of the living.
-    ghost_draws: AtomicU64,
-    /// Waits since the last operation on a file.
-    waits: AtomicU32,
-}
-
-impl Boot {
-    fn start(files: Files) -> Arc<Self> {
-        // Far above the device numbers of the host, with which the core's registry could confuse them.
-        static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 63);
-        let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self {
-            device,
-            files: Mutex::new(files),
-            ghost_draws: AtomicU64::new(0),
-            waits: AtomicU32::new(0),
-        })
-    }
-}
-
-/// A mutating operation as a process asks for it.
-#[derive(Clone)]
-enum Mutation {
-    Apply(Operation),
-    Sync(Inode),
-    SyncDirectory,
-}
-
-impl Mutation {
-    fn kind(&self) -> OperationKind {
-        match self {
-            Self::Apply(Operation::Write { .. }) => OperationKind::Write,
-            Self::Apply(Operation::Truncate { .. }) => OperationKind::Truncate,
-            Self::Apply(Operation::Create { .. }) => OperationKind::Create,
-            Self::Apply(Operation::Remove { .. }) => OperationKind::Remove,
-            Self::Apply(Operation::Rename { .. }) => OperationKind::Rename,
-            Self::Sync(_) => OperationKind::Sync,
-            Self::SyncDirectory => OperationKind::SyncDirectory,
-        }
-    }
-
-    /// What it is to the disk errors.
-    fn accesses(&self, files: &Files) -> &'static [Access] {
-        match self {
-            Self::Apply(Operation::Write { inode, offset, bytes }) => {
-                let grows = offset + bytes.len() as u64 > files.current().content(*inode).len() as u64;
-                if grows { &[Access::Write, Access::Growth] } else { &[Access::Write] }
-            }
-            Self::Apply(Operation::Truncate { .. }) => &[Access::Truncate],
-            Self::Apply(Operation::Rename { .. }) => &[Access::Rename],
-            // A creation is an open, and was counted as one; removals do not fail.
-            Self::Apply(Operation::Create { .. } | Operation::Remove { .. }) => &[],
-            Self::Sync(_) => &[Access::Sync],
-            Self::SyncDirectory => &[Access::SyncDirectory],
-        }
-    }
-
-    fn perform(self, files: &mut Files, path: &str) {
-        match self {
-            Self::Apply(operation) => files.apply(operation),
-            Self::Sync(inode) => files.sync(inode),
-            Self::SyncDirectory => files.sync_directory(path),
-        }
-    }
-}
-
-struct Machine {
-    lane: Lane,
-    key: u64,
-    trace: SharedTrace,
-    boot: Arc<Boot>,
-    /// While the machine is down: what the next boot starts from.
-    survived: Option<Files>,
-    step: u32,
-    places: Places,
-    errors: DiskErrors,
-    operations_in_step: u64,
-    draws_in_step: u64,
-    totals: Totals,
-    metadata_versions: Vec<MetadataVersion>,
-    names: Names,
-    crash: Option<CrashReport>,
-    pilot: Option<Arc<Mutex<dyn Pilot>>>,
-}
-
-impl Machine {
-    fn is_ghost(&self, boot: &Arc<Boot>) -> bool {
-        self.survived.is_some() || !Arc::ptr_eq(&self.boot, boot)
-    }
-
-    /// Does what a process of `boot` asks for, fails where an error is due and crashes where a crash is. `files` are those of `boot`.
-    fn perform(
-        &mut self,
-        boot: &Arc<Boot>,
-        files: &mut Files,
-        path: &str,
-        mutation: Mutation,
-    ) -> Result<(), Strike> {
-        if let Some(strike) = self.fail(boot, path, mutation.accesses(files)) {
-            match (strike.kind, mutation) {
-                (
-                    DiskErrorKind::PartialWrite { bytes: written },
-                    Mutation::Apply(Operation::Write { inode, offset, bytes }),
-                ) => {
-                    let bytes = bytes.slice(..bytes.len().min(written as usize));
-                    let beginning = Operation::Write { inode, offset, bytes };
-                    self.perform_or_crash(boot, files, path, Mutation::Apply(beginning));
-                }
-                (DiskErrorKind::SyncDrops, Mutation::Sync(inode)) => files.drop_writes(inode),
-                _ => {}
-            }
-            return Err(strike);
-        }
-        self.perform_or_crash(boot, files, path, mutation);
-        Ok(())
-    }
-
-    /// The error that strikes at an access, if one does. A ghost meets none.
-    fn fail(&mut self, boot: &Arc<Boot>, path: &str, accesses: &[Access]) -> Option<Strike> {
-        if self.is_ghost(boot) {
-            return None;
-        }
-        let strike = self.errors.reach(FileClass::of(path), accesses)?;
-        self.record(strike.kind.verb(), path, &[u64::from(strike.at_once)], &[]);
-        Some(strike)
-    }
-
-    /// Does what a process of `boot` asks for, and crashes where a crash is due.
-    fn perform_or_crash(&mut self, boot: &Arc<Boot>, files: &mut Files, path: &str, mutation: Mutation) {
-        if self.is_ghost(boot) {
-            mutation.perform(files, path);
-            return;
-        }
-        if let Some(pilot) = &self.pilot
-            && let Some(point) =
-                lock(pilot).consider(&Site::new(self.places.operations() + 1, path, files, &mutation))
-        {
-            self.places.arm(point);
-        }
-        let Some((point, place)) = self.places.reach(FileClass::of(path), mutation.kind()) else {
-            self.execute(files, path, mutation);
-            return;
-        };
-        // Before and inside, the image is taken first and the ghost then does its operation in full.
-        match (point.moment, &mutation) {
-            (Moment::After, _) => {
-                self.execute(files, path, mutation);
-                self.strike(files, path, &point, place);
-                return;
-            }
-            (
-                Moment::Inside { bytes: written },
-                Mutation::Apply(Operation::Write { inode, offset, bytes }),
-            ) => {
-                let bytes = bytes.slice(..bytes.len().min(written as usize));
-                let beginning = Operation::Write { inode: *inode, offset: *offset, bytes };
-                self.execute(files, path, Mutation::Apply(beginning));
-            }
-            (Moment::Before | Moment::Inside { .. }, _) => {}
-        }
-        self.strike(files, path, &point, place);
-        mutation.perform(files, path);
-    }
-
-    /// The armed `point` strikes at `place`.
-    fn strike(&mut self, files: &Files, path: &str, point: &CrashPoint, place: Place) {
-        self.record("fault", &point.to_string(), &[], &[]);
-        self.crash(files, &point.kind, path, Some((point, place)));
-    }
-
-    /// Does it, counted and traced.
-    fn execute(&mut self, files: &mut Files, path: &str, mutation: Mutation) {
-        self.operations_in_step += 1;
-        self.totals.operations += 1;
-        let kind = mutation.kind();
-        self.guard(files, path, &mutation);
-        match &mutation {
-            Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
-                self.totals.bytes_written += bytes.len() as u64;
-                self.record(kind.verb(), path, &[*offset, bytes.len() as u64], bytes);
-            }
-            Mutation::Apply(Operation::Truncate { len, .. }) => self.record(kind.verb(), path, &[*len], &[]),
-            Mutation::Apply(Operation::Rename { from, .. }) => {
-                self.record(kind.verb(), path, &[], from.as_bytes())
-            }
-            _ => self.record(kind.verb(), path, &[], &[]),
-        }
-        mutation.perform(files, path);
-        if kind == OperationKind::Rename && FileClass::of(path) == FileClass::Metadata {
-            let event_count = lock(&self.trace).event_count();
-            let version = files.metadata_version(path, event_count);
-            self.names.add(&version.bytes);
-            self.metadata_versions.push(version);
-        }
-        if kind == OperationKind::SyncDirectory {
-            self.names.settle();
-        }
-    }
-
-    /// Looks whether the operation changes what the metadata names.
-    fn guard(&mut self, files: &Files, path: &str, mutation: &Mutation) {
-        let (range, empties) = match mutation {
-            Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
-                (*offset..*offset + bytes.len() as u64, false)
-            }
-            Mutation::Apply(Operation::Truncate { len, .. }) => {
-                let main = path.strip_suffix("-wal");
-                let main_is_durable = main.is_none_or(|main| files.unsynced_ranges(main).is_empty());
-                (*len..u64::MAX, *len == 0 && main_is_durable)
-            }
-            _ => return,
-        };
-        self.names.touch(FileClass::of(path), &range, empties, path);
-    }
-
-    /// Takes the machine down; `files` are what the crash finds.
-    fn crash(&mut self, files: &Files, kind: &CrashKind, path: &str, struck: Option<(&CrashPoint, Place)>) {
-        let unsynced_operations = files.unsynced_operations();
-        let survivors = files.survivors(kind);
-        let event_count = lock(&self.trace).event_count();
-        let counts = [survivors.len() as u64, u64::from(unsynced_operations)];
-        let verb = if *kind == CrashKind::Kill { "kill" } else { "power loss" };
-        self.record(verb, path, &counts, &[]);
-        let survived = files.after_crash(kind);
-        if *kind != CrashKind::Kill {
-            self.names.replace(survived.metadata());
-        }
-        self.survived = Some(survived);
-        self.crash = Some(CrashReport {
-            point: struck.map(|(point, _)| point.clone()),
-            place: struck.map(|(_, place)| place),
-            kind: kind.clone(),
-            unsynced_operations,
-            survivors,
-            event_count,
-        });
-    }
-
-    /// Calls `f` with the files that count: those that survived while the machine is down, else the boot's.
-    fn with_files<R>(&mut self, f: impl FnOnce(&mut Self, &Files) -> R) -> R {
-        if let Some(survived) = self.survived.take() {
-            let result = f(self, &survived);
-            // A further crash has put a newer image in its place.
-            self.survived.get_or_insert(survived);
-            return result;
-        }
-        let boot = Arc::clone(&self.boot);
-        let files = lock(&boot.files);
-        f(self, &files)
-    }
-
-    /// A random number that is a hash of who asks, in which step, for what, and for the how-manieth time.
-    fn draw(&mut self, boot: &Arc<Boot>, purpose: Purpose) -> u64 {
-        let (purpose, used) = if self.is_ghost(boot) {
-            (Purpose::Ghost, boot.ghost_draws.fetch_add(1, Ordering::Relaxed))
-        } else {
-            self.draws_in_step += 1;
-            (purpose, self.draws_in_step)
-        };
-        let mut name = [0; 23];
-        name[..8].copy_from_slice(&self.key.to_le_bytes());
-        name[8..10].copy_from_slice(&self.lane.code());
-        name[10..14].copy_from_slice(&self.step.to_le_bytes());
-        name[14] = purpose as u8;
-        name[15..].copy_from_slice(&used.to_le_bytes());
-        xxh3_64(&name)
-    }
-
-    fn record(&self, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
-        lock(&self.trace).record(self.lane, verb, place, numbers, bytes);
-    }
-}
-
-/// What a random number is for.
-#[derive(Clone, Copy)]
-enum Purpose {
-    Number,
-    Bytes,
-    Ghost,
 }

@@ -4,10 +4,10 @@ use std::hash::Hasher;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::Mutation;
 use super::crash::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
 use super::files::Files;
 use super::image::Operation;
+use super::machine::Mutation;
 
 /// Sees every operation of the living before it happens.
 pub trait Pilot: Send {

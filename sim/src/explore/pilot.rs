@@ -20,12 +20,12 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::Unit;
 use super::fork::{self, Shared, Side, count};
-use crate::disk::{self, CrashKind, CrashPoint, Moment, Site, Survival};
+use crate::disk::{self, CrashKind, CrashPoint, Moment, SECTOR_BYTES, Site, Survival, Tear};
 use crate::network::{NetworkFault, RequestPlace};
 use crate::schedule::{Fault, Schedule};
 
-/// Bytes of a sector, the piece that a disk writes whole.
-const SECTOR_BYTES: u32 = 512;
+/// A write of which everything has reached the disk but its beginning, which is the header of a frame, say.
+const ALL_BUT_THE_FIRST_SECTOR: Tear = Tear::Sectors { sectors: !1 };
 
 /// With which a forked process ends when the simulator panics.
 const STATUS_PANICKED: i32 = 101;
@@ -245,7 +245,7 @@ fn tears(bytes: u32) -> impl Iterator<Item = u32> {
 /// Each way to go down at a moment with these unsynced operations. Inside a write a power loss is one that everything survives:
 /// the others are those of the moment before.
 fn kinds(unsynced: &[Option<u32>], moment: Moment, grain: Grain) -> Vec<CrashKind> {
-    let power_loss = |survival| CrashKind::PowerLoss { survival, torn_bytes: None };
+    let power_loss = |survival| CrashKind::PowerLoss { survival, torn: None };
     let operation_count = unsynced.len() as u32;
     let mut kinds = vec![CrashKind::Kill];
     match (grain, moment) {
@@ -254,11 +254,15 @@ fn kinds(unsynced: &[Option<u32>], moment: Moment, grain: Grain) -> Vec<CrashKin
         (Grain::Fine, Moment::Before | Moment::After) => {
             kinds.extend(Survival::variants(operation_count).into_iter().map(power_loss));
             for (last, bytes) in (0..).zip(unsynced) {
-                let torn = |torn_bytes| CrashKind::PowerLoss {
+                let torn = |tear| CrashKind::PowerLoss {
                     survival: Survival::Prefix { operations: last + 1 },
-                    torn_bytes: Some(torn_bytes),
+                    torn: Some(tear),
                 };
-                kinds.extend(tears(bytes.unwrap_or(0)).map(torn));
+                let bytes = bytes.unwrap_or(0);
+                kinds.extend(tears(bytes).map(Tear::Bytes).map(torn));
+                if bytes > SECTOR_BYTES {
+                    kinds.push(torn(ALL_BUT_THE_FIRST_SECTOR));
+                }
             }
         }
     }
@@ -285,8 +289,8 @@ mod tests {
     #[test]
     fn power_losses_tear_the_last_write_of_every_prefix() {
         let kinds = kinds(&[Some(1030), None], Moment::Before, Grain::Fine);
-        let torn = |kind: &&CrashKind| matches!(kind, CrashKind::PowerLoss { torn_bytes: Some(_), .. });
-        assert_eq!(kinds.iter().filter(torn).count(), 2);
+        let torn = |kind: &&CrashKind| matches!(kind, CrashKind::PowerLoss { torn: Some(_), .. });
+        assert_eq!(kinds.iter().filter(torn).count(), 3);
         assert!(kinds.contains(&CrashKind::Kill));
     }
 }

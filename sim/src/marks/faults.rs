@@ -3,7 +3,7 @@
 
 use super::listener::Heard;
 use crate::atlas::{FaultKind, Row, Target};
-use crate::disk::FileClass;
+use crate::disk::{DiskErrorKind, FileClass};
 use crate::network::Route;
 use crate::workload::{Table, Write};
 
@@ -128,7 +128,7 @@ faults! {
     "9b, an interrupted first pull", "a process is killed when the metadata names a part of its first pull",
         |done| done.lost_in(FaultKind::Kill, &["first pull, in part named"]);
     "10, waiting for success only", "a write, sync or truncate fails under an operation",
-        |done| done.was_struck(&[FaultKind::WriteFails, FaultKind::SyncFails, FaultKind::TruncateFails], &[]);
+        |done| done.was_struck(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::SyncFails), FaultKind::Disk(DiskErrorKind::TruncateFails)], &[]);
     "11, a checkpoint by itself", "Synced's log is past its limit while a local tail is on it",
         |done| done.says_in_order("rebase begins", "checkpoint announced");
     "12, a primary key taken by others", "two writers set one key",
@@ -156,7 +156,7 @@ faults! {
     "23, a handle across a cut", "Synced is cut under a running process",
         |done| done.verb != "open" && done.says("tail cut") && done.end == End::Succeeded;
     "24, a failed session ended twice", "a write to Draft's log fails inside a rebase",
-        |done| done.says("rebase begins") && done.was_struck(&[FaultKind::WriteFails, FaultKind::NoSpace, FaultKind::PartialWrite],
+        |done| done.says("rebase begins") && done.was_struck(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::NoSpace), FaultKind::Disk(DiskErrorKind::PartialWrite { bytes: 0 })],
             &[Target::File(FileClass::DraftWal)]);
     "25, a commit while a push waits", "the application commits between a push's request and its answer",
         |done| done.says("batch sent") && done.inside.contains(&"transaction");

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::atlas::rows_of;
+use crate::atlas::{is_rot_promised, rows_of};
 
-use super::{FORMAT, Header, Schedule, Step};
+use super::{Action, FORMAT, Header, Schedule, Step};
 
 /// What a file says to its human readers: lines that begin with `#`, without the sign and the space behind it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +164,12 @@ fn check_promised(line: usize, within: &str, step: &Step) -> Result<(), Schedule
         let field = format!("{within}faults[{index}]");
         let fault = serde_json::to_string(&step.faults[index]).expect("plain data serializes");
         return Err(ScheduleError::Unpromised { line, field, fault });
+    }
+    if let Action::Rot { file, .. } = step.action
+        && !is_rot_promised(file)
+    {
+        let field = format!("{within}action.rot.file");
+        return Err(ScheduleError::Unpromised { line, field, fault: format!("rot of {file}") });
     }
     let mut carried = step.during.iter().enumerate();
     carried.try_for_each(|(index, during)| {

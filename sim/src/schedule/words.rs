@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Action, Fault, Step, TransactionEnd, Wait};
+use super::{Action, Damage, Fault, Step, TransactionEnd, Wait};
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace};
 use crate::workload::Write;
 
@@ -47,6 +47,12 @@ impl fmt::Display for Action {
                 write!(f, "client {client}'s directory is again as it was after step {to_step}")
             }
             Self::LoseFile { client, file } => write!(f, "client {client} loses its {file}"),
+            Self::Rot { client, file, offset, damage: Damage::Bit(bit) } => {
+                write!(f, "bit {} of byte {offset} of client {client}'s {file} flips", bit % 8)
+            }
+            Self::Rot { client, file, offset, damage: Damage::Sector { .. } } => {
+                write!(f, "the sector of byte {offset} of client {client}'s {file} goes bad")
+            }
         }
     }
 }

@@ -144,7 +144,7 @@ fn explicit_kind(report: &CrashReport) -> CrashKind {
         CrashKind::Kill => CrashKind::Kill,
         // Files by their roles say more than numbers.
         kind @ CrashKind::PowerLoss { survival: Survival::Files { .. }, .. } => kind.clone(),
-        CrashKind::PowerLoss { torn_bytes, .. } => {
+        CrashKind::PowerLoss { torn, .. } => {
             let survival = if report.survivors.is_empty() {
                 Survival::Nothing
             } else if report.survivors.len() == report.unsynced_operations as usize {
@@ -152,7 +152,7 @@ fn explicit_kind(report: &CrashReport) -> CrashKind {
             } else {
                 Survival::List { indices: report.survivors.clone() }
             };
-            CrashKind::PowerLoss { survival, torn_bytes: *torn_bytes }
+            CrashKind::PowerLoss { survival, torn: *torn }
         }
     }
 }

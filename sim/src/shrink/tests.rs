@@ -86,7 +86,7 @@ fn the_runs_are_bounded_and_can_be_stopped() {
 
 #[test]
 fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
-    let kind = |survival| CrashKind::PowerLoss { survival, torn_bytes: None };
+    let kind = |survival| CrashKind::PowerLoss { survival, torn: None };
     let place = Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 9 };
     let point = CrashPoint {
         place,

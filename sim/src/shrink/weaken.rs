@@ -2,7 +2,7 @@
 //!
 //! Guarantees: everything returned is simpler than what was given, by an order in which nothing can get simpler for ever.
 
-use crate::disk::{CrashKind, CrashPoint, DiskError, DiskErrorKind, Lasts, Moment, Survival};
+use crate::disk::{CrashKind, CrashPoint, DiskError, DiskErrorKind, Lasts, Moment, Survival, Tear};
 use crate::network::{Arrival, NetworkFault};
 use crate::schedule::{Action, Fault, Step, TransactionEnd};
 use crate::workload::Write;
@@ -104,11 +104,14 @@ fn weaker_point(point: &CrashPoint) -> Vec<CrashPoint> {
 
 /// A kill before a power loss, all or nothing before a choice, a short list before a long one.
 fn weaker_kind(kind: &CrashKind) -> Vec<CrashKind> {
-    let CrashKind::PowerLoss { survival, torn_bytes } = kind else { return Vec::new() };
-    let whole = |survival| CrashKind::PowerLoss { survival, torn_bytes: None };
+    let CrashKind::PowerLoss { survival, torn } = kind else { return Vec::new() };
+    let whole = |survival| CrashKind::PowerLoss { survival, torn: None };
     let mut weaker = vec![CrashKind::Kill];
-    if torn_bytes.is_some() {
+    if let Some(tear) = torn {
         weaker.push(whole(survival.clone()));
+        let lesser = lesser_tears(*tear).into_iter();
+        weaker
+            .extend(lesser.map(|torn| CrashKind::PowerLoss { survival: survival.clone(), torn: Some(torn) }));
     }
     match survival {
         Survival::Nothing => {}
@@ -119,15 +122,22 @@ fn weaker_kind(kind: &CrashKind) -> Vec<CrashKind> {
         Survival::Files { keep } => {
             weaker.extend([whole(Survival::Nothing), whole(Survival::Everything)]);
             let fewer = all_fewer(keep).into_iter().map(|keep| Survival::Files { keep });
-            weaker.extend(fewer.map(|survival| CrashKind::PowerLoss { survival, torn_bytes: *torn_bytes }));
+            weaker.extend(fewer.map(|survival| CrashKind::PowerLoss { survival, torn: *torn }));
         }
         Survival::List { indices } => {
             weaker.extend([whole(Survival::Nothing), whole(Survival::Everything)]);
             let shorter = all_fewer(indices).into_iter().map(|indices| Survival::List { indices });
-            weaker.extend(shorter.map(|survival| CrashKind::PowerLoss { survival, torn_bytes: *torn_bytes }));
+            weaker.extend(shorter.map(|survival| CrashKind::PowerLoss { survival, torn: *torn }));
         }
     }
     weaker
+}
+
+/// Sectors that are not lost after all, one by one.
+fn lesser_tears(tear: Tear) -> Vec<Tear> {
+    let Tear::Sectors { sectors } = tear else { return Vec::new() };
+    let lost = (0..64).filter(|nth| sectors >> nth & 1 == 0);
+    lost.map(|nth| Tear::Sectors { sectors: sectors | 1 << nth }).collect()
 }
 
 /// The crashes that a step holds.
@@ -148,7 +158,8 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
         | Action::RemotePrune
         | Action::RemoteRestore { .. }
         | Action::RestoreDirectory { .. }
-        | Action::LoseFile { .. } => None,
+        | Action::LoseFile { .. }
+        | Action::Rot { .. } => None,
     };
     let of_faults = step.faults.iter_mut().filter_map(|fault| match fault {
         Fault::Crash(CrashPoint { kind, .. }) | Fault::CrashSuspended { kind, .. } => Some(kind),
@@ -200,7 +211,8 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         | Action::RemoteRestart
         | Action::RemotePrune
         | Action::RestoreDirectory { .. }
-        | Action::LoseFile { .. } => Vec::new(),
+        | Action::LoseFile { .. }
+        | Action::Rot { .. } => Vec::new(),
     }
 }
 

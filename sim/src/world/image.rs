@@ -81,7 +81,7 @@ impl World {
         if nth_suspension.is_some_and(|nth| nth != due) {
             return;
         }
-        if self.client(number).has_lost_a_file() {
+        if self.client(number).is_damaged() {
             // It may be refused, and does not hold what it should.
             self.sample = Sample::Judged;
             return;
@@ -141,7 +141,7 @@ fn kind_of(key: u64) -> CrashKind {
         },
         _ => Survival::Subset { keep_percent: 50, key },
     };
-    CrashKind::PowerLoss { survival, torn_bytes: None }
+    CrashKind::PowerLoss { survival, torn: None }
 }
 
 /// Opens the image without a network and reads what its application would see; `None` if it needs the network first.

@@ -96,7 +96,7 @@ impl World {
             // The operation keeps the engine alive; nobody closes it under its own operation.
             Action::Close { .. } => false,
             // Files are not exchanged under an operation.
-            Action::RestoreDirectory { .. } | Action::LoseFile { .. } => false,
+            Action::RestoreDirectory { .. } | Action::LoseFile { .. } | Action::Rot { .. } => false,
             // A process that is just opening has no connections yet.
             _ => self.client(number).process.is_some(),
         }

@@ -1,7 +1,7 @@
 //! What befalls a client's directory and the remote's history from outside, and what their users decide then.
 //!
 //! The simulated user decides at once. Whose files are refused because local transactions were lost with one of them, gives the
-//! copy up and begins anew. Whose directory turns out to be an older copy, gives up what may or may not be on the remote.
+//! copy up and begins anew; so does he whose files have gone bad. Whose directory turns out to be an older copy, gives up what may or may not be on the remote.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::disk::{CrashKind, DiskCopy, FileClass};
 use crate::judging::violation;
 use crate::ledger::Moment;
 use crate::network::Route;
-use crate::schedule::{Action, Step};
+use crate::schedule::{Action, Damage, Step};
 use crate::trace::Lane;
 use crate::verdict::{NO_SURPRISE, Violation};
 use crate::workload::{LOG, QUIET};
@@ -87,6 +87,25 @@ impl World {
         self.client_mut(number).mishaps.push(Mishap::Lost { file, path });
     }
 
+    /// Lets bytes of a file go bad, between two runs of the client's process, if any are there that the metadata names; see
+    /// [`Claims::named_bytes`](crate::judge::Claims::named_bytes).
+    pub(super) fn rot(&mut self, number: u8, file: FileClass, offset: u32, damage: Damage) {
+        let client = self.client(number);
+        let named = client.claims().map_or(0, |claims| claims.named_bytes(file, &client.disk, &client.paths));
+        let path = client.paths.of(file).map(str::to_owned);
+        let found = path.and_then(|path| client.disk.read(&path).map(|content| (path, content)));
+        let Some((path, content)) = found.filter(|(_, content)| named.min(content.len() as u64) > 0) else {
+            self.counts.faults_unreached += 1;
+            return;
+        };
+        self.kill_if_running(number);
+        let offset = (u64::from(offset) % named.min(content.len() as u64)) as usize;
+        let (offset, bytes) = damage.of(&content, offset);
+        self.client(number).disk.overwrite(&path, offset, &bytes);
+        self.strike(FaultKind::Rot, Target::File(file));
+        self.client_mut(number).mishaps.push(Mishap::Rotten { file, path, offset, bytes });
+    }
+
     fn kill_if_running(&mut self, number: u8) {
         if self.client(number).process.is_some() {
             self.client(number).disk.crash_now(&CrashKind::Kill);
@@ -116,6 +135,11 @@ impl World {
     pub(super) fn mishap_rows(&self, number: u8, error: &Error) -> Vec<&'static Row> {
         let row = |mishap: &Mishap| match (mishap, error) {
             (Mishap::Lost { file, .. }, _) => atlas::row(FaultKind::LoseFile, Target::File(*file)),
+            (
+                Mishap::Rotten { file, path, .. },
+                Error::Damaged { file: named, .. } | Error::BadMetadata { file: named, .. },
+            ) if path == named => atlas::row(FaultKind::Rot, Target::File(*file)),
+            (Mishap::Rotten { .. }, _) => None,
             (Mishap::Older(_), Error::ForeignAcknowledgement { .. }) => {
                 atlas::row(FaultKind::RestoreDirectory, Target::Between)
             }
@@ -207,13 +231,16 @@ impl World {
         written_before: u64,
     ) -> Result<(), Violation> {
         let named = match error {
-            Error::MissingFile { file } | Error::ForeignFile { file } | Error::Damaged { file, .. } => file,
+            Error::MissingFile { file }
+            | Error::ForeignFile { file }
+            | Error::Damaged { file, .. }
+            | Error::BadMetadata { file, .. } => file,
             _ => return Ok(()),
         };
         let client = self.client(number);
         let explains = |mishap: &Mishap| match mishap {
             Mishap::Lost { file: FileClass::Metadata, .. } => matches!(error, Error::ForeignFile { .. }),
-            Mishap::Lost { path, .. } => path == named,
+            Mishap::Lost { path, .. } | Mishap::Rotten { path, .. } => path == named,
             Mishap::Older(_) => false,
         };
         let is_explained = client.mishaps.iter().any(explains);

@@ -49,7 +49,10 @@ fn an_error_without_a_fault_is_a_violation() {
     let error = || Error::Busy { file: "x".into() };
     let violation = world.judge_error("operation", 0, &error()).err().map(|violation| violation.invariant);
     assert_eq!(violation, Some(NO_SURPRISE.name));
-    world.strike(FaultKind::WriteFails, Target::File(crate::disk::FileClass::DraftWal));
+    world.strike(
+        FaultKind::Disk(crate::disk::DiskErrorKind::WriteFails),
+        Target::File(crate::disk::FileClass::DraftWal),
+    );
     assert!(world.judge_error("operation", 0, &error()).is_ok(), "the atlas allows for it now");
 }
 

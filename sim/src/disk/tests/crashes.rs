@@ -60,9 +60,31 @@ fn a_torn_write_keeps_its_beginning() {
     process.truncate("f", 20);
     disk.crash_now(&CrashKind::PowerLoss {
         survival: Survival::Prefix { operations: 2 },
-        torn_bytes: Some(3),
+        torn: Some(Tear::Bytes(3)),
     });
     assert_eq!(content(&disk, "f").as_deref(), Some(&b"firstsec"[..]));
+}
+
+#[test]
+fn a_write_torn_in_sectors_keeps_some_of_those_that_it_touches() {
+    let (disk, process, _guard) = disk_with_file();
+    process.write("f", 0, &[b'-'; 1200]);
+    process.sync("f");
+    process.write("f", 500, &[b'+'; 1000]);
+    let crash = |sectors| {
+        let torn = Some(Tear::Sectors { sectors });
+        let image = disk.crash_image(&CrashKind::PowerLoss { survival: Survival::Everything, torn });
+        let content = content(&image, "f").unwrap();
+        content
+            .split(|byte| *byte == b'-')
+            .filter(|part| !part.is_empty())
+            .map(<[u8]>::len)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(crash(0b111), [1000]);
+    assert_eq!(crash(0b101), [12, 476]);
+    assert_eq!(crash(0b010), [512]);
+    assert_eq!(crash(0), [0; 0]);
 }
 
 #[test]

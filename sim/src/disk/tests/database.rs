@@ -79,7 +79,7 @@ fn a_crash_anywhere_keeps_the_acknowledged_rows_and_the_database_whole() {
                 nth: seed as u32 % 40 + 1,
             },
             moment,
-            kind: CrashKind::PowerLoss { survival, torn_bytes: (seed % 2 == 0).then_some(1_000) },
+            kind: CrashKind::PowerLoss { survival, torn: (seed % 2 == 0).then_some(Tear::Bytes(1_000)) },
         });
 
         let connection = connect(&disk);

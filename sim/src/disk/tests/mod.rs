@@ -18,11 +18,11 @@ use super::*;
 use crate::clock::{self, ClockGuard};
 use crate::trace::Trace;
 
-const NOTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn_bytes: None };
-const EVERYTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Everything, torn_bytes: None };
+const NOTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
+const EVERYTHING: CrashKind = CrashKind::PowerLoss { survival: Survival::Everything, torn: None };
 
 fn power_loss(survival: Survival) -> CrashKind {
-    CrashKind::PowerLoss { survival, torn_bytes: None }
+    CrashKind::PowerLoss { survival, torn: None }
 }
 
 fn new_disk() -> (Disk, SharedTrace, ClockGuard) {

@@ -109,7 +109,8 @@ fn every_operation_of_a_metadata_replacement_has_a_place() {
 
 #[test]
 fn the_words_of_a_crash_print_and_parse() {
-    let kind = CrashKind::PowerLoss { survival: Survival::Prefix { operations: 3 }, torn_bytes: Some(512) };
+    let kind =
+        CrashKind::PowerLoss { survival: Survival::Prefix { operations: 3 }, torn: Some(Tear::Bytes(512)) };
     let place = Place { file: FileClass::SyncedWal, operation: OperationKind::Sync, nth: 12 };
     let point = CrashPoint { place, moment: Moment::Inside { bytes: 7 }, kind };
     assert_eq!(
@@ -120,7 +121,7 @@ fn the_words_of_a_crash_print_and_parse() {
     let json = serde_json::to_string(&point).expect("plain data serialises");
     assert_eq!(
         json,
-        r#"{"place":{"file":"synced_wal","operation":"sync","nth":12},"moment":{"inside":{"bytes":7}},"kind":{"power_loss":{"survival":{"prefix":{"operations":3}},"torn_bytes":512}}}"#
+        r#"{"place":{"file":"synced_wal","operation":"sync","nth":12},"moment":{"inside":{"bytes":7}},"kind":{"power_loss":{"survival":{"prefix":{"operations":3}},"torn":512}}}"#
     );
     assert_eq!(serde_json::from_str::<CrashPoint>(&json).expect("and back"), point);
 }

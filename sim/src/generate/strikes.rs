@@ -1,0 +1,236 @@
+//! The faults of a step: which, at which of the places that it is likely to reach.
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt};
+
+use super::aim::{Doing, Standing, is_idle, spots};
+use super::{Mix, pick};
+use crate::atlas::{self, FaultKind, Target, is_rot_promised};
+use crate::disk::{
+    CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Lasts, Moment, OperationKind, Place,
+    Survival, Tear,
+};
+use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
+use crate::schedule::{Action, Damage, Fault, PushMode, Wait};
+
+/// The files of the metadata: durable earlier than the data, or later.
+const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
+/// The databases' files.
+const DATA: [FileClass; 4] = [FileClass::Draft, FileClass::DraftWal, FileClass::Synced, FileClass::SyncedWal];
+
+/// A crash at a place that the step's operation is likely to reach; `None` if it is likely to reach none.
+pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, standing: Standing) -> Option<Fault> {
+    let kind = crash_kind(rng, mix);
+    if is_of_the_engine(action) && rng.random_ratio(1, 5) {
+        return Some(Fault::CrashSuspended { nth: suspension(rng, action, standing), kind });
+    }
+    let places: Vec<(FileClass, OperationKind, u32)> = spots(action, standing)
+        .into_iter()
+        .filter_map(|(file, doing, often)| match doing {
+            Doing::Mutation(operation) => Some((file, operation, often)),
+            Doing::Read | Doing::Open => None,
+        })
+        .collect();
+    let (file, operation, often) = *places.choose(rng)?;
+    let place = Place { file, operation, nth: nth(rng, often) };
+    let moment = match rng.random_range(0..3) {
+        0 => Moment::Before,
+        1 => Moment::Inside { bytes: rng.random_range(0..5000) },
+        _ => Moment::After,
+    };
+    Some(Fault::Crash(CrashPoint { place, moment, kind }))
+}
+
+/// One of so many; now and then one beyond.
+fn nth(rng: &mut impl Rng, often: u32) -> u32 {
+    let nth_max = if rng.random_ratio(1, 8) { 2 * often } else { often };
+    rng.random_range(1..=nth_max)
+}
+
+/// An error of one of the atlas's sorts, at a place that the step's operation is likely to reach; `None` if it is likely to reach none.
+pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, standing: Standing) -> Option<Fault> {
+    let places: Vec<(FileClass, DiskErrorKind, u32)> = spots(action, standing)
+        .into_iter()
+        .flat_map(|(file, doing, often)| {
+            let errors = DiskErrorKind::ALL.into_iter().filter(move |error| strikes_at(*error, doing));
+            errors.map(move |error| (file, error, often))
+        })
+        .filter(|(file, error, _)| atlas::row((*error).into(), Target::File(*file)).is_some())
+        .collect();
+    let (file, error, often) = *places.choose(rng)?;
+    let error = match error {
+        DiskErrorKind::PartialWrite { .. } => {
+            DiskErrorKind::PartialWrite { bytes: *pick(rng, &[0, 1, 24, 512, 4096, 4119, 5000]) }
+        }
+        error => error,
+    };
+    let lasts = if rng.random_ratio(1, 8) { Lasts::UntilHealed } else { Lasts::Once };
+    Some(Fault::Disk(DiskError { file, nth: nth(rng, often), error, lasts, at_once: rng.random_bool(0.5) }))
+}
+
+/// Whether an error can strike where this is done.
+fn strikes_at(error: DiskErrorKind, doing: Doing) -> bool {
+    let operation = match error {
+        DiskErrorKind::WriteFails | DiskErrorKind::PartialWrite { .. } | DiskErrorKind::NoSpace => {
+            OperationKind::Write
+        }
+        DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops => OperationKind::Sync,
+        DiskErrorKind::TruncateFails => OperationKind::Truncate,
+        DiskErrorKind::RenameFails => OperationKind::Rename,
+        DiskErrorKind::SyncDirectoryFails => OperationKind::SyncDirectory,
+        DiskErrorKind::ReadFails | DiskErrorKind::ShortRead => return doing == Doing::Read,
+        DiskErrorKind::OpenFails => return doing == Doing::Open,
+    };
+    doing == Doing::Mutation(operation)
+}
+
+/// How a machine goes down.
+pub(super) fn crash_kind(rng: &mut impl Rng, mix: &Mix) -> CrashKind {
+    if rng.random_range(0..100) < mix.kill_percent {
+        return CrashKind::Kill;
+    }
+    let survival = match rng.random_range(0..10) {
+        0..3 => Survival::Nothing,
+        3 => Survival::Everything,
+        4 => Survival::Files { keep: METADATA.to_vec() },
+        5 => Survival::Files { keep: DATA.to_vec() },
+        6..8 => Survival::Prefix { operations: rng.random_range(0..30) },
+        _ => Survival::Subset { keep_percent: *pick(rng, &[10, 50, 80, 95]), key: rng.random() },
+    };
+    let torn = match rng.random_range(0..6) {
+        0..2 => Some(Tear::Bytes(*pick(rng, &[1, 24, 512, 1024, 4096, 4119, 4500]))),
+        2 => Some(Tear::Sectors { sectors: rng.random() }),
+        _ => None,
+    };
+    CrashKind::PowerLoss { survival, torn }
+}
+
+/// Bytes that go bad, in a file of which something is promised then.
+pub(super) fn rot(rng: &mut impl Rng, client: u8) -> Action {
+    let files: Vec<FileClass> = FileClass::ALL.into_iter().filter(|file| is_rot_promised(*file)).collect();
+    let damage = if rng.random_bool(0.5) {
+        Damage::Bit(rng.random_range(0..8))
+    } else {
+        Damage::Sector { key: rng.random() }
+    };
+    let offset = if rng.random_bool(0.5) { rng.random_range(0..64) } else { rng.random_range(0..1 << 20) };
+    Action::Rot { client, file: *pick(rng, &files), offset, damage }
+}
+
+/// Something that becomes of a request that the operation is likely to send; `None` if it is likely to send none.
+pub(super) fn network_fault(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    push_mode: PushMode,
+    id: u32,
+    action: &Action,
+    standing: Standing,
+) -> Option<Fault> {
+    let pushes = standing.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
+    let pulls = !matches!(action, Action::Push { .. });
+    let (route, nth) = match rng.random_range(0..10) {
+        0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export]), 1),
+        4..8 if pushes || !pulls => match push_mode {
+            _ if !pushes => return None,
+            PushMode::Statements => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
+            PushMode::Frames => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
+        },
+        _ if !standing.has_news => (Route::PullFrames, 1),
+        _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),
+    };
+    let at = RequestPlace { route, nth };
+    let fault = what_befalls(rng, mix, route, id);
+    // Only what tells of the remote's state can be untrue or stale.
+    let has_row = atlas::row(FaultKind::of_message(&fault, route), Target::Route(route)).is_some();
+    let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
+    Some(Fault::Network { at, fault })
+}
+
+fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
+    let (kind, _) = mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight");
+    match kind {
+        FaultKind::LoseRequest => NetworkFault::LoseRequest,
+        FaultKind::LoseResponse => NetworkFault::LoseResponse,
+        FaultKind::RemoteCrash => {
+            let operation = *pick(rng, &[1, 2, 3, 4, 8, 100]);
+            NetworkFault::RemoteCrash { operation, kind: crash_kind(rng, mix) }
+        }
+        FaultKind::Delay => NetworkFault::Delay { until: arrival(rng, id) },
+        FaultKind::Duplicate => {
+            let until = if rng.random_bool(0.3) { Arrival::AtOnce } else { arrival(rng, id) };
+            NetworkFault::Duplicate { until }
+        }
+        FaultKind::Cut => NetworkFault::Cut { bytes: body_bytes(rng, route) },
+        FaultKind::EndEarly => NetworkFault::EndEarly { bytes: body_bytes(rng, route) },
+        FaultKind::TinyChunks => NetworkFault::Chunks { bytes: *pick(rng, &[1, 7, 100, 4119, 4121]) },
+        FaultKind::Garbage => NetworkFault::Garbage { bytes: body_bytes(rng, route) },
+        FaultKind::WrongStatus => NetworkFault::WrongStatus {
+            code: *pick(rng, &[404, 408, 429, 500, 502, 503, 504]),
+            takes_effect: rng.random_bool(0.5),
+        },
+        FaultKind::BlamingStatus => NetworkFault::WrongStatus {
+            code: *pick(rng, &[400, 401, 403, 409, 422]),
+            takes_effect: rng.random_bool(0.5),
+        },
+        FaultKind::UntrueAnswer => NetworkFault::Contradict(match rng.random_range(0..5) {
+            0..2 => Contradiction::Generation(*pick(rng, &[-1, 1, 2])),
+            2..4 => Contradiction::MaxFrameNo(*pick(rng, &[-3, -1, 1, 2])),
+            _ => Contradiction::Word,
+        }),
+        FaultKind::StaleAnswer => {
+            NetworkFault::Stale { generations: rng.random_range(0..3), transactions: rng.random_range(1..4) }
+        }
+        kind => unreachable!("{kind} befalls no message"),
+    }
+}
+
+/// When a message that was sent in step `id` arrives.
+fn arrival(rng: &mut impl Rng, id: u32) -> Arrival {
+    match rng.random_range(0..4) {
+        0 => Arrival::AfterRequests(rng.random_range(1..8)),
+        1 => Arrival::AfterNextStep,
+        _ => Arrival::AtStep(id + rng.random_range(1..6)),
+    }
+}
+
+/// Where a body is interesting: around frames and pages, or inside a short text.
+fn body_bytes(rng: &mut impl Rng, route: Route) -> u32 {
+    let unit = match route {
+        Route::PullFrames => 4120,
+        Route::Export => 4096,
+        Route::Info | Route::PushFrames | Route::Pipeline => return rng.random_range(0..200),
+    };
+    let from_boundary = *pick(rng, &[0, 0, 1, 24, 100, 4000, 4095]);
+    unit * rng.random_range(0..6) + from_boundary
+}
+
+/// A wait that an operation is likely to come to.
+pub(super) fn wait(rng: &mut impl Rng, push_mode: PushMode, action: &Action, standing: Standing) -> Wait {
+    let place = |route: Route, nth: u32| RequestPlace { route, nth };
+    let nth = if standing.has_news { *pick(rng, &[1, 1, 2, 3]) } else { 1 };
+    let frames = place(Route::PullFrames, nth);
+    let push = match push_mode {
+        PushMode::Statements => place(Route::Pipeline, 1),
+        PushMode::Frames => place(Route::PushFrames, *pick(rng, &[1, 1, 2])),
+    };
+    let pushes = standing.has_pending && !matches!(action, Action::Pull { .. });
+    match rng.random_range(0..8) {
+        0 if pushes => Wait::Request(push),
+        1 if pushes => Wait::Response(push),
+        2 => Wait::Request(frames),
+        3 => Wait::Response(frames),
+        4 if standing.has_news => Wait::Chunk { of: frames, nth: rng.random_range(1..4) },
+        _ => Wait::Suspension { nth: suspension(rng, action, standing) },
+    }
+}
+
+/// A suspension that an operation is likely to reach; few have many.
+pub(super) fn suspension(rng: &mut impl Rng, action: &Action, standing: Standing) -> u32 {
+    let nth_max = if is_idle(action, standing) { 4 } else { *pick(rng, &[6, 15, 40]) };
+    rng.random_range(1..=nth_max)
+}
+
+/// Whether it is an operation that asks the remote for something.
+pub(super) fn is_of_the_engine(action: &Action) -> bool {
+    matches!(action, Action::Pull { .. } | Action::Push { .. } | Action::Sync { .. })
+}
