@@ -28,8 +28,9 @@ pub struct Client {
     pub paths: Paths,
     /// Its connection to the remote.
     pub mailbox: Mailbox,
-    /// Where the remote's history ended when it last answered a request for frames of this client's, true or not.
-    pub seen_end: Option<(u64, u64)>,
+    /// Where the remote's history ended, true or not, each time that it said so to the operation that was begun last. Which of several
+    /// answers it believes is the engine's affair.
+    pub seen_ends: Vec<(u64, u64)>,
     /// The running process, if there is one.
     pub process: Option<Process>,
     /// How often it went down.
@@ -124,7 +125,7 @@ impl Client {
             disk,
             paths: Paths::new(&format!("c{number}/local.db")),
             mailbox: Mailbox::default(),
-            seen_end: None,
+            seen_ends: Vec::new(),
             crashes: 0,
             process: None,
             is_recovering: false,

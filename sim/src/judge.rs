@@ -315,11 +315,14 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
         return Ok(());
     }
     let is_replacing = claims.attachment == "replacing";
+    // Of a replica that is severed or being replaced nothing is claimed.
+    let (synced, synced_wal) =
+        if claims.has_replica() { (u64::MAX, wal_bytes(claims.synced_wal_frames)) } else { (0, 0) };
     let named = [
         (&paths.synced_next, if is_replacing { u64::MAX } else { 0 }),
-        (&paths.synced, u64::MAX),
+        (&paths.synced, synced),
         (&paths.draft, u64::MAX),
-        (&paths.synced_wal, wal_bytes(claims.synced_wal_frames)),
+        (&paths.synced_wal, synced_wal),
         (&paths.draft_wal, wal_bytes(claims.draft_wal_match_watermark)),
     ];
     for (path, end) in named {

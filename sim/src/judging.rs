@@ -122,12 +122,12 @@ impl World {
             return Ok(());
         }
         self.counts.checks += 1;
-        let end = self.client(number).seen_end;
+        let ends = &self.client(number).seen_ends;
         let claims = self.client(number).claims();
         let reached = claims.as_ref().map(Claims::progress);
         // Whoever is at the end has not been deceived by an answer that says otherwise.
         let is_at_end = reached == Some((self.remote.generation(), self.remote.frame_count()));
-        if is_at_end || (reached == end && end.is_some()) {
+        if is_at_end || reached.is_some_and(|reached| ends.contains(&reached)) {
             let newest = self.remote.history().epoch();
             // Equal numbers in another history are no end of this one.
             if newest > 0
@@ -136,7 +136,7 @@ impl World {
                 && self.epochs_of(number, claims)?.map(|epochs| epochs.newest) != Some(newest)
             {
                 let message = format!(
-                    "client {number} has reached {end:?}, but of a history that the remote no longer has"
+                    "client {number} has reached {reached:?}, but of a history that the remote no longer has"
                 );
                 return Err(Violation::of(CAUGHT_UP, message));
             }
@@ -148,7 +148,7 @@ impl World {
             return Ok(());
         }
         let message = format!(
-            "client {number} has reached generation and frame {reached:?}, the remote was at {end:?}"
+            "client {number} has reached generation and frame {reached:?}, the remote was at {ends:?}"
         );
         Err(Violation::of(CAUGHT_UP, message))
     }

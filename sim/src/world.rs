@@ -429,6 +429,9 @@ impl World {
             return Ok(false);
         };
         let is_second = self.is_operating(number);
+        if !is_second {
+            self.client_mut(number).seen_ends.clear();
+        }
         // Files that an operation is changing are not looked at.
         let expected = if self.checks && !is_second { self.expects_rebootstrap(number)? } else { true };
         // After a re-bootstrap a push rebases too.

@@ -150,16 +150,16 @@ fn claims() -> Claims {
     }
 }
 
-/// A version of the metadata with `claims`, put in place while `range` of `path` was not durable.
-fn judge_version(path: &str, range: Range<u64>) -> Option<&'static str> {
+/// A version of the metadata that says how Draft hangs on Synced, put in place while `range` of `path` was not durable.
+fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
     let paths = Paths::new("c");
-    let bytes = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
+    let text = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
         "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "draft_changed_pages": [],
-        "draft_wal_stamp": {"salts": [1, 2]}, "attempted_transaction_no": 9, "attachment": "replacing"}}"#;
+        "draft_wal_stamp": {"salts": [1, 2]}, "attempted_transaction_no": 9, "attachment": "ATTACHMENT"}}"#;
     let version = MetadataVersion {
         event_count: 0,
         path: paths.metadata.clone(),
-        bytes: bytes.into(),
+        bytes: text.replace("ATTACHMENT", attachment).into(),
         unsynced: BTreeMap::from([(path.to_owned(), vec![range])]),
         durable_lengths: BTreeMap::new(),
     };
@@ -168,16 +168,18 @@ fn judge_version(path: &str, range: Range<u64>) -> Option<&'static str> {
 
 #[test]
 fn metadata_before_the_frames_that_it_names() {
-    assert_eq!(judge_version("c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
-    assert_eq!(judge_version("c-draft-wal", 12_392..16_512), Some(DURABLE_FIRST.name));
-    assert_eq!(judge_version("c-synced", 0..1), Some(DURABLE_FIRST.name));
-    assert_eq!(judge_version("c-synced-next", 4096..8192), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("attached", "c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("attached", "c-draft-wal", 12_392..16_512), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("attached", "c-synced", 0..1), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("replacing", "c-synced-next", 4096..8192), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("severed", "c-draft", 0..1), Some(DURABLE_FIRST.name));
 }
 
 #[test]
 fn what_the_metadata_does_not_name_may_be_volatile() {
-    assert_eq!(judge_version("c-synced-wal", 8272..u64::MAX), None);
-    assert_eq!(judge_version("c-draft-wal", 16_512..20_000), None);
+    assert_eq!(judge_version("attached", "c-synced-wal", 8272..u64::MAX), None);
+    assert_eq!(judge_version("attached", "c-draft-wal", 16_512..20_000), None);
+    assert_eq!(judge_version("severed", "c-synced", 0..u64::MAX), None);
 }
 
 #[test]

@@ -240,7 +240,7 @@ impl World {
     fn note_end(&mut self, sent: &Sent<'_>, response: &Response<Bytes>, end: End) {
         let is_for_frames = matches!(sent.place, Some(RequestPlace { route: Route::PullFrames, .. }));
         if is_for_frames && response.status() == StatusCode::BAD_REQUEST {
-            self.client_mut(sent.client).seen_end = Some((end.generation, end.frame_no));
+            self.client_mut(sent.client).seen_ends.push((end.generation, end.frame_no));
         }
     }
 

@@ -77,7 +77,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     }),
     (CAUGHT_UP, |world| {
         on_remote(world, "INSERT INTO log (token) VALUES ('news')");
-        world.client_mut(0).seen_end = Some((9, 9));
+        world.client_mut(0).seen_ends = vec![(9, 9)];
         world.judge_caught_up(0)
     }),
     (NO_SURPRISE, |world| {
