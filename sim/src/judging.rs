@@ -142,7 +142,7 @@ impl World {
             }
             if claims.is_some_and(|claims| !claims.is_rebased()) {
                 let message =
-                    format!("client {number} has reached {end:?}, and what its application sees has not");
+                    format!("client {number} has reached {reached:?}, and what its application sees has not");
                 return Err(Violation::of(CAUGHT_UP, message));
             }
             return Ok(());

@@ -2,8 +2,11 @@
 //!
 //! A test here fails when the core is mended: then what was done about the bug can go.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use plimsoll_sim::clock;
+use plimsoll_sim::disk::{Disk, DiskError, DiskErrorKind, FileClass, Lasts};
+use plimsoll_sim::trace::{Lane, Trace};
 use turso_core::{Connection, Database, MemoryIO, OpenOptions, SqliteDialect};
 
 fn connect(path: &str) -> Arc<Connection> {
@@ -43,4 +46,30 @@ fn a_prepared_pragma_goes_on_saying_what_it_said_when_it_was_compiled() {
     assert_eq!(lengths(), [1, 1]);
     connection.execute("ALTER TABLE t ADD COLUMN b").unwrap();
     assert_eq!(lengths(), [1, 2]);
+}
+
+/// The pager keeps the failed completion (`header_ref_state`, `Pager::read_header_page`), and nothing resets it where there is no statement to
+/// abort. Each operation of the engine therefore takes connections of its own. Found by a sweep, with a read that fails in a rebase.
+#[test]
+fn a_read_of_page_1_that_failed_in_a_raw_session_is_reported_once_more() {
+    let _in_virtual_time = clock::enter(0);
+    let disk = Disk::new(Lane::Client(0), 1, Arc::new(Mutex::new(Trace::new(false))));
+    let options = OpenOptions::new(Arc::new(SqliteDialect));
+    let database = Database::open(disk.io(), "x-draft", options).unwrap();
+    database.connect().unwrap().execute("CREATE TABLE t (v)").unwrap();
+
+    let connection = database.connect().unwrap();
+    disk.begin_step(1);
+    disk.arm_error(DiskError {
+        file: FileClass::DraftWal,
+        nth: 1,
+        error: DiskErrorKind::ReadFails,
+        lasts: Lasts::Once,
+        at_once: false,
+    });
+    let session = connection.wal_insert_begin().and_then(|()| connection.wal_insert_end(false));
+    assert!(session.is_err());
+    // The disk works again.
+    assert!(connection.execute("SELECT v FROM t").is_err());
+    connection.execute("SELECT v FROM t").unwrap();
 }
