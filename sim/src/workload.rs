@@ -227,7 +227,8 @@ pub enum Write {
     },
     /// Makes the rows of `loose` unique, if they are, or takes that back. Elsewhere they may not be, and then the rule is refused there.
     Rule,
-    /// Writes to a temporary table, which nobody else may ever see. The remote's writer does nothing.
+    /// Writes to a temporary table, which nobody else may ever see. The remote's writer does nothing. Only for schedules written by hand:
+    /// see [`shapes`] for why.
     Scratch {
         /// A value.
         n: u8,

@@ -15,7 +15,7 @@ use turso_core::{Connection, Value};
 use super::change::{Change, RowChange, SchemaChange};
 use super::record::Images;
 use super::schema::{Object, ObjectKind, Schema, Table, folded, is_same_definition};
-use super::statements::{Statement, Target, quoted};
+use super::statements::{Statement, Target, drop_statement, quoted, tolerant_of_existing};
 use super::{SCHEMA_TABLE, Transaction};
 use crate::conflict::{Conflict, ConflictKind, Conflicts};
 use crate::database;
@@ -457,23 +457,6 @@ impl Refusal {
     }
 }
 
-fn drop_statement(kind: &str, name: &str) -> Statement {
-    Statement::bare(format!("DROP {kind} IF EXISTS {}", quoted(name)))
-}
-
-/// The statement that creates an object, made to do nothing where another client has created it meanwhile. The core writes these
-/// statements down in one normal form, but keeps an index's own `IF NOT EXISTS` and drops a table's.
-fn tolerant_of_existing(sql: &str) -> String {
-    const TOLERANT: &str = "IF NOT EXISTS ";
-    for prefix in ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX "] {
-        if let Some(rest) = sql.strip_prefix(prefix) {
-            let rest = rest.strip_prefix(TOLERANT).unwrap_or(rest);
-            return format!("{prefix}{TOLERANT}{rest}");
-        }
-    }
-    sql.to_owned()
-}
-
 fn is_other(target: &Target<'_>, image: &[Value], found: &[Value]) -> bool {
     let values: Vec<&Value> = target.columns_and_values(image).into_iter().map(|(_, value)| value).collect();
     values.len() != found.len() || values.into_iter().zip(found).any(|(value, found)| value != found)
@@ -490,16 +473,4 @@ fn row_of(table: &Table, images: &Images) -> Vec<(String, Value)> {
     let all: Vec<usize> = (0..table.columns.len()).collect();
     let columns = if table.key.is_empty() { &all } else { &table.key };
     columns.iter().map(|&index| (table.columns[index].name.clone(), image[index].clone())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_index_that_was_created_tolerantly_is_replayed_tolerantly() {
-        let tolerant = "CREATE INDEX IF NOT EXISTS i ON t (a)";
-        assert_eq!(tolerant_of_existing(tolerant), tolerant);
-        assert_eq!(tolerant_of_existing("CREATE INDEX i ON t (a)"), tolerant);
-    }
 }

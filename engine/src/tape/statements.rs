@@ -31,6 +31,24 @@ pub(super) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
+/// The statement that drops an object, if it is there.
+pub(super) fn drop_statement(kind: &str, name: &str) -> Statement {
+    Statement::bare(format!("DROP {kind} IF EXISTS {}", quoted(name)))
+}
+
+/// The statement that creates an object, made to do nothing where another client has created it meanwhile. The core writes these
+/// statements down in one normal form, but keeps an index's own `IF NOT EXISTS` and drops a table's.
+pub(super) fn tolerant_of_existing(sql: &str) -> String {
+    const TOLERANT: &str = "IF NOT EXISTS ";
+    for prefix in ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX "] {
+        if let Some(rest) = sql.strip_prefix(prefix) {
+            let rest = rest.strip_prefix(TOLERANT).unwrap_or(rest);
+            return format!("{prefix}{TOLERANT}{rest}");
+        }
+    }
+    sql.to_owned()
+}
+
 /// Collects a statement's arguments.
 #[derive(Default)]
 struct Args(Vec<Value>);
@@ -287,5 +305,12 @@ mod tests {
             sql_of("CREATE TABLE t (A, b)", "CREATE TABLE t (c PRIMARY KEY, a)", images),
             [r#"INSERT OR REPLACE INTO "odd ""name""" ("a") VALUES (-9e999)"#]
         );
+    }
+
+    #[test]
+    fn an_index_that_was_created_tolerantly_is_replayed_tolerantly() {
+        let tolerant = "CREATE INDEX IF NOT EXISTS i ON t (a)";
+        assert_eq!(tolerant_of_existing(tolerant), tolerant);
+        assert_eq!(tolerant_of_existing("CREATE INDEX i ON t (a)"), tolerant);
     }
 }
