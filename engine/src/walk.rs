@@ -85,8 +85,10 @@ pub(crate) async fn walk<R: Remote>(
                         return Ok(Walk::Interrupted(reason));
                     }
                     is_verified = true;
-                    if is_crossing {
-                        confirm_complete(wire, state).await?;
+                    if is_crossing
+                        && let Some(reason) = confirm_complete(wire, state, &replica.connection).await?
+                    {
+                        return Ok(Walk::Interrupted(reason));
                     }
                     replica.commit(files, state, is_crossing).await?;
                     walked.generations_crossed += u64::from(is_crossing);
@@ -119,9 +121,14 @@ pub(crate) async fn walk<R: Remote>(
                         return Ok(Walk::Interrupted(reason));
                     }
                     is_verified = true;
-                    confirm_complete(wire, state).await?;
+                    if let Some(reason) = confirm_complete(wire, state, &replica.connection).await? {
+                        return Ok(Walk::Interrupted(reason));
+                    }
                     walked.generations_crossed += 1;
                     state.store(files, |metadata| metadata.cross(0)).await?;
+                    // What was said of the new generation's end was said before the last question.
+                    is_crossing = false;
+                    continue;
                 }
                 if end == End::OfHistory {
                     break;
@@ -160,16 +167,21 @@ pub(crate) async fn walk<R: Remote>(
 
 /// Asks once more for the end of the generation that is about to be left. When the server said first that it was complete, that may have been
 /// untrue and have become true since, with frames in between; now that the next one has answered, nothing is appended to it any more.
-async fn confirm_complete<R: Remote>(wire: &Wire<R>, state: &State) -> Result<()> {
+/// A reason if it is the history that has changed meanwhile.
+async fn confirm_complete<R: Remote>(
+    wire: &Wire<R>,
+    state: &State,
+    synced: &Arc<Connection>,
+) -> Result<Option<RebootstrapReason>> {
     let (generation, start) = (state.metadata.synced_generation, state.metadata.synced_frame() + 1);
-    let is_complete = match wire.frames(generation, start, start + 1).await? {
-        FrameAnswer::Frames(_) => false,
-        FrameAnswer::End(status) => status.generation > generation,
+    match wire.frames(generation, start, start + 1).await? {
+        FrameAnswer::End(status) if status.generation > generation => return Ok(None),
         // It was pruned meanwhile, as only complete ones are.
-        FrameAnswer::Gone(_) => true,
-    };
-    if is_complete {
-        return Ok(());
+        FrameAnswer::Gone(_) => return Ok(None),
+        FrameAnswer::End(_) | FrameAnswer::Frames(_) => {}
+    }
+    if let Some(reason) = history::changed(wire, state, synced).await? {
+        return Ok(Some(reason));
     }
     Err(Error::BadAnswer {
         request: format!("GET /sync/{generation}/{start}"),
