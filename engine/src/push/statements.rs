@@ -89,7 +89,7 @@ impl BatchRequest {
             .find_map(|(error, statement)| Some((error?, statement)));
         if let Some((error, (role, statement))) = first_error {
             let transaction_no = match role {
-                Role::Guard if is_constraint(&error) => return Ok(Sent::Stale),
+                Role::Guard if is_stale(&error) => return Ok(Sent::Stale),
                 Role::Guard | Role::Frame => None,
                 Role::Replay { transaction_no } => Some(*transaction_no),
             };
@@ -111,13 +111,15 @@ enum Problem {
     Contradiction(String),
 }
 
-/// Whether a statement failed because of a constraint. Every SQLite says so in its message.
-fn is_constraint(error: &StatementError) -> bool {
-    error.message.to_ascii_lowercase().contains("constraint")
+/// Whether the guard failed because the remote is in another state: by its constraint, or because a remote that was restored has no
+/// acknowledgements any more. Every SQLite says so in its message.
+fn is_stale(error: &StatementError) -> bool {
+    let message = error.message.to_ascii_lowercase();
+    message.contains("constraint") || message.contains("no such table")
 }
 
 /// A statement that does nothing if the acknowledgement row and the triggers are the expected ones and fails otherwise, because it
-/// then inserts one key twice: a batch condition cannot test a row. What fails it is a constraint, and of its own nothing else can be.
+/// then inserts one key twice: a batch condition cannot test a row. What fails it is a constraint, or that there is no such table.
 fn guard(client: &str, acknowledged: Option<u64>, triggers: Option<String>) -> Statement {
     let row = format!("SELECT 1 FROM {ACKNOWLEDGEMENT_TABLE} WHERE client_id = ?1");
     let mut args =
