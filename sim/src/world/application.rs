@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use plimsoll_engine::{Error, LocalConnection, LocalStatement};
 
-use super::{World, violation_of_panic};
+use super::World;
+use super::operations::violation_of_panic;
 use crate::client::read_content;
 use crate::ledger::{Content, Entry, EntryNo, Fate};
 use crate::schedule::TransactionEnd;

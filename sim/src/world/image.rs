@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{SUSPENSIONS_MAX, World, error_chain, violation_of_panic};
+use super::operations::{SUSPENSIONS_MAX, violation_of_panic};
+use super::{World, error_chain};
 use crate::client::{Client, Engine, read_content};
 use crate::disk::{CrashKind, Disk, FileClass, Survival};
 use crate::judge::{Claims, Files};

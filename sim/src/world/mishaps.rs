@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use plimsoll_engine::{Error, InDoubt, RebootstrapReason, Storage};
 
-use super::{Driven, Operation, REMOTE_PATH, World, error_chain};
+use super::operations::{Driven, Operation};
+use super::{REMOTE_PATH, World, error_chain};
 use crate::atlas::{self, FaultKind, Row, Target};
 use crate::client::{Engine, Mishap};
 use crate::disk::{CrashKind, DiskCopy, FileClass};

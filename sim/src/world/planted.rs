@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex};
 use turso_core::{Buffer, Completion, IO, OpenFlags, Value};
 
 use super::image::Sample;
+use super::operations::Driven;
 use super::*;
 use crate::format::{FRAME_BYTES, WAL_HEADER_BYTES};
 use crate::judge::{Claims, Durable};
 use crate::judging::judge_integrity_answer;
+use crate::ledger::{Entry, Fate};
+use crate::schedule::TransactionEnd;
 use crate::trace::Trace;
 use crate::verdict::*;
-use crate::workload::Effect;
+use crate::workload::{Effect, Writer};
 
 /// Breaks one promise in a sound world, and has the world judged.
 type Breaker = fn(&mut World) -> Result<(), Violation>;

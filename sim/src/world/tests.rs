@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use plimsoll_engine::{Error, RebootstrapReason};
 use turso_core::{Completion, IO};
 
 use super::*;
+use crate::atlas::{FaultKind, Target};
 use crate::trace::Trace;
+use crate::verdict::{ENDS, NO_PANIC, NO_SURPRISE};
 
 fn world() -> World {
     World::new(Header::new(1), Arc::new(Mutex::new(Trace::new(false))), Inbox::default(), true)
