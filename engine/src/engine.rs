@@ -358,33 +358,37 @@ impl<R: Remote> SyncEngine<R> {
             return Ok(None);
         }
         event!("change log long", records = records);
-        match self.pull_locked(state).await {
-            Ok(report) => Ok(Some(report)),
-            // Another time.
-            Err(Error::Busy { .. }) => Ok(None),
+        let mut report = PullReport::default();
+        match self.pull_into(state, &mut report).await {
+            Ok(()) => Ok(Some(report)),
+            // Another time. Whoever pushed is still told of what was done.
+            Err(Error::Busy { .. }) => Ok(report.rebootstrapped.is_some().then_some(report)),
             Err(error) => Err(error),
         }
     }
 
-    /// Damage that shows only when a page of the replica is read is made up for as well, once.
     async fn pull_locked(&self, state: &mut State) -> Result<PullReport> {
-        let error = match self.pull_once(state).await {
-            Err(error) => error,
-            outcome => return outcome,
-        };
-        state.sever_if(&self.files, Err(error)).await?;
-        self.pull_once(state).await
+        let mut report = PullReport::default();
+        self.pull_into(state, &mut report).await?;
+        Ok(report)
     }
 
-    async fn pull_once(&self, state: &mut State) -> Result<PullReport> {
+    /// Damage that shows only when a page of the replica is read is made up for as well, once. What was done stands in the report after an
+    /// error, too.
+    async fn pull_into(&self, state: &mut State, report: &mut PullReport) -> Result<()> {
+        let outcome = self.pull_once(state, report).await;
+        if state.sever_if(&self.files, outcome).await? {
+            self.pull_once(state, report).await?;
+        }
+        Ok(())
+    }
+
+    async fn pull_once(&self, state: &mut State, report: &mut PullReport) -> Result<()> {
         let walked = follow(&self.files, &self.wire, state, &self.options).await?;
-        let mut report = PullReport {
-            frames: walked.frames,
-            body_bytes: walked.body_bytes,
-            generations_crossed: walked.generations_crossed,
-            rebootstrapped: walked.rebootstrapped,
-            ..PullReport::default()
-        };
+        report.frames += walked.frames;
+        report.body_bytes += walked.body_bytes;
+        report.generations_crossed += walked.generations_crossed;
+        report.rebootstrapped = report.rebootstrapped.or(walked.rebootstrapped);
         // The first one also writes down the schema that local changes of it are told by.
         let is_first = state.metadata.phase == Phase::FirstPull;
         if is_first || is_due(&state.metadata) {
@@ -402,7 +406,7 @@ impl<R: Remote> SyncEngine<R> {
         if report.rebased {
             report.compacted = self.compact_if_due(state).await?;
         }
-        Ok(report)
+        Ok(())
     }
 
     async fn compact_if_due(&self, state: &mut State) -> Result<bool> {

@@ -121,6 +121,10 @@ impl State {
     pub(crate) async fn sever_if(&mut self, files: &Files, outcome: Result<()>) -> Result<bool> {
         let Err(error) = outcome else { return Ok(false) };
         if !is_damage_of_synced(files, &error) {
+            if matches!(error, Error::Database { .. }) {
+                // The core's connection may go on reporting an error that is over.
+                self.synced = None;
+            }
             return Err(error);
         }
         event!("replica damaged", cause = tracing::field::display(&error));

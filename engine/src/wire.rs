@@ -148,6 +148,12 @@ impl<R: Remote> Wire<R> {
         }
         if status != StatusCode::OK {
             let detail = body.detail().await?;
+            if status == StatusCode::BAD_REQUEST && serde_json::from_slice::<Status>(&detail).is_err() {
+                return Err(body.bad(format!(
+                    "400 without a status object: {}",
+                    shortened(&String::from_utf8_lossy(&detail))
+                )));
+            }
             // A server that was restored meanwhile has no place for these frames, and says where it stands.
             let stands_elsewhere = serde_json::from_slice(&detail)
                 .is_ok_and(|at: Status| at.generation != generation || at.max_frame_no < start - 1);

@@ -133,7 +133,11 @@ impl FaultKind {
             NetworkFault::Chunks { .. } => Self::TinyChunks,
             NetworkFault::Garbage { .. } => Self::Garbage,
             // The protocol has 400 there: it is the body that is wrong.
-            NetworkFault::WrongStatus { code: 400, .. } if route == Route::PullFrames => Self::WrongStatus,
+            NetworkFault::WrongStatus { code: 400, .. }
+                if matches!(route, Route::PullFrames | Route::PushFrames) =>
+            {
+                Self::WrongStatus
+            }
             NetworkFault::WrongStatus { code: 404 | 408 | 410 | 425 | 429, .. } => Self::WrongStatus,
             NetworkFault::WrongStatus { code: 400..=499, .. } => Self::BlamingStatus,
             NetworkFault::WrongStatus { .. } => Self::WrongStatus,

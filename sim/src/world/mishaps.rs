@@ -286,6 +286,10 @@ impl World {
                 self.record(Lane::Client(number), "adopts", "", &[]);
                 Ok(())
             }
+            Driven::Done(Err(Error::Busy { .. })) if self.holds_open(number) => {
+                self.counts.busy += 1;
+                Ok(())
+            }
             Driven::Done(Err(error)) => self.judge_error("adoption", number, &error),
         }
     }
