@@ -10,7 +10,7 @@ use turso_core::{CheckpointMode, Connection, Database, LimboError};
 use crate::bootstrap::problem_with_main_file;
 use crate::compaction;
 use crate::database::{self, Capture};
-use crate::error::{DatabaseContext, Error, Result};
+use crate::error::{DatabaseContext, Error, FileOperation, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::metadata::{Anchor, Attachment, FrameStamp, Metadata, Phase};
@@ -67,8 +67,11 @@ impl State {
         change(&mut metadata);
         let members = metadata.changed_members(&self.metadata);
         self.metadata_is_uncertain = true;
-        files.replace_metadata(&metadata)?;
-        self.metadata = metadata;
+        let replaced = files.replace_metadata(&metadata);
+        if replaced.is_ok() || is_in_place(&replaced) {
+            self.metadata = metadata;
+        }
+        replaced?;
         self.metadata_is_uncertain = false;
         event!("metadata written", members = members.as_str());
         pause().await;
@@ -300,6 +303,11 @@ impl State {
         })
         .await
     }
+}
+
+/// Whether the new version is the one that is found, although nobody knows whether it is durable: only its directory could not be synced.
+fn is_in_place(replaced: &Result<()>) -> bool {
+    matches!(replaced, Err(Error::Directory { operation: FileOperation::SyncDirectory, .. }))
 }
 
 /// Whether an error says that the replica is not what the metadata says it is.
