@@ -178,6 +178,8 @@
 pub mod faults {}
 
 mod bootstrap;
+#[cfg(test)]
+mod codecs;
 mod compaction;
 mod conflict;
 mod database;

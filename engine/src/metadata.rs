@@ -245,6 +245,9 @@ impl Metadata {
         if self.synced_wal_match_watermark > self.synced_wal_frames {
             return Err("a watermark behind the end of the WAL");
         }
+        if !self.draft_changed_pages.is_ascending() {
+            return Err("ranges of pages that do not ascend");
+        }
         if self.synced_generation > GENERATION_MAX || self.synced_frame() > GENERATION_MAX {
             return Err("a generation or frame that no remote has");
         }
@@ -288,6 +291,8 @@ mod tests {
             Metadata { synced_wal_match_watermark: 1, ..good.clone() },
             Metadata { synced_wal_frames: u64::MAX, ..good.clone() },
             Metadata { draft_wal_match_watermark: 1 << 40, ..good.clone() },
+            Metadata { draft_changed_pages: serde_json::from_str("[[9,3]]").unwrap(), ..good.clone() },
+            Metadata { draft_changed_pages: serde_json::from_str("[[1,3],[3,4]]").unwrap(), ..good.clone() },
             Metadata { synced_generation: u64::MAX, ..good.clone() },
             Metadata { synced_frame_no: Some(u64::MAX), ..good.clone() },
         ] {

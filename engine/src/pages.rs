@@ -21,6 +21,12 @@ impl PageSet {
         self.0.is_empty()
     }
 
+    /// Whether the ranges are as this module makes them; those out of a file may be anything.
+    pub(crate) fn is_ascending(&self) -> bool {
+        self.0.iter().all(|(first, last)| first <= last)
+            && self.0.windows(2).all(|pair| pair[0].1 < pair[1].0)
+    }
+
     /// The ranges, ascending.
     pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u32>> {
         self.0.iter().map(|&(first, last)| first..=last)

@@ -1,0 +1,139 @@
+//! Properties of everything that the engine writes and reads as bytes: what was written is read, and what nobody has written is refused, without a
+//! panic.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use turso_core::Value;
+
+use crate::metadata::{Anchor, Attachment, FrameStamp, GENERATION_MAX, Metadata, Phase};
+use crate::pages::PageSet;
+use crate::protocol::{Info, PipelineAnswer, PipelineRequest, Status};
+use crate::wal::{FRAME_BYTES, FRAME_HEADER_BYTES, Frame, PAGE_BYTES};
+
+fn stamp() -> impl Strategy<Value = FrameStamp> {
+    any::<([u32; 2], [u32; 2])>().prop_map(|(salts, checksums)| FrameStamp { salts, checksums })
+}
+
+fn pages() -> impl Strategy<Value = PageSet> {
+    vec((any::<u32>(), 0_u32..50), 0..700).prop_map(|ranges| {
+        PageSet::default().with(ranges.into_iter().map(|(first, more)| first..=first.saturating_add(more)))
+    })
+}
+
+fn anchor() -> impl Strategy<Value = Anchor> {
+    (any::<u64>(), any::<u64>(), proptest::option::of(stamp()))
+        .prop_map(|(generation, frame_no, stamp)| Anchor { generation, frame_no, stamp })
+}
+
+/// Any metadata that the engine could write.
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let phase = prop_oneof![
+        Just(Phase::Bootstrapping),
+        Just(Phase::FirstPull),
+        Just(Phase::Ready),
+        Just(Phase::CheckpointingSynced),
+        Just(Phase::CompactingDraft),
+    ];
+    let attachment = prop_oneof![
+        Just(Attachment::Attached),
+        Just(Attachment::Severed),
+        Just(Attachment::Replacing),
+        Just(Attachment::Detached),
+    ];
+    let frames = 0..=u64::from(u32::MAX);
+    let names = (".{0,40}", proptest::option::of(".{0,40}"), phase, attachment, any::<bool>());
+    let remote =
+        (0..=GENERATION_MAX, proptest::option::of(0..=GENERATION_MAX), proptest::option::of(anchor()));
+    let logs = (frames.clone(), frames.clone(), frames, stamp(), stamp(), pages());
+    (names, remote, logs, any::<[u64; 2]>()).prop_map(|(names, remote, logs, numbers)| Metadata {
+        phase: names.2,
+        synced_generation: remote.0,
+        synced_frame_no: remote.1,
+        synced_wal_frames: logs.0.max(logs.1),
+        synced_wal_stamp: logs.3,
+        draft_wal_match_watermark: logs.2,
+        draft_wal_stamp: logs.4,
+        synced_wal_match_watermark: logs.0.min(logs.1),
+        draft_changed_pages: logs.5,
+        attempted_transaction_no: numbers[0],
+        history_id: names.1,
+        anchor: remote.2,
+        attachment: names.3,
+        history_changed: names.4,
+        settled_transaction_no: numbers[1],
+        ..Metadata::bootstrapping(names.0)
+    })
+}
+
+proptest! {
+    #[test]
+    fn metadata_is_read_as_it_was_written(metadata in metadata()) {
+        let bytes = metadata.encode().unwrap();
+        prop_assert_eq!(Metadata::decode("x-info", &bytes).unwrap(), metadata);
+    }
+
+    #[test]
+    fn damaged_metadata_is_refused(metadata in metadata(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = metadata.encode().unwrap();
+        let at = at.index(bytes.len());
+        prop_assume!(bytes[at] != byte);
+        bytes[at] = byte;
+        if let Ok(read) = Metadata::decode("x-info", &bytes) {
+            // White space, or the same number written otherwise.
+            prop_assert_eq!(read, metadata);
+        }
+    }
+
+    #[test]
+    fn bytes_that_nobody_has_written_are_no_metadata(bytes in vec(any::<u8>(), 0..300)) {
+        prop_assert!(Metadata::decode("x-info", &bytes).is_err());
+    }
+
+    /// A set holds what was put into it, however much it is joined to stay small.
+    #[test]
+    fn a_set_of_pages_errs_on_the_safe_side(ranges in vec((0_u32..100_000, 0_u32..50), 0..900)) {
+        let set = PageSet::default().with(ranges.iter().map(|&(first, more)| first..=first + more));
+        for (first, more) in ranges {
+            prop_assert!(set.ranges().any(|range| range.contains(&first) && range.contains(&(first + more))));
+        }
+        let ends: Vec<_> = set.ranges().map(|range| range.into_inner()).collect();
+        prop_assert!(ends.windows(2).all(|pair| pair[0].1 < pair[1].0));
+    }
+
+    #[test]
+    fn a_frames_header_says_what_it_was_made_with(page_no in any::<u32>(), pages in any::<u32>(), byte in any::<u8>()) {
+        let page = [byte; PAGE_BYTES];
+        let frame = Frame::new(page_no, pages, &page);
+        prop_assert_eq!((frame.page_no(), frame.database_pages()), (page_no, pages));
+        prop_assert_eq!(frame.is_commit(), pages != 0);
+        prop_assert_eq!(frame.page(), &page[..]);
+        let bytes: [u8; FRAME_BYTES] = frame.bytes().try_into().unwrap();
+        let copy = Frame::from_bytes(bytes);
+        prop_assert_eq!(copy.bytes(), &bytes[..]);
+        prop_assert_eq!(&bytes[8..FRAME_HEADER_BYTES], &[0; 16]);
+    }
+
+    /// Whatever a server says, it is an answer or it is none.
+    #[test]
+    fn no_answer_is_too_odd(bytes in vec(any::<u8>(), 0..300), text in ".{0,200}") {
+        for bytes in [bytes.as_slice(), text.as_bytes()] {
+            let is_answer = serde_json::from_slice::<Info>(bytes).is_ok()
+                || serde_json::from_slice::<Status>(bytes).is_ok()
+                || serde_json::from_slice::<PipelineAnswer>(bytes).is_ok();
+            prop_assert!(!is_answer, "{bytes:?}");
+        }
+    }
+
+    /// A statement goes over the wire with its text and its arguments, each in its kind.
+    #[test]
+    fn a_request_says_what_is_to_be_run(sql in ".{0,60}", number in any::<i64>(), text in ".{0,40}", blob in vec(any::<u8>(), 0..40)) {
+        let args = [Value::from_i64(number), Value::build_text(text.clone()), Value::from_blob(blob), Value::Null];
+        let request = serde_json::to_value(PipelineRequest::chained([(sql.as_str(), &args[..])])).unwrap();
+        let stmt = &request["requests"][0]["batch"]["steps"][0]["stmt"];
+        prop_assert_eq!(&stmt["sql"], &serde_json::json!(sql));
+        prop_assert_eq!(&stmt["args"][0], &serde_json::json!({"type": "integer", "value": number.to_string()}));
+        prop_assert_eq!(&stmt["args"][1], &serde_json::json!({"type": "text", "value": text}));
+        prop_assert_eq!(&stmt["args"][2]["type"], &serde_json::json!("blob"));
+        prop_assert_eq!(&stmt["args"][3], &serde_json::json!({"type": "null"}));
+    }
+}
