@@ -59,7 +59,7 @@ impl State {
         }
     }
 
-    /// Changes the metadata, on disk first. When that fails, memory keeps the old version, and the next operation begins by
+    /// Changes the metadata, on disk first. When that fails, memory keeps the version that is in place, and the next operation begins by
     /// writing it again: until then nothing that either version names is destroyed.
     pub(crate) async fn store(&mut self, files: &Files, change: impl FnOnce(&mut Metadata)) -> Result<()> {
         pause().await;
