@@ -119,7 +119,8 @@ impl State {
         Ok(self.metadata.attachment)
     }
 
-    /// Damage of the replica costs nothing but a download: it is noted, and the operation goes on. Any other error ends it.
+    /// Damage of the replica costs nothing but a download: it is noted, and the operation goes on. Any other error ends it; the core's also cost the
+    /// replica its connection.
     /// Whether there was damage.
     pub(crate) async fn sever_if(&mut self, files: &Files, outcome: Result<()>) -> Result<bool> {
         let Err(error) = outcome else { return Ok(false) };

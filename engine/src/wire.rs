@@ -148,17 +148,18 @@ impl<R: Remote> Wire<R> {
         }
         if status != StatusCode::OK {
             let detail = body.detail().await?;
-            if status == StatusCode::BAD_REQUEST && serde_json::from_slice::<Status>(&detail).is_err() {
-                return Err(body.bad(format!(
-                    "400 without a status object: {}",
-                    shortened(&String::from_utf8_lossy(&detail))
-                )));
+            if status != StatusCode::BAD_REQUEST {
+                return Err(body.unexpected_with(status, &detail));
             }
             // A server that was restored meanwhile has no place for these frames, and says where it stands.
-            let stands_elsewhere = serde_json::from_slice(&detail)
-                .is_ok_and(|at: Status| at.generation != generation || at.max_frame_no < start - 1);
-            let is_stale = status == StatusCode::BAD_REQUEST && stands_elsewhere;
-            return if is_stale { Ok(FramePush::Stale) } else { Err(body.unexpected_with(status, &detail)) };
+            return match serde_json::from_slice::<Status>(&detail) {
+                Ok(at) if at.generation != generation || at.max_frame_no < start - 1 => Ok(FramePush::Stale),
+                Ok(_) => Err(body.unexpected_with(status, &detail)),
+                Err(_) => Err(body.bad(format!(
+                    "400 without a status object: {}",
+                    shortened(&String::from_utf8_lossy(&detail))
+                ))),
+            };
         }
         let answer: Status = body.json().await?;
         match answer.status.as_str() {

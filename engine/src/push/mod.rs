@@ -82,7 +82,8 @@ pub(crate) async fn push<R: Remote>(
             // plan was one for an older state.
             drop(synced);
             let found = try_out(state, files, pending, &refusals).await?;
-            let has_news = walked.frames > 0 || walked.generations_crossed > 0;
+            let has_news =
+                walked.frames > 0 || walked.generations_crossed > 0 || walked.rebootstrapped.is_some();
             if found.is_empty() && !has_news {
                 return Err(error);
             }
