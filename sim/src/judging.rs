@@ -69,8 +69,8 @@ impl World {
         {
             Files::read(&client.disk, &client.paths).judge_residue(&durable.claims)?;
         }
-        // What a killed process left may still be undone; once an engine runs on it, it may not. And after a failed sync of the
-        // directory the engine itself goes back to the version before, which it has not acted upon.
+        // What a killed process left may still be undone; once an engine runs on it, it may not. Nor is a version the last word whose
+        // directory could not be synced: a power loss may take it back.
         let is_durable = client.disk.unsynced_ranges(&client.paths.metadata).is_empty();
         if is_running && is_durable {
             self.client_mut(number).durable = Some(durable);
