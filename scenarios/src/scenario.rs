@@ -23,6 +23,7 @@ use plimsoll_sim::network::{NetworkFault, RequestPlace, Route};
 use plimsoll_sim::report::timeline::timeline;
 use plimsoll_sim::run::{Outcome, RunOptions, run};
 use plimsoll_sim::schedule::{Action, During, Fault, Header, Schedule, Step, TransactionEnd, Wait};
+use plimsoll_sim::verdict::Counts;
 use plimsoll_sim::workload::{Key, Table, Write};
 use turso_core::Value;
 
@@ -91,23 +92,40 @@ impl Scenario {
         Schedule::new(self.header.clone(), self.steps.clone())
     }
 
-    /// Runs the history, ends its faults, and lets everybody sync until nothing moves.
+    /// Runs the history, ends its faults, lets everybody sync until nothing moves, and counts what happened.
     ///
     /// # Panics
     /// When an invariant is broken, or a fault or a step inside another has found no place.
+    pub fn holds(&self) -> Counts {
+        self.told(RunOptions::default()).counts
+    }
+
+    /// The same, with all that can be shown of it.
+    ///
+    /// # Panics
+    /// As [`holds`](Self::holds) does.
     pub fn heal(&self) -> Healed {
-        let healed = self.run();
-        assert_eq!(healed.outcome.violation, None, "in {}", self.schedule().print());
-        let fates = &healed.outcome.fates;
-        assert!(fates.unreached.is_empty(), "found no place: {:?}", fates.unreached);
-        assert!(fates.not_run.is_empty(), "steps inside others that were not run: {:?}", fates.not_run);
-        healed
+        Healed {
+            outcome: self.told(RunOptions {
+                keep_events: true,
+                keep_databases: true,
+                ..RunOptions::default()
+            }),
+        }
     }
 
     /// Runs the history, whatever becomes of it.
-    pub fn run(&self) -> Healed {
-        let options = RunOptions { keep_events: true, keep_databases: true, ..RunOptions::default() };
-        Healed { outcome: run(&self.schedule(), options) }
+    pub fn run(&self) -> Outcome {
+        run(&self.schedule(), RunOptions::default())
+    }
+
+    fn told(&self, options: RunOptions) -> Outcome {
+        let outcome = run(&self.schedule(), options);
+        assert_eq!(outcome.violation, None, "in {}", self.schedule().print());
+        let fates = &outcome.fates;
+        assert!(fates.unreached.is_empty(), "found no place: {:?}", fates.unreached);
+        assert!(fates.not_run.is_empty(), "steps inside others that were not run: {:?}", fates.not_run);
+        outcome
     }
 
     /// A step with the next id that stands nowhere yet.
@@ -132,18 +150,8 @@ pub struct ClientSentence<'a> {
 impl<'a> ClientSentence<'a> {
     /// Its application commits a transaction.
     pub fn commits(self, writes: impl IntoIterator<Item = Write>) -> StepSentence<'a> {
-        self.transacts(writes, TransactionEnd::Commit)
-    }
-
-    /// Its application begins a transaction and holds it open.
-    pub fn holds_open(self, writes: impl IntoIterator<Item = Write>) -> StepSentence<'a> {
-        self.transacts(writes, TransactionEnd::HeldOpen)
-    }
-
-    /// Its application ends the transaction that it holds open.
-    pub fn ends(self, end: TransactionEnd) -> StepSentence<'a> {
-        let client = self.client;
-        self.scenario.add(Action::EndTransaction { client, end })
+        let (client, writes) = (self.client, writes.into_iter().collect());
+        self.scenario.add(Action::Transaction { client, writes, end: TransactionEnd::Commit })
     }
 
     /// It pulls.
@@ -164,12 +172,6 @@ impl<'a> ClientSentence<'a> {
         self.scenario.add(Action::Sync { client })
     }
 
-    /// Its process ends in good order.
-    pub fn closes(self) -> StepSentence<'a> {
-        let client = self.client;
-        self.scenario.add(Action::Close { client })
-    }
-
     /// Its process is killed, and one of its files is gone.
     pub fn loses(self, file: FileClass) -> StepSentence<'a> {
         let client = self.client;
@@ -187,12 +189,6 @@ impl<'a> ClientSentence<'a> {
         let client = self.client;
         self.scenario.add(Action::Crash { client, kind })
     }
-
-    fn transacts(self, writes: impl IntoIterator<Item = Write>, end: TransactionEnd) -> StepSentence<'a> {
-        let writes = writes.into_iter().collect();
-        let client = self.client;
-        self.scenario.add(Action::Transaction { client, writes, end })
-    }
 }
 
 /// The remote, about to do something.
@@ -209,6 +205,11 @@ impl<'a> RemoteSentence<'a> {
     /// It ends its generation.
     pub fn checkpoints(self) -> StepSentence<'a> {
         self.scenario.add(Action::RemoteCheckpoint)
+    }
+
+    /// Its machine goes down and is started again.
+    pub fn crashes(self, kind: CrashKind) -> StepSentence<'a> {
+        self.scenario.add(Action::RemoteCrash { kind })
     }
 
     /// It prunes every closed generation.

@@ -12,7 +12,7 @@ fn a_push_whose_answer_was_lost_is_not_applied_twice() {
     t.remote().checkpoints();
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
-    t.heal();
+    t.holds();
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn a_push_that_never_arrived_is_sent_again() {
     t.client(A).commits([append(10)]);
     t.client(A).pushes().struck_by([lose_request(Route::Pipeline, 1)]);
     t.client(A).syncs();
-    t.heal();
+    t.holds();
 }
 
 /// Every request and every response of a push in frames is lost once, also the last one, whose request has taken effect.
@@ -41,7 +41,7 @@ fn pushed_frames_whose_answer_was_lost_are_not_applied_twice() {
             t.remote().checkpoints();
             t.client(A).commits([append(10)]);
             t.client(A).syncs();
-            t.heal();
+            t.holds();
         }
     }
 }
@@ -56,7 +56,7 @@ fn what_was_applied_before_a_generation_change_is_not_replayed_behind_it() {
     t.remote().checkpoints();
     t.client(A).pulls();
     t.client(A).pushes();
-    t.heal();
+    t.holds();
 }
 
 #[test]
@@ -73,5 +73,5 @@ fn an_older_copy_of_the_directory_sends_nothing_twice() {
     t.client(A).syncs();
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
-    t.heal();
+    t.holds();
 }

@@ -280,7 +280,7 @@ fn strike(flow: &Flow, fault: &dyn Fn(u32, CrashKind) -> Fault, kinds: &[CrashKi
             let mut t = (flow.tell)();
             t.strike_last([fault(nth, kind.clone())]);
             t.client(A).commits([append(10)]);
-            let outcome = t.run().outcome;
+            let outcome = t.run();
             assert_eq!(outcome.violation, None, "in {}", t.schedule().print());
             if !outcome.fates.unreached.is_empty() {
                 return;
