@@ -81,6 +81,8 @@ struct Arguments {
 /// Why the bugs could not be hunted.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
+    #[error("with the bug {name}")]
+    Bug { name: String, source: ScratchError },
     #[error(transparent)]
     Patch(#[from] PatchError),
     #[error(transparent)]
@@ -139,7 +141,8 @@ impl Arguments {
             }
             bar.set_message(format!("{}: building", bug.name));
             let edited = bug.apply(|path| std::fs::read_to_string(root.join(path)))?;
-            let plimsoll = scratch.build(&edited)?;
+            let plimsoll =
+                scratch.build(&edited).map_err(|source| Problem::Bug { name: bug.name.clone(), source })?;
             bar.set_message(format!("{}: sweeping", bug.name));
             hunt.check_calm(&plimsoll, &bug.name)?;
             let found = hunt.sweep_all(&plimsoll, &bug.name, true)?;
