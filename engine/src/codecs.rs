@@ -44,24 +44,29 @@ fn metadata() -> impl Strategy<Value = Metadata> {
     let names = (".{0,40}", proptest::option::of(".{0,40}"), phase, attachment, any::<bool>());
     let remote =
         (0..=GENERATION_MAX, proptest::option::of(0..=GENERATION_MAX), proptest::option::of(anchor()));
-    let logs = (frames.clone(), frames.clone(), frames, stamp(), stamp(), pages());
-    (names, remote, logs, any::<[u64; 2]>()).prop_map(|(names, remote, logs, numbers)| Metadata {
-        phase: names.2,
-        synced_generation: remote.0,
-        synced_frame_no: remote.1,
-        synced_wal_frames: logs.0.max(logs.1),
-        synced_wal_stamp: logs.3,
-        draft_wal_match_watermark: logs.2,
-        draft_wal_stamp: logs.4,
-        synced_wal_match_watermark: logs.0.min(logs.1),
-        draft_changed_pages: logs.5,
-        attempted_transaction_no: numbers[0],
-        history_id: names.1,
-        anchor: remote.2,
-        attachment: names.3,
-        history_changed: names.4,
-        settled_transaction_no: numbers[1],
-        ..Metadata::bootstrapping(names.0)
+    let logs = (frames.clone(), frames.clone(), frames.clone(), stamp(), stamp(), pages());
+    let moving = (1..=*frames.end(), stamp());
+    (names, remote, logs, moving, any::<[u64; 2]>()).prop_map(|(names, remote, logs, moving, numbers)| {
+        Metadata {
+            phase: names.2,
+            synced_generation: remote.0,
+            synced_frame_no: remote.1,
+            synced_wal_frames: logs.0.max(logs.1),
+            synced_wal_stamp: logs.3,
+            draft_wal_match_watermark: logs.2,
+            draft_wal_stamp: logs.4,
+            draft_wal_moving_frames: moving.0,
+            draft_wal_moving_stamp: moving.1,
+            synced_wal_match_watermark: logs.0.min(logs.1),
+            draft_changed_pages: logs.5,
+            attempted_transaction_no: numbers[0],
+            history_id: names.1,
+            anchor: remote.2,
+            attachment: names.3,
+            history_changed: names.4,
+            settled_transaction_no: numbers[1],
+            ..Metadata::bootstrapping(names.0)
+        }
     })
 }
 

@@ -3,11 +3,12 @@
 //! A rebase takes the pages that it puts back from Synced. Of Draft it only has to know *which* pages may have changed since the
 //! watermark. So the watermark may be forgotten together with the WAL, as long as that set is remembered:
 //!
-//! 1. The set of pages changed since the watermark becomes durable, in metadata that announces the compaction
-//!    ([`Phase::CompactingDraft`]). From here on only the other pages are claimed to equal Synced's, and that is true of the WAL
-//!    as it is and of the main file without it.
-//! 2. The core checkpoints up to the frame at which the set was taken, and truncates the WAL. If a transaction has slipped in or a
-//!    reader still needs the WAL, it refuses, and the compaction waits for another time.
+//! 1. The WAL becomes durable up to the frame at which the set of pages changed since the watermark was taken, and then the set and that
+//!    frame, in metadata that announces the compaction ([`Phase::CompactingDraft`]). From here on only the other pages are claimed to
+//!    equal Synced's, and that is true of the WAL as it is and of the main file without it.
+//! 2. The core checkpoints up to that frame, and truncates the WAL. If a transaction has slipped in or a reader still needs the WAL, it
+//!    refuses, and the compaction waits for another time. It may have copied a part by then: the frame stays named, because the main file
+//!    is nothing without the WAL up to there.
 //! 3. The metadata names frame 0. The next rebase puts back the set and what has changed since.
 //!
 //! Whoever finds the announcement after a crash decides by the WAL's salts: the core gives every restarted WAL others.
@@ -15,11 +16,11 @@
 use turso_core::{CheckpointMode, LimboError};
 
 use crate::database::{self, Transaction};
-use crate::draft::Draft;
+use crate::draft::{Draft, verify_wal};
 use crate::error::{DatabaseContext, Result};
 use crate::events::event;
 use crate::files::Files;
-use crate::metadata::{FrameStamp, Phase};
+use crate::metadata::{FrameStamp, Metadata, Phase};
 use crate::pages::PageSet;
 use crate::pause::pause;
 use crate::synced::State;
@@ -38,10 +39,14 @@ pub(crate) async fn compact_if_due(
     let Some(Due { wal_frames, changed }) = due(files, draft, state, wal_frames_max)? else {
         return Ok(false);
     };
+    state.poison.on_error(files.sync(&files.draft_wal).await)?;
+    let stamp = FrameStamp::read(&files.open_named(&files.draft_wal)?, wal_frames)?;
     event!("compaction announced", frames = wal_frames, ranges = changed.ranges().count());
     state
         .store(files, |metadata| {
             metadata.phase = Phase::CompactingDraft;
+            metadata.draft_wal_moving_frames = wal_frames;
+            metadata.draft_wal_moving_stamp = stamp;
             metadata.draft_changed_pages = changed;
         })
         .await?;
@@ -91,6 +96,9 @@ fn due(files: &Files, draft: &Draft, state: &State, wal_frames_max: u64) -> Resu
 /// a sync that failed, after which no other would make it durable: it is written once more.
 pub(crate) async fn recover(files: &Files, state: &mut State) -> Result<bool> {
     pause().await;
+    if !is_emptied(files, &state.metadata)? {
+        verify_wal(files, &state.metadata)?;
+    }
     let pages = wal_pages(&files.open_named(&files.draft_wal)?)?;
     let main = files.open_named(&files.draft)?;
     let end = main.length()?;
@@ -101,23 +109,26 @@ pub(crate) async fn recover(files: &Files, state: &mut State) -> Result<bool> {
     finish(files, state).await
 }
 
+/// Whether the WAL that was to be moved is gone: the file is empty, or has begun anew.
+fn is_emptied(files: &Files, metadata: &Metadata) -> Result<bool> {
+    let salts = wal_salts(&files.open_named(&files.draft_wal)?)?;
+    Ok(salts.is_none_or(|salts| salts != metadata.draft_wal_moving_stamp.salts))
+}
+
 /// Ends a compaction that the metadata announces, one way or the other; whether the WAL was moved.
 async fn finish(files: &Files, state: &mut State) -> Result<bool> {
     // A checkpoint that was refused may have copied a part, and a process that was killed may not have synced what it did.
     state.poison.on_error(files.sync(&files.draft).await)?;
     state.poison.on_error(files.sync(&files.draft_wal).await)?;
-    let watermark = state.metadata.draft_wal_match_watermark;
-    let salts = wal_salts(&files.open_named(&files.draft_wal)?)?;
-    let is_emptied = match salts {
-        None => true,
-        Some(salts) => watermark > 0 && salts != state.metadata.draft_wal_stamp.salts,
-    };
+    let is_emptied = is_emptied(files, &state.metadata)?;
     state
         .store(files, |metadata| {
             metadata.phase = Phase::Ready;
             if is_emptied {
                 metadata.draft_wal_match_watermark = 0;
                 metadata.draft_wal_stamp = FrameStamp::default();
+                metadata.draft_wal_moving_frames = 0;
+                metadata.draft_wal_moving_stamp = FrameStamp::default();
             }
         })
         .await?;

@@ -5,11 +5,40 @@ use std::sync::Arc;
 use turso_core::{Connection, Database, Value};
 
 use crate::database::{self, CHANGE_LOG, Capture};
-use crate::error::{DatabaseContext, Error, Result};
+use crate::error::{DatabaseContext, Result};
 use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata};
 use crate::temporary::TemporaryTables;
-use crate::wal::{RawSession, wal_bytes, wal_salts};
+use crate::wal::{sound_frames, wal_bytes, wal_salts};
+
+/// Makes sure that Draft's WAL is the one that the metadata is of, and whole as far as it is named there: up to the watermark, and up to
+/// where a compaction has begun to move it.
+///
+/// # Errors
+/// [`Error::MissingFile`] and [`Error::Damaged`].
+pub(crate) fn verify_wal(files: &Files, metadata: &Metadata) -> Result<()> {
+    let wal = files.open_named(&files.draft_wal)?;
+    wal_salts(&wal)?;
+    for (frames, stamp) in [
+        (metadata.draft_wal_match_watermark, metadata.draft_wal_stamp),
+        (metadata.draft_wal_moving_frames, metadata.draft_wal_moving_stamp),
+    ] {
+        let (actual, expected) = (wal.length()?, wal_bytes(frames));
+        if actual < expected {
+            return Err(wal.damaged(format!("{actual} bytes where frame {frames} ends at {expected}")));
+        }
+        let found = FrameStamp::read(&wal, frames)?;
+        if found != stamp {
+            return Err(wal.damaged(format!("frame {frames} is stamped {found:?}, not {stamp:?}")));
+        }
+    }
+    let named = metadata.draft_wal_frames();
+    let sound = sound_frames(&wal, named)?;
+    if sound < named {
+        return Err(wal.damaged(format!("its checksums hold for {sound} frames, the metadata names {named}")));
+    }
+    Ok(())
+}
 
 /// The open database.
 pub(crate) struct Draft {
@@ -19,45 +48,16 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Opens Draft after making sure that it is what the metadata says. What its WAL holds behind the watermark is then made durable: a
+    /// Opens Draft after making sure that it is what the metadata says. What its WAL holds behind what is named is then made durable: a
     /// transaction that a process before had written, but not synced or not with success, is visible now and may be pushed, so it must not
     /// vanish any more.
     pub(crate) async fn open(files: &Files, metadata: &Metadata) -> Result<Self> {
-        for path in [&files.draft, &files.draft_wal] {
-            files.open_named(path)?;
-        }
-        let watermark = metadata.draft_wal_match_watermark;
-        let damaged = |problem: String| Error::Damaged { file: files.draft_wal.clone(), problem };
-        {
-            let wal = files.open_named(&files.draft_wal)?;
-            let (actual, expected) = (wal.length()?, wal_bytes(watermark));
-            if actual < expected {
-                return Err(damaged(format!("{actual} bytes where the watermark needs {expected}")));
-            }
-            wal_salts(&wal)?;
-            let stamp = FrameStamp::read(&wal, watermark)?;
-            if stamp != metadata.draft_wal_stamp {
-                return Err(damaged(format!(
-                    "frame {watermark} is stamped {stamp:?}, not {:?}",
-                    metadata.draft_wal_stamp
-                )));
-            }
-        }
-        let open = || {
-            let database = database::open(&files.io, &files.draft)?;
-            let probe = RawSession::begin(database::connect(&database, Capture::Off)?)?;
-            let frames = probe.frame_count()?;
-            probe.end()?;
-            Ok((frames, Self { database, temporary: TemporaryTables::default() }))
-        };
-        let (frames, draft) = open().while_doing("opening the local database", &files.draft)?;
-        if frames < watermark {
-            return Err(damaged(format!(
-                "its checksums hold for {frames} frames, the watermark is {watermark}"
-            )));
-        }
-        files.sync_again(&files.draft_wal, wal_bytes(watermark)).await?;
-        Ok(draft)
+        files.open_named(&files.draft)?;
+        verify_wal(files, metadata)?;
+        let database = database::open(&files.io, &files.draft)
+            .while_doing("opening the local database", &files.draft)?;
+        files.sync_again(&files.draft_wal, wal_bytes(metadata.draft_wal_frames())).await?;
+        Ok(Self { database, temporary: TemporaryTables::default() })
     }
 
     /// A connection of the engine's own, which records no changes. Each operation takes new ones: in this core a connection on which

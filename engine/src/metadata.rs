@@ -28,8 +28,8 @@ pub enum Phase {
     Ready,
     /// In use, and Synced's WAL is being moved into its main file: the WAL is either still whole or empty.
     CheckpointingSynced,
-    /// In use, and Draft's WAL is being moved into its main file: the WAL is still the one that the watermark's stamp is of, or the
-    /// watermark is frame 0.
+    /// In use, and Draft's WAL is being moved into its main file: the WAL is still the one that `draft_wal_moving_stamp` is of, or all of
+    /// it was moved.
     CompactingDraft,
 }
 
@@ -109,6 +109,11 @@ pub struct Metadata {
     pub draft_wal_match_watermark: u64,
     /// The stamp of that frame.
     pub draft_wal_stamp: FrameStamp,
+    /// Frames of Draft's WAL that a compaction has begun to move into the main file, which may hold a part of them and is nothing without
+    /// the others. 0 when there are none.
+    pub draft_wal_moving_frames: u64,
+    /// The stamp of the last of them.
+    pub draft_wal_moving_stamp: FrameStamp,
     /// A frame of Synced's WAL, see `draft_wal_match_watermark`.
     pub synced_wal_match_watermark: u64,
     /// Pages that may have changed on Draft since the last rebase and of which the watermarks claim nothing, because Draft was compacted,
@@ -150,6 +155,8 @@ impl Metadata {
             synced_wal_stamp: FrameStamp::default(),
             draft_wal_match_watermark: 0,
             draft_wal_stamp: FrameStamp::default(),
+            draft_wal_moving_frames: 0,
+            draft_wal_moving_stamp: FrameStamp::default(),
             synced_wal_match_watermark: 0,
             draft_changed_pages: PageSet::default(),
             attempted_transaction_no: 0,
@@ -170,6 +177,7 @@ impl Metadata {
             ("synced_frame_no", self.synced_frame_no != other.synced_frame_no),
             ("synced_wal_frames", self.synced_wal_frames != other.synced_wal_frames),
             ("draft_wal_match_watermark", self.draft_wal_match_watermark != other.draft_wal_match_watermark),
+            ("draft_wal_moving_frames", self.draft_wal_moving_frames != other.draft_wal_moving_frames),
             (
                 "synced_wal_match_watermark",
                 self.synced_wal_match_watermark != other.synced_wal_match_watermark,
@@ -185,6 +193,11 @@ impl Metadata {
         let changed: Vec<&str> =
             members.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
         if changed.is_empty() { "none".into() } else { changed.join(",") }
+    }
+
+    /// Frames of Draft's WAL that are named: they are durable, and stay as they are.
+    pub(crate) fn draft_wal_frames(&self) -> u64 {
+        self.draft_wal_match_watermark.max(self.draft_wal_moving_frames)
     }
 
     /// The last frame of the current generation that Synced holds, 0 for none.
@@ -237,13 +250,20 @@ impl Metadata {
 
     /// Whether the numbers go together. A sum that is right says that the engine wrote it, not that it meant it.
     fn check(&self) -> std::result::Result<(), &'static str> {
-        let frames =
-            [self.synced_wal_frames, self.draft_wal_match_watermark, self.synced_wal_match_watermark];
+        let frames = [
+            self.synced_wal_frames,
+            self.draft_wal_match_watermark,
+            self.draft_wal_moving_frames,
+            self.synced_wal_match_watermark,
+        ];
         if frames.iter().any(|&frames| frames > u64::from(u32::MAX)) {
             return Err("a frame number that no WAL has");
         }
         if self.synced_wal_match_watermark > self.synced_wal_frames {
             return Err("a watermark behind the end of the WAL");
+        }
+        if self.phase == Phase::CompactingDraft && self.draft_wal_moving_frames == 0 {
+            return Err("a compaction of no frames");
         }
         if !self.draft_changed_pages.is_ascending() {
             return Err("ranges of pages that do not ascend");
@@ -291,6 +311,8 @@ mod tests {
             Metadata { synced_wal_match_watermark: 1, ..good.clone() },
             Metadata { synced_wal_frames: u64::MAX, ..good.clone() },
             Metadata { draft_wal_match_watermark: 1 << 40, ..good.clone() },
+            Metadata { draft_wal_moving_frames: 1 << 40, ..good.clone() },
+            Metadata { phase: Phase::CompactingDraft, ..good.clone() },
             Metadata { draft_changed_pages: serde_json::from_str("[[9,3]]").unwrap(), ..good.clone() },
             Metadata { draft_changed_pages: serde_json::from_str("[[1,3],[3,4]]").unwrap(), ..good.clone() },
             Metadata { synced_generation: u64::MAX, ..good.clone() },

@@ -23,6 +23,10 @@ pub(crate) const WAL_HEADER_BYTES: u64 = 32;
 
 /// Bytes at the beginning of a WAL's header that its checksum is of.
 const CHECKED_HEADER_BYTES: usize = 24;
+/// Bytes at the beginning of a frame's header that its checksum is of, besides the page.
+const CHECKED_FRAME_HEADER_BYTES: usize = 8;
+/// Frames that are held in memory at once while a WAL is verified: about 1 MiB.
+const FRAMES_READ_MAX: u64 = 256;
 
 /// Length of a WAL file that holds `frames` frames; an empty WAL has no header.
 pub(crate) fn wal_bytes(frames: u64) -> u64 {
@@ -38,26 +42,84 @@ pub(crate) fn wal_salts(wal: &OpenFile) -> Result<Option<[u32; 2]>> {
     if wal.length()? <= WAL_HEADER_BYTES {
         return Ok(None);
     }
-    let header = wal.read(0, WAL_HEADER_BYTES as usize)?;
-    let bytes = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
-    let word = |at: usize| u32::from_be_bytes(bytes(at));
-    // The last bit of the magic number tells the byte order of what is summed up.
-    let summand = |at: usize| if word(0) & 1 == 1 { word(at) } else { u32::from_le_bytes(bytes(at)) };
-    let checksums = (0..CHECKED_HEADER_BYTES).step_by(8).fold([0_u32; 2], |[first, second], at| {
-        let first = first.wrapping_add(summand(at)).wrapping_add(second);
-        [first, second.wrapping_add(summand(at + 4)).wrapping_add(first)]
-    });
-    if checksums != [word(24), word(28)] {
-        return Err(wal.damaged("the checksum of its header is wrong".into()));
+    Header::read(wal).map(|header| Some(header.salts))
+}
+
+/// How many of the first `frames` frames of an open WAL file, which has room for them, are sound: with the header's salts, and an unbroken
+/// chain of checksums up to there.
+///
+/// # Errors
+/// Those of [`wal_salts`].
+pub(crate) fn sound_frames(wal: &OpenFile, frames: u64) -> Result<u64> {
+    if frames == 0 {
+        return Ok(0);
     }
-    Ok(Some([word(16), word(20)]))
+    let header = Header::read(wal)?;
+    let mut sum = header.sum;
+    let mut sound = 0;
+    while sound < frames {
+        let count = (frames - sound).min(FRAMES_READ_MAX);
+        let bytes = wal.read(wal_bytes(sound).max(WAL_HEADER_BYTES), count as usize * FRAME_BYTES)?;
+        for frame in bytes.chunks_exact(FRAME_BYTES) {
+            sum.add(&frame[..CHECKED_FRAME_HEADER_BYTES]);
+            sum.add(&frame[FRAME_HEADER_BYTES..]);
+            if [word(frame, 8), word(frame, 12)] != header.salts
+                || [word(frame, 16), word(frame, 20)] != sum.words
+            {
+                return Ok(sound);
+            }
+            sound += 1;
+        }
+    }
+    Ok(sound)
+}
+
+/// The header of a WAL file, its checksum verified.
+struct Header {
+    salts: [u32; 2],
+    sum: Checksum,
+}
+
+impl Header {
+    fn read(wal: &OpenFile) -> Result<Self> {
+        let header = wal.read(0, WAL_HEADER_BYTES as usize)?;
+        // The last bit of the magic number tells the byte order of what is summed up.
+        let mut sum = Checksum { is_big_endian: word(&header, 0) & 1 == 1, words: [0; 2] };
+        sum.add(&header[..CHECKED_HEADER_BYTES]);
+        if [word(&header, 24), word(&header, 28)] != sum.words {
+            return Err(wal.damaged("the checksum of its header is wrong".into()));
+        }
+        Ok(Self { salts: [word(&header, 16), word(&header, 20)], sum })
+    }
+}
+
+/// The running checksum of a WAL.
+struct Checksum {
+    is_big_endian: bool,
+    words: [u32; 2],
+}
+
+impl Checksum {
+    /// Goes on over `bytes`, a multiple of eight.
+    fn add(&mut self, bytes: &[u8]) {
+        let summand =
+            |at: usize| if self.is_big_endian { word(bytes, at) } else { word(bytes, at).swap_bytes() };
+        self.words = (0..bytes.len()).step_by(8).fold(self.words, |[first, second], at| {
+            let first = first.wrapping_add(summand(at)).wrapping_add(second);
+            [first, second.wrapping_add(summand(at + 4)).wrapping_add(first)]
+        });
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// The numbers of the pages that the frames of an open WAL file are of, whether or not they count.
 pub(crate) fn wal_pages(wal: &OpenFile) -> Result<BTreeSet<u32>> {
     let page_no = |frame: u64| {
         let header = wal.read(WAL_HEADER_BYTES + frame * FRAME_BYTES as u64, 4)?;
-        Ok(u32::from_be_bytes([header[0], header[1], header[2], header[3]]))
+        Ok(word(&header, 0))
     };
     (0..wal_frames(wal.length()?)).map(page_no).collect()
 }
@@ -127,8 +189,7 @@ impl Frame {
     }
 
     fn word(&self, offset: usize) -> u32 {
-        let [a, b, c, d] = [self.0[offset], self.0[offset + 1], self.0[offset + 2], self.0[offset + 3]];
-        u32::from_be_bytes([a, b, c, d])
+        word(&self.0, offset)
     }
 }
 
@@ -139,11 +200,8 @@ impl FrameStamp {
             return Ok(Self::default());
         }
         let header = wal.read(wal_bytes(frame_no - 1).max(WAL_HEADER_BYTES), FRAME_HEADER_BYTES)?;
-        let word = |index: usize| {
-            let at = 8 + 4 * index;
-            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        Ok(Self { salts: [word(0), word(1)], checksums: [word(2), word(3)] })
+        let word = |at: usize| word(&header, at);
+        Ok(Self { salts: [word(8), word(12)], checksums: [word(16), word(20)] })
     }
 }
 

@@ -46,9 +46,12 @@ fn restamp(client: &Client, stamps: &[Stamps]) {
     let bytes = client.read("info");
     let Ok(mut envelope) = serde_json::from_slice::<serde_json::Value>(&bytes) else { return };
     let metadata = &mut envelope["metadata"];
-    let members =
-        [("draft_wal_match_watermark", "draft_wal_stamp"), ("synced_wal_frames", "synced_wal_stamp")];
-    for ((frames, stamp), stamps) in members.into_iter().zip(stamps) {
+    let members = [
+        ("draft_wal_match_watermark", "draft_wal_stamp", &stamps[0]),
+        ("draft_wal_moving_frames", "draft_wal_moving_stamp", &stamps[0]),
+        ("synced_wal_frames", "synced_wal_stamp", &stamps[1]),
+    ];
+    for (frames, stamp, stamps) in members {
         let named = metadata[frames].as_u64().unwrap_or(0);
         let (salts, checksums) = match named.checked_sub(1) {
             None => ([0, 0], [0, 0]),

@@ -70,7 +70,9 @@ pub struct Claims {
     pub(crate) synced_wal_match_watermark: u64,
     /// Where Draft was compacted: ranges of pages of which the watermarks say nothing.
     draft_changed_pages: Vec<(u32, u32)>,
-    draft_wal_stamp: Stamp,
+    /// Frames of Draft's WAL that a compaction has begun to move into the main file.
+    draft_wal_moving_frames: u64,
+    draft_wal_moving_stamp: Stamp,
     attempted_transaction_no: u64,
     /// What the server is said to call the history that Synced replicates.
     pub history_id: Option<String>,
@@ -133,7 +135,7 @@ impl Claims {
             FileClass::DraftWal if self.has_databases() => {
                 let content = disk.read(&paths.draft_wal).unwrap_or_default();
                 let is_compacted = self.has_moved_draft_wal(&Wal::parse(&content));
-                if is_compacted { 0 } else { wal_bytes(self.draft_wal_match_watermark) }
+                if is_compacted { 0 } else { wal_bytes(self.draft_wal_frames()) }
             }
             FileClass::SyncedWal if self.has_replica() => wal_bytes(self.synced_wal_frames),
             _ => 0,
@@ -143,7 +145,12 @@ impl Claims {
     /// Whether a compaction that these claims announce has moved the WAL that the watermark stands in.
     fn has_moved_draft_wal(&self, draft_wal: &Wal<'_>) -> bool {
         self.is_compacting()
-            && draft_wal.header().is_none_or(|header| header.salts != self.draft_wal_stamp.salts)
+            && draft_wal.header().is_none_or(|header| header.salts != self.draft_wal_moving_stamp.salts)
+    }
+
+    /// Frames of Draft's WAL that the metadata relies on: up to the watermark, and up to where it may be in the main file already.
+    fn draft_wal_frames(&self) -> u64 {
+        self.draft_wal_match_watermark.max(self.draft_wal_moving_frames)
     }
 
     /// What these claims rely on: bytes that nobody may touch as long as a crash could leave this version.
@@ -153,7 +160,7 @@ impl Claims {
         }
         let named = |file, range| Named { file, range, may_be_emptied: false };
         let mut all = Vec::new();
-        let draft_wal = named(FileClass::DraftWal, 0..wal_bytes(self.draft_wal_match_watermark));
+        let draft_wal = named(FileClass::DraftWal, 0..wal_bytes(self.draft_wal_frames()));
         if self.is_compacting() {
             // What the checkpoint writes to the main file is judged page by page, but for those that it may change.
             all.push(Named { may_be_emptied: true, ..draft_wal });
@@ -221,7 +228,8 @@ impl Files {
         let (synced_end, synced_watermark) =
             if is_emptied { (0, 0) } else { (claims.synced_wal_frames, claims.synced_wal_match_watermark) };
         let is_compacted = claims.has_moved_draft_wal(&draft_wal);
-        let draft_watermark = if is_compacted { 0 } else { claims.draft_wal_match_watermark };
+        let (draft_end, draft_watermark) =
+            if is_compacted { (0, 0) } else { (claims.draft_wal_frames(), claims.draft_wal_match_watermark) };
         let sound = |wal: &Wal<'_>, named: u64| {
             let frames = if after_crash { wal.verified_frames() } else { wal.frame_count() };
             (frames < named).then(|| format!("{frames} sound frames where the metadata names {named}"))
@@ -229,7 +237,7 @@ impl Files {
         if let Some(problem) = sound(&synced_wal, synced_end) {
             return Err(Violation::of(SYNCED_PREFIX, format!("Synced's WAL has {problem}")));
         }
-        if let Some(problem) = sound(&draft_wal, draft_watermark) {
+        if let Some(problem) = sound(&draft_wal, draft_end) {
             return Err(Violation::of(WATERMARK, format!("Draft's WAL has {problem}")));
         }
         let (generation, frame_no) = claims.progress();
@@ -323,7 +331,7 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
         (&paths.synced, synced),
         (&paths.draft, u64::MAX),
         (&paths.synced_wal, synced_wal),
-        (&paths.draft_wal, wal_bytes(claims.draft_wal_match_watermark)),
+        (&paths.draft_wal, wal_bytes(claims.draft_wal_frames())),
     ];
     for (path, end) in named {
         if let Some(range) = first_unsynced(&version.unsynced, path, end) {

@@ -11,7 +11,7 @@ use crate::disk::{
     Survival, Tear,
 };
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
-use crate::schedule::{Action, Damage, Fault, PushMode, Wait};
+use crate::schedule::{Action, Damage, EngineEvent, Fault, PushMode, Wait};
 
 /// The files of the metadata: durable earlier than the data, or later.
 const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
@@ -214,6 +214,9 @@ pub(super) fn wait(rng: &mut impl Rng, push_mode: PushMode, action: &Action, sta
         PushMode::Frames => place(Route::PushFrames, *pick(rng, &[1, 1, 2])),
     };
     let pushes = standing.has_pending && !matches!(action, Action::Pull { .. });
+    if rng.random_ratio(1, 3) {
+        return told(rng, pushes, standing);
+    }
     match rng.random_range(0..8) {
         0 if pushes => Wait::Request(push),
         1 if pushes => Wait::Response(push),
@@ -222,6 +225,31 @@ pub(super) fn wait(rng: &mut impl Rng, push_mode: PushMode, action: &Action, sta
         4 if standing.has_news => Wait::Chunk { of: frames, nth: rng.random_range(1..4) },
         _ => Wait::Suspension { nth: suspension(rng, action, standing) },
     }
+}
+
+/// A decision that an operation is likely to tell of.
+fn told(rng: &mut impl Rng, pushes: bool, standing: Standing) -> Wait {
+    const PUSH: &[&str] = &["batch sent", "batch acknowledged", "compaction announced"];
+    const PULL: &[&str] = &[
+        "frames committed",
+        "generation crossed",
+        "rebase begins",
+        "draft committed",
+        "checkpoint announced",
+        "compaction announced",
+        "compaction done",
+        "rebootstrap begins",
+        "replacing Synced",
+    ];
+    const ALWAYS: &[&str] = &["end of history", "nothing to send", "nothing to pull", "metadata written"];
+    let names: Vec<&str> = [(pushes, PUSH), (standing.has_news, PULL), (true, ALWAYS)]
+        .into_iter()
+        .filter(|(is_likely, _)| *is_likely)
+        .flat_map(|(_, names)| names.iter().copied())
+        .collect();
+    let event = EngineEvent::named(names.choose(rng).expect("some are always told"))
+        .expect("the engine has this event");
+    Wait::Told { event, nth: *pick(rng, &[1, 1, 1, 2]) }
 }
 
 /// A suspension that an operation is likely to reach; few have many.

@@ -105,6 +105,19 @@ fn only_the_pages_that_a_compaction_gave_up_may_differ() {
 }
 
 #[test]
+fn a_log_of_draft_that_is_broken_where_a_compaction_has_begun_to_move_it() {
+    let tamper = |moved: u64| {
+        move |files: &mut Files, claims: &mut Claims| {
+            claims.draft_wal_moving_frames = claims.draft_wal_match_watermark + moved;
+            Arc::make_mut(&mut files.draft_wal)
+                .truncate(wal_bytes(claims.draft_wal_match_watermark) as usize);
+        }
+    };
+    assert_eq!(judged(tamper(0), true), None);
+    assert_eq!(judged(tamper(1), true), Some(WATERMARK.name));
+}
+
+#[test]
 fn a_compaction_that_nobody_announced() {
     let tamper = |files: &mut Files, _: &mut Claims| files.draft_wal = Arc::default();
     assert_eq!(judged(tamper, false), Some(WATERMARK.name));
@@ -143,19 +156,20 @@ fn claims() -> Claims {
         draft_wal_match_watermark: 4,
         synced_wal_match_watermark: 2,
         draft_changed_pages: vec![],
-        draft_wal_stamp: Stamp { salts: [1, 2] },
+        draft_wal_moving_frames: 0,
+        draft_wal_moving_stamp: Stamp { salts: [0, 0] },
         attempted_transaction_no: 9,
         history_id: None,
         attachment: "attached".into(),
     }
 }
 
-/// A version of the metadata that says how Draft hangs on Synced, put in place while `range` of `path` was not durable.
+/// A version of the metadata that says how Draft hangs on Synced, and that frame 5 of its log is being moved, put in place while `range` of `path` was not durable.
 fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
     let paths = Paths::new("c");
     let text = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
         "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "draft_changed_pages": [],
-        "draft_wal_stamp": {"salts": [1, 2]}, "attempted_transaction_no": 9, "attachment": "ATTACHMENT"}}"#;
+        "draft_wal_moving_frames": 5, "draft_wal_moving_stamp": {"salts": [0, 0]}, "attempted_transaction_no": 9, "attachment": "ATTACHMENT"}}"#;
     let version = MetadataVersion {
         event_count: 0,
         path: paths.metadata.clone(),
@@ -170,6 +184,7 @@ fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'st
 fn metadata_before_the_frames_that_it_names() {
     assert_eq!(judge_version("attached", "c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
     assert_eq!(judge_version("attached", "c-draft-wal", 12_392..16_512), Some(DURABLE_FIRST.name));
+    assert_eq!(judge_version("attached", "c-draft-wal", 16_512..20_632), Some(DURABLE_FIRST.name));
     assert_eq!(judge_version("attached", "c-synced", 0..1), Some(DURABLE_FIRST.name));
     assert_eq!(judge_version("replacing", "c-synced-next", 4096..8192), Some(DURABLE_FIRST.name));
     assert_eq!(judge_version("severed", "c-draft", 0..1), Some(DURABLE_FIRST.name));
@@ -178,7 +193,7 @@ fn metadata_before_the_frames_that_it_names() {
 #[test]
 fn what_the_metadata_does_not_name_may_be_volatile() {
     assert_eq!(judge_version("attached", "c-synced-wal", 8272..u64::MAX), None);
-    assert_eq!(judge_version("attached", "c-draft-wal", 16_512..20_000), None);
+    assert_eq!(judge_version("attached", "c-draft-wal", 20_632..24_000), None);
     assert_eq!(judge_version("severed", "c-synced", 0..u64::MAX), None);
 }
 

@@ -79,6 +79,17 @@ impl fmt::Display for Wait {
             Self::Chunk { of, nth } => {
                 write!(f, "before the {} chunk of the response to the {of}", Ordinal(*nth))
             }
+            Self::Told { event, nth: 1 } => {
+                write!(f, "once the engine has told \u{201c}{}\u{201d}", event.name())
+            }
+            Self::Told { event, nth } => {
+                write!(
+                    f,
+                    "once the engine has told \u{201c}{}\u{201d} for the {} time",
+                    event.name(),
+                    Ordinal(*nth)
+                )
+            }
             Self::Suspension { nth } => write!(f, "at the {} suspension", Ordinal(*nth)),
         }
     }

@@ -160,12 +160,8 @@ impl World {
             }
             Driven::Done(Err(error)) => {
                 self.judge_error("operation", number, &error)?;
-                // The application does as the engine says and opens it anew.
-                if engine.is_poisoned() {
-                    self.end_process(number);
-                } else {
-                    self.decide_after_refusal(number, &engine, &error)?;
-                }
+                self.decide_after_refusal(number, &engine, &error)?;
+                self.end_if_poisoned(number, &engine);
                 Ok(false)
             }
         }
@@ -176,6 +172,13 @@ impl World {
         for (kind, file) in self.client(number).disk.take_struck_errors() {
             self.counts.disk_errors += 1;
             self.strike(FaultKind::from(kind), Target::File(file));
+        }
+    }
+
+    /// The application does as a poisoned engine says, and opens it anew when it needs it next.
+    fn end_if_poisoned(&mut self, number: u8, engine: &Engine) {
+        if engine.is_poisoned() {
+            self.end_process(number);
         }
     }
 
@@ -316,6 +319,12 @@ impl World {
             let client = world.client(number);
             client.crashes == crashes && !client.disk.is_down()
         };
+        for wait in self.running().waits_told() {
+            self.interleave(wait)?;
+            if !is_up(self) {
+                return Ok(());
+            }
+        }
         self.interleave(Wait::Suspension { nth: nth_now })?;
         if !is_up(self) {
             return Ok(());

@@ -4,7 +4,7 @@ use super::World;
 use crate::atlas::{self, FaultKind, Row, Target};
 use crate::marks::{End, Heard};
 use crate::network::Route;
-use crate::schedule::{During, Fault, Step};
+use crate::schedule::{During, EngineEvent, Fault, Step, Wait};
 
 /// One running step.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Running {
     pub is_opening: bool,
     /// What the engine has said in it.
     pub heard: Vec<Heard>,
+    /// How much of that had been said at the last suspension.
+    pub heard_at_suspension: usize,
     /// How much of that had been said when the engine's present operation began.
     pub heard_before: usize,
     /// How many requests had been sent then.
@@ -47,6 +49,21 @@ impl Running {
     /// A step that begins; the faults that no disk waits for are still to be added.
     pub fn of(step: &Step) -> Self {
         Self { id: step.id, during: step.during.clone(), ..Self::default() }
+    }
+
+    /// What the engine has said since the last suspension, as moments for what is to happen during it.
+    pub fn waits_told(&mut self) -> Vec<Wait> {
+        let new = self.heard_at_suspension..self.heard.len();
+        self.heard_at_suspension = self.heard.len();
+        if self.during.is_empty() {
+            return Vec::new();
+        }
+        let wait = |index: usize| {
+            let name = self.heard[index].name;
+            let nth = self.heard[..=index].iter().filter(|heard| heard.name == name).count() as u32;
+            EngineEvent::named(name).map(|event| Wait::Told { event, nth })
+        };
+        new.filter_map(wait).collect()
     }
 }
 
