@@ -53,7 +53,8 @@ pub(crate) async fn compact_if_due(
     pause().await;
     let mode = CheckpointMode::Truncate { upper_bound_inclusive: Some(wal_frames) };
     match draft.connect(files)?.checkpoint(mode) {
-        Ok(_) | Err(LimboError::Busy) => {}
+        Ok(_) => event!("compaction checkpointed", is_busy = false),
+        Err(LimboError::Busy) => event!("compaction checkpointed", is_busy = true),
         // The core may believe in a WAL that is not there any more, and would write the next transactions into the void.
         Err(source) => return state.poison.on_error(Err(source).while_doing("the compaction", &files.draft)),
     }

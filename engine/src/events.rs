@@ -50,6 +50,7 @@ events! {
     "checkpoint done", "", "it was moved";
     "checkpoint found done", "", "a checkpoint that was announced had emptied the WAL before";
     "compaction announced", "frames ranges", "Draft's WAL is about to be moved; frames of it, ranges of pages that are claimed no more";
+    "compaction checkpointed", "is_busy", "the core was asked to move it; whether a writer or a reader was in the way";
     "compaction done", "", "it was moved, or found moved";
     "compaction deferred", "", "a writer or a reader is in the way, or a crash was";
     "change log long", "records", "a push pulls as well, because so many records are in the change log";

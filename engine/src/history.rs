@@ -85,8 +85,12 @@ pub(crate) async fn confirm<R: Remote>(
     synced: &Arc<Connection>,
     doubt: Error,
 ) -> Result<RebootstrapReason> {
-    let info = wire.info().await?;
     let generation = state.metadata.synced_generation;
+    let mut info = wire.info().await?;
+    if info.current_generation <= generation {
+        // It contradicts the doubt, or suggests the worst: it may be an old answer itself.
+        info = wire.info().await?;
+    }
     if let (Some(known), Some(now)) = (&state.metadata.history_id, &info.history_id) {
         if known != now {
             return Ok(RebootstrapReason::HistoryChanged);

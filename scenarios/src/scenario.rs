@@ -22,7 +22,9 @@ use plimsoll_sim::finals::FinalDatabase;
 use plimsoll_sim::network::{NetworkFault, RequestPlace, Route};
 use plimsoll_sim::report::timeline::timeline;
 use plimsoll_sim::run::{Outcome, RunOptions, run};
-use plimsoll_sim::schedule::{Action, During, Fault, Header, Schedule, Step, TransactionEnd, Wait};
+use plimsoll_sim::schedule::{
+    Action, During, EngineEvent, Fault, Header, Schedule, Step, TransactionEnd, Wait,
+};
 use plimsoll_sim::verdict::Counts;
 use plimsoll_sim::workload::{Key, Table, Write};
 use turso_core::Value;
@@ -325,6 +327,15 @@ pub fn lose_response(route: Route, nth: u32) -> Fault {
 /// Something becomes of the `nth` request to a route, or of its answer.
 pub fn on(route: Route, nth: u32, fault: NetworkFault) -> Fault {
     Fault::Network { at: RequestPlace { route, nth }, fault }
+}
+
+/// The first time the engine waits after it has told of the `nth` such event in the step.
+///
+/// # Panics
+/// When the engine has no such event.
+pub fn told(event: &str, nth: u32) -> Wait {
+    let event = EngineEvent::named(event).unwrap_or_else(|| panic!("the engine has no event `{event}`"));
+    Wait::Told { event, nth }
 }
 
 /// The machine goes down at the `nth` such operation on such a file.

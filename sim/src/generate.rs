@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::atlas::{FaultKind, rows_of};
 use crate::disk::FileClass;
-use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd};
+use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use crate::workload::{Key, OwnChange, Table, VOID_BALLAST, Write};
 use aim::{Standing, take_step};
-use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_fault, rot, suspension, wait};
+use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
 
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
@@ -292,7 +292,7 @@ fn step(
             faults.extend(crash(rng, mix, &action, standing));
         }
         if has_network && rng.random_range(0..100) < mix.network_percent {
-            faults.extend(network_fault(rng, mix, header.push_mode, id, &action, standing));
+            faults.extend(network_faults(rng, mix, header.push_mode, id, &action, standing));
         }
         if has_network && rng.random_range(0..100) < mix.abandon_percent {
             let nth = suspension(rng, &action, standing);
@@ -334,19 +334,27 @@ fn during(
     id: u32,
 ) -> Vec<During> {
     let client = operation.client().expect("an operation is a client's");
-    let mut at = wait(rng, header.push_mode, operation, standing);
+    let mut at = wait(rng, header, operation, standing);
     let count = *pick(rng, &[1, 1, 1, 2, 3, 5]);
     (1..=count)
         .map(|number| {
             if rng.random_ratio(1, 3) {
-                at = wait(rng, header.push_mode, operation, standing);
+                at = wait(rng, header, operation, standing);
             }
-            let action = action_inside(rng, mix, header, client, standing);
+            // What the engine has just decided on, its own application is most likely to upset.
+            let is_upsetting = standing.was_opened && matches!(at, Wait::Told { .. }) && rng.random_bool(0.5);
+            let action = if is_upsetting {
+                Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
+            } else {
+                action_inside(rng, mix, header, client, standing)
+            };
             let id = id * INSIDE_IDS + number;
             let is_struck = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
-            let fault =
-                is_struck.then(|| network_fault(rng, mix, header.push_mode, id, &action, Standing::IN_USE));
-            let faults = fault.flatten().into_iter().collect();
+            let faults = if is_struck {
+                network_faults(rng, mix, header.push_mode, id, &action, Standing::IN_USE)
+            } else {
+                Vec::new()
+            };
             During { at, step: Step { faults, ..Step::new(id, action) } }
         })
         .collect()

@@ -1,7 +1,9 @@
 //! What must not grow without bound under a client that runs for long.
 
 use plimsoll_scenarios::place::{Engine, Place, rows};
+use plimsoll_scenarios::scenario::{A, Scenario, append, told};
 use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::schedule::{Action, TransactionEnd};
 
 const WAL_FRAMES_MAX: u64 = 40;
 
@@ -101,4 +103,18 @@ fn a_reader_delays_a_compaction_and_a_pull_succeeds_all_the_same() {
     assert!(block_on(engine.pull()).unwrap().compacted);
     assert_eq!(place.length("a", "draft-wal"), 0);
     assert_eq!(rows(&reader, "SELECT v FROM t"), ["1", "2", "3", "4"]);
+}
+
+/// The compaction notes which pages have changed before it; what others moved into the main file unnoted no rebase would put back.
+#[test]
+fn a_transaction_that_slips_into_a_compaction_outlives_it_and_its_rebase() {
+    let mut t = Scenario::with_clients(2).with(|header| header.draft_wal_frames_max = 1);
+    t.client(A).syncs();
+    t.remote().commits([append(10)]);
+    let slips_in =
+        Action::Transaction { client: A, writes: vec![append(9_000)], end: TransactionEnd::Commit };
+    t.client(A).pulls().meanwhile(told("compaction announced", 1), slips_in);
+    t.remote().commits([append(10)]);
+    t.client(A).syncs();
+    t.holds();
 }

@@ -87,6 +87,21 @@ fn comments_stay_where_they_are() {
 }
 
 #[test]
+fn an_event_that_the_engine_does_not_have_is_refused_by_line_and_name() {
+    let text = format!(
+        "{}{}",
+        Schedule::new(Header::new(7), Vec::new()).print(),
+        r#"{"id":1,"action":{"pull":{"client":0}},"during":[{"at":{"told":{"event":"compacted","nth":1}},"step":{"id":2,"action":"remote_prune"}}]}"#
+    );
+    let error = Schedule::parse(&text).unwrap_err().to_string();
+    assert!(error.starts_with("line 2, "), "{error}");
+    assert!(
+        error.ends_with("field `during[0].at.told.event`: the engine has no event `compacted`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_fault_that_nothing_is_promised_about_is_refused_by_line_and_field() {
     let text = format!(
         "{}{}",

@@ -11,7 +11,7 @@ use crate::disk::{
     Survival, Tear,
 };
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
-use crate::schedule::{Action, Damage, EngineEvent, Fault, PushMode, Wait};
+use crate::schedule::{Action, Damage, EngineEvent, Fault, Header, PushMode, Wait};
 
 /// The files of the metadata: durable earlier than the data, or later.
 const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
@@ -117,21 +117,21 @@ pub(super) fn rot(rng: &mut impl Rng, client: u8) -> Action {
     Action::Rot { client, file: *pick(rng, &files), offset, damage }
 }
 
-/// Something that becomes of a request that the operation is likely to send; `None` if it is likely to send none.
-pub(super) fn network_fault(
+/// Something that becomes of a request that the operation is likely to send, or of some in a row; nothing if it is likely to send none.
+pub(super) fn network_faults(
     rng: &mut impl Rng,
     mix: &Mix,
     push_mode: PushMode,
     id: u32,
     action: &Action,
     standing: Standing,
-) -> Option<Fault> {
+) -> Vec<Fault> {
     let pushes = standing.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
     let pulls = !matches!(action, Action::Push { .. });
     let (route, nth) = match rng.random_range(0..10) {
         0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export]), 1),
         4..8 if pushes || !pulls => match push_mode {
-            _ if !pushes => return None,
+            _ if !pushes => return Vec::new(),
             PushMode::Statements => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
             PushMode::Frames => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
         },
@@ -143,7 +143,15 @@ pub(super) fn network_fault(
     // Only what tells of the remote's state can be untrue or stale.
     let has_row = atlas::row(FaultKind::of_message(&fault, route), Target::Route(route)).is_some();
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
-    Some(Fault::Network { at, fault })
+    // A server that lags behind does so for a while.
+    let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
+    let in_a_row = if is_lagging { *pick(rng, &[1, 3]) } else { 1 };
+    (0..in_a_row)
+        .map(|later| Fault::Network {
+            at: RequestPlace { nth: at.nth + later, ..at },
+            fault: fault.clone(),
+        })
+        .collect()
 }
 
 fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
@@ -205,17 +213,17 @@ fn body_bytes(rng: &mut impl Rng, route: Route) -> u32 {
 }
 
 /// A wait that an operation is likely to come to.
-pub(super) fn wait(rng: &mut impl Rng, push_mode: PushMode, action: &Action, standing: Standing) -> Wait {
+pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standing: Standing) -> Wait {
     let place = |route: Route, nth: u32| RequestPlace { route, nth };
     let nth = if standing.has_news { *pick(rng, &[1, 1, 2, 3]) } else { 1 };
     let frames = place(Route::PullFrames, nth);
-    let push = match push_mode {
+    let push = match header.push_mode {
         PushMode::Statements => place(Route::Pipeline, 1),
         PushMode::Frames => place(Route::PushFrames, *pick(rng, &[1, 1, 2])),
     };
     let pushes = standing.has_pending && !matches!(action, Action::Pull { .. });
     if rng.random_ratio(1, 3) {
-        return told(rng, pushes, standing);
+        return told(rng, header, pushes, standing);
     }
     match rng.random_range(0..8) {
         0 if pushes => Wait::Request(push),
@@ -228,21 +236,26 @@ pub(super) fn wait(rng: &mut impl Rng, push_mode: PushMode, action: &Action, sta
 }
 
 /// A decision that an operation is likely to tell of.
-fn told(rng: &mut impl Rng, pushes: bool, standing: Standing) -> Wait {
-    const PUSH: &[&str] = &["batch sent", "batch acknowledged", "compaction announced"];
+fn told(rng: &mut impl Rng, header: &Header, pushes: bool, standing: Standing) -> Wait {
+    const COMPACTION: &[&str] = &["compaction announced", "compaction checkpointed"];
+    const PUSH: &[&str] = &["batch sent", "batch acknowledged"];
     const PULL: &[&str] = &[
         "frames committed",
         "generation crossed",
         "rebase begins",
         "draft committed",
         "checkpoint announced",
-        "compaction announced",
-        "compaction done",
         "rebootstrap begins",
         "replacing Synced",
     ];
     const ALWAYS: &[&str] = &["end of history", "nothing to send", "nothing to pull", "metadata written"];
-    let names: Vec<&str> = [(pushes, PUSH), (standing.has_news, PULL), (true, ALWAYS)]
+    let compacts = header.draft_wal_frames_max < 100 && rng.random_ratio(1, 3);
+    let names: Vec<&str> = [
+        (compacts, COMPACTION),
+        (pushes && !compacts, PUSH),
+        (standing.has_news && !compacts, PULL),
+        (!compacts, ALWAYS),
+    ]
         .into_iter()
         .filter(|(is_likely, _)| *is_likely)
         .flat_map(|(_, names)| names.iter().copied())
