@@ -147,10 +147,7 @@ pub(super) fn network_faults(
     let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
     let in_a_row = if is_lagging { *pick(rng, &[1, 3]) } else { 1 };
     (0..in_a_row)
-        .map(|later| Fault::Network {
-            at: RequestPlace { nth: at.nth + later, ..at },
-            fault: fault.clone(),
-        })
+        .map(|later| Fault::Network { at: RequestPlace { nth: at.nth + later, ..at }, fault: fault.clone() })
         .collect()
 }
 
@@ -256,10 +253,10 @@ fn told(rng: &mut impl Rng, header: &Header, pushes: bool, standing: Standing) -
         (standing.has_news && !compacts, PULL),
         (!compacts, ALWAYS),
     ]
-        .into_iter()
-        .filter(|(is_likely, _)| *is_likely)
-        .flat_map(|(_, names)| names.iter().copied())
-        .collect();
+    .into_iter()
+    .filter(|(is_likely, _)| *is_likely)
+    .flat_map(|(_, names)| names.iter().copied())
+    .collect();
     let event = EngineEvent::named(names.choose(rng).expect("some are always told"))
         .expect("the engine has this event");
     Wait::Told { event, nth: *pick(rng, &[1, 1, 1, 2]) }
