@@ -114,7 +114,7 @@ fn header(rng: &mut impl Rng, seed: u64) -> Header {
         draft_wal_frames_max: *pick(rng, &[1, 10, 40, 1000]),
         change_log_records_max: *pick(rng, &[0, 5, 20, 1000]),
         chunk_bytes: *pick(rng, &[1000, 4096, 4120, 5000, 16 << 10, 64 << 10]),
-        content_length: rng.random_ratio(4, 5),
+        content_length: rng.random_ratio(3, 5),
         remote_names_history: rng.random_ratio(3, 4),
         ..Header::new(seed)
     }
@@ -166,7 +166,7 @@ impl Mix {
             // What a server or a directory does not do every day; most seeds have none of it.
             for (kind, in_one_of) in [
                 (Kind::RemotePrune, 4),
-                (Kind::RemoteRestore, 5),
+                (Kind::RemoteRestore, 3),
                 (Kind::RestoreDirectory, 8),
                 (Kind::LoseFile, 8),
             ] {

@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
@@ -11,7 +12,8 @@ use plimsoll_sim::run::{RunOptions, run};
 
 use super::failure::{self, Kept};
 use super::files::Source;
-use super::{Problem, STATUS_CLEAN, files, jobs, status_of};
+use super::interrupt::Interrupt;
+use super::{Problem, STATUS_CLEAN, STATUS_INTERRUPTED, files, jobs, status_of};
 
 /// How many findings are shown.
 const SHOWN_MAX: usize = 10;
@@ -27,6 +29,9 @@ pub struct Explore {
     /// Only the steps whose name contains TEXT.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Begin nothing more after so many minutes.
+    #[arg(long, value_name = "N", value_parser = super::minutes)]
+    minutes: Option<Duration>,
     /// How many processes explore at once; by default one a core.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
@@ -54,11 +59,15 @@ impl Explore {
             bar.set_message(format!("{} histories", HumanCount(progress.histories)));
         };
         let options = Options { jobs: jobs(self.jobs), crashes_max: self.crashes };
-        let (progress, findings) = explore::explore(&units, options, show).map_err(Problem::Explore)?;
+        let interrupt = Interrupt::listen()?;
+        let (progress, findings) = interrupt
+            .within(self.minutes, |stop| explore::explore(&units, options, stop, show))
+            .map_err(Problem::Explore)?;
         let seconds = bar.elapsed().as_secs_f64();
         bar.finish_and_clear();
         println!(
-            "explored    {} steps: {} histories, {} of them struck again in the recovery, {:.0} a second",
+            "explored    {} of {} steps: {} histories, {} of them struck again in the recovery, {:.0} a second",
+            progress.units_done,
             units.len(),
             HumanCount(progress.histories),
             HumanCount(progress.twice_struck),
@@ -68,8 +77,15 @@ impl Explore {
             "not rerun   {} variants of states that had been visited",
             HumanCount(progress.deduplicated)
         );
+        if progress.units_done < units.len() as u64 {
+            println!(
+                "left        {} steps for which there was not time",
+                units.len() as u64 - progress.units_done
+            );
+        }
         println!("found       {} violations", HumanCount(progress.violations));
-        self.report(&findings)
+        let status = self.report(&findings)?;
+        Ok(if status == STATUS_CLEAN && interrupt.is_interrupted() { STATUS_INTERRUPTED } else { status })
     }
 
     fn report(&self, findings: &[Finding]) -> Result<u8, Problem> {

@@ -20,6 +20,7 @@ mod shrink;
 use std::io::IsTerminal;
 use std::num::NonZero;
 use std::thread;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use plimsoll_sim::run::THREAD_NAME;
@@ -138,6 +139,15 @@ fn status_of(expectation: Expectation) -> u8 {
     match expectation {
         Expectation::Always => STATUS_SAFETY,
         Expectation::Eventually => STATUS_LIVENESS,
+    }
+}
+
+/// How long a command may take.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match Duration::try_from_secs_f64(minutes * 60.0) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected more than 0 minutes, for instance 30 or 0.5".into()),
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Run {
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     seeds: Option<Range<u64>>,
     /// Stop after so many minutes; what was begun is finished.
-    #[arg(long, value_name = "N", value_parser = minutes)]
+    #[arg(long, value_name = "N", value_parser = super::minutes)]
     minutes: Option<Duration>,
     #[command(flatten)]
     shard: ShardOption,
@@ -69,14 +69,6 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
     let (start, end) = (number(start)?, if end.is_empty() { u64::MAX } else { number(end)? });
     if start >= end { Err(format!("{start}..{end} is empty")) } else { Ok(start..end) }
-}
-
-fn minutes(text: &str) -> Result<Duration, String> {
-    let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    match Duration::try_from_secs_f64(minutes * 60.0) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("expected more than 0 minutes, for instance 30 or 0.5".into()),
-    }
 }
 
 impl Run {

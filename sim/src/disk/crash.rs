@@ -87,7 +87,7 @@ impl fmt::Display for Survival {
 pub const SECTOR_BYTES: u32 = 512;
 
 /// What is left of a write under which the power went away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Arbitrary)]
 #[serde(untagged)]
 pub enum Tear {
     /// Its first so many bytes.

@@ -10,6 +10,7 @@
 //! engine and the core sync after a handful of writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash as _;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -70,6 +71,18 @@ impl Files {
             _ => None,
         };
         self.log.iter().map(write_bytes).collect()
+    }
+
+    /// Hashes of what is durable and of the first 0, 1, 2 … unsynced operations.
+    pub(super) fn hashes_of_prefixes(&self) -> Vec<u64> {
+        let mut hasher = Xxh3::new();
+        self.durable.hash_into(&mut hasher);
+        let mut hashes = vec![hasher.digest()];
+        for operation in &self.log {
+            operation.hash(&mut hasher);
+            hashes.push(hasher.digest());
+        }
+        hashes
     }
 
     /// Feeds everything that a process could ever see of this disk, also after a later crash.

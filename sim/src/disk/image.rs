@@ -17,7 +17,7 @@ pub(super) type Inode = u64;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// One change that a power loss can undo as long as it is unsynced.
-#[derive(Clone)]
+#[derive(Clone, Hash)]
 pub(super) enum Operation {
     Write { inode: Inode, offset: u64, bytes: Bytes },
     Truncate { inode: Inode, len: u64 },

@@ -28,8 +28,21 @@ pub(super) fn fork() -> io::Result<Side> {
     // that the child takes: the others only wait for this one to end.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Side::Child),
+        0 => {
+            leave_signals_to_the_parent();
+            Ok(Side::Child)
+        }
         pid => Ok(Side::Parent(Child(pid))),
+    }
+}
+
+/// Ctrl-C goes to all processes; the first one tells the others. It must not leave them behind when it is killed.
+fn leave_signals_to_the_parent() {
+    // SAFETY: no handler of ours is installed, and only integers are passed.
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+        #[cfg(target_os = "linux")]
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
     }
 }
 
@@ -72,6 +85,8 @@ pub(super) struct Totals {
     pub(super) twice_struck: AtomicU64,
     /// Histories that broke an invariant.
     pub(super) violations: AtomicU64,
+    /// Not 0 when nothing more is to be begun.
+    pub(super) stopped: AtomicU64,
     /// Processes that ended in another way than they should.
     pub(super) broken: AtomicU64,
 }
@@ -119,6 +134,15 @@ impl Shared {
 
     pub(super) fn totals(&self) -> &Totals {
         &self.region().totals
+    }
+
+    /// Asks all processes to come to an end: what they have begun is finished, nothing more is struck.
+    pub(super) fn stop(&self) {
+        self.totals().stopped.store(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.totals().stopped.load(Ordering::Relaxed) != 0
     }
 
     /// Whether `state` had not been visited before. When the set is full, everything counts as new.

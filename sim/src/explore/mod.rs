@@ -2,8 +2,8 @@
 //! of its requests; then another crash at every operation of the recovery.
 //!
 //! Nothing is told twice: a history forks its process wherever something could strike (see `pilot`), so what lies before is
-//! shared, half-done operations included. States that were visited are not visited again, nor are recoveries struck again that do what
-//! another one did.
+//! shared, half-done operations included. States that were visited are not visited again, nor are recoveries struck again that make the
+//! same operations on the same files as another one.
 //!
 //! What is distinguished, for the step that is struck: each of its mutating file operations on the client's machine; before, after and
 //! inside it, a write torn at each sector; a kill, and power losses that nothing, everything, each prefix, and everything but one of the
@@ -18,7 +18,7 @@ mod set;
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -68,13 +68,14 @@ pub struct Progress {
     pub violations: u64,
 }
 
-/// Explores the units; `on_progress` is called now and then.
+/// Explores the units, or as much of them as there is time for until `stop` is set; `on_progress` is called now and then.
 ///
 /// # Errors
 /// When a process cannot be forked, or ends in another way than it should: then the simulator has contradicted itself.
 pub fn explore(
     units: &[Unit],
     options: Options,
+    stop: &AtomicBool,
     mut on_progress: impl FnMut(Progress),
 ) -> io::Result<(Progress, Vec<Finding>)> {
     let shared = Arc::new(Shared::new()?);
@@ -90,7 +91,12 @@ pub fn explore(
         }
     }
     while let Some(worker) = workers.pop() {
-        wait_for(worker, || on_progress(progress(&shared)))?;
+        wait_for(worker, || {
+            if stop.load(Ordering::Relaxed) {
+                shared.stop();
+            }
+            on_progress(progress(&shared));
+        })?;
     }
     let broken = shared.totals().broken.load(Ordering::Relaxed);
     if broken > 0 {
@@ -107,6 +113,9 @@ fn work(units: &[Unit], options: Options, shared: &Arc<Shared>, findings: &Arc<F
         let client = struck.and_then(|step| step.action.client()).expect("a unit strikes a client's step");
         let pilot = Pilot::new(shared.clone(), findings.clone(), unit, options.crashes_max);
         run_piloted(&unit.schedule, &Arc::new(Mutex::new(pilot)), client);
+        if shared.is_stopped() {
+            return;
+        }
         count(&totals.units_done);
     }
 }

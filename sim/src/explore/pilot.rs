@@ -4,10 +4,12 @@
 //! and ends its process; on the way it forks again while it has faults left. A state that was visited before, by whichever
 //! history, is not visited again: same disk, same remote, same acknowledgements, same point of the schedule.
 //!
-//! In a recovery it is the path that counts: what it has done to the disk since the crash. Of recoveries that have done the same so far, the
-//! first is struck, whatever else lay on their disks: what a recovery neither looks at nor overwrites differs in thousands of ways.
+//! In a recovery it is the path that counts: which operations it has made since the crash, on which files. Of recoveries that have gone the
+//! same way so far, the first is struck, whatever lay on their disks: how much of a log has survived to be written once more, and what a
+//! recovery neither looks at nor overwrites, differ in thousands of ways.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::hash::Hasher as _;
 use std::io::Write as _;
@@ -65,6 +67,7 @@ pub struct Pilot {
     recovery: u64,
     fates: u32,
     is_child: bool,
+    considered: BTreeSet<u64>,
 }
 
 impl Pilot {
@@ -82,6 +85,7 @@ impl Pilot {
             recovery: 0,
             fates: 0,
             is_child: false,
+            considered: BTreeSet::new(),
         }
     }
 
@@ -97,7 +101,7 @@ impl Pilot {
 
     /// A request is about to be served. The fault that strikes it, in a process of its own.
     pub fn consider_request(&mut self, place: RequestPlace) -> Option<Fault> {
-        if self.step != self.struck_step || self.crashes + self.fates > 0 {
+        if self.step != self.struck_step || self.crashes + self.fates > 0 || self.shared.is_stopped() {
             return None;
         }
         let fates = [NetworkFault::LoseRequest, NetworkFault::LoseResponse];
@@ -142,11 +146,8 @@ impl Pilot {
         let is_in_reach =
             if self.crashes == 0 { self.step == self.struck_step } else { self.step > self.struck_step };
         let is_fine = self.crashes + self.fates == 0;
-        (is_in_reach && self.crashes < self.crashes_max).then_some(if is_fine {
-            Grain::Fine
-        } else {
-            Grain::Coarse
-        })
+        let may_strike = is_in_reach && self.crashes < self.crashes_max && !self.shared.is_stopped();
+        may_strike.then_some(if is_fine { Grain::Fine } else { Grain::Coarse })
     }
 
     /// Forks; in the child the fault is part of the schedule. Whether this is the child.
@@ -169,13 +170,24 @@ impl Pilot {
 
     /// Whether no history has been where this crash leads to; `place` is a hash of the disk that it leaves or of the way there.
     fn is_new(&self, place: u64) -> bool {
+        self.shared.visit(self.state(place))
+    }
+
+    /// Whether this history has considered a crash already that these operations survive. A cheap answer to most of what would be found visited:
+    /// from one operation to the next hardly anything is added to what can survive.
+    fn is_considered(&mut self, survivors: Option<u64>) -> bool {
+        survivors.is_some_and(|survivors| !self.considered.insert(self.state(survivors)))
+    }
+
+    /// A hash of `place` and of everything else that counts.
+    fn state(&self, place: u64) -> u64 {
         let mut state = [0; 28];
         state[..8].copy_from_slice(&self.context.to_le_bytes());
         state[8..16].copy_from_slice(&place.to_le_bytes());
         state[16..20].copy_from_slice(&self.step.to_le_bytes());
         state[20..24].copy_from_slice(&(self.crashes + self.fates).to_le_bytes());
         state[24..].copy_from_slice(&self.struck_step.to_le_bytes());
-        self.shared.visit(xxh3_64(&state) ^ xxh3_64(self.unit.as_bytes()))
+        xxh3_64(&state) ^ xxh3_64(self.unit.as_bytes())
     }
 
     /// Where the recovery stands at `site`, if there is one: a crash before the operation is where the way so far led to, one after it
@@ -203,7 +215,10 @@ impl disk::Pilot for Pilot {
                 let is_trodden = recovery.is_some_and(|path| {
                     !self.is_new(kind_hash(path[usize::from(moment == Moment::After)], &kind))
                 });
-                if is_trodden || !self.is_new(aftermath.hash_after(&kind)) {
+                if is_trodden
+                    || self.is_considered(aftermath.hash_of_survivors(&kind))
+                    || !self.is_new(aftermath.hash_after(&kind))
+                {
                     self.shared.totals().deduplicated.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }

@@ -152,8 +152,15 @@ pub(super) fn network_faults(
 }
 
 fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
-    let (kind, _) = mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight");
-    match kind {
+    const OF_A_BODY: [FaultKind; 4] =
+        [FaultKind::Cut, FaultKind::EndEarly, FaultKind::TinyChunks, FaultKind::Garbage];
+    // An export is little else than a body, and a client fetches few of them.
+    let is_of_a_body = route == Route::Export && rng.random_bool(0.7);
+    let befalls = |kind: FaultKind| !is_of_a_body || OF_A_BODY.contains(&kind);
+    let kinds: Vec<_> = mix.network.iter().filter(|(kind, _)| befalls(*kind)).collect();
+    let (kind, _) =
+        kinds.choose_weighted(rng, |(_, weight)| *weight).unwrap_or(&&(FaultKind::LoseResponse, 1));
+    match *kind {
         FaultKind::LoseRequest => NetworkFault::LoseRequest,
         FaultKind::LoseResponse => NetworkFault::LoseResponse,
         FaultKind::RemoteCrash => {

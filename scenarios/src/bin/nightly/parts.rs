@@ -166,16 +166,16 @@ impl Ground {
     fn explore(&self, limit: Duration) -> Result<Outcome, PartError> {
         let directory = self.out.join("explore");
         let mut command = Command::new(self.plimsoll());
-        command.args(["explore", "--jobs", &self.jobs.to_string()]).arg("--out").arg(&directory);
-        let ended = self.run_command(&mut command, limit)?;
-        if !matches!(ended.code(), None | Some(0 | 1 | 3)) {
+        command
+            .args(["explore", "--minutes", &minutes(limit), "--jobs", &self.jobs.to_string()])
+            .arg("--out")
+            .arg(&directory);
+        let ended = self.run_command(&mut command, limit + GRACE)?;
+        if !matches!(ended.code(), Some(0 | 1 | 3)) {
             return Err(PartError::command(ended));
         }
         let found = findings::of_directory(&self.plimsoll(), &directory, &self.out, "explore")?;
-        let mut lines: Vec<String> = ended.stdout.lines().take(3).map(str::to_owned).collect();
-        if ended.status.is_none() {
-            lines.push("there was not time for all of the set".into());
-        }
+        let lines = ended.stdout.lines().take(4).map(str::to_owned).collect();
         Ok((status_of(&found), lines, found))
     }
 
