@@ -1,7 +1,9 @@
 //! The fuzz targets, each for its part of the time.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use crate::findings;
@@ -35,20 +37,32 @@ pub fn run(ground: &Ground, limit: Duration) -> Result<Outcome, PartError> {
     if build.code() != Some(0) {
         return Err(PartError::command(build));
     }
+    // One process is one core.
+    let at_once = ground.jobs.clamp(1, targets.len().max(1));
+    let rounds = targets.len().div_ceil(at_once).max(1);
     let (mut lines, mut found) = (Vec::new(), Vec::new());
-    for target in &targets {
-        let (line, finding) = run_target(ground, target, limit / targets.len().max(1) as u32)?;
-        lines.push(line);
-        found.extend(finding);
+    for targets in targets.chunks(at_once) {
+        for outcome in run_at_once(ground, targets, limit / rounds as u32) {
+            let (line, finding) = outcome?;
+            lines.push(line);
+            found.extend(finding);
+        }
     }
     Ok((status_of(&found), lines, found))
 }
 
-fn run_target(
-    ground: &Ground,
-    target: &str,
-    limit: Duration,
-) -> Result<(String, Option<Finding>), PartError> {
+/// What a target has counted, and what it has found.
+type TargetOutcome = Result<(String, Option<Finding>), PartError>;
+
+fn run_at_once(ground: &Ground, targets: &[&str], limit: Duration) -> Vec<TargetOutcome> {
+    thread::scope(|scope| {
+        let running: Vec<_> =
+            targets.iter().map(|target| scope.spawn(|| run_target(ground, target, limit))).collect();
+        running.into_iter().map(|target| target.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
+
+fn run_target(ground: &Ground, target: &str, limit: Duration) -> TargetOutcome {
     let directory = ground.out.join("fuzz").join(target);
     std::fs::create_dir_all(&directory).map_err(|source| PartError::file(&directory, source))?;
     let mut command = ground.cargo();
@@ -57,7 +71,6 @@ fn run_target(
         .arg(format!("-max_total_time={}", limit.as_secs().max(1)))
         .arg(format!("-timeout={INPUT_SECONDS}"))
         .arg("-print_final_stats=1")
-        // One process is one core.
         .arg(format!("-artifact_prefix={}/", directory.display()));
     let ended = ground.run_command(&mut command, limit + GRACE)?;
     let line = format!("{target}: {}", statistics(&ended.stderr));
