@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use plimsoll_engine::PushMode;
 use plimsoll_fuzz::client::{Client, use_everything};
-use plimsoll_fuzz::corpus;
+use plimsoll_fuzz::{corpus, watchdog};
 use plimsoll_sim::clock;
 use serde_json::value::RawValue;
 
@@ -15,13 +15,13 @@ fuzz_target!(
         let _in_virtual_time = clock::enter(0);
         corpus::seed("metadata", [("sound".to_owned(), Client::with_history().read("info"))]);
     },
-    |bytes: &[u8]| {
+    |bytes: &[u8]| watchdog::watch(|| {
         let _in_virtual_time = clock::enter(0);
         open_with(bytes);
         if let Some(restamped) = with_right_checksum(bytes) {
             open_with(&restamped);
         }
-    }
+    })
 );
 
 fn open_with(metadata: &[u8]) {

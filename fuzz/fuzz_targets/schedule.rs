@@ -4,8 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
 
 use libfuzzer_sys::{Corpus, fuzz_crossover, fuzz_mutator, fuzz_target};
-use plimsoll_fuzz::{corpus, mutate};
-use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_fuzz::{corpus, mutate, watchdog};
+use plimsoll_sim::generate::{Profile, generate, is_within_limits};
 use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::Schedule;
 use rand::{Rng, SeedableRng};
@@ -23,7 +23,8 @@ fuzz_target!(
     },
     |bytes: &[u8]| -> Corpus {
         let Some(schedule) = read(bytes).filter(is_bounded) else { return Corpus::Reject };
-        if let Some(violation) = run(&schedule, RunOptions::default()).violation {
+        let outcome = watchdog::watch(|| run(&schedule, RunOptions::default()));
+        if let Some(violation) = outcome.violation {
             panic!("{violation}\n  signature  {}\n{}", violation.signature(), schedule.print());
         }
         Corpus::Keep
@@ -47,7 +48,9 @@ fn read(bytes: &[u8]) -> Option<Schedule> {
 
 /// Whether it asks for no more than a generated one could.
 fn is_bounded(schedule: &Schedule) -> bool {
-    (1..=4).contains(&schedule.header.clients) && schedule.all_steps().len() <= 3 * mutate::STEPS_MAX
+    (1..=4).contains(&schedule.header.clients)
+        && schedule.all_steps().len() <= 3 * mutate::STEPS_MAX
+        && is_within_limits(schedule)
 }
 
 /// Writes a schedule where libFuzzer wants it; without its last steps if there is no room. Returns its length.

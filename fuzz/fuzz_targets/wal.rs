@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use plimsoll_engine::PushMode;
 use plimsoll_fuzz::client::{Client, ENDINGS, use_everything};
-use plimsoll_fuzz::seal;
+use plimsoll_fuzz::{corpus, seal, watchdog};
 use plimsoll_sim::clock;
 
 /// A history with hostile files.
@@ -34,7 +34,12 @@ enum Change {
     Copy { from: u8, at: u32, length: u16, to: u8, there: u32 },
 }
 
-fuzz_target!(|tampering: Tampering| {
+fuzz_target!(
+    init: corpus::seed("wal", corpus::noise()),
+    |tampering: Tampering| watchdog::watch(|| tamper(&tampering))
+);
+
+fn tamper(tampering: &Tampering) {
     let _in_virtual_time = clock::enter(0);
     let client = Client::with_history();
     for change in &tampering.changes {
@@ -47,7 +52,7 @@ fuzz_target!(|tampering: Tampering| {
     if let Ok(engine) = client.open(client.remote.clone(), mode) {
         use_everything(&engine);
     }
-});
+}
 
 fn apply(client: &Client, change: &Change) {
     // The metadata has a target of its own.

@@ -12,6 +12,7 @@ use http::{Request, Response, StatusCode};
 use libfuzzer_sys::fuzz_target;
 use plimsoll_engine::{PushMode, Remote, RemoteError};
 use plimsoll_fuzz::client::{Client, use_everything};
+use plimsoll_fuzz::{corpus, watchdog};
 use plimsoll_sim::clock;
 use plimsoll_sim::in_process::InProcess;
 use plimsoll_sim::network::{ChunkedBody, Lost};
@@ -117,7 +118,12 @@ fn status_of(drawn: u16) -> StatusCode {
     }
 }
 
-fuzz_target!(|hostility: Hostility| {
+fuzz_target!(
+    init: corpus::seed("wire", corpus::noise()),
+    |hostility: Hostility| watchdog::watch(|| be_hostile(hostility))
+);
+
+fn be_hostile(hostility: Hostility) {
     let _in_virtual_time = clock::enter(0);
     let client = if hostility.has_history { Client::with_history() } else { Client::new() };
     let server = HostileServer {
@@ -133,4 +139,4 @@ fuzz_target!(|hostility: Hostility| {
     if let Ok(engine) = client.open(client.remote.clone(), mode) {
         use_everything(&engine);
     }
-});
+}

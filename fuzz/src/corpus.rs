@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 /// Puts inputs into the corpus of `target`, unless they are there.
 ///
 /// # Panics
@@ -31,4 +34,18 @@ pub fn schedules() -> Vec<(String, Vec<u8>)> {
         files.push((name, std::fs::read(&path).expect("a schedule can be read")));
     }
     files
+}
+
+/// Inputs for a target that makes whatever it needs out of bytes: noise, always the same, some of it long enough for much to happen. Without
+/// them libFuzzer would begin with a handful of bytes, and take a night to come to more.
+pub fn noise() -> impl Iterator<Item = (String, Vec<u8>)> {
+    const LENGTHS: [usize; 4] = [16, 64, 256, 1024];
+    const OF_EACH: u64 = 8;
+    LENGTHS.into_iter().flat_map(|length| {
+        (0..OF_EACH).map(move |number| {
+            let mut bytes = vec![0; length];
+            ChaCha8Rng::seed_from_u64(number).fill_bytes(&mut bytes);
+            (format!("noise-{length}-{number}"), bytes)
+        })
+    })
 }

@@ -7,7 +7,7 @@
 //! | `wire` | what becomes of each of the server's answers | panic, or go on for ever |
 //! | `wal` | what becomes of the four database files | panic, or go on for ever |
 //!
-//! `cargo fuzz run schedule --sanitizer none` runs one on a stable toolchain; an artefact of `schedule` is a schedule file, for
+//! `cargo fuzz run --release --sanitizer none schedule` runs one on a stable toolchain; an artefact of `schedule` is a schedule file, for
 //! `plimsoll replay` and `plimsoll shrink`.
 //!
 //! | module | what it owns |
@@ -16,8 +16,10 @@
 //! | [`mutate`] | from one schedule to another |
 //! | [`seal`] | makes tampered files pass for sound ones |
 //! | [`corpus`] | the inputs that a target begins with |
+//! | [`watchdog`] | ends the process over an input that takes too long |
 
 pub mod client;
 pub mod corpus;
 pub mod mutate;
 pub mod seal;
+pub mod watchdog;

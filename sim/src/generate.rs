@@ -5,7 +5,10 @@
 //! strike a step is drawn in `strikes`, where they find a place is guessed in `aim`.
 
 mod aim;
+mod limits;
 mod strikes;
+
+pub use limits::is_within_limits;
 
 use clap::ValueEnum;
 use rand::seq::IndexedRandom;

@@ -258,6 +258,20 @@ impl Write {
             _ => true,
         }
     }
+
+    /// Whether its effect does not depend on what transactions before it have left.
+    pub fn is_independent(self) -> bool {
+        matches!(
+            self,
+            Self::Append { .. }
+                | Self::Upsert { .. }
+                | Self::Update { .. }
+                | Self::Replace { .. }
+                | Self::Delete { .. }
+                | Self::Rekey { .. }
+                | Self::Extra { .. }
+        )
+    }
 }
 
 /// What a write does to the rows, once it is known whether it found its row.
