@@ -414,7 +414,24 @@ impl<R: Remote> SyncEngine<R> {
     }
 
     async fn adopt_locked(&self, state: &mut State, in_doubt: InDoubt) -> Result<PullReport> {
+        let mut rebootstrapped = None;
+        let outcome = self.adopt_identity(state, in_doubt, &mut rebootstrapped).await;
+        if state.sever_if(&self.files, outcome).await? {
+            self.adopt_identity(state, in_doubt, &mut rebootstrapped).await?;
+        }
+        let report = self.pull_locked(state).await?;
+        Ok(PullReport { rebootstrapped: rebootstrapped.or(report.rebootstrapped), ..report })
+    }
+
+    /// The identity that comes after the present one, if there is something to decide.
+    async fn adopt_identity(
+        &self,
+        state: &mut State,
+        in_doubt: InDoubt,
+        rebootstrapped: &mut Option<RebootstrapReason>,
+    ) -> Result<()> {
         let walked = follow(&self.files, &self.wire, state, &self.options).await?;
+        *rebootstrapped = rebootstrapped.or(walked.rebootstrapped);
         let synced = state.synced(&self.files)?.connection.clone();
         let acknowledged = acknowledged_no(&synced, &state.metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &self.files.synced)?
@@ -445,8 +462,7 @@ impl<R: Remote> SyncEngine<R> {
                 .await?;
             state.acknowledged_no = 0;
         }
-        let report = self.pull_locked(state).await?;
-        Ok(PullReport { rebootstrapped: walked.rebootstrapped.or(report.rebootstrapped), ..report })
+        Ok(())
     }
 }
 

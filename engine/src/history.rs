@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use turso_core::Connection;
 
 use crate::error::{DatabaseContext, Error, Result};
+use crate::metadata::FrameStamp;
 use crate::protocol::Status;
 use crate::remote::Remote;
 use crate::report::RebootstrapReason;
@@ -119,6 +120,18 @@ pub(crate) async fn confirm<R: Remote>(
 pub(crate) fn went_back(status: &Status, state: &State) -> bool {
     let (generation, frame_no) = (state.metadata.synced_generation, state.metadata.synced_frame());
     status.generation < generation || (status.generation == generation && status.max_frame_no < frame_no)
+}
+
+/// The stamp of a frame in the server's own log, of which only the server knows the salts; `None` if it does not say.
+pub(crate) async fn stamp_of<R: Remote>(
+    wire: &Wire<R>,
+    generation: u64,
+    frame_no: u64,
+) -> Option<FrameStamp> {
+    match wire.frames(generation, frame_no, frame_no + 1).await {
+        Ok(FrameAnswer::Frames(body)) => read_frame(body).await.ok().map(|frame| frame.stamp()),
+        Ok(FrameAnswer::End(_) | FrameAnswer::Gone(_)) | Err(_) => None,
+    }
 }
 
 async fn read_frame<B>(mut body: BodyStream<B>) -> Result<Frame>

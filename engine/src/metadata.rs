@@ -82,7 +82,8 @@ pub struct Anchor {
     pub generation: u64,
     /// Its number there.
     pub frame_no: u64,
-    /// Its stamp in the server's own log; `None` if this client has pushed it and has not seen it since.
+    /// Its stamp in the server's own log; `None` if this client has pushed it and has not seen it since, to a
+    /// server that names its history.
     pub stamp: Option<FrameStamp>,
 }
 

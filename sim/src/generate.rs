@@ -295,7 +295,7 @@ fn step(
             faults.extend(crash(rng, mix, &action, standing));
         }
         if has_network && rng.random_range(0..100) < mix.network_percent {
-            faults.extend(network_faults(rng, mix, header.push_mode, id, &action, standing));
+            faults.extend(network_faults(rng, mix, header, id, &action, standing));
         }
         if has_network && rng.random_range(0..100) < mix.abandon_percent {
             let nth = suspension(rng, &action, standing);
@@ -354,7 +354,7 @@ fn during(
             let id = id * INSIDE_IDS + number;
             let is_struck = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
             let faults = if is_struck {
-                network_faults(rng, mix, header.push_mode, id, &action, Standing::IN_USE)
+                network_faults(rng, mix, header, id, &action, Standing::IN_USE)
             } else {
                 Vec::new()
             };

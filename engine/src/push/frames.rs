@@ -20,6 +20,7 @@ use crate::conflict::Conflicts;
 use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
+use crate::history;
 use crate::pause::pause;
 use crate::remote::Remote;
 use crate::report::PushReport;
@@ -56,7 +57,14 @@ impl<R: Remote> FramesPush<'_, R> {
         let frames = self.send_tail(&tail).await?;
         tail.end().while_doing("ending the push", &self.files.synced)?;
         let Some(frames) = frames else { return Ok(Sent::Stale) };
-        self.state.adopt_frames(self.files, frames, false, None).await?;
+        let metadata = &self.state.metadata;
+        let stamp = if metadata.history_id.is_some() {
+            None
+        } else {
+            // By this frame the history of a server that does not name it is known again; its page alone may be another's as well.
+            history::stamp_of(self.wire, metadata.synced_generation, metadata.synced_frame() + frames).await
+        };
+        self.state.adopt_frames(self.files, frames, false, stamp).await?;
         self.state.synced_is_dirty = false;
         Ok(Sent::All)
     }

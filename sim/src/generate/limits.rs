@@ -1,11 +1,13 @@
 //! What is left out of generated schedules because nothing can be promised of it, for whoever puts schedules together in another way.
 
-use crate::schedule::{Action, Schedule};
+use crate::network::NetworkFault;
+use crate::schedule::{Action, Fault, Schedule};
 
 /// Whether a schedule stays within these limits.
 ///
 /// * A remote that does not name its history cannot be told from one that contradicts itself when it is restored in the middle of an
 ///   operation, nor from itself when it is restored to before a generation's beginning.
+/// * Nor can it be told from one that was restored when it lags behind for more than one answer.
 /// * Where a remote, a directory or a file forgets, transactions are lost that later ones may have built on: the writes are such as do not.
 pub fn is_within_limits(schedule: &Schedule) -> bool {
     let steps = schedule.all_steps();
@@ -32,7 +34,10 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
     let restores_generations = steps.iter().any(
         |step| matches!(step.action, Action::RemoteRestore { generations_back, .. } if generations_back > 0),
     );
-    let is_followed = schedule.header.remote_names_history || !(restores_inside || restores_generations);
+    let is_stale = |fault: &Fault| matches!(fault, Fault::Network { fault: NetworkFault::Stale { .. }, .. });
+    let lags = steps.iter().any(|step| step.faults.iter().filter(|fault| is_stale(fault)).count() > 1);
+    let is_followed =
+        schedule.header.remote_names_history || !(restores_inside || restores_generations || lags);
     is_followed && (!forgets || steps.iter().all(|step| builds_on_nothing(&step.action)))
 }
 

@@ -121,7 +121,7 @@ pub(super) fn rot(rng: &mut impl Rng, client: u8) -> Action {
 pub(super) fn network_faults(
     rng: &mut impl Rng,
     mix: &Mix,
-    push_mode: PushMode,
+    header: &Header,
     id: u32,
     action: &Action,
     standing: Standing,
@@ -130,7 +130,7 @@ pub(super) fn network_faults(
     let pulls = !matches!(action, Action::Push { .. });
     let (route, nth) = match rng.random_range(0..10) {
         0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export]), 1),
-        4..8 if pushes || !pulls => match push_mode {
+        4..8 if pushes || !pulls => match header.push_mode {
             _ if !pushes => return Vec::new(),
             PushMode::Statements => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
             PushMode::Frames => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
@@ -145,7 +145,7 @@ pub(super) fn network_faults(
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
     // A server that lags behind does so for a while.
     let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
-    let in_a_row = if is_lagging { *pick(rng, &[1, 3]) } else { 1 };
+    let in_a_row = if is_lagging && header.remote_names_history { *pick(rng, &[1, 3]) } else { 1 };
     (0..in_a_row)
         .map(|later| Fault::Network { at: RequestPlace { nth: at.nth + later, ..at }, fault: fault.clone() })
         .collect()
