@@ -142,9 +142,9 @@
 //!
 //! Limits. A server without a `history_id` is told apart from what it was by one frame, the newest that Synced holds: its page and
 //! its checksum. Where Synced holds nothing but an export, there is no such frame, and a server that was restored to before that export and has
-//! grown to the same generation since passes for the same. Such a server that lags behind for several answers in a row passes for one that was
-//! restored. And where it is restored while the frames of one transaction arrive in several
-//! answers, halves of two transactions can be taken for one. A copy of a directory that is older, but has sent everything that
+//! grown to the same generation since passes for the same; where it lags behind for several answers in a row, it passes for one that was
+//! restored; and where it is restored while the frames of one transaction arrive in several answers, halves of two transactions can be
+//! taken for one. A copy of a directory that is older, but has sent everything that
 //! the remote knows of it, is not told apart from the original, because nothing is lost or doubled by it; a request that the original had under way and
 //! that arrives after the copy has begun to push can be taken for the copy's own.
 //!
