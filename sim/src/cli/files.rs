@@ -1,7 +1,7 @@
 //! The command's real files: schedules, reports and pages. Histories have none.
 #![expect(clippy::disallowed_methods, reason = "the command reads and writes real files, histories do not")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -112,9 +112,13 @@ pub fn write(path: &Path, text: &str) -> Result<(), Problem> {
 
 /// Writes a file that must not exist yet.
 pub fn write_new(path: &Path, text: &str) -> Result<(), Problem> {
-    std::fs::File::create_new(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|source| Problem::File { what: "add", path: path.display().to_string(), source })
+    std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| {
+        let path = path.display().to_string();
+        if source.kind() == ErrorKind::AlreadyExists {
+            return Problem::Usage(format!("there is a {path} already: give this one another --name"));
+        }
+        Problem::File { what: "add", path, source }
+    })
 }
 
 /// The reports of sweeps in a directory and in the directories in it, or the one in a file. The schedules that they name are found

@@ -47,7 +47,7 @@ const STATUS_INTERRUPTED: u8 = 130;
     args_conflicts_with_subcommands = true,
     after_help = "\
 Exit status: 0 nothing found; 1 a safety violation; 2 wrong usage or unreadable input; 3 a liveness violation;
-4 nondeterminism; 130 interrupted.
+4 nondeterminism; 5 a mark was never reached (run --require-marks); 130 interrupted. `replay` and `shrink` tell of the history in the same way.
 
 Examples:
   plimsoll                                   sweep seeds 0..1000

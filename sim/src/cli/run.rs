@@ -174,6 +174,12 @@ impl Run {
             if sweep.keep_going {
                 words.push("--keep-going".into());
             }
+            if let Some(limit) = self.minutes {
+                words.extend(["--minutes".into(), (limit.as_secs_f64() / 60.0).to_string()]);
+            }
+            if let Some(directory) = &self.out {
+                words.extend(["--out".into(), directory.display().to_string()]);
+            }
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             println!("\nended before seed {next}; to go on: {}", shell_line(&words));
         }

@@ -83,9 +83,14 @@ impl Names {
             }
             return;
         };
+        let named = if named.range.end == u64::MAX {
+            "all of it".into()
+        } else {
+            format!("{}..{} of it", named.range.start, named.range.end)
+        };
         self.findings.push(format!(
-            "bytes {}..{} of {path} were changed while a version of the metadata that a crash could leave names {}..{} of it",
-            touched.start, touched.end, named.range.start, named.range.end
+            "bytes {}..{} of {path} were changed while a version of the metadata that a crash could leave names {named}",
+            touched.start, touched.end
         ));
     }
 

@@ -33,9 +33,9 @@ use table::{Baseline, Row, Table};
 Exit status: 0 all found and the unpatched engine clean; 1 not so; 2 a patch does not apply or build, or wrong usage.
 
 Examples:
-  cargo run --release -p plimsoll-scenarios --bin planted                    all of them, about a minute each
-  cargo run --release -p plimsoll-scenarios --bin planted -- watermark-off-by-one --bases 1
-  cargo run --release -p plimsoll-scenarios --bin planted -- --list          what they are"
+  cargo planted                                  all of them, about a minute each
+  cargo planted watermark-off-by-one --bases 1   one of them, from one place among the seeds
+  cargo planted --list                           what they are"
 )]
 struct Arguments {
     /// Only these, by name.
