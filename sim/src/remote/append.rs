@@ -3,7 +3,9 @@
 //! A frame whose number exists must be equal to the one that is there; the others are appended, by whole transactions. One that does
 //! not end in a request is held open, and the answer names it by a baton: the request that carries it goes on where that one
 //! ended. There is one open transaction at most, as there is one writer: it is rolled back when anybody else begins to write,
-//! and lost in a restart. A baton whose transaction is gone is a conflict, unless the frames have meanwhile become history.
+//! and lost in a restart. A baton whose transaction is gone is a conflict: the frames of this one request may be equal to another
+//! writer's, those before them were not looked at. Only the last one that was completed may be asked for again, by whoever has not seen the
+//! answer.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -39,7 +41,8 @@ impl Remote {
         let continues = self.continues_open(range.start, baton, frames);
         let held = if continues { self.open.as_ref().map_or(0, |open| open.frames.len()) } else { 0 };
         let known = self.frame_count() + held as u64;
-        if baton.is_some() && !continues && range.end - 1 > known {
+        let is_repeated = baton == self.completed.as_deref() && range.end - 1 <= known;
+        if baton.is_some() && !continues && !is_repeated {
             return self.status(StatusCode::OK, Status::Conflict);
         }
         if range.start > known + 1 {
@@ -88,6 +91,7 @@ impl Remote {
                 return error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string());
             }
             frames.drain(..whole);
+            self.completed = Some(baton.clone());
         }
         self.open = (!frames.is_empty()).then_some(OpenTransaction { baton, frames });
         let baton = self.open.as_ref().map(|open| open.baton.clone());

@@ -43,6 +43,8 @@ pub struct Remote {
     history_id: String,
     /// The posted transaction whose end is still to come.
     open: Option<OpenTransaction>,
+    /// The baton of the posted transaction that was appended last.
+    completed: Option<String>,
     /// How many batons were given out.
     batons: u64,
     names_history: bool,
@@ -88,7 +90,7 @@ impl Remote {
     }
 
     fn of(store: Store, history: History, history_id: String) -> Remote {
-        Remote { store, history, history_id, open: None, batons: 0, names_history: true }
+        Remote { store, history, history_id, open: None, completed: None, batons: 0, names_history: true }
     }
 
     /// Goes on over the next boot of its machine. Posted transactions that wait for their end are gone; the history is what was
@@ -98,7 +100,7 @@ impl Remote {
     /// # Panics
     /// If the disk does not hold what `acknowledged` names, or something else than this history.
     pub fn reopen(&mut self, io: Arc<dyn IO>, acknowledged: End) {
-        self.open = None;
+        (self.open, self.completed) = (None, None);
         self.store =
             self.store.reopen(io).expect("the remote's database opens whatever became of its machine");
         let committed = self.store.frame_count().expect("the remote's log is readable");
@@ -179,7 +181,7 @@ impl Remote {
     /// # Panics
     /// If the files can't be written.
     pub fn restore(&mut self, generations_back: u64, transactions_back: u64) {
-        self.open = None;
+        (self.open, self.completed) = (None, None);
         let generation = self.history.restore(generations_back, transactions_back);
         let (main, wal) = (generation.snapshot().clone(), generation.wal());
         let frame_count = generation.frame_count();

@@ -1,7 +1,7 @@
 //! `/info`, `/export`, `/sync`.
 
 use super::*;
-use crate::format::{DatabaseHeader, FRAME_BYTES, FrameHeader};
+use crate::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader};
 
 /// Frames `start..end` of a generation, which must exist.
 fn frames(remote: &mut Remote, generation: u64, start: u64, end: u64) -> Bytes {
@@ -218,6 +218,22 @@ fn an_open_transaction_ends_with_the_next_writer() {
         assert_eq!(post_part(&mut remote, (&body, first), (1, count), "/b2"), gone);
         assert_eq!(rows(&remote, "SELECT count(*) FROM sqlite_schema WHERE name = 'u'"), "0");
     }
+}
+
+/// Whose end is equal to what another writer has appended meanwhile: the beginning is not.
+#[test]
+fn an_open_transaction_is_not_completed_by_frames_of_another() {
+    let (mut remote, body, first) = a_long_transaction();
+    let count = body.len() / FRAME_BYTES;
+    assert_eq!(post_part(&mut remote, (&body, first), (0, 1), "").1.as_deref(), Some("b2"));
+    // Page 1 comes first, in its header an application's number.
+    const APPLICATION_ID: usize = FRAME_HEADER_BYTES + 68;
+    let mut other = body.to_vec();
+    other[APPLICATION_ID] ^= 1;
+    let (_, baton, end) = post_part(&mut remote, (&other.into(), first), (0, count), "");
+    assert_eq!((baton, end), (None, first - 1 + count as u64));
+    let gone = ("conflict".to_owned(), None, end);
+    assert_eq!(post_part(&mut remote, (&body, first), (1, count), "/b2"), gone);
 }
 
 #[test]
