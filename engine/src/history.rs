@@ -122,16 +122,26 @@ pub(crate) fn went_back(status: &Status, state: &State) -> bool {
     status.generation < generation || (status.generation == generation && status.max_frame_no < frame_no)
 }
 
-/// The stamp of a frame in the server's own log, of which only the server knows the salts; `None` if it does not say.
+/// The stamp of a frame in the server's own log, of which only the server knows the salts; `None` if it does not say: whoever asks has
+/// been told already that the frame was taken, and must not fail over this.
 pub(crate) async fn stamp_of<R: Remote>(
     wire: &Wire<R>,
     generation: u64,
     frame_no: u64,
 ) -> Option<FrameStamp> {
     match wire.frames(generation, frame_no, frame_no + 1).await {
-        Ok(FrameAnswer::Frames(body)) => read_frame(body).await.ok().map(|frame| frame.stamp()),
-        Ok(FrameAnswer::End(_) | FrameAnswer::Gone(_)) | Err(_) => None,
+        Ok(FrameAnswer::Frames(body)) => match read_frame(body).await {
+            Ok(frame) => Some(frame.stamp()),
+            Err(error) => unknown_stamp(&error),
+        },
+        Ok(FrameAnswer::Gone(error)) | Err(error) => unknown_stamp(&error),
+        Ok(FrameAnswer::End(_)) => None,
     }
+}
+
+fn unknown_stamp(error: &Error) -> Option<FrameStamp> {
+    tracing::warn!(%error, "the stamp of a pushed frame stays unknown");
+    None
 }
 
 async fn read_frame<B>(mut body: BodyStream<B>) -> Result<Frame>

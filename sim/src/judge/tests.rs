@@ -164,7 +164,8 @@ fn claims() -> Claims {
     }
 }
 
-/// A version of the metadata that says how Draft hangs on Synced, and that frame 5 of its log is being moved, put in place while `range` of `path` was not durable.
+/// A version of the metadata that says how Draft hangs on Synced, and that frame 5 of its log is being moved, put in place while `range` of
+/// `path` was not durable.
 fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
     let paths = Paths::new("c");
     let text = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
