@@ -259,7 +259,7 @@ impl<R: Remote> SyncEngine<R> {
     /// The remote has applied transactions, up to some number, that this copy has never sent. The local transactions above that number are
     /// kept. Those up to it that were never sent from here are in doubt: they were sent by whoever else used the identity if they were
     /// written before the files were copied, and by nobody if they were written since. Which is which cannot be known; the
-    /// caller decides. Does no more than a pull if there is nothing to decide.
+    /// caller decides. What is written while this runs is kept. Does no more than a pull if there is nothing to decide.
     ///
     /// # Errors
     /// Those of [`pull`](Self::pull).
@@ -415,19 +415,24 @@ impl<R: Remote> SyncEngine<R> {
 
     async fn adopt_locked(&self, state: &mut State, in_doubt: InDoubt) -> Result<PullReport> {
         let mut rebootstrapped = None;
-        let outcome = self.adopt_identity(state, in_doubt, &mut rebootstrapped).await;
+        // What the application writes from here on is in no doubt: the caller has decided about what was there.
+        let reader = self.draft.connect(&self.files)?;
+        let doubtful_no = Tape::read(&self.files, &reader, &state.bookmarks, 0)?.last_no;
+        drop(reader);
+        let outcome = self.adopt_identity(state, in_doubt, doubtful_no, &mut rebootstrapped).await;
         if state.sever_if(&self.files, outcome).await? {
-            self.adopt_identity(state, in_doubt, &mut rebootstrapped).await?;
+            self.adopt_identity(state, in_doubt, doubtful_no, &mut rebootstrapped).await?;
         }
         let report = self.pull_locked(state).await?;
         Ok(PullReport { rebootstrapped: rebootstrapped.or(report.rebootstrapped), ..report })
     }
 
-    /// The identity that comes after the present one, if there is something to decide.
+    /// The identity that comes after the present one, if there is something to decide: about the transactions up to `doubtful_no`.
     async fn adopt_identity(
         &self,
         state: &mut State,
         in_doubt: InDoubt,
+        doubtful_no: u64,
         rebootstrapped: &mut Option<RebootstrapReason>,
     ) -> Result<()> {
         let walked = follow(&self.files, &self.wire, state, &self.options).await?;
@@ -439,11 +444,9 @@ impl<R: Remote> SyncEngine<R> {
         drop(synced);
         let attempted = state.metadata.attempted_transaction_no;
         if acknowledged > attempted {
-            let reader = self.draft.connect(&self.files)?;
-            let tape = Tape::read(&self.files, &reader, &state.bookmarks, acknowledged)?;
             let settled = match in_doubt {
                 InDoubt::Resend => attempted,
-                InDoubt::Discard => acknowledged.min(tape.last_no).max(attempted),
+                InDoubt::Discard => acknowledged.min(doubtful_no).max(attempted),
             };
             let identity = new_identity(&self.options.client_name, self.files.io.as_ref());
             event!(

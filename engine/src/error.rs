@@ -145,6 +145,13 @@ pub enum Error {
         /// The last remote frame that Synced holds.
         local_frame_no: u64,
     },
+    /// The remote was restored, or pruned, or the replica damaged, each time that the operation had taken up its history anew. The local
+    /// transactions are kept; the next operation goes on from there.
+    #[error("the remote had another history again after each of {rebootstraps} re-bootstraps")]
+    HistoryUnsettled {
+        /// How often one operation re-bootstrapped.
+        rebootstraps: u32,
+    },
     /// The remote refused a statement of a push; the whole request was rolled back. It can be retried when the statement was one of
     /// the frame around the local transactions (the remote was busy, say).
     #[error("the remote refused to run `{sql}`: {message}")]
@@ -243,7 +250,7 @@ impl Error {
                     | LimboError::Constraint(_)
             ),
             Self::Busy { .. } | Self::OperationInProgress | Self::PushOvertaken { .. } => true,
-            Self::Unreachable { .. } | Self::BadAnswer { .. } => true,
+            Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::HistoryUnsettled { .. } => true,
             Self::UnexpectedStatus { status, .. } => is_passing_status(*status),
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
             // One answer says so; the next server that answers may know better.

@@ -206,6 +206,12 @@ impl Metadata {
         self.synced_frame_no.unwrap_or(0)
     }
 
+    /// Whether the newest frame of the current generation that Synced holds is in its WAL: a generation may have none yet, and a
+    /// checkpoint moves them into the main file.
+    pub(crate) fn has_newest_frame(&self) -> bool {
+        self.synced_wal_frames > 0 && self.synced_frame() > 0
+    }
+
     /// Synced goes on in the next generation, `frames` frames into it.
     pub(crate) fn cross(&mut self, frames: u64) {
         self.synced_generation += 1;

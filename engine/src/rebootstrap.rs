@@ -26,7 +26,7 @@ use crate::synced::State;
 use crate::walk::{Walk, Walked, walk};
 use crate::wire::Wire;
 
-/// How often one operation may find the history changed.
+/// How often one operation re-bootstraps at most.
 const REBOOTSTRAPS_MAX: u32 = 3;
 
 /// Brings Synced to the remote's end, with a re-bootstrap where a walk alone does not lead there.
@@ -37,7 +37,7 @@ pub(crate) async fn follow<R: Remote>(
     options: &Options,
 ) -> Result<Walked> {
     let mut rebootstrapped = None;
-    for _ in 0..REBOOTSTRAPS_MAX {
+    for rebootstraps in 0.. {
         let reason = match state.sever_if_damaged(files).await? {
             Attachment::Severed => RebootstrapReason::ReplicaDamaged,
             _ => match walk(files, wire, state, options).await? {
@@ -45,13 +45,13 @@ pub(crate) async fn follow<R: Remote>(
                 Walk::Interrupted(reason) => reason,
             },
         };
+        if rebootstraps == REBOOTSTRAPS_MAX {
+            break;
+        }
         rebootstrap(files, wire, state, reason, &options.on_progress).await?;
         rebootstrapped.get_or_insert(reason);
     }
-    Err(Error::BadAnswer {
-        request: "GET /sync".into(),
-        problem: format!("another history after each of {REBOOTSTRAPS_MAX} re-bootstraps"),
-    })
+    Err(Error::HistoryUnsettled { rebootstraps: REBOOTSTRAPS_MAX })
 }
 
 /// Steps 1 to 4.

@@ -3,8 +3,8 @@
 //!
 //! Frame numbers are the fence: the remote appends a frame only right behind the last one it has, so frames take effect on
 //! the very state that they were built on or not at all, and one that arrives twice is equal to what is there. The range begins with
-//! the last frame that is known to both sides, as far as Synced's WAL still has it, so that a remote with the same numbers and
-//! another history answers with a conflict instead of mixing the two.
+//! the last frame that is known to both sides, so that a remote with the same numbers and another history answers with a conflict
+//! instead of mixing the two. Where Synced's WAL has no such frame, nothing is pushed in this way.
 //!
 //! A transaction may be longer than a request; a baton then names the one that the remote holds open. Synced is dirty while the
 //! frames are under way. Once the remote has taken the last of them they are no local tail any more but frames of the remote's, and
@@ -73,9 +73,12 @@ impl<R: Remote> FramesPush<'_, R> {
     async fn send_tail(&mut self, tail: &RawSession) -> Result<Option<u64>> {
         let replicated = self.state.metadata.synced_wal_frames;
         let end = tail.frame_count().while_doing("counting frames", &self.files.synced)?;
-        let known_to_both = u64::from(replicated > 0 && self.state.metadata.synced_frame() > 0);
+        assert!(
+            self.state.metadata.has_newest_frame(),
+            "nothing would tie the frames to the remote's history"
+        );
         let generation = self.state.metadata.synced_generation;
-        let mut next = replicated + 1 - known_to_both;
+        let mut next = replicated;
         let mut baton = None;
         while next <= end {
             let last = end.min(next + self.batch_frames - 1);

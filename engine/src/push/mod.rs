@@ -40,7 +40,9 @@ pub enum PushMode {
     #[default]
     Statements,
     /// As pages: the statements run on Synced, and the frames that this leaves in its WAL go to `/sync`. The remote runs no SQL, and the
-    /// frames need not come back with the next pull; but any other writer that is faster makes the push start over.
+    /// frames need not come back with the next pull; but any other writer that is faster makes the push start over. What ties the frames
+    /// to the remote's history is the newest frame of it: while Synced's WAL has none, because the generation is young or the WAL was
+    /// checkpointed, a push goes as [`Statements`](Self::Statements).
     Frames,
 }
 
@@ -216,6 +218,7 @@ async fn send_all<R: Remote>(
     mut planner: Planner<'_>,
     report: &mut PushReport,
 ) -> Result<Sent> {
+    let mode = if state.metadata.has_newest_frame() { options.push_mode } else { PushMode::Statements };
     while let Some((transactions, rest)) = split_batch(pending, options.push_batch_statements_max) {
         let batch =
             Batch::plan(&mut planner, transactions).while_doing("planning the push", &files.synced)?;
@@ -233,7 +236,7 @@ async fn send_all<R: Remote>(
             statements = statement_count,
             last_no = last_no
         );
-        let sent = match options.push_mode {
+        let sent = match mode {
             PushMode::Statements => {
                 let client = &state.metadata.client_unique_id;
                 statements::send(wire, client, acknowledged, batch, report).await?
@@ -245,6 +248,9 @@ async fn send_all<R: Remote>(
         };
         if sent == Sent::Stale {
             return Ok(Sent::Stale);
+        }
+        if mode == PushMode::Frames && !rest.is_empty() {
+            planner.reread_target().while_doing("planning the push", &files.synced)?;
         }
         event!("batch acknowledged", last_no = last_no);
         state.acknowledged_no = state.acknowledged_no.max(last_no);

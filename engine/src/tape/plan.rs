@@ -72,6 +72,12 @@ impl<'a> Planner<'a> {
         })
     }
 
+    /// Takes note that what has been planned has run on the target itself.
+    pub(crate) fn reread_target(&mut self) -> turso_core::Result<()> {
+        self.target = Schema::read(self.connection, SCHEMA_TABLE)?;
+        Ok(())
+    }
+
     /// Makes the tables that the target does not have from here on, instead of leaving their rows out: the target has forgotten who made
     /// them.
     pub(crate) fn make_missing_tables(&mut self) {

@@ -54,7 +54,10 @@ fn push_as_statements() {
 
 #[test]
 fn push_as_frames() {
-    let mut t = Scenario::with_clients(1).with(|header| header.push_mode = PushMode::Frames);
+    let mut t = Scenario::with_clients(1).with(|header| {
+        header.push_mode = PushMode::Frames;
+        header.synced_wal_frames_max = 1_000;
+    });
     t.client(A).commits([note(1)]);
     t.client(A).commits([append(10)]);
     t.client(A).pushes();

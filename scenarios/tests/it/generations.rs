@@ -164,6 +164,36 @@ fn a_remote_that_is_restored_in_the_middle_of_a_pull_is_followed() {
     assert_eq!(remote(&place), ["mine", "new", "old 1"]);
 }
 
+#[test]
+fn a_remote_that_is_restored_again_and_again_ends_the_operation_and_loses_nothing() {
+    for (restores_inside, is_settled) in [(2, true), (3, false)] {
+        let place = Place::simulated();
+        place.remote_executes(&["CREATE TABLE t (v)"]);
+        let way = Lying::to(&place.remote);
+        let engine = block_on(place.open_through("a", way.clone())).unwrap();
+        engine.connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();
+        let restored = place.remote.clone();
+        let mut exports = 0;
+        way.tell(move |path, honest| {
+            exports += u32::from(path.starts_with("/export/"));
+            if path.starts_with("/export/") && exports <= restores_inside {
+                restored.with_remote(|remote| remote.restore(0, 0));
+            }
+            Some(honest)
+        });
+        place.remote.with_remote(|remote| remote.restore(0, 0));
+        match block_on(engine.sync()) {
+            Ok(_) => assert!(is_settled),
+            Err(error) => {
+                assert!(!is_settled && error.is_retryable(), "{error}");
+                assert!(matches!(error, Error::HistoryUnsettled { rebootstraps: 3 }), "{error}");
+                block_on(engine.sync()).unwrap();
+            }
+        }
+        assert_eq!(remote(&place), ["mine"]);
+    }
+}
+
 /// What `/info` named as the newest generation is closed and pruned before its export is asked for.
 fn pruned_before_its_export(is_first: bool) {
     let place = Place::simulated();

@@ -32,6 +32,7 @@ fn pushed_frames_whose_answer_was_lost_are_not_applied_twice() {
             let mut t = Scenario::with_clients(2).with(|header| {
                 header.push_mode = PushMode::Frames;
                 header.push_batch_frames = 2;
+                header.synced_wal_frames_max = 1_000;
             });
             t.remote().commits([append(5_000)]);
             t.client(A).syncs();

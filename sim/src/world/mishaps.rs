@@ -173,8 +173,13 @@ impl World {
 
     /// Whether the remote was pruned or restored while the running step was under way.
     pub(crate) fn remote_forgot_inside(&self) -> bool {
+        self.times_forgotten_inside() > 0
+    }
+
+    /// How often it was.
+    pub(super) fn times_forgotten_inside(&self) -> usize {
         let inside = self.running.iter().flat_map(|running| &running.inside);
-        inside.into_iter().any(|verb| matches!(*verb, "remote prune" | "remote restore"))
+        inside.filter(|verb| matches!(**verb, "remote prune" | "remote restore")).count()
     }
 
     /// Whether the operation that has just run has asked for an export: the remote knows, whatever the engine says.
@@ -204,6 +209,16 @@ impl World {
             return Ok(());
         }
         let message = format!("client {number} re-bootstrapped where a walk would have done");
+        Err(Violation::of(NO_SURPRISE, message))
+    }
+
+    /// A replica is damaged only where something has befallen it.
+    pub(super) fn judge_damage(&mut self, number: u8) -> Result<(), Violation> {
+        let is_explained = self.client(number).mishaps.iter().any(Mishap::is_of_replica);
+        if is_explained || !self.has_heard("replica damaged") {
+            return Ok(());
+        }
+        let message = format!("client {number} takes its replica for damaged, and nothing has befallen it");
         Err(Violation::of(NO_SURPRISE, message))
     }
 

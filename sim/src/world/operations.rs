@@ -198,6 +198,11 @@ impl World {
         } else {
             self.counts.errors_refused += 1;
         }
+        if let Error::HistoryUnsettled { rebootstraps } = error
+            && self.times_forgotten_inside() >= *rebootstraps as usize
+        {
+            return Ok(());
+        }
         let mishaps = self.mishap_rows(number, error);
         let rows: Vec<&Row> = self.running().struck.iter().copied().chain(mishaps).collect();
         let judged = atlas::judge(&rows, shown);
@@ -227,6 +232,7 @@ impl World {
         let outcome = self.poll_to_end(number, crashes, future)?;
         self.note_disk_errors(number);
         if !is_second {
+            self.judge_damage(number)?;
             self.running().operating = None;
         }
         match outcome {
