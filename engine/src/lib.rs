@@ -129,6 +129,7 @@
 //! |---|---|---|
 //! | the server pruned the generation that Synced has reached | 404 or 410, twice, and `/info` names a newer one | re-bootstraps |
 //! | the server was restored to an older state | another `history_id`, asked for in every pull and push; without one the server's last generation or frame is older than Synced's, or the newest frame that Synced holds is another one there | re-bootstraps |
+//! | the server is restored again and again while one operation runs | a fourth re-bootstrap would be due | ends with [`Error::HistoryUnsettled`]; the next operation goes on |
 //! | Synced or its WAL is missing, too short or rotten | length, stamp of the last frame, checksums, database header | re-bootstraps: it holds nothing local |
 //! | Draft or its WAL is missing or too short | existence, length, stamp of the watermark's frame | refuses: [`Error::MissingFile`], [`Error::Damaged`] |
 //! | the metadata is missing or damaged | existence, checksum | refuses: [`Error::ForeignFile`], [`Error::BadMetadata`] |

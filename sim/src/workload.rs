@@ -7,8 +7,19 @@
 //! Two kinds of transaction leave `log` alone: a *quiet* one touches the writer's own rows only and sets its row of `quiet`, so that
 //! whoever finds that token knows how far that writer's transactions have come; a *void* one only deletes a row that anybody
 //! may delete and nobody makes again, so that it can lose all effect by what happened elsewhere.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | `plan` | a write's SQL, and what follows from it |
+//! | `row` | rows by their keys |
+//! | `own` | the writer's own table and its schema |
+//! | `contents` | reading it all back |
+//! | `shapes` | which shapes of SQL have run |
 
+mod contents;
 mod own;
+mod plan;
+mod row;
 pub mod shapes;
 
 use std::collections::BTreeSet;
@@ -16,11 +27,12 @@ use std::fmt;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
-use turso_core::Value;
 
 use crate::sql::Sql;
+pub use contents::{LOG, LOOSE, QUIET, quiet_row, read_rows};
 pub use own::OwnChange;
 use own::OwnState;
+use plan::{Planned, alter, plan, rule};
 use shapes::{Statement, shapes_of};
 
 /// Who writes.
@@ -307,34 +319,6 @@ pub enum Effect {
     Quieted(Writer, String),
 }
 
-/// One SQL statement of a write, and what follows from it.
-#[derive(Debug, Clone)]
-pub struct Planned {
-    /// A query that tells whether the statement finds its row; `None` for one that needs none. The core's own count of changed rows is
-    /// disturbed by the capture and cannot tell.
-    pub finds: Option<String>,
-    /// The statement, its values written into it.
-    pub sql: String,
-    /// Its effects if it finds its row.
-    pub effects: Vec<Effect>,
-}
-
-impl Planned {
-    fn always(sql: String, effects: Vec<Effect>) -> Self {
-        Self { finds: None, sql, effects }
-    }
-
-    fn on_row(row: &Row, sql: String, effects: Vec<Effect>) -> Self {
-        let finds = format!("SELECT 1 FROM {} WHERE {}", row.table.name(), row.condition());
-        Self { finds: Some(finds), sql, effects }
-    }
-}
-
-/// The name by which a row goes in effects and contents.
-fn row_name(table: &str, key: impl fmt::Display) -> String {
-    format!("{table}/{key}")
-}
-
 /// What a transaction's body has done.
 #[derive(Debug, Clone, Default)]
 pub struct Ran {
@@ -392,322 +376,4 @@ pub fn run_writes<S: Sql>(
         }
     }
     Ok(ran)
-}
-
-/// The SQL that changes the columns of a table of everybody's. A column's name tells who has added it.
-fn alter<E>(
-    writer: Writer,
-    write: Write,
-    token: &str,
-    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
-) -> Result<Vec<Planned>, E> {
-    let alter = |table: Table, how: String| {
-        Planned::always(format!("ALTER TABLE {} {how}", table.name()), Vec::new())
-    };
-    Ok(match write {
-        Write::Widen { table } => {
-            vec![alter(table, format!("ADD COLUMN \"w {token}\" DEFAULT 'd'"))]
-        }
-        Write::Narrow { table, rename } => {
-            let columns = query(&format!("PRAGMA table_info({})", table.name()))?;
-            let own = format!("w {writer}.");
-            let added = columns.iter().map(|row| row[1].to_string()).rfind(|name| name.starts_with(&own));
-            let how = |name: String| {
-                if rename {
-                    format!("RENAME COLUMN \"{name}\" TO \"w {token}\"")
-                } else {
-                    format!("DROP COLUMN \"{name}\"")
-                }
-            };
-            added.map(|name| alter(table, how(name))).into_iter().collect()
-        }
-        _ => Vec::new(),
-    })
-}
-
-/// The SQL that makes or drops the rule about `loose`; none where its rows break it.
-fn rule<E>(query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>) -> Result<Option<Planned>, E> {
-    let has_rule = !query("SELECT 1 FROM sqlite_schema WHERE name = 'loose_rule'")?.is_empty();
-    let is_broken = !query("SELECT 1 FROM loose GROUP BY v HAVING count(*) > 1")?.is_empty();
-    let sql = match (has_rule, is_broken) {
-        (true, _) => "DROP INDEX loose_rule",
-        (false, false) => "CREATE UNIQUE INDEX loose_rule ON loose (v)",
-        (false, true) => return Ok(None),
-    };
-    Ok(Some(Planned::always(sql.into(), Vec::new())))
-}
-
-/// The SQL of one write. `token` is unique for it.
-fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
-    match write {
-        Write::Append { payload_bytes } => vec![Planned::always(
-            format!("INSERT INTO log (token, payload) VALUES ('{token}', zeroblob({payload_bytes}))"),
-            vec![Effect::Appended(token.to_owned())],
-        )],
-        Write::Upsert { table, key } => {
-            let row = Row::new(table, writer, key);
-            let (name, columns, values, set) =
-                (table.name(), row.columns(), row.values(), table.token_column());
-            let sql = format!(
-                "INSERT INTO {name} ({columns}, {set}) VALUES ({values}, '{token}') \
-                 ON CONFLICT ({columns}) DO UPDATE SET {set} = excluded.{set}"
-            );
-            vec![Planned::always(sql, vec![row.set(token)])]
-        }
-        Write::Update { table, key } => {
-            let row = Row::new(table, writer, key);
-            let (name, set) = (table.name(), table.token_column());
-            let sql = format!("UPDATE {name} SET {set} = '{token}' WHERE {}", row.condition());
-            vec![Planned::on_row(&row, sql, vec![row.set(token)])]
-        }
-        Write::Replace { table, key } => {
-            let row = Row::new(table, writer, key);
-            let (name, columns, set) = (table.name(), row.columns(), table.token_column());
-            let values = row.values();
-            let sql =
-                format!("INSERT OR REPLACE INTO {name} ({columns}, {set}) VALUES ({values}, '{token}')");
-            vec![Planned::always(sql, vec![row.set(token)])]
-        }
-        Write::Delete { table, own } => {
-            let row = Row::new(table, writer, Key::Own(own));
-            let sql = format!("DELETE FROM {} WHERE {}", table.name(), row.condition());
-            vec![Planned::on_row(&row, sql, vec![row.gone()])]
-        }
-        Write::Rekey { table, own } => {
-            let row = Row::new(table, writer, Key::Own(own));
-            let fresh = row.with_fresh_key(token);
-            let sql = format!(
-                "UPDATE {} SET {}, {} = '{token}' WHERE {}",
-                table.name(),
-                fresh.assignments(),
-                table.token_column(),
-                row.condition()
-            );
-            vec![Planned::on_row(&row, sql, vec![row.gone(), fresh.set(token)])]
-        }
-        Write::Swap { table, own, with } => {
-            let [one, other] = [own, with].map(|own| Row::new(table, writer, Key::Own(own)));
-            let middle = one.with_fresh_key(token);
-            let pass = |from: &Row, to: &Row, effects| {
-                let (to, from) = (to.assignments(), from.condition());
-                Planned::always(format!("UPDATE {} SET {to} WHERE {from}", table.name()), effects)
-            };
-            let swapped =
-                if own == with { Vec::new() } else { vec![Effect::Swapped(one.name(), other.name())] };
-            vec![
-                pass(&one, &middle, Vec::new()),
-                pass(&other, &one, Vec::new()),
-                pass(&middle, &other, swapped),
-            ]
-        }
-        Write::Claim { own, label } => {
-            let row = Row::new(Table::Item, writer, Key::Own(own));
-            let label = format!("{writer}-{label}");
-            let k = row.number;
-            let sql =
-                format!("INSERT OR REPLACE INTO badge (k, label, token) VALUES ({k}, '{label}', '{token}')");
-            let row = row_name("badge", k);
-            vec![Planned::always(sql, vec![Effect::Claimed { row, label, token: token.to_owned() }])]
-        }
-        Write::Count { n } => {
-            let sql = format!("INSERT INTO tally (owner, n) VALUES ('{writer}', {})", counted(n));
-            vec![Planned::always(sql, vec![Effect::Counted(tally(writer, n), 1)])]
-        }
-        Write::Recount { n, to } => {
-            let effects = vec![Effect::Counted(tally(writer, n), -1), Effect::Counted(tally(writer, to), 1)];
-            vec![on_one_of_tally(writer, n, &format!("UPDATE tally SET n = {}", counted(to)), effects)]
-        }
-        Write::Uncount { n } => {
-            let effects = vec![Effect::Counted(tally(writer, n), -1)];
-            vec![on_one_of_tally(writer, n, "DELETE FROM tally", effects)]
-        }
-        Write::Unload => {
-            let gone = ["ballast/1", "ballast/2"].map(|row| Effect::Gone(row.to_owned()));
-            vec![Planned::always("DELETE FROM ballast WHERE k < 3".into(), gone.into())]
-        }
-        Write::Quiet => {
-            let sql = format!("INSERT OR REPLACE INTO quiet (writer, token) VALUES ('{writer}', '{token}')");
-            vec![Planned::always(sql, vec![Effect::Quieted(writer, token.to_owned())])]
-        }
-        Write::Void { k } => {
-            let sql = format!("DELETE FROM ballast WHERE k = {k}");
-            vec![Planned::always(sql, vec![Effect::Gone(row_name("ballast", k))])]
-        }
-        Write::Scratch { n } if writer != Writer::Remote => vec![
-            Planned::always("CREATE TEMP TABLE IF NOT EXISTS scratch (n)".into(), Vec::new()),
-            Planned::always(format!("INSERT INTO scratch VALUES ({n})"), Vec::new()),
-            Planned::always(
-                if n % 3 == 2 { "DROP TABLE scratch" } else { "DELETE FROM scratch" }.into(),
-                Vec::new(),
-            ),
-        ],
-        Write::Scratch { .. } => Vec::new(),
-        Write::Loose { n } => {
-            vec![Planned::always(format!("INSERT OR IGNORE INTO loose VALUES ({n})"), Vec::new())]
-        }
-        // They depend on what is there.
-        Write::Own(_) | Write::Widen { .. } | Write::Narrow { .. } | Write::Rule => Vec::new(),
-        Write::Extra { number, own } => {
-            let table = format!("extra_{number}");
-            let id = format!("{writer}-{own}");
-            let create = format!("CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, token TEXT)");
-            let index = format!("CREATE INDEX IF NOT EXISTS {table}_token ON {table} (token)");
-            let insert = format!("INSERT OR REPLACE INTO {table} VALUES ('{id}', '{token}')");
-            let set = Effect::Set(row_name(&table, id), token.to_owned());
-            vec![
-                Planned::always(create, Vec::new()),
-                Planned::always(index, Vec::new()),
-                Planned::always(insert, vec![set]),
-            ]
-        }
-    }
-}
-
-/// What is counted, as it stands in `tally`: 0 is NULL there.
-fn counted(n: u8) -> String {
-    if n == 0 { "NULL".to_owned() } else { n.to_string() }
-}
-
-fn tally(writer: Writer, n: u8) -> String {
-    row_name("tally", format!("{writer}/{n}"))
-}
-
-/// A statement on one of the writer's equal rows of `tally`.
-fn on_one_of_tally(writer: Writer, n: u8, what: &str, effects: Vec<Effect>) -> Planned {
-    let n = counted(n);
-    let one = format!("SELECT rowid FROM tally WHERE owner = '{writer}' AND n IS {n} ORDER BY rowid LIMIT 1");
-    Planned { sql: format!("{what} WHERE rowid = ({one})"), finds: Some(one), effects }
-}
-
-/// A row by its key.
-struct Row {
-    table: Table,
-    /// What makes the key: a text, and a number that is unique among the texts too.
-    text: String,
-    number: u64,
-}
-
-impl Row {
-    fn new(table: Table, writer: Writer, key: Key) -> Self {
-        let base = match writer {
-            Writer::Client(client) => 100 * (u64::from(client) + 2),
-            Writer::Remote => 100,
-        };
-        match key {
-            Key::Shared(number) => Self { table, text: format!("s{number}"), number: u64::from(number) },
-            Key::Own(number) => {
-                Self { table, text: format!("{writer}-{number}"), number: base + u64::from(number % 100) }
-            }
-        }
-    }
-
-    /// A key that no other write uses, because it is made of the token.
-    fn with_fresh_key(&self, token: &str) -> Self {
-        let number =
-            token.bytes().fold(7u64, |number, byte| number.wrapping_mul(131).wrapping_add(u64::from(byte)));
-        Self { table: self.table, text: format!("k{token}"), number: 1_000_000 + number % (1 << 50) }
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        match self.table {
-            Table::Item => vec![("k", self.number.to_string())],
-            Table::Note => vec![("id", format!("'{}'", self.text))],
-            Table::Pair => vec![("a", format!("'{}'", self.text)), ("b", self.number.to_string())],
-            Table::Odd => vec![("\"select\"", format!("'{}'", self.text))],
-            Table::Tag => vec![("name", format!("'{}'", self.text))],
-        }
-    }
-
-    fn joined(&self, separator: &str, one: impl Fn(&str, &str) -> String) -> String {
-        let parts: Vec<String> = self.fields().iter().map(|(column, value)| one(column, value)).collect();
-        parts.join(separator)
-    }
-
-    fn values(&self) -> String {
-        self.joined(", ", |_, value| value.to_owned())
-    }
-
-    fn columns(&self) -> String {
-        self.joined(", ", |column, _| column.to_owned())
-    }
-
-    fn assignments(&self) -> String {
-        self.joined(", ", |column, value| format!("{column} = {value}"))
-    }
-
-    fn condition(&self) -> String {
-        self.joined(" AND ", |column, value| match self.table {
-            Table::Tag => format!("{column} = {}", value.to_ascii_uppercase()),
-            _ => format!("{column} = {value}"),
-        })
-    }
-
-    fn name(&self) -> String {
-        match self.table {
-            Table::Item => row_name("item", self.number),
-            Table::Note => row_name("note", &self.text),
-            Table::Pair => row_name("pair", format!("{}/{}", self.text, self.number)),
-            Table::Odd => row_name("odd", &self.text),
-            Table::Tag => row_name("tag", &self.text),
-        }
-    }
-
-    fn set(&self, token: &str) -> Effect {
-        Effect::Set(self.name(), token.to_owned())
-    }
-
-    fn gone(&self) -> Effect {
-        Effect::Gone(self.name())
-    }
-}
-
-/// Every row of the tables that are there from the start, by name; extra tables and own ones have to be asked for one by one.
-const ROWS: [&str; 9] = [
-    "SELECT 'item/' || k, token FROM item",
-    "SELECT 'note/' || id, token FROM note",
-    "SELECT 'pair/' || a || '/' || b, token FROM pair",
-    "SELECT 'odd/' || \"select\", \"to ken\" FROM \"odd \"\"table\"",
-    "SELECT 'tag/' || lower(name), token FROM tag",
-    "SELECT 'badge/' || k, label || ' ' || token FROM badge",
-    "SELECT 'tally/' || owner || '/' || COALESCE(n, 0), count(*) FROM tally GROUP BY owner, n",
-    "SELECT 'quiet/' || writer, token FROM quiet",
-    "SELECT 'ballast/' || k, length(payload) FROM ballast",
-];
-
-/// The tokens of `log`, in order.
-pub const LOG: &str = "SELECT token FROM log ORDER BY rowid";
-
-/// The tokens of `quiet`, one a writer.
-pub const QUIET: &str = "SELECT token FROM quiet ORDER BY writer";
-
-/// What `loose` holds and whether there is a rule about it. No acknowledged transaction says what that has to be, because the rule of one
-/// writer may be refused for the rows of another; in the end it is the same everywhere.
-pub const LOOSE: &str = "SELECT 'row', v, count(*) FROM loose GROUP BY v \
-     UNION ALL SELECT 'rule', name, 1 FROM sqlite_schema WHERE name = 'loose_rule' ORDER BY 1, 2";
-
-const EXTRA_TABLES: &str =
-    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'extra%' ORDER BY name";
-
-/// Temporary tables that have become lasting ones.
-const SCRATCH_TABLES: &str = "SELECT name, type FROM sqlite_schema WHERE name = 'scratch'";
-
-/// The name of the writer's row of `quiet`.
-pub fn quiet_row(writer: Writer) -> String {
-    row_name("quiet", writer)
-}
-
-/// Every row beside `log`, by name.
-///
-/// # Errors
-/// What `query` says.
-pub fn read_rows<E>(
-    mut query: impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
-) -> Result<Vec<(String, String)>, E> {
-    let mut contents = own::contents("own_", &mut query)?;
-    let extra = query(EXTRA_TABLES)?;
-    let extra = extra.iter().map(|row| format!("SELECT '{0}/' || id, token FROM {0}", row[0]));
-    for sql in [SCRATCH_TABLES].into_iter().chain(ROWS).map(str::to_owned).chain(extra) {
-        contents.extend(query(&sql)?.iter().map(|row| (row[0].to_string(), row[1].to_string())));
-    }
-    Ok(contents)
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use plimsoll_sim::explore::{self, Finding, Options, Progress, Unit};
 use plimsoll_sim::generate::Profile;
+use plimsoll_sim::report::counted;
 use plimsoll_sim::run::{RunOptions, run};
 
 use super::failure::{self, Kept};
@@ -78,12 +79,10 @@ impl Explore {
             HumanCount(progress.deduplicated)
         );
         if progress.units_done < units.len() as u64 {
-            println!(
-                "left        {} steps for which there was not time",
-                units.len() as u64 - progress.units_done
-            );
+            let left = counted(units.len() as u64 - progress.units_done, "step");
+            println!("left        {left} for which there was not time");
         }
-        println!("found       {} violations", HumanCount(progress.violations));
+        println!("found       {}", counted(progress.violations, "violation"));
         let status = self.report(&findings)?;
         Ok(if status == STATUS_CLEAN && interrupt.is_interrupted() { STATUS_INTERRUPTED } else { status })
     }

@@ -1,6 +1,7 @@
 //! What the ledger finds, and what it must not find.
 
 use super::*;
+use crate::workload::quiet_row;
 
 fn entry(writer: Writer, tokens: &[&str], fate: Fate) -> Entry {
     let effects = tokens.iter().map(|token| Effect::Appended((*token).into())).collect();

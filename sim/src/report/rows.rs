@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::counted;
 use crate::disk::FileClass;
 use crate::trace::{Event, Lane};
 
@@ -103,7 +104,9 @@ fn text(run: &[Event]) -> String {
         }
         (Lane::Remote, "response") => format!("{} ← {place}, {}", number(0), size(event.byte_count as u64)),
         (Lane::Remote, "stands at") => format!("at generation {}, frame {}", number(0), number(1)),
-        (Lane::Application(_), "transaction") => format!("transaction of {} writes: {place}", number(0)),
+        (Lane::Application(_), "transaction") => {
+            format!("transaction of {}: {place}", counted(number(0), "write"))
+        }
         _ => {
             let text = format!("{} {place}", event.verb);
             text.trim_end().to_owned()

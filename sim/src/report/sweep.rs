@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
+use super::counted;
 use crate::atlas::FaultKind;
 use crate::generate::Profile;
 use crate::marks::{MARKS, Mark};
@@ -228,7 +230,7 @@ impl fmt::Display for SweepReport {
             "histories",
             format!(
                 "{} {of_seeds}{shard}, {:.0} a second on {} threads",
-                grouped(counts.histories),
+                HumanCount(counts.histories),
                 counts.histories as f64 / self.seconds.max(1e-9),
                 self.jobs
             ),
@@ -237,40 +239,40 @@ impl fmt::Display for SweepReport {
             "steps",
             format!(
                 "{}, {} transactions committed by clients",
-                grouped(counts.steps),
-                grouped(counts.client_commits)
+                HumanCount(counts.steps),
+                HumanCount(counts.client_commits)
             ),
         )?;
         line(
             "",
             format!(
                 "{} steps inside others, {} transactions and {} readers held open; {} operations refused as the second, {} busy",
-                grouped(counts.steps_inside),
-                grouped(counts.held_open),
-                grouped(counts.readers_held),
-                grouped(counts.second_operations),
-                grouped(counts.busy)
+                HumanCount(counts.steps_inside),
+                HumanCount(counts.held_open),
+                HumanCount(counts.readers_held),
+                HumanCount(counts.second_operations),
+                HumanCount(counts.busy)
             ),
         )?;
         line(
             "crashes",
             format!(
                 "{} kills, {} power losses; {} of them inside an operation",
-                grouped(counts.kills),
-                grouped(counts.power_losses),
-                grouped(counts.crashes_inside)
+                HumanCount(counts.kills),
+                HumanCount(counts.power_losses),
+                HumanCount(counts.crashes_inside)
             ),
         )?;
         line(
             "requests",
             format!(
                 "{}; {} lost, {} more applied but their response lost",
-                grouped(counts.requests),
-                grouped(counts.requests_lost),
-                grouped(counts.responses_lost)
+                HumanCount(counts.requests),
+                HumanCount(counts.requests_lost),
+                HumanCount(counts.responses_lost)
             ),
         )?;
-        let struck = |kinds: &[FaultKind]| grouped(kinds.iter().map(|&kind| counts.struck_by(kind)).sum());
+        let struck = |kinds: &[FaultKind]| HumanCount(kinds.iter().map(|&kind| counts.struck_by(kind)).sum());
         line(
             "",
             format!(
@@ -297,17 +299,17 @@ impl fmt::Display for SweepReport {
             "disk errors",
             format!(
                 "{}; {} operations reported an error, {} were refused",
-                grouped(counts.disk_errors),
-                grouped(counts.errors_reported),
-                grouped(counts.errors_refused)
+                HumanCount(counts.disk_errors),
+                HumanCount(counts.errors_reported),
+                HumanCount(counts.errors_refused)
             ),
         )?;
         line(
             "faults",
             format!(
                 "{} struck, {} found no place; {}% of the histories saw both a crash and a network fault",
-                grouped(counts.struck.values().sum()),
-                grouped(counts.faults_unreached),
+                HumanCount(counts.struck.values().sum()),
+                HumanCount(counts.faults_unreached),
                 100 * counts.histories_struck / counts.histories.max(1)
             ),
         )?;
@@ -315,20 +317,23 @@ impl fmt::Display for SweepReport {
             "remote",
             format!(
                 "{} generation changes, {} prunes, {} restores to an older state",
-                grouped(counts.generations),
-                grouped(counts.prunes),
-                grouped(counts.remote_restores)
+                HumanCount(counts.generations),
+                HumanCount(counts.prunes),
+                HumanCount(counts.remote_restores)
             ),
         )?;
         line(
             "recoveries",
             format!(
                 "{} re-bootstraps, {} older copies adopted",
-                grouped(counts.rebootstraps),
-                grouped(counts.adoptions)
+                HumanCount(counts.rebootstraps),
+                HumanCount(counts.adoptions)
             ),
         )?;
-        line("judged", format!("{} times; {} violations", grouped(counts.checks), self.failure_count()))?;
+        line(
+            "judged",
+            format!("{}; {}", counted(counts.checks, "time"), counted(self.failure_count(), "violation")),
+        )?;
         line("marks", format!("{} of {} reached", counts.marks.reached(), MARKS.len()))?;
         let missing: Vec<&Mark> = counts.marks.missing().collect();
         for mark in missing.iter().take(MARKS_SHOWN_MAX) {
@@ -343,16 +348,3 @@ impl fmt::Display for SweepReport {
 
 /// How many of the marks that were never reached are named.
 const MARKS_SHOWN_MAX: usize = 8;
-
-/// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Action, Damage, Fault, Step, TransactionEnd, Wait};
 use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace};
+use crate::report::counted;
 use crate::workload::Write;
 
 impl fmt::Display for Action {
@@ -59,10 +60,7 @@ impl fmt::Display for Action {
 
 /// The log's row that every transaction writes counts.
 fn rows(writes: &[Write]) -> String {
-    match writes.len() + 1 {
-        1 => "1 write".into(),
-        count => format!("{count} writes"),
-    }
+    counted(writes.len() as u64 + 1, "write")
 }
 
 impl fmt::Display for Step {

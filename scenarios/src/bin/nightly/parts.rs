@@ -17,6 +17,8 @@ use crate::Part;
 use crate::findings;
 use crate::report::{Finding, Status};
 
+/// How many seeds of each profile a mutant has to survive.
+const MUTANT_SEEDS: u64 = 150;
 /// How far apart the nights' seeds are.
 const NIGHT_SEEDS: u64 = 1_000_000_000;
 /// How long a part may take beyond its share to finish what it has begun.
@@ -231,7 +233,11 @@ impl Ground {
             .args(["mutants", "--package", "plimsoll-engine", "--no-shuffle", "--colors", "never"])
             .args(["--shard", &format!("{shard}/{SHARDS}")])
             .arg("--output")
-            .arg(&directory);
+            .arg(&directory)
+            // Each run has a new copy of the sources: what is not theirs is built once, and of theirs what has changed.
+            .env("CARGO_TARGET_DIR", self.root.join("target/mutants"))
+            .env("CARGO_INCREMENTAL", "1")
+            .env("PLIMSOLL_MUTANT_SEEDS", MUTANT_SEEDS.to_string());
         let ended = self.run_command(&mut command, limit.max(GRACE))?;
         // 0: all caught; 2 and 3: some missed, some took too long.
         if !matches!(ended.code(), None | Some(0 | 2 | 3)) {
