@@ -414,7 +414,7 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
     // The first ones are independent of each other.
-    let kinds = if mix.independent_writes { 11 + u32::from(mix.extra_tables) } else { 25 };
+    let kinds = if mix.independent_writes { 12 + u32::from(mix.extra_tables) } else { 31 };
     match rng.random_range(0..kinds) {
         0..3 => Write::Append {
             payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
@@ -424,18 +424,19 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
         8 => Write::Replace { table, key },
         9 => Write::Delete { table, own: number },
         10 => Write::Rekey { table, own: number },
-        11 if mix.independent_writes => Write::Extra { number: rng.random_range(0..3), own: number },
-        11 => Write::Swap { table, own: number, with: other },
-        12 => Write::Claim { own: number, label: other },
-        13 => Write::Count { n: number },
-        14 => Write::Recount { n: number, to: other },
-        15 => Write::Uncount { n: number },
-        16 if mix.big_rows => Write::Unload,
-        17 if mix.extra_tables => Write::Extra { number: rng.random_range(0..3), own: number },
-        18 if mix.wide_tables => Write::Widen { table },
-        19 if mix.wide_tables => Write::Narrow { table, rename: rng.random_bool(0.4) },
-        21 if mix.rules => Write::Rule,
-        22..24 if mix.rules => Write::Loose { n: number },
+        11 => Write::Erase { table, shared: number },
+        12 if mix.independent_writes => Write::Extra { number: rng.random_range(0..3), own: number },
+        12 => Write::Swap { table, own: number, with: other },
+        13 => Write::Claim { own: number, label: other },
+        14..16 => Write::Count { n: number },
+        16..18 => Write::Recount { n: number, to: other },
+        18..20 => Write::Uncount { n: number },
+        20 if mix.big_rows => Write::Unload,
+        21 if mix.extra_tables => Write::Extra { number: rng.random_range(0..3), own: number },
+        22..24 if mix.wide_tables => Write::Widen { table },
+        24..26 if mix.wide_tables => Write::Narrow { table, rename: rng.random_bool(0.4) },
+        26 if mix.rules => Write::Rule,
+        27..29 if mix.rules => Write::Loose { n: number },
         _ if mix.own_tables => Write::Own(*pick(rng, &OwnChange::drawn(number))),
         _ => Write::Upsert { table, key },
     }

@@ -125,7 +125,7 @@ impl Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
-    /// Set by everybody; the last one to reach the remote wins.
+    /// Set and deleted by everybody; the last one to reach the remote wins.
     Shared(u8),
     /// Touched by its writer only.
     Own(u8),
@@ -167,6 +167,13 @@ pub enum Write {
         table: Table,
         /// Its number among the writer's own keys.
         own: u8,
+    },
+    /// Deletes a row of everybody's, which others may be changing.
+    Erase {
+        /// The table.
+        table: Table,
+        /// Its number among the shared keys.
+        shared: u8,
     },
     /// Gives a row of the writer's own a key that was never used.
     Rekey {
@@ -262,6 +269,7 @@ impl Write {
                 matches!(key, Key::Own(_))
             }
             Self::Append { .. }
+            | Self::Erase { .. }
             | Self::Unload
             | Self::Quiet
             | Self::Void { .. }
@@ -280,6 +288,7 @@ impl Write {
                 | Self::Update { .. }
                 | Self::Replace { .. }
                 | Self::Delete { .. }
+                | Self::Erase { .. }
                 | Self::Rekey { .. }
                 | Self::Extra { .. }
         )

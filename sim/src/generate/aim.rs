@@ -106,16 +106,22 @@ pub(super) fn spots(action: &Action, standing: Standing) -> Vec<Spot> {
         Standing { is_running: false, .. } if opens => REOPENING,
         _ => &[],
     };
+    let rebases = match action {
+        Action::Pull { .. } => standing.has_news,
+        Action::Sync { .. } => standing.has_news || standing.has_pending,
+        _ => false,
+    };
     let own = match action {
         Action::Transaction { end: TransactionEnd::Commit, .. } => COMMIT,
         Action::EndTransaction { end: TransactionEnd::Commit, .. } if standing.holds_open => COMMIT,
-        Action::Pull { .. } if standing.has_news => PULL,
-        Action::Sync { .. } if standing.has_news || standing.has_pending => PULL,
+        _ if rebases => PULL,
         Action::Push { .. } if standing.has_pending => PUSH,
         Action::Push { .. } if standing.has_news => WALK,
         _ => &[],
     };
-    [opening, own].concat()
+    // Each more than once: they are few among many, and nothing else can do so much harm.
+    let moving = if rebases { [MOVING; 3].concat() } else { Vec::new() };
+    [opening, own, &moving].concat()
 }
 
 /// Whether a step of the engine's is likely to find that there is nothing to do.
@@ -209,17 +215,13 @@ const PULL: &[Spot] = &[
     (SyncedWal, Open, 4),
     (SyncedWal, Read, 6),
     (DraftWal, Mutation(Write), 15),
-    (DraftWal, Mutation(Sync), 1),
     (DraftWal, Open, 1),
     (DraftWal, Read, 4),
     (Synced, Mutation(AnyMutation), 2),
-    (Synced, Mutation(Write), 1),
-    (Synced, Mutation(Sync), 1),
     (Synced, Read, 3),
     (SyncedNext, Mutation(AnyMutation), 3),
     (SyncedNext, Mutation(Write), 1),
     (Draft, Mutation(AnyMutation), 2),
-    (Draft, Mutation(Sync), 1),
     (MetadataTemporary, Mutation(Write), 3),
     (MetadataTemporary, Mutation(Sync), 3),
     (MetadataTemporary, Open, 3),
@@ -227,4 +229,13 @@ const PULL: &[Spot] = &[
     (Metadata, Mutation(SyncDirectory), 3),
     (Any, Mutation(Sync), 8),
     (Any, Mutation(AnyMutation), 35),
+];
+
+/// What a rebase relies on, and where a checkpoint or a compaction moves a WAL into its main file.
+const MOVING: &[Spot] = &[
+    (DraftWal, Mutation(Sync), 1),
+    (Draft, Mutation(Write), 2),
+    (Draft, Mutation(Sync), 1),
+    (Synced, Mutation(Write), 2),
+    (Synced, Mutation(Sync), 1),
 ];

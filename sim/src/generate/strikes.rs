@@ -130,10 +130,12 @@ pub(super) fn network_faults(
     let pulls = !matches!(action, Action::Push { .. });
     let (route, nth) = match rng.random_range(0..10) {
         0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export]), 1),
-        4..8 if pushes || !pulls => match header.push_mode {
+        // Where it is decided whether something is lost or applied twice.
+        2..9 if pushes || !pulls => match header.push_mode {
             _ if !pushes => return Vec::new(),
-            PushMode::Statements => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
-            PushMode::Frames => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
+            // In a young generation, statements it is.
+            PushMode::Frames if rng.random_bool(0.75) => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
+            PushMode::Statements | PushMode::Frames => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
         },
         _ if !standing.has_news => (Route::PullFrames, 1),
         _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),

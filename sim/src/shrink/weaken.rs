@@ -242,6 +242,7 @@ fn smaller_write(write: &Write) -> Vec<Write> {
         | Write::Update { .. }
         | Write::Replace { .. }
         | Write::Delete { .. }
+        | Write::Erase { .. }
         | Write::Rekey { .. }
         | Write::Swap { .. }
         | Write::Claim { .. }

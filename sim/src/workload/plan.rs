@@ -104,11 +104,8 @@ pub(super) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
                 format!("INSERT OR REPLACE INTO {name} ({columns}, {set}) VALUES ({values}, '{token}')");
             vec![Planned::always(sql, vec![row.set(token)])]
         }
-        Write::Delete { table, own } => {
-            let row = Row::new(table, writer, Key::Own(own));
-            let sql = format!("DELETE FROM {} WHERE {}", table.name(), row.condition());
-            vec![Planned::on_row(&row, sql, vec![row.gone()])]
-        }
+        Write::Delete { table, own } => delete(&Row::new(table, writer, Key::Own(own))),
+        Write::Erase { table, shared } => delete(&Row::new(table, writer, Key::Shared(shared))),
         Write::Rekey { table, own } => {
             let row = Row::new(table, writer, Key::Own(own));
             let fresh = row.with_fresh_key(token);
@@ -197,6 +194,11 @@ pub(super) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
             ]
         }
     }
+}
+
+fn delete(row: &Row) -> Vec<Planned> {
+    let sql = format!("DELETE FROM {} WHERE {}", row.table.name(), row.condition());
+    vec![Planned::on_row(row, sql, vec![row.gone()])]
 }
 
 /// What is counted, as it stands in `tally`: 0 is NULL there.

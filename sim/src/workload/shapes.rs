@@ -80,6 +80,7 @@ shapes! {
     "INSERT OR REPLACE", BOTH, |of| matches!(of.write, Write::Replace { .. });
     "UPDATE of a row by its key", BOTH, |of| matches!(of.write, Write::Update { .. });
     "DELETE of a row by its key", BOTH, |of| matches!(of.write, Write::Delete { .. });
+    "DELETE of a row that others set", BOTH, |of| matches!(of.write, Write::Erase { .. });
     "an INTEGER PRIMARY KEY changed", BOTH, |of| matches!(of.write, Write::Rekey { table: Table::Item, .. });
     "a TEXT key changed", BOTH, |of| matches!(of.write, Write::Rekey { table: Table::Note, .. });
     "a key of two columns", BOTH, |of| matches!(of.write, Write::Update { table: Table::Pair, .. });

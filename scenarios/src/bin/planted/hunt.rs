@@ -77,8 +77,8 @@ pub enum HuntError {
     File { path: String, source: io::Error },
     #[error("{path} is no schedule")]
     Schedule { path: String, source: plimsoll_sim::schedule::ScheduleError },
-    #[error("{name} fails in a history without faults: that is no planted bug but a broken engine\n{output}")]
-    Strawman { name: String, output: String },
+    #[error("{name} fails in a history without faults, so it is no planted bug: {told}")]
+    Strawman { name: String, told: String },
 }
 
 impl Hunt {
@@ -116,7 +116,8 @@ impl Hunt {
         if ended.code() == Some(0) || ended.stdout.lines().any(is_beneath) {
             Ok(())
         } else {
-            Err(HuntError::Strawman { name: name.into(), output: ended.output() })
+            let told = ended.stdout.lines().last().unwrap_or_default().into();
+            Err(HuntError::Strawman { name: name.into(), told })
         }
     }
 

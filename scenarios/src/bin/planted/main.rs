@@ -144,7 +144,14 @@ impl Arguments {
             let plimsoll =
                 scratch.build(&edited).map_err(|source| Problem::Bug { name: bug.name.clone(), source })?;
             bar.set_message(format!("{}: sweeping", bug.name));
-            hunt.check_calm(&plimsoll, &bug.name)?;
+            match hunt.check_calm(&plimsoll, &bug.name) {
+                Err(strawman @ HuntError::Strawman { .. }) => {
+                    bar.suspend(|| eprintln!("{strawman}"));
+                    table.strawmen.push(bug.name.clone());
+                    continue;
+                }
+                outcome => outcome?,
+            }
             let found = hunt.sweep_all(&plimsoll, &bug.name, true)?;
             let row = Row::new(bug, &found, self.seeds_budget);
             if bar.is_hidden() {

@@ -26,6 +26,8 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// Bugs for which there was no time.
     pub not_reached: Vec<String>,
+    /// Bugs that fail without a fault, which any test would find.
+    pub strawmen: Vec<String>,
 }
 
 /// The unpatched engine over the same seeds.
@@ -142,13 +144,14 @@ impl Table {
             baseline: None,
             rows: Vec::new(),
             not_reached: Vec::new(),
+            strawmen: Vec::new(),
         }
     }
 
     /// Whether each bug was found from most bases, and the unpatched engine was clean.
     pub fn is_as_it_should_be(&self) -> bool {
         let is_clean = self.baseline.as_ref().is_none_or(|baseline| baseline.violations.is_empty());
-        is_clean && self.rows.iter().all(|row| row.seeds.is_some())
+        is_clean && self.strawmen.is_empty() && self.rows.iter().all(|row| row.seeds.is_some())
     }
 
     pub fn json(&self) -> String {
@@ -176,6 +179,12 @@ impl Table {
         written.expect("a string takes what is written");
         if !self.not_reached.is_empty() {
             text += &format!("There was no time for {}.\n", self.not_reached.join(", "));
+        }
+        if !self.strawmen.is_empty() {
+            text += &format!(
+                "No planted bugs, because they fail without a fault: {}.\n",
+                self.strawmen.join(", ")
+            );
         }
         match &self.baseline {
             None => text += "The unpatched engine was not swept.\n",
