@@ -17,7 +17,7 @@ use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::{FaultKind, rows_of};
-use crate::disk::FileClass;
+use crate::disk::{CrashKind, FileClass, Survival};
 use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use crate::workload::{Key, OwnChange, Table, VOID_BALLAST, Write};
 use aim::{Standing, take_step};
@@ -97,8 +97,13 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut steps: Vec<Step> = Vec::new();
     let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
-        let crashed = steps.last().and_then(crashing);
-        let step = step(&mut rng, &mix, &header, id, crashed, &standings);
+        let step = match relying_on_a_killed_one(&steps).filter(|_| rng.random_ratio(1, 2)) {
+            Some(client) => Step::new(id, Action::Crash { client, kind: blackout() }),
+            None => {
+                let crashed = steps.last().and_then(crashing);
+                step(&mut rng, &mix, &header, id, crashed, &standings)
+            }
+        };
         take_step(&mut standings, &step);
         steps.push(step);
     }
@@ -226,6 +231,23 @@ fn crashing(step: &Step) -> Option<u8> {
     let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
     let crashes = matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash);
     step.action.client().filter(|_| crashes)
+}
+
+/// The client whose process has just worked on what a killed one had left, and nobody may have made durable.
+fn relying_on_a_killed_one(steps: &[Step]) -> Option<u8> {
+    let [.., killed, last] = steps else { return None };
+    let is_kill = |fault: &Fault| match fault {
+        Fault::Crash(point) => point.kind == CrashKind::Kill,
+        Fault::CrashSuspended { kind, .. } => *kind == CrashKind::Kill,
+        _ => false,
+    };
+    let client = killed.action.client().filter(|_| killed.faults.iter().any(is_kill))?;
+    (last.action.client() == Some(client) && is_of_the_engine(&last.action)).then_some(client)
+}
+
+/// A power loss that takes all that is not durable.
+fn blackout() -> CrashKind {
+    CrashKind::PowerLoss { survival: Survival::Nothing, torn: None }
 }
 
 /// One step; after one that may have taken the client `crashed` down, often that client's next: an application that writes before

@@ -233,6 +233,7 @@ const PULL: &[Spot] = &[
 
 /// What a rebase relies on, and where a checkpoint or a compaction moves a WAL into its main file.
 const MOVING: &[Spot] = &[
+    (SyncedWal, Mutation(Write), 20),
     (DraftWal, Mutation(Sync), 1),
     (Draft, Mutation(Write), 2),
     (Draft, Mutation(Sync), 1),

@@ -31,6 +31,15 @@ pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, standing: St
             Doing::Read | Doing::Open => None,
         })
         .collect();
+    // A kill takes nothing away; it matters where something is seen already and durable only later.
+    let seen_too_early = (FileClass::Metadata, OperationKind::SyncDirectory);
+    let aimed = places.iter().find(|(file, operation, _)| (*file, *operation) == seen_too_early);
+    if let Some(&(file, operation, often)) =
+        aimed.filter(|_| kind == CrashKind::Kill && rng.random_ratio(1, 3))
+    {
+        let place = Place { file, operation, nth: nth(rng, often) };
+        return Some(Fault::Crash(CrashPoint { place, moment: Moment::Before, kind }));
+    }
     let (file, operation, often) = *places.choose(rng)?;
     let place = Place { file, operation, nth: nth(rng, often) };
     let moment = match rng.random_range(0..3) {
@@ -137,6 +146,8 @@ pub(super) fn network_faults(
             PushMode::Frames if rng.random_bool(0.75) => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
             PushMode::Statements | PushMode::Frames => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
         },
+        // Where something may be forgotten, the replica is fetched again.
+        9 if mix.independent_writes => (Route::Export, 1),
         _ if !standing.has_news => (Route::PullFrames, 1),
         _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),
     };
@@ -157,12 +168,12 @@ fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> Network
     const OF_A_BODY: [FaultKind; 4] =
         [FaultKind::Cut, FaultKind::EndEarly, FaultKind::TinyChunks, FaultKind::Garbage];
     // An export is little else than a body, and a client fetches few of them.
-    let is_of_a_body = route == Route::Export && rng.random_bool(0.7);
-    let befalls = |kind: FaultKind| !is_of_a_body || OF_A_BODY.contains(&kind);
-    let kinds: Vec<_> = mix.network.iter().filter(|(kind, _)| befalls(*kind)).collect();
-    let (kind, _) =
-        kinds.choose_weighted(rng, |(_, weight)| *weight).unwrap_or(&&(FaultKind::LoseResponse, 1));
-    match *kind {
+    let kind = if route == Route::Export && rng.random_bool(0.7) {
+        *pick(rng, &OF_A_BODY)
+    } else {
+        mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight").0
+    };
+    match kind {
         FaultKind::LoseRequest => NetworkFault::LoseRequest,
         FaultKind::LoseResponse => NetworkFault::LoseResponse,
         FaultKind::RemoteCrash => {
