@@ -417,7 +417,7 @@ impl<R: Remote> SyncEngine<R> {
         let mut rebootstrapped = None;
         // What the application writes from here on is in no doubt: the caller has decided about what was there.
         let reader = self.draft.connect(&self.files)?;
-        let doubtful_no = Tape::read(&self.files, &reader, &state.bookmarks, 0)?.last_no;
+        let doubtful_no = Tape::read(&self.files, &reader, &state.bookmarks, u64::MAX)?.last_no;
         drop(reader);
         let outcome = self.adopt_identity(state, in_doubt, doubtful_no, &mut rebootstrapped).await;
         if state.sever_if(&self.files, outcome).await? {

@@ -94,7 +94,8 @@
 //! * an update sets the columns that the statement set, on the row that had the key *before*, and leaves the others as the remote
 //!   has them; a row that the remote has deleted is inserted again, whole. A row whose INTEGER PRIMARY KEY changes is deleted and inserted;
 //! * `ON CONFLICT DO UPDATE` sets the whole row, because the core does not record what it set;
-//! * a delete removes the row that had the key, whatever became of it;
+//! * a delete removes the row that had the key, whatever became of it. One that finds no row in a rebase is done with: a row that is made
+//!   under that key later stays;
 //! * a row without a key, or with NULL in its key, is known by all its values;
 //! * a table that is created on both sides keeps the shape that reached the remote first, and so does an index. Rows of another shape
 //!   go into the columns that both have; the others get their defaults;
@@ -171,7 +172,7 @@
 //! * A small pull has a floor: ten rows in a database of a thousand cost 109 KiB of writes (the tail with the change log's own
 //!   tables, some twenty pages) and 7 syncs; thirty times as many rows add a few pages, for a deeper tree.
 //! * After a rebase Synced is opened anew, and the core checks its WAL from the beginning. So a pull reads up to
-//!   [`Options::synced_wal_frames_max`] frames more (4 MiB by default), and up to three times that when it checkpoints: a bound that does not
+//!   [`Options::synced_wal_frames_max`] frames more (4 MiB by default), and up to four times that when it checkpoints: a bound that does not
 //!   depend on the database. A smaller one reads less and checkpoints more often.
 //! * What the application has written since the last rebase is read twice: as change log, and as frames of Draft's WAL, for the pages
 //!   that have to be put back.

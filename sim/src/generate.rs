@@ -17,7 +17,7 @@ use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::{FaultKind, rows_of};
-use crate::disk::{CrashKind, FileClass, Survival};
+use crate::disk::{CrashKind, DiskErrorKind, FileClass, Survival};
 use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use crate::workload::{Key, OwnChange, Table, VOID_BALLAST, Write};
 use aim::{Standing, take_step};
@@ -97,7 +97,9 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut steps: Vec<Step> = Vec::new();
     let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
-        let step = match relying_on_a_killed_one(&steps).filter(|_| rng.random_ratio(1, 2)) {
+        let step = match relying_on_what_may_go(&steps)
+            .filter(|_| mix.crash_percent > 0 && rng.random_ratio(1, 2))
+        {
             Some(client) => Step::new(id, Action::Crash { client, kind: blackout() }),
             None => {
                 let crashed = steps.last().and_then(crashing);
@@ -139,7 +141,7 @@ impl Mix {
             Profile::Crash => (true, false, false),
             Profile::Network => (false, true, false),
             Profile::DiskErrors => (false, false, true),
-            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(1, 2)),
+            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(2, 3)),
         };
         let mut weights = vec![(Kind::Transaction, rng.random_range(20..40))];
         for (kind, from, to) in [
@@ -197,7 +199,7 @@ impl Mix {
             kill_percent: *pick(rng, &[0, 20, 50, 100]),
             big_rows: rng.random_ratio(1, 4),
             extra_tables: rng.random_ratio(1, 3),
-            own_tables: rng.random_ratio(1, 3),
+            own_tables: rng.random_ratio(1, 2),
             wide_tables: rng.random_ratio(1, 4),
             rules: rng.random_ratio(1, 4),
             keys: rng.random_range(1..6),
@@ -233,15 +235,18 @@ fn crashing(step: &Step) -> Option<u8> {
     step.action.client().filter(|_| crashes)
 }
 
-/// The client whose process has just worked on what a killed one had left, and nobody may have made durable.
-fn relying_on_a_killed_one(steps: &[Step]) -> Option<u8> {
-    let [.., killed, last] = steps else { return None };
-    let is_kill = |fault: &Fault| match fault {
+/// The client that has just worked on what nobody may have made durable: a killed process had left it, or a sync of it had failed.
+fn relying_on_what_may_go(steps: &[Step]) -> Option<u8> {
+    let [.., struck, last] = steps else { return None };
+    let leaves_doubt = |fault: &Fault| match fault {
         Fault::Crash(point) => point.kind == CrashKind::Kill,
         Fault::CrashSuspended { kind, .. } => *kind == CrashKind::Kill,
+        Fault::Disk(error) => {
+            matches!(error.error, DiskErrorKind::SyncFails | DiskErrorKind::SyncDirectoryFails)
+        }
         _ => false,
     };
-    let client = killed.action.client().filter(|_| killed.faults.iter().any(is_kill))?;
+    let client = struck.action.client().filter(|_| struck.faults.iter().any(leaves_doubt))?;
     (last.action.client() == Some(client) && is_of_the_engine(&last.action)).then_some(client)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every row carries a *token*, unique for the write that made it (`client.step.index`), so that whoever finds the row knows whose
 //! it is. `log` has no key and is only ever appended to: a row that was applied twice stands there twice, and its order
-//! is the order in which transactions took effect. Keys are either shared by all writers and then only set, or one writer's own.
+//! is the order in which transactions took effect. Keys are either shared by all writers, and then set by all and deleted by the remote's, or one writer's own.
 //!
 //! Two kinds of transaction leave `log` alone: a *quiet* one touches the writer's own rows only and sets its row of `quiet`, so that
 //! whoever finds that token knows how far that writer's transactions have come; a *void* one only deletes a row that anybody
@@ -168,7 +168,8 @@ pub enum Write {
         /// Its number among the writer's own keys.
         own: u8,
     },
-    /// Deletes a row of everybody's, which others may be changing.
+    /// Deletes a row of everybody's, which others may be changing. Only on the remote, a client does nothing: a delete that finds no row
+    /// in a rebase is done with, so that what a client's leaves depends on when it has pulled.
     Erase {
         /// The table.
         table: Table,

@@ -249,9 +249,6 @@ async fn send_all<R: Remote>(
         if sent == Sent::Stale {
             return Ok(Sent::Stale);
         }
-        if mode == PushMode::Frames && !rest.is_empty() {
-            planner.reread_target().while_doing("planning the push", &files.synced)?;
-        }
         event!("batch acknowledged", last_no = last_no);
         state.acknowledged_no = state.acknowledged_no.max(last_no);
         report.transactions += transactions.len() as u64;
@@ -259,6 +256,9 @@ async fn send_all<R: Remote>(
         report.conflicts.append(conflicts);
         acknowledged = Some(last_no);
         pending = rest;
+        if mode == PushMode::Frames && !pending.is_empty() {
+            planner.reread_target().while_doing("planning the push", &files.synced)?;
+        }
     }
     Ok(Sent::All)
 }

@@ -105,7 +105,10 @@ pub(super) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
             vec![Planned::always(sql, vec![row.set(token)])]
         }
         Write::Delete { table, own } => delete(&Row::new(table, writer, Key::Own(own))),
-        Write::Erase { table, shared } => delete(&Row::new(table, writer, Key::Shared(shared))),
+        Write::Erase { table, shared } if writer == Writer::Remote => {
+            delete(&Row::new(table, writer, Key::Shared(shared)))
+        }
+        Write::Erase { .. } => Vec::new(),
         Write::Rekey { table, own } => {
             let row = Row::new(table, writer, Key::Own(own));
             let fresh = row.with_fresh_key(token);

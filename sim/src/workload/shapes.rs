@@ -1,4 +1,4 @@
-//! The shapes of SQL that a sweep's applications have to have used, each by a client and by another writer on the remote.
+//! The shapes of SQL that a sweep's applications have to have used, most of them by a client and by another writer on the remote.
 //!
 //! Left out is what the core refuses unless it is told to experiment: tables WITHOUT ROWID and generated columns. And temporary tables: once a
 //! write has failed in a transaction that made one, the core answers everything on that connection with "Database schema changed".
@@ -56,6 +56,7 @@ impl From<Writer> for Side {
 }
 
 const BOTH: &[Side] = &[Side::Client, Side::Remote];
+const REMOTE: &[Side] = &[Side::Remote];
 
 /// The shapes that a statement of a writer's has.
 pub fn shapes_of(side: Side, statement: Statement<'_>) -> impl Iterator<Item = &'static Shape> {
@@ -80,7 +81,7 @@ shapes! {
     "INSERT OR REPLACE", BOTH, |of| matches!(of.write, Write::Replace { .. });
     "UPDATE of a row by its key", BOTH, |of| matches!(of.write, Write::Update { .. });
     "DELETE of a row by its key", BOTH, |of| matches!(of.write, Write::Delete { .. });
-    "DELETE of a row that others set", BOTH, |of| matches!(of.write, Write::Erase { .. });
+    "DELETE of a row that others set", REMOTE, |of| matches!(of.write, Write::Erase { .. });
     "an INTEGER PRIMARY KEY changed", BOTH, |of| matches!(of.write, Write::Rekey { table: Table::Item, .. });
     "a TEXT key changed", BOTH, |of| matches!(of.write, Write::Rekey { table: Table::Note, .. });
     "a key of two columns", BOTH, |of| matches!(of.write, Write::Update { table: Table::Pair, .. });

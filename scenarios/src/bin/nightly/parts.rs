@@ -205,6 +205,13 @@ impl Ground {
             files: files.clone(),
             schedule: None,
         });
+        let strawmen = table.strawmen.iter().map(|name| Finding {
+            signature: format!("planted bug fails without a fault: {name}"),
+            part: "planted",
+            what: format!("{name} fails in a history without faults: it shows nothing about the simulator"),
+            files: files.clone(),
+            schedule: None,
+        });
         let broken =
             table.baseline.iter().flat_map(|baseline| &baseline.violations).map(|violation| Finding {
                 signature: format!("unpatched engine: {violation}"),
@@ -213,7 +220,7 @@ impl Ground {
                 files: files.clone(),
                 schedule: None,
             });
-        let found: Vec<Finding> = missed.chain(broken).collect();
+        let found: Vec<Finding> = missed.chain(strawmen).chain(broken).collect();
         let lines = ended.stdout.lines().map(str::to_owned).collect();
         Ok((status_of(&found), lines, found))
     }
@@ -266,6 +273,7 @@ impl Ground {
 struct PlantedTable {
     baseline: Option<PlantedBaseline>,
     rows: Vec<PlantedRow>,
+    strawmen: Vec<String>,
 }
 
 #[derive(Deserialize)]

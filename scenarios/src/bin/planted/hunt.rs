@@ -108,16 +108,14 @@ impl Hunt {
         std::fs::create_dir_all(&directory).map_err(failed)?;
         std::fs::write(&path, CALM).map_err(failed)?;
         let ended = run(Command::new(plimsoll).arg("replay").arg(&path))?;
-        let is_beneath = |line: &str| {
-            let invariant =
-                line.strip_prefix("signature: ").and_then(|signature| signature.split(' ').next());
-            invariant.is_some_and(|invariant| BENEATH.contains(&invariant))
-        };
-        if ended.code() == Some(0) || ended.stdout.lines().any(is_beneath) {
-            Ok(())
-        } else {
-            let told = ended.stdout.lines().last().unwrap_or_default().into();
-            Err(HuntError::Strawman { name: name.into(), told })
+        let signature = ended.stdout.lines().find_map(|line| line.strip_prefix("signature: "));
+        match signature {
+            _ if ended.code() == Some(0) => Ok(()),
+            None => Err(failed(ended)),
+            Some(told) if told.split(' ').next().is_some_and(|invariant| BENEATH.contains(&invariant)) => {
+                Ok(())
+            }
+            Some(told) => Err(HuntError::Strawman { name: name.into(), told: told.into() }),
         }
     }
 

@@ -148,6 +148,8 @@ impl Arguments {
                 Err(strawman @ HuntError::Strawman { .. }) => {
                     bar.suspend(|| eprintln!("{strawman}"));
                     table.strawmen.push(bug.name.clone());
+                    table.write(&out)?;
+                    bar.inc(1);
                     continue;
                 }
                 outcome => outcome?,

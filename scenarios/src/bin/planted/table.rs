@@ -248,7 +248,17 @@ mod tests {
             baseline: Some(Baseline { violations }),
             rows,
             not_reached: Vec::new(),
+            strawmen: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_bug_that_any_test_would_find_is_not_as_it_should_be() {
+        let mut table = table(vec![row(&[Some(9), Some(2), Some(5)], 3)], &[]);
+        assert!(table.is_as_it_should_be());
+        table.strawmen.push("straw".into());
+        assert!(!table.is_as_it_should_be());
+        assert!(table.markdown().contains("they fail without a fault: straw."));
     }
 
     #[test]
