@@ -111,7 +111,7 @@ impl Hunt {
         let signature = ended.stdout.lines().find_map(|line| line.strip_prefix("signature: "));
         match signature {
             _ if ended.code() == Some(0) => Ok(()),
-            None => Err(failed(ended)),
+            None => Err(self::failed(ended)),
             Some(told) if told.split(' ').next().is_some_and(|invariant| BENEATH.contains(&invariant)) => {
                 Ok(())
             }
