@@ -441,7 +441,12 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
     // The first ones are independent of each other.
-    let kinds = if mix.independent_writes { 12 + u32::from(mix.extra_tables) } else { 31 };
+    let kinds = match mix {
+        Mix { independent_writes: true, extra_tables, .. } => 12 + u32::from(*extra_tables),
+        // A trigger is made of three writes, and shows with the fourth.
+        Mix { own_tables: true, .. } => 41,
+        _ => 31,
+    };
     match rng.random_range(0..kinds) {
         0..3 => Write::Append {
             payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },

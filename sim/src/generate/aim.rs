@@ -231,7 +231,7 @@ const PULL: &[Spot] = &[
     (Any, Mutation(AnyMutation), 35),
 ];
 
-/// What a rebase relies on, and where a checkpoint or a compaction moves a WAL into its main file.
+/// What a rebase relies on, and where a checkpoint or a compaction moves a WAL into its main file. Synced's twice: a checkpoint is seldom due.
 const MOVING: &[Spot] = &[
     (SyncedWal, Mutation(Write), 20),
     (DraftWal, Mutation(Sync), 1),
@@ -239,4 +239,6 @@ const MOVING: &[Spot] = &[
     (Draft, Mutation(Sync), 1),
     (Synced, Mutation(Write), 2),
     (Synced, Mutation(Sync), 1),
+    (Synced, Mutation(Sync), 1),
+    (Metadata, Mutation(SyncDirectory), 4),
 ];
