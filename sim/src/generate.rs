@@ -98,7 +98,7 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
         let step = match relying_on_what_may_go(&steps)
-            .filter(|_| mix.crash_percent > 0 && rng.random_ratio(1, 2))
+            .filter(|_| mix.crash_percent > 0 && rng.random_ratio(2, 3))
         {
             Some(client) => Step::new(id, Action::Crash { client, kind: blackout() }),
             None => {
