@@ -102,8 +102,8 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
         {
             Some(client) => Step::new(id, Action::Crash { client, kind: blackout() }),
             None => {
-                let crashed = steps.last().and_then(crashing);
-                step(&mut rng, &mix, &header, id, crashed, &standings)
+                let shaken = steps.last().and_then(shaken);
+                step(&mut rng, &mix, &header, id, shaken, &standings)
             }
         };
         take_step(&mut standings, &step);
@@ -228,24 +228,29 @@ fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
     weights
 }
 
-/// The client that a step may have taken down.
-fn crashing(step: &Step) -> Option<u8> {
+/// The client that a step may have taken down, or left in doubt of what is durable.
+fn shaken(step: &Step) -> Option<u8> {
     let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
-    let crashes = matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash);
-    step.action.client().filter(|_| crashes)
+    let is_shaken = matches!(step.action, Action::Crash { .. })
+        || step.faults.iter().any(|fault| is_crash(fault) || leaves_doubt(fault));
+    step.action.client().filter(|_| is_shaken)
 }
 
-/// The client that has just worked on what nobody may have made durable: a killed process had left it, or a sync of it had failed.
-fn relying_on_what_may_go(steps: &[Step]) -> Option<u8> {
-    let [.., struck, last] = steps else { return None };
-    let leaves_doubt = |fault: &Fault| match fault {
+/// Whether a fault leaves something in place that a power loss could still take away.
+fn leaves_doubt(fault: &Fault) -> bool {
+    match fault {
         Fault::Crash(point) => point.kind == CrashKind::Kill,
         Fault::CrashSuspended { kind, .. } => *kind == CrashKind::Kill,
         Fault::Disk(error) => {
             matches!(error.error, DiskErrorKind::SyncFails | DiskErrorKind::SyncDirectoryFails)
         }
         _ => false,
-    };
+    }
+}
+
+/// The client that has just worked on what nobody may have made durable: a killed process had left it, or a sync of it had failed.
+fn relying_on_what_may_go(steps: &[Step]) -> Option<u8> {
+    let [.., struck, last] = steps else { return None };
     let client = struck.action.client().filter(|_| struck.faults.iter().any(leaves_doubt))?;
     (last.action.client() == Some(client) && is_of_the_engine(&last.action)).then_some(client)
 }
@@ -255,17 +260,17 @@ fn blackout() -> CrashKind {
     CrashKind::PowerLoss { survival: Survival::Nothing, torn: None }
 }
 
-/// One step; after one that may have taken the client `crashed` down, often that client's next: an application that writes before
+/// One step; after one that has left the client `shaken`, often that client's next: an application that writes before
 /// the first sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
     header: &Header,
     id: u32,
-    crashed: Option<u8>,
+    shaken: Option<u8>,
     standings: &[Standing],
 ) -> Step {
-    let follow_up = crashed.filter(|_| rng.random_bool(0.5));
+    let follow_up = shaken.filter(|_| rng.random_bool(0.5));
     let client = follow_up.unwrap_or_else(|| rng.random_range(0..header.clients));
     let kind = if follow_up.is_some() && rng.random_bool(0.5) { Kind::Transaction } else { mix.kind(rng) };
     let action = match kind {
@@ -277,7 +282,7 @@ fn step(
         Kind::Sync => Action::Sync { client },
         Kind::Close => Action::Close { client },
         Kind::Crash => Action::Crash { client, kind: crash_kind(rng, mix) },
-        Kind::RemoteTransaction => Action::RemoteTransaction { writes: writes(rng, mix) },
+        Kind::RemoteTransaction => Action::RemoteTransaction { writes: remote_writes(rng, mix) },
         Kind::RemoteCheckpoint => Action::RemoteCheckpoint,
         Kind::RemoteRestart => Action::RemoteRestart,
         Kind::RemoteCrash => Action::RemoteCrash { kind: crash_kind(rng, mix) },
@@ -403,7 +408,7 @@ fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, sta
     match rng.random_range(0..18) {
         16 => Action::RemoteRestart,
         17 => Action::RemoteCrash { kind: crash_kind(rng, mix) },
-        0..3 => Action::RemoteTransaction { writes: writes(rng, mix) },
+        0..3 => Action::RemoteTransaction { writes: remote_writes(rng, mix) },
         // Longer than a batch of frames.
         3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
         4..7 => Action::RemoteCheckpoint,
@@ -435,6 +440,16 @@ fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     }
 }
 
+/// Now and then with a row less of everybody's, which clients may be changing.
+fn remote_writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
+    let mut writes = writes(rng, mix);
+    let stands_apart = matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }));
+    if !stands_apart && rng.random_ratio(2, 5) {
+        writes.push(Write::Erase { table: *pick(rng, &Table::ALL), shared: rng.random_range(0..mix.keys) });
+    }
+    writes
+}
+
 fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let table = *pick(rng, &Table::ALL);
     let number = rng.random_range(0..mix.keys);
@@ -442,7 +457,7 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
     // The first ones are independent of each other.
     let kinds = match mix {
-        Mix { independent_writes: true, extra_tables, .. } => 12 + u32::from(*extra_tables),
+        Mix { independent_writes: true, extra_tables, .. } => 11 + u32::from(*extra_tables),
         // A trigger is made of three writes, and shows with the fourth.
         Mix { own_tables: true, .. } => 41,
         _ => 31,
@@ -456,14 +471,13 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
         8 => Write::Replace { table, key },
         9 => Write::Delete { table, own: number },
         10 => Write::Rekey { table, own: number },
-        11 => Write::Erase { table, shared: number },
-        12 if mix.independent_writes => Write::Extra { number: rng.random_range(0..3), own: number },
-        12 => Write::Swap { table, own: number, with: other },
-        13 => Write::Claim { own: number, label: other },
-        14..16 => Write::Count { n: number },
-        16..18 => Write::Recount { n: number, to: other },
-        18..20 => Write::Uncount { n: number },
-        20 if mix.big_rows => Write::Unload,
+        11 if mix.independent_writes => Write::Extra { number: rng.random_range(0..3), own: number },
+        11 => Write::Swap { table, own: number, with: other },
+        12 => Write::Claim { own: number, label: other },
+        13..15 => Write::Count { n: number },
+        15..17 => Write::Recount { n: number, to: other },
+        17..19 => Write::Uncount { n: number },
+        19..21 if mix.big_rows => Write::Unload,
         21 if mix.extra_tables => Write::Extra { number: rng.random_range(0..3), own: number },
         22..24 if mix.wide_tables => Write::Widen { table },
         24..26 if mix.wide_tables => Write::Narrow { table, rename: rng.random_bool(0.4) },
