@@ -98,12 +98,12 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
         let step = match relying_on_what_may_go(&steps)
-            .filter(|_| mix.crash_percent > 0 && rng.random_ratio(2, 3))
+            .filter(|_| mix.crash_percent > 0 && rng.random_ratio(1, 2))
         {
             Some(client) => Step::new(id, Action::Crash { client, kind: blackout() }),
             None => {
-                let shaken = steps.last().and_then(shaken);
-                step(&mut rng, &mix, &header, id, shaken, &standings)
+                let crashed = steps.last().and_then(crashing);
+                step(&mut rng, &mix, &header, id, crashed, &standings)
             }
         };
         take_step(&mut standings, &step);
@@ -228,12 +228,11 @@ fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
     weights
 }
 
-/// The client that a step may have taken down, or left in doubt of what is durable.
-fn shaken(step: &Step) -> Option<u8> {
+/// The client that a step may have taken down.
+fn crashing(step: &Step) -> Option<u8> {
     let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
-    let is_shaken = matches!(step.action, Action::Crash { .. })
-        || step.faults.iter().any(|fault| is_crash(fault) || leaves_doubt(fault));
-    step.action.client().filter(|_| is_shaken)
+    let crashes = matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash);
+    step.action.client().filter(|_| crashes)
 }
 
 /// Whether a fault leaves something in place that a power loss could still take away.
@@ -260,17 +259,17 @@ fn blackout() -> CrashKind {
     CrashKind::PowerLoss { survival: Survival::Nothing, torn: None }
 }
 
-/// One step; after one that has left the client `shaken`, often that client's next: an application that writes before
+/// One step; after one that may have taken the client `crashed` down, often that client's next: an application that writes before
 /// the first sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
     header: &Header,
     id: u32,
-    shaken: Option<u8>,
+    crashed: Option<u8>,
     standings: &[Standing],
 ) -> Step {
-    let follow_up = shaken.filter(|_| rng.random_bool(0.5));
+    let follow_up = crashed.filter(|_| rng.random_bool(0.5));
     let client = follow_up.unwrap_or_else(|| rng.random_range(0..header.clients));
     let kind = if follow_up.is_some() && rng.random_bool(0.5) { Kind::Transaction } else { mix.kind(rng) };
     let action = match kind {

@@ -44,7 +44,7 @@ struct Arguments {
     #[arg(long)]
     list: bool,
     /// How many seeds to sweep from each base at most.
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..1_000_000))]
     seeds_budget: u64,
     /// From how many places among the seeds to begin.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..1_000))]
