@@ -10,9 +10,6 @@ use std::path::{Path, PathBuf};
 /// A file that is longer is asking to be two concepts.
 const LINES_MAX: usize = 500;
 
-/// Files that are longer still. One that has become short enough has to leave this list.
-const LONG_FILES: &[&str] = &["sim/src/ledger.rs"];
-
 /// Words that must not be in a source, and why. Each is written in two parts, so that this list is no finding of its own.
 const FORBIDDEN: &[([&str; 2], &str)] = &[
     (
@@ -46,31 +43,13 @@ struct Source {
 
 #[test]
 fn no_file_is_two_concepts_long() {
-    let is_listed = |path: &str| LONG_FILES.contains(&path);
-    let defects: Vec<String> = sources()
+    let long: Vec<String> = sources()
         .iter()
-        .filter_map(|Source { path, text }| match (text.lines().count(), is_listed(path)) {
-            (lines, false) if lines > LINES_MAX => {
-                Some(format!("{path}: {lines} lines, at most {LINES_MAX}: divide it by concept"))
-            }
-            (lines, true) if lines <= LINES_MAX => {
-                Some(format!("{path}: {lines} lines are short enough: take it out of LONG_FILES"))
-            }
-            _ => None,
-        })
+        .map(|Source { path, text }| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(path, lines)| format!("{path}: {lines} lines, at most {LINES_MAX}: divide it by concept"))
         .collect();
-    assert!(defects.is_empty(), "{}", defects.join("\n"));
-}
-
-#[test]
-fn every_listed_long_file_exists() {
-    let sources = sources();
-    for listed in LONG_FILES {
-        assert!(
-            sources.iter().any(|source| source.path == *listed),
-            "{listed} is gone: take it out of LONG_FILES"
-        );
-    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
 #[test]
