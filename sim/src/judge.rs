@@ -326,12 +326,15 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
     // Of a replica that is severed or being replaced nothing is claimed.
     let (synced, synced_wal) =
         if claims.has_replica() { (u64::MAX, wal_bytes(claims.synced_wal_frames)) } else { (0, 0) };
+    let draft_wal = wal_bytes(claims.draft_wal_frames());
+    // What a compaction has emptied is shorter than what its announcement names, whatever was begun anew in it since.
+    let is_emptied = claims.is_compacting() && length(version, &paths.draft_wal) < draft_wal;
     let named = [
         (&paths.synced_next, if is_replacing { u64::MAX } else { 0 }),
         (&paths.synced, synced),
         (&paths.draft, u64::MAX),
         (&paths.synced_wal, synced_wal),
-        (&paths.draft_wal, wal_bytes(claims.draft_wal_frames())),
+        (&paths.draft_wal, if is_emptied { 0 } else { draft_wal }),
     ];
     for (path, end) in named {
         if let Some(range) = first_unsynced(&version.unsynced, path, end) {
@@ -343,6 +346,12 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The length that a file had when a version was put in place.
+fn length(version: &MetadataVersion, path: &str) -> u64 {
+    let unsynced = version.unsynced.get(path).and_then(|ranges| ranges.last()).map_or(0, |range| range.end);
+    version.durable_lengths.get(path).copied().unwrap_or(0).max(unsynced)
 }
 
 fn first_unsynced<'a>(

@@ -133,7 +133,8 @@ impl World {
             if newest > 0
                 && !self.remote_forgot_inside()
                 && let Some(claims) = &claims
-                && self.epochs_of(number, claims)?.map(|epochs| epochs.newest) != Some(newest)
+                && let Some(epochs) = self.epochs_of(number, claims)?
+                && epochs.newest != newest
             {
                 let message = format!(
                     "client {number} has reached {reached:?}, but of a history that the remote no longer has"
