@@ -155,9 +155,14 @@ impl Files {
     /// Makes a file's content durable.
     pub(crate) async fn sync(&self, path: &str) -> Result<()> {
         pause().await;
-        self.open_named(path)?.sync()?;
+        self.sync_now(path)?;
         pause().await;
         Ok(())
+    }
+
+    /// The same without a suspension.
+    pub(crate) fn sync_now(&self, path: &str) -> Result<()> {
+        self.open_named(path)?.sync()
     }
 
     /// Cuts a file back to `length` bytes, durably. Never makes it longer: a file that is shorter stays as it is.

@@ -11,7 +11,7 @@
 //! 3. Every page that changed on Draft since dw (or before, if it was compacted) or on Synced since sw is written to Draft as it is on Synced at L. As Draft as of
 //!    dw was equal to Synced as of sw, Draft as of the last of these frames, dw', equals Synced as of L. Then come the
 //!    pages of the tail, the last one as the commit frame: readers see all of it or none.
-//! 4. Draft's WAL is synced, then the metadata names (dw', L), then the tail is cut off.
+//! 4. Draft's WAL is synced, still under the lock; then the metadata names (dw', L), then the tail is cut off.
 //!
 //! A crash anywhere before the metadata leaves a Draft for which the old pair of watermarks is still true.
 //!
@@ -58,7 +58,7 @@ pub(crate) fn is_due(metadata: &Metadata) -> bool {
 /// Rebases Draft onto Synced's end. Synced must be clean.
 pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> Result<Rebased> {
     let (watermark, rebased) = rewrite_draft(files, draft, state).await?;
-    state.poison.on_error(files.sync(&files.draft_wal).await)?;
+    pause().await;
     let draft_wal_stamp = FrameStamp::read(&files.open_named(&files.draft_wal)?, watermark)?;
     state
         .store(files, |metadata| {
@@ -121,8 +121,11 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     pause().await;
     let watermark =
         copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
-    state.poison.on_error(session.end().while_doing("ending the physical rebase", &files.draft))?;
     event!("draft committed", watermark = watermark);
+    // Under the write lock, and without a suspension in between: a sync of the application's that fails could take what is not durable
+    // with it, after which no later one would make it so.
+    state.poison.on_error(files.sync_now(&files.draft_wal))?;
+    state.poison.on_error(session.end().while_doing("ending the physical rebase", &files.draft))?;
     let statements = tail.transactions.iter().map(|(_, steps)| steps.len() as u64);
     let rebased = Rebased {
         transactions_replayed: pending.len() as u64,
