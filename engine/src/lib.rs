@@ -159,12 +159,12 @@
 //!
 //! | | written to disk | requests | syncs | peak memory | time on real files | in memory | bound by |
 //! |---|---|---|---|---|---|---|---|
-//! | bootstrap of 64 MiB | 2.01 × what is received | 4 | 20 | 0.31 MiB, as for 8 MiB | 73 ms, 880 MiB/s | 15 ms, 4.0 GiB/s | the disk: two copies are written |
-//! | pull of 10,000 rows | 1.52 × | 7 | 14 | 1.2 MiB | 13 ms | 3.6 ms | syncs; each page once to Synced, once to Draft |
-//! | pull of one row on 10,000 pending ones | 9.8 MiB | 3 | 17 | 9.0 MiB | 190 ms | 165 ms | replay of each pending row, with capture; Draft is compacted after it |
-//! | push of 10,000 rows as statements | 5.1 MiB | 27 | 80 | 9.0 MiB | 149 ms | 160 ms | the remote running 3.1 MiB of SQL; the change log is long by then, so that a pull and a compaction follow |
-//! | push of 10,000 rows as frames | 5.1 MiB | 24 | 134 | 9.0 MiB | 69 ms | 60 ms | syncs, six a batch; the same pull and compaction |
-//! | pull without news | nothing | 2 | 0 | – | 4.1 µs | 3.7 µs | two answers |
+//! | bootstrap of 64 MiB | 2.01 × what is received | 4 | 20 | 0.31 MiB, as for 8 MiB | 81 ms, 790 MiB/s | 14 ms, 4.5 GiB/s | the disk: two copies are written |
+//! | pull of 10,000 rows | 1.52 × | 7 | 14 | 1.2 MiB | 11 ms | 3.0 ms | syncs; each page once to Synced, once to Draft |
+//! | pull of one row on 10,000 pending ones | 9.8 MiB | 3 | 18 | 9.0 MiB | 166 ms | 151 ms | replay of each pending row, with capture; Draft is compacted after it |
+//! | push of 10,000 rows as statements | 5.1 MiB | 27 | 81 | 9.0 MiB | 124 ms | 98 ms | the remote running 3.1 MiB of SQL; the change log is long by then, so that a pull and a compaction follow |
+//! | push of 10,000 rows as frames | 5.1 MiB | 24 | 134 | 9.0 MiB | 74 ms | 32 ms | syncs, six a batch; the same pull and compaction |
+//! | pull without news | nothing | 2 | 0 | – | 4.0 µs | 3.3 µs | two answers |
 //!
 //! * Memory holds a chunk of a body, at bootstrap as in a pull (the table counts the remote's answer of up to 256 frames as well). It
 //!   grows with the pending local transactions: a pull or push holds all of them at once. What is acknowledged is read once after

@@ -63,7 +63,12 @@ const OPERATIONS: [Operation; 5] = [
         name: "push of 10,000 rows, frames",
         rows: ROWS,
         push_mode: PushMode::Frames,
-        prepare: |stage| stage.write_locally(ROWS),
+        prepare: |stage| {
+            // Frames are pushed behind one that is known to both sides.
+            stage.write_remotely(1);
+            stage.pull();
+            stage.write_locally(ROWS);
+        },
         run: Stage::push,
     },
     Operation {
