@@ -18,7 +18,7 @@ use crate::pause::pause;
 use crate::poison::Poison;
 use crate::rebootstrap::finish_replacing;
 use crate::tape::Bookmarks;
-use crate::wal::{RawSession, sound_frames, wal_bytes};
+use crate::wal::{RawSession, verify_frames, wal_bytes};
 
 /// An open replica. A clone must not outlive the step that it was made for: nothing may hold one across a cut.
 #[derive(Clone)]
@@ -288,13 +288,7 @@ impl State {
         let is_whole = wal.length()? > 0;
         if is_whole {
             // The main file may be half moved: without every frame of the WAL it is no database that the core could say anything of.
-            let (named, sound) =
-                (self.metadata.synced_wal_frames, sound_frames(&wal, self.metadata.synced_wal_frames)?);
-            if sound < named {
-                return Err(
-                    wal.damaged(format!("its checksums hold for {sound} frames, the metadata names {named}"))
-                );
-            }
+            verify_frames(&wal, self.metadata.synced_wal_frames)?;
             let outcome = self
                 .synced(files)?
                 .connection

@@ -45,12 +45,25 @@ pub(crate) fn wal_salts(wal: &OpenFile) -> Result<Option<[u32; 2]>> {
     Header::read(wal).map(|header| Some(header.salts))
 }
 
-/// How many of the first `frames` frames of an open WAL file, which has room for them, are sound: with the header's salts, and an unbroken
+/// Makes sure that the first `frames` frames of an open WAL file, which has room for them, are as they were written.
+///
+/// # Errors
+/// [`Error::Damaged`](crate::Error::Damaged) when a checksum is wrong, and what reading the file says.
+pub(crate) fn verify_frames(wal: &OpenFile, frames: u64) -> Result<()> {
+    match sound_frames(wal, frames)? {
+        sound if sound < frames => {
+            Err(wal.damaged(format!("its checksums hold for {sound} frames, the metadata names {frames}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many of the first `frames` frames are sound: with the header's salts, and an unbroken
 /// chain of checksums up to there.
 ///
 /// # Errors
 /// Those of [`wal_salts`].
-pub(crate) fn sound_frames(wal: &OpenFile, frames: u64) -> Result<u64> {
+fn sound_frames(wal: &OpenFile, frames: u64) -> Result<u64> {
     if frames == 0 {
         return Ok(0);
     }

@@ -134,7 +134,7 @@ fn no_pull_reads_more_of_the_replicas_log_than_the_options_allow() {
     let mut measured = Measured::with_rows(1_000, options);
     let first = measured.pull_rows(10).1.read_bytes;
     let worst = (0..200).map(|_| measured.pull_rows(10).1.read_bytes).max().unwrap();
-    // The walk opens it, a checkpoint after the rebase opens it again, and reads what it moves.
+    // The walk opens it; a checkpoint after the rebase verifies it, opens it again, and reads of what it moves each page once.
     assert!(worst <= first + 3 * (frames_max + 10) * FRAME_BYTES, "{first} {worst}");
 }
 

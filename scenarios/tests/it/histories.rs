@@ -47,6 +47,25 @@ fn pushed_frames_whose_answer_was_lost_are_not_applied_twice() {
     }
 }
 
+/// There is nothing to push frames behind: the generation has none yet, or a checkpoint has moved them.
+#[test]
+fn where_the_replicas_log_has_no_frame_of_the_remotes_a_push_of_frames_goes_as_statements() {
+    for (synced_wal_frames_max, is_young) in [(1_000, true), (1, false)] {
+        let mut t = Scenario::with_clients(1).with(|header| {
+            header.push_mode = PushMode::Frames;
+            header.synced_wal_frames_max = synced_wal_frames_max;
+        });
+        t.remote().commits([append(10)]);
+        if is_young {
+            t.remote().checkpoints();
+        }
+        t.client(A).pulls();
+        t.client(A).commits([append(10)]);
+        t.client(A).pushes().struck_by([lose_response(Route::Pipeline, 1)]);
+        t.holds();
+    }
+}
+
 #[test]
 fn what_was_applied_before_a_generation_change_is_not_replayed_behind_it() {
     let mut t = Scenario::with_clients(2);

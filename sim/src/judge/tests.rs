@@ -167,14 +167,18 @@ fn claims() -> Claims {
 /// A version of the metadata that says how Draft hangs on Synced, and that frame 5 of its log is being moved, put in place while `range` of
 /// `path` was not durable.
 fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
+    judge_version_in("ready", attachment, path, range)
+}
+
+fn judge_version_in(phase: &str, attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
     let paths = Paths::new("c");
-    let text = r#"{"checksum": 0, "metadata": {"phase": "ready", "synced_generation": 3, "synced_frame_no": 7,
+    let text = r#"{"checksum": 0, "metadata": {"phase": "PHASE", "synced_generation": 3, "synced_frame_no": 7,
         "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "draft_changed_pages": [],
         "draft_wal_moving_frames": 5, "draft_wal_moving_stamp": {"salts": [0, 0]}, "attempted_transaction_no": 9, "attachment": "ATTACHMENT"}}"#;
     let version = MetadataVersion {
         event_count: 0,
         path: paths.metadata.clone(),
-        bytes: text.replace("ATTACHMENT", attachment).into(),
+        bytes: text.replace("ATTACHMENT", attachment).replace("PHASE", phase).into(),
         unsynced: BTreeMap::from([(path.to_owned(), vec![range])]),
         durable_lengths: BTreeMap::new(),
     };
@@ -189,6 +193,15 @@ fn metadata_before_the_frames_that_it_names() {
     assert_eq!(judge_version("attached", "c-synced", 0..1), Some(DURABLE_FIRST.name));
     assert_eq!(judge_version("replacing", "c-synced-next", 4096..8192), Some(DURABLE_FIRST.name));
     assert_eq!(judge_version("severed", "c-draft", 0..1), Some(DURABLE_FIRST.name));
+}
+
+/// Frame 5 ends at byte 20,632: a shorter log is not the one any more that is being moved.
+#[test]
+fn a_compaction_names_its_log_until_it_is_emptied() {
+    let judged = |range| judge_version_in("compacting_draft", "attached", "c-draft-wal", range);
+    assert_eq!(judged(16_512..20_632), Some(DURABLE_FIRST.name));
+    assert_eq!(judged(0..u64::MAX), Some(DURABLE_FIRST.name));
+    assert_eq!(judged(0..32), None);
 }
 
 #[test]
