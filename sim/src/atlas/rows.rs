@@ -293,6 +293,12 @@ pub const ATLAS: &[Row] = {
             Reported,
             "a generation is entered once it has answered; a remote that went back is asked again",
         ),
+        at(
+            UntrueAnswer,
+            route(PushFrames),
+            Reported,
+            "what was taken is not believed to be; the next walk finds it",
+        ),
         at(StaleAnswer, route(Info), Masked, "an older generation is as good a beginning"),
         at(StaleAnswer, route(Export), Reported, "the bootstrap starts over"),
         at(
