@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::atlas::{FaultKind, rows_of};
 use crate::disk::{CrashKind, DiskErrorKind, FileClass, Survival};
 use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
-use crate::workload::Write;
+use crate::workload::{Table, Write};
 use aim::{Standing, take_step};
 use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
 use writes::{remote_writes, writes};
@@ -54,6 +54,7 @@ struct Mix {
     disk_percent: u32,
     abandon_percent: u32,
     kill_percent: u32,
+    tables: Vec<Table>,
     big_rows: bool,
     extra_tables: bool,
     own_tables: bool,
@@ -104,8 +105,8 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
         {
             Some(client) => Step::new(id, Action::Crash { client, kind: blackout() }),
             None => {
-                let crashed = steps.last().and_then(crashing);
-                step(&mut rng, &mix, &header, id, crashed, &standings)
+                let struck = steps.last().and_then(Struck::of);
+                step(&mut rng, &mix, &header, id, struck, &standings)
             }
         };
         take_step(&mut standings, &step);
@@ -174,26 +175,27 @@ impl Mix {
                 weights.push((kind, rng.random_range(0..to)));
             }
         }
-        if profile == Profile::Swarm {
-            // What a server or a directory does not do every day; most seeds have none of it.
-            for (kind, in_one_of) in [
-                (Kind::RemotePrune, 4),
-                (Kind::RemoteRestore, 3),
-                (Kind::RestoreDirectory, 8),
-                (Kind::LoseFile, 8),
-            ] {
-                if rng.random_ratio(1, in_one_of) {
-                    weights.push((kind, rng.random_range(2..6)));
-                }
+        // What a server or a directory does not do every day. What may make a transaction be forgotten occurs in one half of the seeds;
+        // in the other, writes can build on what was written before them.
+        let independent_writes =
+            matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
+        let rare: &[(Kind, bool, u32)] = &[
+            (Kind::RemotePrune, profile == Profile::Swarm, 4),
+            (Kind::RemoteRestore, profile == Profile::Swarm && independent_writes, 2),
+            (Kind::RestoreDirectory, profile == Profile::Swarm && independent_writes, 4),
+            (Kind::LoseFile, profile == Profile::Swarm && independent_writes, 4),
+            (Kind::Rot, disk_errors && independent_writes, 2),
+        ];
+        for &(kind, occurs, in_one_of) in rare {
+            if occurs && rng.random_ratio(1, in_one_of) {
+                weights.push((kind, rng.random_range(2..6)));
             }
         }
-        if disk_errors && rng.random_ratio(1, 4) {
-            weights.push((Kind::Rot, rng.random_range(2..6)));
-        }
-        let forgetful = [Kind::RemoteRestore, Kind::RestoreDirectory, Kind::LoseFile, Kind::Rot];
-        let independent_writes = weights.iter().any(|(kind, _)| forgetful.contains(kind));
+        // Where one table is written only, changes of the same row meet more often.
+        let tables = if rng.random_ratio(1, 3) { vec![*pick(rng, &Table::ALL)] } else { Table::ALL.to_vec() };
         Self {
             independent_writes,
+            tables,
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
             network_percent: if network { rng.random_range(25..80) } else { 0 },
             disk_percent: if disk_errors { rng.random_range(10..50) } else { 0 },
@@ -202,8 +204,8 @@ impl Mix {
             big_rows: rng.random_ratio(1, 4),
             extra_tables: rng.random_ratio(1, 3),
             own_tables: rng.random_ratio(1, 2),
-            wide_tables: rng.random_ratio(1, 4),
-            rules: rng.random_ratio(1, 4),
+            wide_tables: rng.random_ratio(1, 3),
+            rules: rng.random_ratio(1, 3),
             keys: rng.random_range(1..6),
             writes_max: rng.random_range(1..7),
             weights,
@@ -230,11 +232,27 @@ fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
     weights
 }
 
-/// The client that a step may have taken down.
-fn crashing(step: &Step) -> Option<u8> {
-    let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
-    let crashes = matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash);
-    step.action.client().filter(|_| crashes)
+/// What a step may have done to its client that the client's next step would show.
+#[derive(Clone, Copy)]
+enum Struck {
+    /// Its process is down.
+    Crashed(u8),
+    /// It runs on, and what it has written may go yet.
+    InDoubt(u8),
+}
+
+impl Struck {
+    fn of(step: &Step) -> Option<Self> {
+        let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
+        let client = step.action.client()?;
+        if matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash) {
+            Some(Self::Crashed(client))
+        } else if step.faults.iter().any(leaves_doubt) {
+            Some(Self::InDoubt(client))
+        } else {
+            None
+        }
+    }
 }
 
 /// Whether a fault leaves something in place that a power loss could still take away.
@@ -243,7 +261,10 @@ fn leaves_doubt(fault: &Fault) -> bool {
         Fault::Crash(point) => point.kind == CrashKind::Kill,
         Fault::CrashSuspended { kind, .. } => *kind == CrashKind::Kill,
         Fault::Disk(error) => {
-            matches!(error.error, DiskErrorKind::SyncFails | DiskErrorKind::SyncDirectoryFails)
+            matches!(
+                error.error,
+                DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops | DiskErrorKind::SyncDirectoryFails
+            )
         }
         _ => false,
     }
@@ -261,19 +282,23 @@ fn blackout() -> CrashKind {
     CrashKind::PowerLoss { survival: Survival::Nothing, torn: None }
 }
 
-/// One step; after one that may have taken the client `crashed` down, often that client's next: an application that writes before
-/// the first sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand.
+/// One step; after one that has struck a client, often that client's next. After a crash an application that writes before the first
+/// sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand; after a failed sync it is an operation that
+/// relies on what was written.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
     header: &Header,
     id: u32,
-    crashed: Option<u8>,
+    struck: Option<Struck>,
     standings: &[Standing],
 ) -> Step {
-    let follow_up = crashed.filter(|_| rng.random_bool(0.5));
-    let client = follow_up.unwrap_or_else(|| rng.random_range(0..header.clients));
-    let kind = if follow_up.is_some() && rng.random_bool(0.5) { Kind::Transaction } else { mix.kind(rng) };
+    let (client, kind) = match struck.filter(|_| rng.random_bool(0.5)) {
+        Some(Struck::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
+        Some(Struck::Crashed(client)) => (client, mix.kind(rng)),
+        Some(Struck::InDoubt(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
+        None => (rng.random_range(0..header.clients), mix.kind(rng)),
+    };
     let action = match kind {
         Kind::Transaction => {
             Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }

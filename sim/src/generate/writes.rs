@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use super::{Mix, pick};
-use crate::workload::{Key, OwnChange, Table, VOID_BALLAST, Write};
+use crate::workload::{Key, OwnChange, VOID_BALLAST, Write};
 
 /// The writes of one transaction.
 pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
@@ -27,13 +27,13 @@ pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     let mut writes = writes(rng, mix);
     let stands_apart = matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }));
     if !stands_apart && rng.random_ratio(2, 5) {
-        writes.push(Write::Erase { table: *pick(rng, &Table::ALL), shared: rng.random_range(0..mix.keys) });
+        writes.push(Write::Erase { table: *pick(rng, &mix.tables), shared: rng.random_range(0..mix.keys) });
     }
     writes
 }
 
 fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
-    let table = *pick(rng, &Table::ALL);
+    let table = *pick(rng, &mix.tables);
     let number = rng.random_range(0..mix.keys);
     let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
