@@ -23,7 +23,7 @@ use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, T
 use crate::workload::{Table, Write};
 use aim::{Standing, take_step};
 use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
-use writes::{remote_writes, writes};
+use writes::{features, remote_writes, writes};
 
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
@@ -56,13 +56,10 @@ struct Mix {
     kill_percent: u32,
     tables: Vec<Table>,
     big_rows: bool,
-    extra_tables: bool,
-    own_tables: bool,
-    wide_tables: bool,
-    rules: bool,
     keys: u8,
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
+    writes: Vec<(writes::Kind, u32)>,
     /// Only writes whose effect does not depend on what transactions before them have left: those may be forgotten.
     independent_writes: bool,
     network: Vec<(FaultKind, u32)>,
@@ -194,6 +191,7 @@ impl Mix {
         // Where one table is written only, changes of the same row meet more often.
         let tables = if rng.random_ratio(1, 3) { vec![*pick(rng, &Table::ALL)] } else { Table::ALL.to_vec() };
         Self {
+            writes: features(rng, independent_writes),
             independent_writes,
             tables,
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
@@ -202,10 +200,6 @@ impl Mix {
             abandon_percent: if network { *pick(rng, &[0, 0, 5, 20]) } else { 0 },
             kill_percent: *pick(rng, &[0, 20, 50, 100]),
             big_rows: rng.random_ratio(1, 4),
-            extra_tables: rng.random_ratio(1, 3),
-            own_tables: rng.random_ratio(1, 2),
-            wide_tables: rng.random_ratio(1, 3),
-            rules: rng.random_ratio(1, 3),
             keys: rng.random_range(1..6),
             writes_max: rng.random_range(1..7),
             weights,

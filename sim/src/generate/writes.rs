@@ -1,5 +1,6 @@
 //! What applications write.
 
+use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
 use super::{Mix, pick};
@@ -37,35 +38,88 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let number = rng.random_range(0..mix.keys);
     let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
-    // The first ones are independent of each other.
-    let kinds = match mix {
-        Mix { independent_writes: true, extra_tables, .. } => 11 + u32::from(*extra_tables),
-        // A trigger is made of three writes, and shows with the fourth.
-        Mix { own_tables: true, .. } => 41,
-        _ => 31,
-    };
-    match rng.random_range(0..kinds) {
-        0..3 => Write::Append {
+    let (kind, _) = mix.writes.choose_weighted(rng, |(_, weight)| *weight).expect("some always occur");
+    match kind {
+        Kind::Append => Write::Append {
             payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
         },
-        3..6 => Write::Upsert { table, key },
-        6..8 => Write::Update { table, key },
-        8 => Write::Replace { table, key },
-        9 => Write::Delete { table, own: number },
-        10 => Write::Rekey { table, own: number },
-        11 if mix.independent_writes => Write::Extra { number: rng.random_range(0..3), own: number },
-        11 => Write::Swap { table, own: number, with: other },
-        12 => Write::Claim { own: number, label: other },
-        13..15 => Write::Count { n: number },
-        15..17 => Write::Recount { n: number, to: other },
-        17..19 => Write::Uncount { n: number },
-        19..21 if mix.big_rows => Write::Unload,
-        21 if mix.extra_tables => Write::Extra { number: rng.random_range(0..3), own: number },
-        22..24 if mix.wide_tables => Write::Widen { table },
-        24..26 if mix.wide_tables => Write::Narrow { table, rename: rng.random_bool(0.4) },
-        26 if mix.rules => Write::Rule,
-        27..29 if mix.rules => Write::Loose { n: number },
-        _ if mix.own_tables => Write::Own(*pick(rng, &OwnChange::drawn(number))),
-        _ => Write::Upsert { table, key },
+        Kind::Upsert => Write::Upsert { table, key },
+        Kind::Update => Write::Update { table, key },
+        Kind::Replace => Write::Replace { table, key },
+        Kind::Delete => Write::Delete { table, own: number },
+        Kind::Rekey => Write::Rekey { table, own: number },
+        Kind::Swap => Write::Swap { table, own: number, with: other },
+        Kind::Claim => Write::Claim { own: number, label: other },
+        Kind::Count => Write::Count { n: number },
+        Kind::Recount => Write::Recount { n: number, to: other },
+        Kind::Uncount => Write::Uncount { n: number },
+        Kind::Unload => Write::Unload,
+        Kind::Extra => Write::Extra { number: rng.random_range(0..3), own: number },
+        Kind::Widen => Write::Widen { table },
+        Kind::Narrow => Write::Narrow { table, rename: rng.random_bool(0.4) },
+        Kind::Rule => Write::Rule,
+        Kind::Loose => Write::Loose { n: number },
+        Kind::Own => Write::Own(*pick(rng, &OwnChange::drawn(number))),
     }
+}
+
+/// The sorts of writes that transactions are mixed from.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Append,
+    Upsert,
+    Update,
+    Replace,
+    Delete,
+    Rekey,
+    Swap,
+    Claim,
+    Count,
+    Recount,
+    Uncount,
+    Unload,
+    Extra,
+    Widen,
+    Narrow,
+    Rule,
+    Loose,
+    Own,
+}
+
+/// Sorts of writes that a seed has all of, or none of, each with a weight.
+struct Feature {
+    kinds: &'static [(Kind, u32)],
+    /// In how many of a hundred seeds it occurs.
+    percent: u32,
+    /// Whether the writes' effect does not depend on what transactions before them have left.
+    is_independent: bool,
+}
+
+const FEATURES: &[Feature] = &[
+    Feature { kinds: &[(Kind::Append, 3), (Kind::Upsert, 4)], percent: 100, is_independent: true },
+    Feature { kinds: &[(Kind::Update, 4)], percent: 70, is_independent: true },
+    Feature { kinds: &[(Kind::Replace, 2)], percent: 50, is_independent: true },
+    Feature { kinds: &[(Kind::Delete, 2), (Kind::Rekey, 2)], percent: 50, is_independent: true },
+    Feature { kinds: &[(Kind::Extra, 2)], percent: 33, is_independent: true },
+    Feature { kinds: &[(Kind::Swap, 2), (Kind::Claim, 2)], percent: 50, is_independent: false },
+    Feature {
+        kinds: &[(Kind::Count, 3), (Kind::Recount, 3), (Kind::Uncount, 3)],
+        percent: 50,
+        is_independent: false,
+    },
+    Feature { kinds: &[(Kind::Unload, 1)], percent: 25, is_independent: false },
+    Feature { kinds: &[(Kind::Widen, 3), (Kind::Narrow, 3)], percent: 33, is_independent: false },
+    Feature { kinds: &[(Kind::Rule, 2), (Kind::Loose, 4)], percent: 33, is_independent: false },
+    // A trigger is made of three writes, and shows with the fourth.
+    Feature { kinds: &[(Kind::Own, 12)], percent: 50, is_independent: false },
+];
+
+/// What one seed's transactions are mixed from: few sorts of writes meet each other more often than many.
+pub(super) fn features(rng: &mut impl Rng, independent_only: bool) -> Vec<(Kind, u32)> {
+    FEATURES
+        .iter()
+        .filter(|feature| feature.is_independent || !independent_only)
+        .filter(|feature| rng.random_ratio(feature.percent, 100))
+        .flat_map(|feature| feature.kinds.iter().copied())
+        .collect()
 }
