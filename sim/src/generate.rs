@@ -189,7 +189,7 @@ impl Mix {
             }
         }
         // Where one table is written only, changes of the same row meet more often.
-        let tables = if rng.random_ratio(1, 3) { vec![*pick(rng, &Table::ALL)] } else { Table::ALL.to_vec() };
+        let tables = if rng.random_bool(0.5) { vec![*pick(rng, &Table::ALL)] } else { Table::ALL.to_vec() };
         Self {
             writes: features(rng, independent_writes),
             independent_writes,

@@ -23,12 +23,15 @@ pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     }
 }
 
-/// Now and then with a row less of everybody's, which clients may be changing.
+/// Now and then with a row less of everybody's, or without a table's all, which clients may be changing.
 pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     let mut writes = writes(rng, mix);
     let stands_apart = matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }));
     if !stands_apart && rng.random_ratio(2, 5) {
-        writes.push(Write::Erase { table: *pick(rng, &mix.tables), shared: rng.random_range(0..mix.keys) });
+        let table = *pick(rng, &mix.tables);
+        let one = rng.random_range(0..mix.keys);
+        let shared = if rng.random_bool(0.5) { one..one + 1 } else { 0..mix.keys };
+        writes.extend(shared.map(|shared| Write::Erase { table, shared }));
     }
     writes
 }
@@ -111,7 +114,7 @@ const FEATURES: &[Feature] = &[
     Feature { kinds: &[(Kind::Widen, 3), (Kind::Narrow, 3)], percent: 33, is_independent: false },
     Feature { kinds: &[(Kind::Rule, 2), (Kind::Loose, 4)], percent: 33, is_independent: false },
     // A trigger is made of three writes, and shows with the fourth.
-    Feature { kinds: &[(Kind::Own, 12)], percent: 50, is_independent: false },
+    Feature { kinds: &[(Kind::Own, 24)], percent: 50, is_independent: false },
 ];
 
 /// What one seed's transactions are mixed from: few sorts of writes meet each other more often than many.
