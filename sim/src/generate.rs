@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 use crate::atlas::{FaultKind, rows_of};
 use crate::disk::{CrashKind, DiskErrorKind, FileClass, Survival};
 use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
-use crate::workload::{Table, Write};
+use crate::workload::{Key, Table, Write};
 use aim::{Standing, take_step};
 use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
-use writes::{features, remote_writes, writes};
+use writes::{features, remote_writes, shared_rows, stands_apart, writes};
 
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
@@ -55,6 +55,8 @@ struct Mix {
     abandon_percent: u32,
     kill_percent: u32,
     tables: Vec<Table>,
+    /// The rows of everybody's that the steps so far may have set.
+    shared_rows: Vec<(Table, u8)>,
     big_rows: bool,
     keys: u8,
     writes_max: u32,
@@ -93,7 +95,7 @@ enum Kind {
 pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let header = header(&mut rng, seed);
-    let mix = Mix::draw(&mut rng, profile);
+    let mut mix = Mix::draw(&mut rng, profile);
     let mut steps: Vec<Step> = Vec::new();
     let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
@@ -107,6 +109,7 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
             }
         };
         take_step(&mut standings, &step);
+        mix.shared_rows.extend(shared_rows(&step));
         steps.push(step);
     }
     Schedule::new(header, steps)
@@ -194,6 +197,7 @@ impl Mix {
             writes: features(rng, independent_writes),
             independent_writes,
             tables,
+            shared_rows: Vec::new(),
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
             network_percent: if network { rng.random_range(25..80) } else { 0 },
             disk_percent: if disk_errors { rng.random_range(10..50) } else { 0 },
@@ -226,19 +230,29 @@ fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
     weights
 }
 
-/// What a step may have done to its client that the client's next step would show.
+/// What a step may have done that a client's next step would show.
 #[derive(Clone, Copy)]
 enum Struck {
     /// Its process is down.
     Crashed(u8),
     /// It runs on, and what it has written may go yet.
     InDoubt(u8),
+    /// The remote has one row of everybody's less.
+    Erased { table: Table, shared: u8 },
 }
 
 impl Struck {
     fn of(step: &Step) -> Option<Self> {
         let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
-        let client = step.action.client()?;
+        let Some(client) = step.action.client() else {
+            return match step.action {
+                Action::RemoteTransaction { ref writes } => match *writes.last()? {
+                    Write::Erase { table, shared } => Some(Self::Erased { table, shared }),
+                    _ => None,
+                },
+                _ => None,
+            };
+        };
         if matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash) {
             Some(Self::Crashed(client))
         } else if step.faults.iter().any(leaves_doubt) {
@@ -278,7 +292,7 @@ fn blackout() -> CrashKind {
 
 /// One step; after one that has struck a client, often that client's next. After a crash an application that writes before the first
 /// sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand; after a failed sync it is an operation that
-/// relies on what was written.
+/// relies on what was written. A row that is gone on the remote only, the client goes on changing.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
@@ -287,13 +301,15 @@ fn step(
     struck: Option<Struck>,
     standings: &[Standing],
 ) -> Step {
-    let (client, kind) = match struck.filter(|_| rng.random_bool(0.5)) {
+    let follow_up = struck.filter(|_| rng.random_bool(0.5));
+    let (client, kind) = match follow_up {
         Some(Struck::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
         Some(Struck::Crashed(client)) => (client, mix.kind(rng)),
         Some(Struck::InDoubt(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
+        Some(Struck::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
         None => (rng.random_range(0..header.clients), mix.kind(rng)),
     };
-    let action = match kind {
+    let mut action = match kind {
         Kind::Transaction => {
             Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
         }
@@ -331,6 +347,12 @@ fn step(
         },
         Kind::Rot => rot(rng, client),
     };
+    if let (Some(Struck::Erased { table, shared }), Action::Transaction { writes, .. }) =
+        (follow_up, &mut action)
+        && !stands_apart(writes)
+    {
+        writes.insert(0, Write::Update { table, key: Key::Shared(shared) });
+    }
     let mut faults = Vec::new();
     let is_operation = !matches!(
         action,

@@ -4,7 +4,8 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
 use super::{Mix, pick};
-use crate::workload::{Key, OwnChange, VOID_BALLAST, Write};
+use crate::schedule::{Action, Step};
+use crate::workload::{Key, OwnChange, Table, VOID_BALLAST, Write};
 
 /// The writes of one transaction.
 pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
@@ -26,14 +27,32 @@ pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
 /// Now and then with a row less of everybody's, or without a table's all, which clients may be changing.
 pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     let mut writes = writes(rng, mix);
-    let stands_apart = matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }));
-    if !stands_apart && rng.random_ratio(2, 5) {
-        let table = *pick(rng, &mix.tables);
-        let one = rng.random_range(0..mix.keys);
+    if !stands_apart(&writes)
+        && let Some(&(table, one)) = mix.shared_rows.choose(rng)
+        && rng.random_ratio(2, 5)
+    {
         let shared = if rng.random_bool(0.5) { one..one + 1 } else { 0..mix.keys };
         writes.extend(shared.map(|shared| Write::Erase { table, shared }));
     }
     writes
+}
+
+/// Whether nothing may be added that is not the writer's own.
+pub(super) fn stands_apart(writes: &[Write]) -> bool {
+    matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }))
+}
+
+/// The rows of everybody's that a step sets.
+pub(super) fn shared_rows(step: &Step) -> impl Iterator<Item = (Table, u8)> {
+    let writes: &[Write] = match &step.action {
+        Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => writes,
+        _ => &[],
+    };
+    writes.iter().filter_map(|write| match *write {
+        Write::Upsert { table, key: Key::Shared(shared) }
+        | Write::Replace { table, key: Key::Shared(shared) } => Some((table, shared)),
+        _ => None,
+    })
 }
 
 fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
