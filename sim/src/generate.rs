@@ -144,7 +144,7 @@ impl Mix {
             Profile::Crash => (true, false, false),
             Profile::Network => (false, true, false),
             Profile::DiskErrors => (false, false, true),
-            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(2, 3)),
+            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(3, 4)),
         };
         let mut weights = vec![(Kind::Transaction, rng.random_range(20..40))];
         for (kind, from, to) in [
@@ -235,8 +235,8 @@ fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
 enum Struck {
     /// Its process is down.
     Crashed(u8),
-    /// It runs on, and what it has written may go yet.
-    InDoubt(u8),
+    /// It runs on, after an error: something may be half done, or not as durable as it seems.
+    Failed(u8),
     /// The remote has one row of everybody's less.
     Erased { table: Table, shared: u8 },
 }
@@ -244,21 +244,17 @@ enum Struck {
 impl Struck {
     fn of(step: &Step) -> Option<Self> {
         let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
-        let Some(client) = step.action.client() else {
-            return match step.action {
-                Action::RemoteTransaction { ref writes } => match *writes.last()? {
-                    Write::Erase { table, shared } => Some(Self::Erased { table, shared }),
-                    _ => None,
-                },
-                _ => None,
-            };
-        };
+        if let Action::RemoteTransaction { writes } = &step.action
+            && let Some(&Write::Erase { table, shared }) = writes.last()
+        {
+            return Some(Self::Erased { table, shared });
+        }
+        let client = step.action.client()?;
         if matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash) {
             Some(Self::Crashed(client))
-        } else if step.faults.iter().any(leaves_doubt) {
-            Some(Self::InDoubt(client))
         } else {
-            None
+            let is_error = |fault: &Fault| matches!(fault, Fault::Disk(_));
+            step.faults.iter().any(is_error).then_some(Self::Failed(client))
         }
     }
 }
@@ -291,8 +287,8 @@ fn blackout() -> CrashKind {
 }
 
 /// One step; after one that has struck a client, often that client's next. After a crash an application that writes before the first
-/// sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand; after a failed sync it is an operation that
-/// relies on what was written. A row that is gone on the remote only, the client goes on changing.
+/// sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand; after an error it is an operation that relies
+/// on what was written. A row that is gone on the remote only, the client goes on changing.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
@@ -305,7 +301,7 @@ fn step(
     let (client, kind) = match follow_up {
         Some(Struck::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
         Some(Struck::Crashed(client)) => (client, mix.kind(rng)),
-        Some(Struck::InDoubt(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
+        Some(Struck::Failed(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
         Some(Struck::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
         None => (rng.random_range(0..header.clients), mix.kind(rng)),
     };

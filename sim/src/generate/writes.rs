@@ -133,7 +133,7 @@ const FEATURES: &[Feature] = &[
     Feature { kinds: &[(Kind::Widen, 3), (Kind::Narrow, 3)], percent: 33, is_independent: false },
     Feature { kinds: &[(Kind::Rule, 2), (Kind::Loose, 4)], percent: 33, is_independent: false },
     // A trigger is made of three writes, and shows with the fourth.
-    Feature { kinds: &[(Kind::Own, 24)], percent: 50, is_independent: false },
+    Feature { kinds: &[(Kind::Own, 30)], percent: 50, is_independent: false },
 ];
 
 /// What one seed's transactions are mixed from: few sorts of writes meet each other more often than many.
