@@ -50,8 +50,9 @@ pub enum OwnChange {
 
 impl OwnChange {
     /// The kinds that a generated history draws from, for a row.
-    pub fn drawn(row: u8) -> [Self; 16] {
+    pub fn drawn(row: u8) -> [Self; 18] {
         [
+            Self::Set { id: row },
             Self::Set { id: row },
             Self::Set { id: row },
             Self::Set { id: row },
@@ -66,6 +67,7 @@ impl OwnChange {
             Self::Index,
             Self::View,
             Self::ReplaceView,
+            Self::Trigger,
             Self::Trigger,
             Self::Trigger,
         ]
