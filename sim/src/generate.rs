@@ -1,6 +1,6 @@
 //! From a seed to a schedule.
 //!
-//! Swarm style: each seed draws, once, which steps and faults are likely in it and which do not occur at all, and how small the
+//! Swarm style: each seed draws, once, which steps, writes and faults are likely in it and which do not occur at all, and how small the
 //! limits are, so that a thousand seeds differ in kind and not only in order. All draws happen here; running draws nothing. What a
 //! transaction writes is drawn in `writes`, which faults strike a step in `strikes`; where they find a place is guessed in `aim`.
 
@@ -23,7 +23,7 @@ use crate::schedule::{Action, During, Fault, Header, PushMode, Schedule, Step, T
 use crate::workload::{Key, Table, Write};
 use aim::{Standing, take_step};
 use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
-use writes::{features, remote_writes, shared_rows, stands_apart, writes};
+use writes::{WriteKind, features, remote_writes, shared_rows, stands_apart, writes};
 
 /// Steps of a generated history, before the heal.
 const STEPS: u32 = 20;
@@ -61,7 +61,7 @@ struct Mix {
     keys: u8,
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
-    writes: Vec<(writes::Kind, u32)>,
+    write_weights: Vec<(WriteKind, u32)>,
     /// Only writes whose effect does not depend on what transactions before them have left: those may be forgotten.
     independent_writes: bool,
     network: Vec<(FaultKind, u32)>,
@@ -175,26 +175,27 @@ impl Mix {
                 weights.push((kind, rng.random_range(0..to)));
             }
         }
-        // What a server or a directory does not do every day. What may make a transaction be forgotten occurs in one half of the seeds;
-        // in the other, writes can build on what was written before them.
-        let independent_writes =
-            matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
-        let rare: &[(Kind, bool, u32)] = &[
+        // What a server or a directory does not do every day. What may make a transaction be forgotten occurs in at most one half of the
+        // seeds; in the others, writes can build on what was written before them.
+        let forgets = matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
+        let rare = [
             (Kind::RemotePrune, profile == Profile::Swarm, 4),
-            (Kind::RemoteRestore, profile == Profile::Swarm && independent_writes, 2),
-            (Kind::RestoreDirectory, profile == Profile::Swarm && independent_writes, 4),
-            (Kind::LoseFile, profile == Profile::Swarm && independent_writes, 4),
-            (Kind::Rot, disk_errors && independent_writes, 2),
+            (Kind::RemoteRestore, profile == Profile::Swarm && forgets, 2),
+            (Kind::RestoreDirectory, profile == Profile::Swarm && forgets, 4),
+            (Kind::LoseFile, profile == Profile::Swarm && forgets, 4),
+            (Kind::Rot, disk_errors && forgets, 2),
         ];
-        for &(kind, occurs, in_one_of) in rare {
-            if occurs && rng.random_ratio(1, in_one_of) {
+        for (kind, may_occur, in_one_of) in rare {
+            if may_occur && rng.random_ratio(1, in_one_of) {
                 weights.push((kind, rng.random_range(2..6)));
             }
         }
+        let forgetful = [Kind::RemoteRestore, Kind::RestoreDirectory, Kind::LoseFile, Kind::Rot];
+        let independent_writes = weights.iter().any(|(kind, _)| forgetful.contains(kind));
         // Where one table is written only, changes of the same row meet more often.
         let tables = if rng.random_bool(0.5) { vec![*pick(rng, &Table::ALL)] } else { Table::ALL.to_vec() };
         Self {
-            writes: features(rng, independent_writes),
+            write_weights: features(rng, independent_writes),
             independent_writes,
             tables,
             shared_rows: Vec::new(),
@@ -286,7 +287,7 @@ fn blackout() -> CrashKind {
     CrashKind::PowerLoss { survival: Survival::Nothing, torn: None }
 }
 
-/// One step; after one that has struck a client, often that client's next. After a crash an application that writes before the first
+/// One step; after one that has struck a client, often that client's next, too. After a crash an application that writes before the first
 /// sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand; after an error it is an operation that relies
 /// on what was written. A row that is gone on the remote only, the client goes on changing.
 fn step(

@@ -41,8 +41,8 @@ pub enum PushMode {
     Statements,
     /// As pages: the statements run on Synced, and the frames that this leaves in its WAL go to `/sync`. The remote runs no SQL, and the
     /// frames need not come back with the next pull; but any other writer that is faster makes the push start over. What ties the frames
-    /// to the remote's history is the newest frame of it: where Synced's WAL has none, because the generation is young or the WAL was
-    /// checkpointed, the first batch goes as [`Statements`](Self::Statements), and its frames are walked before the next.
+    /// to the remote's history is the newest frame of it: while Synced's WAL has none, because the generation is young or the WAL was
+    /// checkpointed, a push goes as [`Statements`](Self::Statements).
     Frames,
 }
 
@@ -108,7 +108,6 @@ pub(crate) async fn push<R: Remote>(
                 }
                 return Ok(());
             }
-            Ok(Sent::OneBatch) => {}
             Ok(Sent::Stale) => {
                 event!("guard stale");
                 if state.synced_is_dirty {
@@ -203,8 +202,6 @@ async fn try_out(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
     All,
-    /// The first batch went as statements because no frame was known; after a walk the others can go as frames.
-    OneBatch,
     /// The remote is not in the state that the request was built on.
     Stale,
 }
@@ -259,13 +256,7 @@ async fn send_all<R: Remote>(
         report.conflicts.append(conflicts);
         acknowledged = Some(last_no);
         pending = rest;
-        if pending.is_empty() {
-            break;
-        }
-        if mode != options.push_mode {
-            return Ok(Sent::OneBatch);
-        }
-        if mode == PushMode::Frames {
+        if mode == PushMode::Frames && !pending.is_empty() {
             planner.reread_target().while_doing("planning the push", &files.synced)?;
         }
     }

@@ -67,9 +67,10 @@ pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, standing: Standing
         .filter(|(file, error, _)| atlas::row((*error).into(), Target::File(*file)).is_some())
         .collect();
     // What is seen already and may not be there after a power loss: whatever comes next must not rely on it.
-    let seen_too_early = places.iter().find(|(_, error, _)| *error == DiskErrorKind::SyncDirectoryFails);
-    let aimed = seen_too_early.filter(|_| rng.random_ratio(1, 5));
-    let (file, error, often) = *aimed.or_else(|| places.choose(rng))?;
+    let is_seen_too_early = |place: &&_| matches!(place, (_, DiskErrorKind::SyncDirectoryFails, _));
+    let seen_too_early: Vec<_> = places.iter().filter(is_seen_too_early).copied().collect();
+    let aimed = seen_too_early.choose(rng).filter(|_| rng.random_ratio(1, 5)).copied();
+    let (file, error, often) = aimed.or_else(|| places.choose(rng).copied())?;
     let error = match error {
         DiskErrorKind::PartialWrite { .. } => {
             DiskErrorKind::PartialWrite { bytes: *pick(rng, &[0, 1, 24, 512, 4096, 4119, 5000]) }

@@ -24,7 +24,7 @@ pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     }
 }
 
-/// Now and then with a row less of everybody's, or without a table's all, which clients may be changing.
+/// Now and then with a row less of everybody's, or without all of a table's, which clients may be changing.
 pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     let mut writes = writes(rng, mix);
     if !stands_apart(&writes)
@@ -60,34 +60,34 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let number = rng.random_range(0..mix.keys);
     let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
-    let (kind, _) = mix.writes.choose_weighted(rng, |(_, weight)| *weight).expect("some always occur");
+    let (kind, _) = mix.write_weights.choose_weighted(rng, |(_, weight)| *weight).expect("some always occur");
     match kind {
-        Kind::Append => Write::Append {
+        WriteKind::Append => Write::Append {
             payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
         },
-        Kind::Upsert => Write::Upsert { table, key },
-        Kind::Update => Write::Update { table, key },
-        Kind::Replace => Write::Replace { table, key },
-        Kind::Delete => Write::Delete { table, own: number },
-        Kind::Rekey => Write::Rekey { table, own: number },
-        Kind::Swap => Write::Swap { table, own: number, with: other },
-        Kind::Claim => Write::Claim { own: number, label: other },
-        Kind::Count => Write::Count { n: number },
-        Kind::Recount => Write::Recount { n: number, to: other },
-        Kind::Uncount => Write::Uncount { n: number },
-        Kind::Unload => Write::Unload,
-        Kind::Extra => Write::Extra { number: rng.random_range(0..3), own: number },
-        Kind::Widen => Write::Widen { table },
-        Kind::Narrow => Write::Narrow { table, rename: rng.random_bool(0.4) },
-        Kind::Rule => Write::Rule,
-        Kind::Loose => Write::Loose { n: number },
-        Kind::Own => Write::Own(*pick(rng, &OwnChange::drawn(number))),
+        WriteKind::Upsert => Write::Upsert { table, key },
+        WriteKind::Update => Write::Update { table, key },
+        WriteKind::Replace => Write::Replace { table, key },
+        WriteKind::Delete => Write::Delete { table, own: number },
+        WriteKind::Rekey => Write::Rekey { table, own: number },
+        WriteKind::Swap => Write::Swap { table, own: number, with: other },
+        WriteKind::Claim => Write::Claim { own: number, label: other },
+        WriteKind::Count => Write::Count { n: number },
+        WriteKind::Recount => Write::Recount { n: number, to: other },
+        WriteKind::Uncount => Write::Uncount { n: number },
+        WriteKind::Unload => Write::Unload,
+        WriteKind::Extra => Write::Extra { number: rng.random_range(0..3), own: number },
+        WriteKind::Widen => Write::Widen { table },
+        WriteKind::Narrow => Write::Narrow { table, rename: rng.random_bool(0.4) },
+        WriteKind::Rule => Write::Rule,
+        WriteKind::Loose => Write::Loose { n: number },
+        WriteKind::Own => Write::Own(*pick(rng, &OwnChange::drawn(number))),
     }
 }
 
 /// The sorts of writes that transactions are mixed from.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum WriteKind {
     Append,
     Upsert,
     Update,
@@ -110,34 +110,34 @@ pub(super) enum Kind {
 
 /// Sorts of writes that a seed has all of, or none of, each with a weight.
 struct Feature {
-    kinds: &'static [(Kind, u32)],
-    /// In how many of a hundred seeds it occurs.
+    kinds: &'static [(WriteKind, u32)],
+    /// In how many of a hundred seeds it occurs, of those that may have it.
     percent: u32,
-    /// Whether the writes' effect does not depend on what transactions before them have left.
+    /// As [`Write::is_independent`] says of the writes; a test over generated seeds holds the two together.
     is_independent: bool,
 }
 
 const FEATURES: &[Feature] = &[
-    Feature { kinds: &[(Kind::Append, 3), (Kind::Upsert, 4)], percent: 100, is_independent: true },
-    Feature { kinds: &[(Kind::Update, 4)], percent: 70, is_independent: true },
-    Feature { kinds: &[(Kind::Replace, 2)], percent: 50, is_independent: true },
-    Feature { kinds: &[(Kind::Delete, 2), (Kind::Rekey, 2)], percent: 50, is_independent: true },
-    Feature { kinds: &[(Kind::Extra, 2)], percent: 33, is_independent: true },
-    Feature { kinds: &[(Kind::Swap, 2), (Kind::Claim, 2)], percent: 50, is_independent: false },
+    Feature { kinds: &[(WriteKind::Append, 3), (WriteKind::Upsert, 4)], percent: 100, is_independent: true },
+    Feature { kinds: &[(WriteKind::Update, 4)], percent: 70, is_independent: true },
+    Feature { kinds: &[(WriteKind::Replace, 2)], percent: 50, is_independent: true },
+    Feature { kinds: &[(WriteKind::Delete, 2), (WriteKind::Rekey, 2)], percent: 50, is_independent: true },
+    Feature { kinds: &[(WriteKind::Extra, 2)], percent: 33, is_independent: true },
+    Feature { kinds: &[(WriteKind::Swap, 2), (WriteKind::Claim, 2)], percent: 50, is_independent: false },
     Feature {
-        kinds: &[(Kind::Count, 3), (Kind::Recount, 3), (Kind::Uncount, 3)],
+        kinds: &[(WriteKind::Count, 3), (WriteKind::Recount, 3), (WriteKind::Uncount, 3)],
         percent: 50,
         is_independent: false,
     },
-    Feature { kinds: &[(Kind::Unload, 1)], percent: 25, is_independent: false },
-    Feature { kinds: &[(Kind::Widen, 3), (Kind::Narrow, 3)], percent: 33, is_independent: false },
-    Feature { kinds: &[(Kind::Rule, 2), (Kind::Loose, 4)], percent: 33, is_independent: false },
+    Feature { kinds: &[(WriteKind::Unload, 1)], percent: 25, is_independent: false },
+    Feature { kinds: &[(WriteKind::Widen, 3), (WriteKind::Narrow, 3)], percent: 33, is_independent: false },
+    Feature { kinds: &[(WriteKind::Rule, 2), (WriteKind::Loose, 4)], percent: 33, is_independent: false },
     // A trigger is made of three writes, and shows with the fourth.
-    Feature { kinds: &[(Kind::Own, 30)], percent: 50, is_independent: false },
+    Feature { kinds: &[(WriteKind::Own, 30)], percent: 50, is_independent: false },
 ];
 
 /// What one seed's transactions are mixed from: few sorts of writes meet each other more often than many.
-pub(super) fn features(rng: &mut impl Rng, independent_only: bool) -> Vec<(Kind, u32)> {
+pub(super) fn features(rng: &mut impl Rng, independent_only: bool) -> Vec<(WriteKind, u32)> {
     FEATURES
         .iter()
         .filter(|feature| feature.is_independent || !independent_only)
