@@ -179,14 +179,14 @@ impl Mix {
         // seeds; in the others, writes can build on what was written before them.
         let forgets = matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
         let rare = [
-            (Kind::RemotePrune, profile == Profile::Swarm, 4),
-            (Kind::RemoteRestore, profile == Profile::Swarm && forgets, 2),
-            (Kind::RestoreDirectory, profile == Profile::Swarm && forgets, 4),
-            (Kind::LoseFile, profile == Profile::Swarm && forgets, 4),
-            (Kind::Rot, disk_errors && forgets, 2),
+            (Kind::RemotePrune, profile == Profile::Swarm, 25),
+            (Kind::RemoteRestore, profile == Profile::Swarm && forgets, 67),
+            (Kind::RestoreDirectory, profile == Profile::Swarm && forgets, 25),
+            (Kind::LoseFile, profile == Profile::Swarm && forgets, 25),
+            (Kind::Rot, disk_errors && forgets, 50),
         ];
-        for (kind, may_occur, in_one_of) in rare {
-            if may_occur && rng.random_ratio(1, in_one_of) {
+        for (kind, may_occur, percent) in rare {
+            if may_occur && rng.random_ratio(percent, 100) {
                 weights.push((kind, rng.random_range(2..6)));
             }
         }

@@ -46,7 +46,7 @@ fn a_bad_line_is_named() {
 /// A short sweep of every profile: the command's job, in small.
 #[test]
 fn a_hundred_seeds_are_clean() {
-    for (profile, crashes, losses) in [
+    for (profile, power_losses, losses) in [
         (Profile::Calm, false, false),
         (Profile::Crash, true, false),
         (Profile::Network, false, true),
@@ -56,7 +56,8 @@ fn a_hundred_seeds_are_clean() {
         let sweep = Sweep { seeds: 5000..5025, shard: Shard::WHOLE, profile, jobs: 2, keep_going: true };
         let outcome = sweep.run(&AtomicBool::new(false), |_| ());
         assert_eq!(outcome.failure_count(), 0, "{profile:?}: {:?}", outcome.groups);
-        assert_eq!(outcome.counts.crashes() > 0, crashes, "{profile:?}");
+        // Not of kills: a sector that goes bad ends the process, too.
+        assert_eq!(outcome.counts.power_losses > 0, power_losses, "{profile:?}");
         assert_eq!(outcome.counts.messages_lost() > 0, losses, "{profile:?}");
     }
 }
