@@ -23,13 +23,14 @@ fn trials(directory: &Path) -> std::io::Result<Vec<Trial>> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        trials.push(match name.strip_suffix(".jsonl") {
-            Some(stem) => Trial::test(stem.to_owned(), move || {
-                let text = std::fs::read_to_string(&path)?;
-                judge(&text).map_err(|defect| told(&path, &defect.to_string()))
-            }),
-            None => Trial::test(name, move || Err(told(&path, "only schedule files, *.jsonl, belong here"))),
-        });
+        let stem = name.strip_suffix(".jsonl").map(str::to_owned);
+        trials.push(Trial::test(stem.clone().unwrap_or_else(|| name.clone()), move || {
+            if stem.is_none() {
+                return Err(told(&name, "only schedule files, *.jsonl, belong here"));
+            }
+            let text = std::fs::read_to_string(&path)?;
+            judge(&text).map_err(|defect| told(&name, &defect.to_string()))
+        }));
     }
     if trials.is_empty() {
         return Err(std::io::Error::other("it is empty"));
@@ -38,6 +39,8 @@ fn trials(directory: &Path) -> std::io::Result<Vec<Trial>> {
     Ok(trials)
 }
 
-fn told(path: &Path, message: &str) -> Failed {
-    format!("{}: {message}\nreplay: cargo run --release -- replay {0}", path.display()).into()
+/// As seen from the workspace's root, where the line is run.
+fn told(name: &str, message: &str) -> Failed {
+    let path = format!("scenarios/corpus/{name}");
+    format!("{path}: {message}\nreplay: cargo run --release -- replay {path}").into()
 }
