@@ -13,7 +13,7 @@ use turso_core::{Connection, IO, Value};
 
 use crate::client::read_content;
 use crate::ledger::Content;
-use crate::schedule::{Action, Fault, Header, Schedule, TransactionEnd};
+use crate::schedule::{Action, Header, Schedule, TransactionEnd};
 use crate::workload::{SCHEMA, Write, Writer, run_writes};
 
 /// Where a history is told: the clients' machines, and a remote.
@@ -74,8 +74,7 @@ pub async fn tell<'a, G: Ground>(schedule: &Schedule, ground: &'a G) -> Told<'a,
                 }
             }
         }
-        let crashed =
-            step.faults.iter().any(|fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. }));
+        let crashed = step.faults.iter().any(|fault| fault.crash_kind().is_some());
         if let Some(number) = step.action.client().filter(|_| crashed) {
             told.clients[usize::from(number)].process = None;
         }

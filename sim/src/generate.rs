@@ -244,14 +244,15 @@ enum Struck {
 
 impl Struck {
     fn of(step: &Step) -> Option<Self> {
-        let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
         if let Action::RemoteTransaction { writes } = &step.action
             && let Some(&Write::Erase { table, shared }) = writes.last()
         {
             return Some(Self::Erased { table, shared });
         }
         let client = step.action.client()?;
-        if matches!(step.action, Action::Crash { .. }) || step.faults.iter().any(is_crash) {
+        if matches!(step.action, Action::Crash { .. })
+            || step.faults.iter().any(|fault| fault.crash_kind().is_some())
+        {
             Some(Self::Crashed(client))
         } else {
             let is_error = |fault: &Fault| matches!(fault, Fault::Disk(_));
@@ -263,15 +264,11 @@ impl Struck {
 /// Whether a fault leaves something in place that a power loss could still take away.
 fn leaves_doubt(fault: &Fault) -> bool {
     match fault {
-        Fault::Crash(point) => point.kind == CrashKind::Kill,
-        Fault::CrashSuspended { kind, .. } => *kind == CrashKind::Kill,
-        Fault::Disk(error) => {
-            matches!(
-                error.error,
-                DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops | DiskErrorKind::SyncDirectoryFails
-            )
-        }
-        _ => false,
+        Fault::Disk(error) => matches!(
+            error.error,
+            DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops | DiskErrorKind::SyncDirectoryFails
+        ),
+        fault => fault.crash_kind() == Some(&CrashKind::Kill),
     }
 }
 

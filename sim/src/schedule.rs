@@ -472,3 +472,14 @@ pub enum Fault {
         fault: NetworkFault,
     },
 }
+
+impl Fault {
+    /// How the client goes down, if it does.
+    pub fn crash_kind(&self) -> Option<&CrashKind> {
+        match self {
+            Self::Crash(point) => Some(&point.kind),
+            Self::CrashSuspended { kind, .. } => Some(kind),
+            Self::Abandon { .. } | Self::Disk(_) | Self::Network { .. } => None,
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! A guess. It knows the steps before, not what their faults have made of them, and the numbers are what most operations of their sort do.
 
 use crate::disk::{FileClass, OperationKind};
-use crate::schedule::{Action, Fault, Step, TransactionEnd};
+use crate::schedule::{Action, Step, TransactionEnd};
 
 /// What is likely to hold of a client before a step.
 #[derive(Clone, Copy, Default)]
@@ -48,8 +48,7 @@ pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
     let own = &mut standings[usize::from(number)];
     let pushes = matches!(step.action, Action::Push { .. } | Action::Sync { .. });
     let is_news_for_others = pushes && own.has_pending;
-    let is_crash = |fault: &Fault| matches!(fault, Fault::Crash(_) | Fault::CrashSuspended { .. });
-    own.is_running = !step.faults.iter().any(is_crash);
+    own.is_running = !step.faults.iter().any(|fault| fault.crash_kind().is_some());
     own.was_opened |= !is_struck;
     match step.action {
         Action::Transaction { end: TransactionEnd::HeldOpen, .. } => own.holds_open = true,

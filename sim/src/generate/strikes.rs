@@ -142,7 +142,7 @@ pub(super) fn network_faults(
     let pushes = standing.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
     let pulls = !matches!(action, Action::Push { .. });
     let (route, nth) = match rng.random_range(0..10) {
-        0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export]), 1),
+        0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export, Route::Export]), 1),
         // Where it is decided whether something is lost or applied twice.
         2..9 if pushes || !pulls => match header.push_mode {
             _ if !pushes => return Vec::new(),
@@ -169,13 +169,15 @@ pub(super) fn network_faults(
 }
 
 fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
-    const OF_A_BODY: [FaultKind; 4] =
-        [FaultKind::Cut, FaultKind::EndEarly, FaultKind::TinyChunks, FaultKind::Garbage];
-    // An export is little else than a body, and a client fetches few of them.
-    let kind = if route == Route::Export && rng.random_bool(0.7) {
-        *pick(rng, &OF_A_BODY)
-    } else {
-        mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight").0
+    const OF_A_BODY: [FaultKind; 5] =
+        [FaultKind::Cut, FaultKind::EndEarly, FaultKind::EndEarly, FaultKind::TinyChunks, FaultKind::Garbage];
+    /// What leaves a client in the dark about what the remote has applied, or applies it late.
+    const OF_A_PUSH: [FaultKind; 3] = [FaultKind::LoseResponse, FaultKind::Delay, FaultKind::Duplicate];
+    let kind = match route {
+        // An export is little else than a body, and a client fetches few of them.
+        Route::Export if rng.random_bool(0.7) => *pick(rng, &OF_A_BODY),
+        Route::PushFrames | Route::Pipeline if rng.random_bool(0.3) => *pick(rng, &OF_A_PUSH),
+        _ => mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight").0,
     };
     match kind {
         FaultKind::LoseRequest => NetworkFault::LoseRequest,

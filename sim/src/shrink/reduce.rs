@@ -6,7 +6,7 @@ use super::Fates;
 use super::weaken::{fewer, kinds_mut, smaller_action, weaker_fault};
 use crate::disk::{CrashKind, CrashReport, Survival};
 use crate::run::Outcome;
-use crate::schedule::{Fault, Header, Schedule, Step};
+use crate::schedule::{Action, Fault, Header, Schedule, Step};
 
 /// One kind of reduction.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub(super) enum Pass {
     Pairs,
     /// Drop what happens inside steps, or let it happen after them.
     Inside,
-    /// Drop faults: all, a step's, each.
+    /// Drop faults: all, a step's, each; crash between two operations instead of inside one.
     Faults,
     /// Put a weaker fault in a fault's place.
     WeakerFaults,
@@ -191,6 +191,11 @@ fn without_faults(schedule: &Schedule) -> Vec<Schedule> {
             candidates.push(edited(schedule, id, |step| drop(step.faults.remove(number))));
         }
     }
+    candidates.extend(schedule.steps.iter().rev().filter_map(|step| {
+        let (client, kind) = (step.action.client()?, step.faults.iter().find_map(Fault::crash_kind)?.clone());
+        let crash = Step::new(step.id, Action::Crash { client, kind });
+        Some(edited(schedule, step.id, |step| *step = crash))
+    }));
     candidates
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::*;
 use crate::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
 use crate::generate::{Profile, generate};
-use crate::schedule::{Action, Fault, Header};
+use crate::schedule::{Action, Fault, Header, Step};
 use crate::verdict::MONOTONE;
 
 static RUN: AtomicBool = AtomicBool::new(false);
@@ -40,6 +40,18 @@ fn only_what_the_failure_needs_is_left() {
         _ => true,
     };
     assert!(shrunk.schedule.steps.iter().all(is_bare));
+}
+
+#[test]
+fn a_crash_that_may_come_between_operations_is_no_fault_any_more() {
+    let place = Place { file: FileClass::DraftWal, operation: OperationKind::Sync, nth: 1 };
+    let crash = Fault::Crash(CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill });
+    let pull = Step { faults: vec![crash], ..Step::new(2, Action::Pull { client: 0 }) };
+    let schedule = Schedule::new(Header::new(1), vec![Step::new(1, Action::Sync { client: 0 }), pull]);
+    let crashes = |step: &Step| matches!(step.action, Action::Crash { .. }) || !step.faults.is_empty();
+    let shrunk = shrink(&schedule, 1, |schedule| schedule.steps.iter().any(crashes)).expect("it fails");
+    let between = Step::new(2, Action::Crash { client: 0, kind: CrashKind::Kill });
+    assert_eq!(shrunk.schedule.steps, [between]);
 }
 
 #[test]
