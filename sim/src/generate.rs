@@ -362,7 +362,9 @@ fn step(
         if rng.random_range(0..100) < mix.crash_percent {
             faults.extend(crash(rng, mix, &action, standing));
         }
-        if has_network && rng.random_range(0..100) < mix.network_percent {
+        // A client bootstraps once.
+        let network_percent = mix.network_percent * if standing.was_opened { 1 } else { 2 };
+        if has_network && rng.random_range(0..100) < network_percent {
             faults.extend(network_faults(rng, mix, header, id, &action, standing));
         }
         if has_network && rng.random_range(0..100) < mix.abandon_percent {

@@ -142,7 +142,7 @@ pub(super) fn network_faults(
     let pushes = standing.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
     let pulls = !matches!(action, Action::Push { .. });
     let (route, nth) = match rng.random_range(0..10) {
-        0..4 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export, Route::Export]), 1),
+        0..6 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export, Route::Export]), 1),
         // Where it is decided whether something is lost or applied twice.
         2..9 if pushes || !pulls => match header.push_mode {
             _ if !pushes => return Vec::new(),
