@@ -335,7 +335,7 @@ impl fmt::Display for SweepReport {
             format!("{}; {}", counted(counts.checks, "time"), counted(self.failure_count(), "violation")),
         )?;
         line("marks", format!("{} of {} reached", counts.marks.reached(), MARKS.len()))?;
-        // What a sweep that ended at a failure has not come to says nothing, and stands in the failure's way.
+        // Beside failures only the count: most such sweeps ended at one, and what they have not come to would stand in its way.
         if self.failure_count() > 0 {
             return Ok(());
         }
