@@ -55,8 +55,6 @@ struct Mix {
     abandon_percent: u32,
     kill_percent: u32,
     tables: Vec<Table>,
-    /// The rows of everybody's that the steps so far may have set.
-    shared_rows: Vec<(Table, u8)>,
     big_rows: bool,
     keys: u8,
     writes_max: u32,
@@ -95,7 +93,7 @@ enum Kind {
 pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let header = header(&mut rng, seed);
-    let mut mix = Mix::draw(&mut rng, profile);
+    let mix = Mix::draw(&mut rng, profile);
     let mut steps: Vec<Step> = Vec::new();
     let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
@@ -103,13 +101,9 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
             .filter(|_| mix.crash_percent > 0 && rng.random_ratio(1, 2))
         {
             Some(client) => Step::new(id, Action::Crash { client, kind: blackout() }),
-            None => {
-                let struck = steps.last().and_then(Struck::of);
-                step(&mut rng, &mix, &header, id, struck, &standings)
-            }
+            None => step(&mut rng, &mix, &header, id, &steps, &standings),
         };
         take_step(&mut standings, &step);
-        mix.shared_rows.extend(shared_rows(&step));
         steps.push(step);
     }
     Schedule::new(header, steps)
@@ -198,7 +192,6 @@ impl Mix {
             write_weights: features(rng, independent_writes),
             independent_writes,
             tables,
-            shared_rows: Vec::new(),
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
             network_percent: if network { rng.random_range(25..80) } else { 0 },
             disk_percent: if disk_errors { rng.random_range(10..50) } else { 0 },
@@ -292,10 +285,11 @@ fn step(
     mix: &Mix,
     header: &Header,
     id: u32,
-    struck: Option<Struck>,
+    before: &[Step],
     standings: &[Standing],
 ) -> Step {
-    let follow_up = struck.filter(|_| rng.random_bool(0.5));
+    let set = shared_rows(before);
+    let follow_up = before.last().and_then(Struck::of).filter(|_| rng.random_bool(0.5));
     let (client, kind) = match follow_up {
         Some(Struck::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
         Some(Struck::Crashed(client)) => (client, mix.kind(rng)),
@@ -312,7 +306,7 @@ fn step(
         Kind::Sync => Action::Sync { client },
         Kind::Close => Action::Close { client },
         Kind::Crash => Action::Crash { client, kind: crash_kind(rng, mix) },
-        Kind::RemoteTransaction => Action::RemoteTransaction { writes: remote_writes(rng, mix) },
+        Kind::RemoteTransaction => Action::RemoteTransaction { writes: remote_writes(rng, mix, &set) },
         Kind::RemoteCheckpoint => Action::RemoteCheckpoint,
         Kind::RemoteRestart => Action::RemoteRestart,
         Kind::RemoteCrash => Action::RemoteCrash { kind: crash_kind(rng, mix) },
@@ -381,7 +375,8 @@ fn step(
         assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, and the atlas promises nothing about it");
     }
     let is_interrupted = is_of_the_engine(&action) && rng.random_range(0..100) < mix.inside_percent;
-    let during = if is_interrupted { during(rng, mix, header, &action, standing, id) } else { Vec::new() };
+    let during =
+        if is_interrupted { during(rng, mix, header, &action, standing, &set, id) } else { Vec::new() };
     Step { id, action, faults, during }
 }
 
@@ -404,6 +399,7 @@ fn during(
     header: &Header,
     operation: &Action,
     standing: Standing,
+    set: &[(Table, u8)],
     id: u32,
 ) -> Vec<During> {
     let client = operation.client().expect("an operation is a client's");
@@ -419,7 +415,7 @@ fn during(
             let action = if is_upsetting {
                 Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
             } else {
-                action_inside(rng, mix, header, client, standing)
+                action_inside(rng, mix, header, client, standing, set)
             };
             let id = id * INSIDE_IDS + number;
             let is_struck = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
@@ -433,7 +429,14 @@ fn during(
         .collect()
 }
 
-fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, standing: Standing) -> Action {
+fn action_inside(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    header: &Header,
+    client: u8,
+    standing: Standing,
+    set: &[(Table, u8)],
+) -> Action {
     let draws = |kind: Kind| mix.weights.iter().any(|(drawn, _)| *drawn == kind);
     if draws(Kind::RemotePrune) && rng.random_ratio(1, 6) {
         return Action::RemotePrune;
@@ -446,7 +449,7 @@ fn action_inside(rng: &mut impl Rng, mix: &Mix, header: &Header, client: u8, sta
     match rng.random_range(0..18) {
         16 => Action::RemoteRestart,
         17 => Action::RemoteCrash { kind: crash_kind(rng, mix) },
-        0..3 => Action::RemoteTransaction { writes: remote_writes(rng, mix) },
+        0..3 => Action::RemoteTransaction { writes: remote_writes(rng, mix, set) },
         // Longer than a batch of frames.
         3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
         4..7 => Action::RemoteCheckpoint,

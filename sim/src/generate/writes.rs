@@ -24,11 +24,11 @@ pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     }
 }
 
-/// Now and then with a row less of everybody's, or without all of a table's, which clients may be changing.
-pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
+/// Now and then with a row less of everybody's, of those that were `set`, or without all of a table's, which clients may be changing.
+pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix, set: &[(Table, u8)]) -> Vec<Write> {
     let mut writes = writes(rng, mix);
     if !stands_apart(&writes)
-        && let Some(&(table, one)) = mix.shared_rows.choose(rng)
+        && let Some(&(table, one)) = set.choose(rng)
         && rng.random_ratio(2, 5)
     {
         let shared = if rng.random_bool(0.5) { one..one + 1 } else { 0..mix.keys };
@@ -42,17 +42,19 @@ pub(super) fn stands_apart(writes: &[Write]) -> bool {
     matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }))
 }
 
-/// The rows of everybody's that a step sets.
-pub(super) fn shared_rows(step: &Step) -> impl Iterator<Item = (Table, u8)> {
-    let writes: &[Write] = match &step.action {
-        Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => writes,
+/// The rows of everybody's that steps may have set.
+pub(super) fn shared_rows(steps: &[Step]) -> Vec<(Table, u8)> {
+    let writes = steps.iter().flat_map(|step| match &step.action {
+        Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => writes.as_slice(),
         _ => &[],
-    };
-    writes.iter().filter_map(|write| match *write {
-        Write::Upsert { table, key: Key::Shared(shared) }
-        | Write::Replace { table, key: Key::Shared(shared) } => Some((table, shared)),
-        _ => None,
-    })
+    });
+    writes
+        .filter_map(|write| match *write {
+            Write::Upsert { table, key: Key::Shared(shared) }
+            | Write::Replace { table, key: Key::Shared(shared) } => Some((table, shared)),
+            _ => None,
+        })
+        .collect()
 }
 
 fn write(rng: &mut impl Rng, mix: &Mix) -> Write {

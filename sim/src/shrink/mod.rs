@@ -5,8 +5,9 @@
 //! the schedule alone, not on how many candidates are tried at once. It ends: each candidate is smaller by a measure that cannot
 //! fall for ever, and the number of runs is bounded besides.
 //!
-//! Left out: which candidates there are (`reduce`, `weaken`), and any knowledge of what the engine does.
+//! Left out: which candidates there are (`reduce`, `weaken`, `moved`), and any knowledge of what the engine does.
 
+mod moved;
 mod reduce;
 #[cfg(test)]
 mod tests;
@@ -118,14 +119,14 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// All passes again and again, until none finds anything.
+    /// All passes again and again, until none finds anything, nor that with the most candidates.
     fn exhaust_all(&mut self) {
         loop {
             let mut found = false;
             for pass in Pass::round(self.best.schedule.steps.len()) {
                 found |= self.exhaust(pass);
             }
-            if !found || self.is_over() {
+            if !(found || self.exhaust(Pass::Moved)) || self.is_over() {
                 return;
             }
         }

@@ -3,6 +3,7 @@
 //! Guarantees: each candidate is smaller than what it was made from. Whether it still fails, the search finds out.
 
 use super::Fates;
+use super::moved::with_moved_faults;
 use super::weaken::{fewer, kinds_mut, smaller_action, weaker_fault};
 use crate::disk::{CrashKind, CrashReport, Survival};
 use crate::run::Outcome;
@@ -27,13 +28,15 @@ pub(super) enum Pass {
     SmallerActions,
     /// Fewer clients, plain limits.
     Header,
+    /// Drop something, and let a fault that is left strike elsewhere. For when nothing else helps.
+    Moved,
 }
 
 /// The most steps of which all pairs are tried.
 const PAIRS_STEPS_MAX: usize = 14;
 
 impl Pass {
-    /// All passes, in order, for a schedule with `steps` steps.
+    /// The passes of one round, in order, for a schedule with `steps` steps.
     pub(super) fn round(steps: usize) -> Vec<Self> {
         let mut passes = vec![Self::Settle];
         let mut chunk = steps / 2;
@@ -64,6 +67,7 @@ impl Pass {
             Self::WeakerFaults => with_weaker_faults(schedule),
             Self::SmallerActions => with_smaller_actions(schedule),
             Self::Header => with_plainer_headers(schedule),
+            Self::Moved => with_moved_faults(schedule),
         };
         candidates.into_iter().filter(|candidate| candidate != schedule).collect()
     }
@@ -157,11 +161,11 @@ fn explicit_kind(report: &CrashReport) -> CrashKind {
     }
 }
 
-fn without_chunks(schedule: &Schedule, chunk: usize) -> Vec<Schedule> {
+pub(super) fn without_chunks(schedule: &Schedule, chunk: usize) -> Vec<Schedule> {
     fewer(&schedule.steps, chunk).into_iter().map(|steps| with_steps(schedule, steps)).collect()
 }
 
-fn without_pairs(schedule: &Schedule) -> Vec<Schedule> {
+pub(super) fn without_pairs(schedule: &Schedule) -> Vec<Schedule> {
     let count = schedule.steps.len();
     if count > PAIRS_STEPS_MAX {
         return Vec::new();
@@ -176,27 +180,26 @@ fn without_pairs(schedule: &Schedule) -> Vec<Schedule> {
 }
 
 fn without_faults(schedule: &Schedule) -> Vec<Schedule> {
-    let ids: Vec<(u32, usize)> =
-        schedule.all_steps().iter().map(|step| (step.id, step.faults.len())).collect();
+    let ids: Vec<u32> = schedule.all_steps().iter().map(|step| step.id).collect();
     let mut candidates = vec![changed(schedule, |schedule| {
-        for (id, _) in &ids {
+        for id in &ids {
             schedule.step_mut(*id).into_iter().for_each(|step| step.faults.clear());
         }
     })];
-    for &(id, count) in ids.iter().rev() {
-        if count > 1 {
-            candidates.push(edited(schedule, id, |step| step.faults.clear()));
-        }
-        for number in (0..count).rev() {
-            candidates.push(edited(schedule, id, |step| drop(step.faults.remove(number))));
-        }
-    }
+    candidates.extend(ids.iter().rev().map(|id| edited(schedule, *id, |step| step.faults.clear())));
+    candidates.extend(without_each_fault(schedule));
     candidates.extend(schedule.steps.iter().rev().filter_map(|step| {
         let (client, kind) = (step.action.client()?, step.faults.iter().find_map(Fault::crash_kind)?.clone());
         let crash = Step::new(step.id, Action::Crash { client, kind });
         Some(edited(schedule, step.id, |step| *step = crash))
     }));
     candidates
+}
+
+pub(super) fn without_each_fault(schedule: &Schedule) -> Vec<Schedule> {
+    let steps = schedule.all_steps().into_iter().rev();
+    let numbers = steps.flat_map(|step| (0..step.faults.len()).rev().map(|number| (step.id, number)));
+    numbers.map(|(id, number)| edited(schedule, id, |step| drop(step.faults.remove(number)))).collect()
 }
 
 /// Without what happens inside steps: all of it, each, and each after the step that it was in.
@@ -216,7 +219,7 @@ fn without_steps_inside(schedule: &Schedule) -> Vec<Schedule> {
     candidates
 }
 
-fn edited(schedule: &Schedule, id: u32, edit: impl FnOnce(&mut Step)) -> Schedule {
+pub(super) fn edited(schedule: &Schedule, id: u32, edit: impl FnOnce(&mut Step)) -> Schedule {
     changed(schedule, |schedule| {
         if let Some(step) = schedule.step_mut(id) {
             edit(step);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::*;
 use crate::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
 use crate::generate::{Profile, generate};
-use crate::schedule::{Action, Fault, Header, Step};
+use crate::schedule::{Action, Fault, Header, Step, TransactionEnd};
 use crate::verdict::MONOTONE;
 
 static RUN: AtomicBool = AtomicBool::new(false);
@@ -143,4 +143,51 @@ fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
         point.to_string(),
         "power loss (unsynced operations [2] survive) after the 1st rename of metadata"
     );
+}
+
+#[test]
+fn a_place_moves_with_what_a_dropped_step_did_before_it() {
+    let place = |nth| Place { file: FileClass::Metadata, operation: OperationKind::Sync, nth };
+    let crash =
+        |nth| Fault::Crash(CrashPoint { place: place(nth), moment: Moment::Before, kind: CrashKind::Kill });
+    let step = |id, action, nth| Step { faults: vec![crash(nth)], ..Step::new(id, action) };
+    let push = Action::Push { client: 0 };
+    let steps =
+        vec![Step::new(1, Action::Pull { client: 0 }), step(2, push.clone(), 2), step(3, push.clone(), 1)];
+    // The second of the first push; without the pull before it the fourth, and the second crash is needed by none but the first of these.
+    let fails = |schedule: &Schedule| {
+        let nth = |step: &Step| {
+            step.faults.first().map_or(0, |fault| match fault {
+                Fault::Crash(point) => point.place.nth,
+                _ => 0,
+            })
+        };
+        match &schedule.steps[..] {
+            [pull, first, second] => {
+                matches!(pull.action, Action::Pull { .. }) && nth(first) == 2 && nth(second) == 1
+            }
+            [only] => only.action == push && nth(only) == 4,
+            _ => false,
+        }
+    };
+    let shrunk = shrink(&Schedule::new(Header::new(1), steps), 1, fails).expect("it fails");
+    assert_eq!(shrunk.schedule.steps, [step(2, push.clone(), 4)]);
+}
+
+#[test]
+fn another_operation_comes_to_a_place_where_a_fault_less_leaves_nothing_to_do() {
+    let place = Place { file: FileClass::SyncedWal, operation: OperationKind::Sync, nth: 1 };
+    let crash = Fault::Crash(CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill });
+    let abandon = Fault::Abandon { nth: 1, arrives: false };
+    let pull = Action::Pull { client: 0 };
+    let write = Action::Transaction { client: 0, writes: Vec::new(), end: TransactionEnd::Commit };
+    let step = |id, action: &Action, faults: &[&Fault]| Step {
+        faults: faults.iter().map(|fault| (*fault).clone()).collect(),
+        ..Step::new(id, action.clone())
+    };
+    let large = [step(1, &pull, &[&abandon]), step(2, &write, &[&crash])];
+    let small = [step(1, &pull, &[]), step(2, &pull, &[&crash])];
+    let fails = |schedule: &Schedule| schedule.steps == large || schedule.steps == small;
+    let schedule = Schedule::new(Header::new(1), large.to_vec());
+    assert_eq!(shrink(&schedule, 1, fails).expect("it fails").schedule.steps, small);
 }
