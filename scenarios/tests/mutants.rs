@@ -12,6 +12,10 @@ use plimsoll_sim::corpus::judge;
 use plimsoll_sim::generate::Profile;
 use plimsoll_sim::sweep::{Shard, Sweep};
 
+/// A history allocates a great deal, in many small pieces.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds of each profile unless told otherwise.
 const SEEDS: u64 = 24;
 

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a scenario ends where something fails")]
 
+/// A history allocates a great deal, in many small pieces.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod applications;
 mod canonical;
 mod concurrency;

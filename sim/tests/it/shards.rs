@@ -110,3 +110,12 @@ fn the_manifests_share_out_as_many_shards_as_they_start() {
     let shards = after(&workflow, "shard: [").matches(',').count() + 1;
     assert!(workflow.contains(&format!("--shard ${{{{ matrix.shard }}}}/{shards} ")), "{shards} shards");
 }
+
+#[test]
+fn a_red_sweep_does_not_list_the_marks_that_it_never_reached() {
+    let red = report(Shard::WHOLE);
+    assert!(red.failure_count() > 0 && red.counts.marks.missing().count() > 0);
+    assert!(!red.to_string().contains("never: "), "{red}");
+    let green = SweepReport { failures: Vec::new(), ..red };
+    assert!(green.to_string().contains("never: "), "{green}");
+}
