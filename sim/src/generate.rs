@@ -194,7 +194,7 @@ impl Mix {
             tables,
             crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
             network_percent: if network { rng.random_range(25..80) } else { 0 },
-            disk_percent: if disk_errors { rng.random_range(10..50) } else { 0 },
+            disk_percent: if disk_errors { rng.random_range(15..55) } else { 0 },
             abandon_percent: if network { *pick(rng, &[0, 0, 5, 20]) } else { 0 },
             kill_percent: *pick(rng, &[0, 20, 50, 100]),
             big_rows: rng.random_ratio(1, 4),

@@ -67,10 +67,13 @@ pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, standing: Standing
         .filter(|(file, error, _)| atlas::row((*error).into(), Target::File(*file)).is_some())
         .collect();
     // What is seen already and may not be there after a power loss: whatever comes next must not rely on it.
-    let is_seen_too_early = |place: &&_| matches!(place, (_, DiskErrorKind::SyncDirectoryFails, _));
-    let seen_too_early: Vec<_> = places.iter().filter(is_seen_too_early).copied().collect();
-    let aimed = seen_too_early.choose(rng).filter(|_| rng.random_ratio(1, 5)).copied();
-    let (file, error, often) = aimed.or_else(|| places.choose(rng).copied())?;
+    let is_aimed_at: fn(&DiskErrorKind) -> bool = match rng.random_range(0..10) {
+        0..2 => |error| matches!(error, DiskErrorKind::SyncDirectoryFails),
+        2..5 => |error| matches!(error, DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops),
+        _ => |_| true,
+    };
+    let aimed: Vec<_> = places.iter().filter(|(_, error, _)| is_aimed_at(error)).copied().collect();
+    let (file, error, often) = aimed.choose(rng).or_else(|| places.choose(rng)).copied()?;
     let error = match error {
         DiskErrorKind::PartialWrite { .. } => {
             DiskErrorKind::PartialWrite { bytes: *pick(rng, &[0, 1, 24, 512, 4096, 4119, 5000]) }
@@ -272,7 +275,8 @@ fn told(rng: &mut impl Rng, header: &Header, pushes: bool, standing: Standing) -
         "replacing Synced",
     ];
     const ALWAYS: &[&str] = &["end of history", "nothing to send", "nothing to pull", "metadata written"];
-    let compacts = header.draft_wal_frames_max < 100 && rng.random_ratio(1, 3);
+    let often = if header.draft_wal_frames_max <= 10 { 3 } else { 2 };
+    let compacts = header.draft_wal_frames_max < 100 && rng.random_ratio(often, 6);
     let names: Vec<&str> = [
         (compacts, COMPACTION),
         (pushes && !compacts, PUSH),
