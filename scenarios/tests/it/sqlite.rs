@@ -16,20 +16,30 @@ use turso_core::{Numeric, Value};
 /// How many seeds are looked at. One takes some milliseconds.
 const SEEDS: u64 = 120;
 
-/// The tables of a database with their rows, each as a text, in the order of the texts.
-type Tables = BTreeMap<String, Vec<String>>;
+/// A value with its type.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cell {
+    Null,
+    Integer(i64),
+    /// By its bits.
+    Real(u64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+/// The tables of a database with their rows, sorted.
+type Tables = BTreeMap<String, Vec<Vec<Cell>>>;
 
 fn as_the_core_reads(database: &FinalDatabase) -> Tables {
-    let text = |value: &Value| match value {
-        Value::Null => "null".to_owned(),
-        Value::Numeric(Numeric::Integer(integer)) => format!("integer {integer}"),
-        Value::Numeric(Numeric::Float(float)) => format!("real {:016x}", f64::from(*float).to_bits()),
-        Value::Text(text) => format!("text {:?}", text.as_str()),
-        Value::Blob(bytes) => format!("blob {:?}", bytes.to_vec()),
+    let cell = |value: &Value| match value {
+        Value::Null => Cell::Null,
+        Value::Numeric(Numeric::Integer(integer)) => Cell::Integer(*integer),
+        Value::Numeric(Numeric::Float(float)) => Cell::Real(f64::from(*float).to_bits()),
+        Value::Text(text) => Cell::Text(text.as_str().to_owned()),
+        Value::Blob(bytes) => Cell::Blob(bytes.to_vec()),
     };
     let sorted = |rows: &Vec<Vec<Value>>| {
-        let mut rows: Vec<String> =
-            rows.iter().map(|row| row.iter().map(text).collect::<Vec<_>>().join(" | ")).collect();
+        let mut rows: Vec<Vec<Cell>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
         rows.sort_unstable();
         rows
     };
@@ -37,12 +47,12 @@ fn as_the_core_reads(database: &FinalDatabase) -> Tables {
 }
 
 fn as_sqlite_reads(connection: &Connection) -> rusqlite::Result<Tables> {
-    let text = |value: SqliteValue| match value {
-        SqliteValue::Null => "null".to_owned(),
-        SqliteValue::Integer(integer) => format!("integer {integer}"),
-        SqliteValue::Real(float) => format!("real {:016x}", float.to_bits()),
-        SqliteValue::Text(text) => format!("text {text:?}"),
-        SqliteValue::Blob(bytes) => format!("blob {bytes:?}"),
+    let cell = |value: SqliteValue| match value {
+        SqliteValue::Null => Cell::Null,
+        SqliteValue::Integer(integer) => Cell::Integer(integer),
+        SqliteValue::Real(float) => Cell::Real(float.to_bits()),
+        SqliteValue::Text(text) => Cell::Text(text),
+        SqliteValue::Blob(bytes) => Cell::Blob(bytes),
     };
     let mut names = connection.prepare("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")?;
     let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
@@ -51,12 +61,9 @@ fn as_sqlite_reads(connection: &Connection) -> rusqlite::Result<Tables> {
         let mut statement =
             connection.prepare(&format!("SELECT * FROM \"{}\"", name.replace('"', "\"\"")))?;
         let columns = statement.column_count();
-        let rows = statement.query_map([], |row| {
-            let values: rusqlite::Result<Vec<_>> =
-                (0..columns).map(|column| row.get(column).map(text)).collect();
-            Ok(values?.join(" | "))
-        })?;
-        let mut rows: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
+        let rows =
+            statement.query_map([], |row| (0..columns).map(|column| row.get(column).map(cell)).collect())?;
+        let mut rows: Vec<Vec<Cell>> = rows.collect::<rusqlite::Result<_>>()?;
         rows.sort_unstable();
         tables.insert(name, rows);
     }
