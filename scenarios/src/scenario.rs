@@ -38,9 +38,6 @@ pub const B: u8 = 1;
 pub const KILL: CrashKind = CrashKind::Kill;
 /// A power loss that nothing unsynced survives.
 pub const NOTHING_SURVIVES: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
-/// A power loss that everything survives.
-pub const EVERYTHING_SURVIVES: CrashKind =
-    CrashKind::PowerLoss { survival: Survival::Everything, torn: None };
 
 /// A history in the making.
 #[derive(Debug, Clone)]
