@@ -268,6 +268,9 @@ fn told(rng: &mut impl Rng, header: &Header, pushes: bool, standing: Standing) -
     const PULL: &[&str] = &[
         "frames committed",
         "generation crossed",
+        // Between what is decided there and what comes of it lies most of a pull.
+        "rebase begins",
+        "rebase begins",
         "rebase begins",
         "draft committed",
         "checkpoint announced",
