@@ -105,11 +105,7 @@ pub(super) fn spots(action: &Action, standing: Standing) -> Vec<Spot> {
         Standing { is_running: false, .. } if opens => REOPENING,
         _ => &[],
     };
-    let rebases = match action {
-        Action::Pull { .. } => standing.has_news,
-        Action::Sync { .. } => standing.has_news || standing.has_pending,
-        _ => false,
-    };
+    let rebases = rebases(action, standing);
     let own = match action {
         Action::Transaction { end: TransactionEnd::Commit, .. } => COMMIT,
         Action::EndTransaction { end: TransactionEnd::Commit, .. } if standing.holds_open => COMMIT,
@@ -121,6 +117,15 @@ pub(super) fn spots(action: &Action, standing: Standing) -> Vec<Spot> {
     // Each more than once: they are few among many, and nothing else can do so much harm.
     let moving = if rebases { [MOVING; 3].concat() } else { Vec::new() };
     [opening, own, &moving].concat()
+}
+
+/// Whether a step is likely to put local transactions on new remote ones.
+pub(super) fn rebases(action: &Action, standing: Standing) -> bool {
+    match action {
+        Action::Pull { .. } => standing.has_news,
+        Action::Sync { .. } => standing.has_news || standing.has_pending,
+        _ => false,
+    }
 }
 
 /// Whether a step of the engine's is likely to find that there is nothing to do.

@@ -3,7 +3,7 @@
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
-use super::aim::{Doing, Standing, is_idle, spots};
+use super::aim::{Doing, Standing, is_idle, rebases, spots};
 use super::{Mix, pick};
 use crate::atlas::{self, FaultKind, Target, is_rot_promised};
 use crate::disk::{
@@ -249,7 +249,7 @@ pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standin
     };
     let pushes = standing.has_pending && !matches!(action, Action::Pull { .. });
     if rng.random_ratio(1, 3) {
-        return told(rng, header, pushes, standing);
+        return told(rng, header, action, pushes, standing);
     }
     match rng.random_range(0..8) {
         0 if pushes => Wait::Request(push),
@@ -262,21 +262,20 @@ pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standin
 }
 
 /// A decision that an operation is likely to tell of.
-fn told(rng: &mut impl Rng, header: &Header, pushes: bool, standing: Standing) -> Wait {
+fn told(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, standing: Standing) -> Wait {
     const COMPACTION: &[&str] = &["compaction announced", "compaction checkpointed"];
     const PUSH: &[&str] = &["batch sent", "batch acknowledged"];
     const PULL: &[&str] = &[
         "frames committed",
         "generation crossed",
-        // Between what is decided there and what comes of it lies most of a pull.
-        "rebase begins",
-        "rebase begins",
         "rebase begins",
         "draft committed",
         "checkpoint announced",
         "rebootstrap begins",
         "replacing Synced",
     ];
+    // More often than the others: between what is decided there and what comes of it lies most of a pull.
+    const REBASE: &[&str] = &["rebase begins"; 6];
     const ALWAYS: &[&str] = &["end of history", "nothing to send", "nothing to pull", "metadata written"];
     let often = if header.draft_wal_frames_max <= 10 { 3 } else { 2 };
     let compacts = header.draft_wal_frames_max < 100 && rng.random_ratio(often, 6);
@@ -284,6 +283,7 @@ fn told(rng: &mut impl Rng, header: &Header, pushes: bool, standing: Standing) -
         (compacts, COMPACTION),
         (pushes && !compacts, PUSH),
         (standing.has_news && !compacts, PULL),
+        (rebases(action, standing) && !compacts, REBASE),
         (!compacts, ALWAYS),
     ]
     .into_iter()
