@@ -152,17 +152,14 @@ const RE_BOOTSTRAP_AFTER_A_PRUNE: Flow = Flow {
 const RE_BOOTSTRAP_AFTER_A_RESTORE: Flow = Flow {
     tell: || {
         let mut t = Scenario::with_clients(1);
-        t.client(A).syncs();
-        t.client(A).commits([append(10)]);
-        t.client(A).syncs();
-        t.remote().commits([append(5_000)]);
+        t.client(A).pulls();
         t.remote().checkpoints();
         t.remote().commits([append(5_000)]);
         t.client(A).commits([append(10)]);
         t.client(A).syncs();
         t.client(A).commits([append(10)]);
         t.remote().is_restored(1, 1);
-        t.client(A).syncs();
+        t.client(A).pulls();
         t
     },
     windows: RE_BOOTSTRAP_WINDOWS,
