@@ -1,6 +1,6 @@
 //! Every crash window of the engine's flows: each flow goes down at each of its file operations and at each of its suspensions, by a kill,
 //! which leaves everything for the moment, and by a power loss that nothing unsynced survives. Everything has to hold, and every window to have
-//! been struck. What survives in part is for sweeps and `plimsoll explore`.
+//! been struck. Power losses that something or everything survives are for sweeps and `plimsoll explore`.
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;

@@ -6,7 +6,7 @@
 //! Guarantees: each candidate has a step or a fault less than what it was made from.
 
 use super::reduce::{edited, without_chunks, without_each_fault, without_pairs};
-use crate::schedule::{Action, Fault, Schedule, Step};
+use crate::schedule::{Action, Fault, Schedule};
 
 /// The most steps for which this is tried: there are very many candidates.
 const STEPS_MAX: usize = 8;
@@ -29,7 +29,7 @@ fn with_one_moved(schedule: &Schedule) -> Vec<Schedule> {
         for number in 0..step.faults.len() {
             for action in alternatives(&step.action) {
                 for shift in SHIFTS {
-                    candidates.push(edited(schedule, step.id, |step: &mut Step| {
+                    candidates.push(edited(schedule, step.id, |step| {
                         step.action = action.clone();
                         shift_place(&mut step.faults[number], shift);
                     }));
@@ -44,8 +44,8 @@ fn with_one_moved(schedule: &Schedule) -> Vec<Schedule> {
 fn alternatives(action: &Action) -> Vec<Action> {
     let mut actions = vec![action.clone()];
     if let Some(client) = action.client() {
-        actions.extend([Action::Pull { client }, Action::Push { client }, Action::Sync { client }]);
-        actions.dedup();
+        let others = [Action::Pull { client }, Action::Push { client }, Action::Sync { client }];
+        actions.extend(others.into_iter().filter(|other| other != action));
     }
     actions
 }
