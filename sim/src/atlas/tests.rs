@@ -302,7 +302,8 @@ fn every_row_strikes_and_keeps_its_promise() {
         for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
             scope.spawn(|| {
                 while let Some(row) = ATLAS.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    lock(&complaints).extend(complaint(row, &quiet));
+                    let complaint = complaint(row, &quiet);
+                    lock(&complaints).extend(complaint);
                 }
             });
         }
