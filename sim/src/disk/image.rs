@@ -69,12 +69,14 @@ impl Image {
             // A write of nothing does not even lengthen the file.
             Operation::Write { bytes, .. } if bytes.is_empty() => {}
             Operation::Write { inode, offset, bytes } => {
-                let end = *offset + bytes.len() as u64;
-                let content = self.content_mut(*inode, end);
-                if content.len() < end as usize {
-                    content.resize(end as usize, 0);
+                let content = self.content_mut(*inode, *offset + bytes.len() as u64);
+                let offset = *offset as usize;
+                if content.len() < offset {
+                    content.resize(offset, 0);
                 }
-                content[*offset as usize..end as usize].copy_from_slice(bytes);
+                let (over, beyond) = bytes.split_at(bytes.len().min(content.len() - offset));
+                content[offset..offset + over.len()].copy_from_slice(over);
+                content.extend_from_slice(beyond);
             }
             Operation::Truncate { inode, len } => self.content_mut(*inode, *len).resize(*len as usize, 0),
             Operation::Create { path, inode } => {
