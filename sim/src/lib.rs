@@ -41,6 +41,11 @@
 //!
 //! Nothing here is shared with the engine but the traits through which it is driven.
 
+/// A history allocates a great deal, in many small pieces.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod atlas;
 pub mod client;
 pub mod clock;
