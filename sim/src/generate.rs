@@ -97,10 +97,9 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut steps: Vec<Step> = Vec::new();
     let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
-        let step = match relying_on_what_may_go(&steps)
-            .filter(|_| mix.crash_percent > 0 && rng.random_ratio(1, 2))
-        {
-            Some(client) => Step::new(id, Action::Crash { client, kind: blackout() }),
+        let doubtful = relying_on_what_may_go(&steps).filter(|_| mix.crash_percent > 0);
+        let step = match doubtful.filter(|(_, (chance, of))| rng.random_ratio(*chance, *of)) {
+            Some((client, _)) => Step::new(id, Action::Crash { client, kind: blackout() }),
             None => step(&mut rng, &mix, &header, id, &steps, &standings),
         };
         take_step(&mut standings, &step);
@@ -254,22 +253,23 @@ impl Struck {
     }
 }
 
-/// Whether a fault leaves something in place that a power loss could still take away.
-fn leaves_doubt(fault: &Fault) -> bool {
-    match fault {
-        Fault::Disk(error) => matches!(
-            error.error,
-            DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops | DiskErrorKind::SyncDirectoryFails
-        ),
-        fault => fault.crash_kind() == Some(&CrashKind::Kill),
-    }
+/// Whether a step's process goes on with what it may have failed to make durable.
+fn is_in_doubt(step: &Step) -> bool {
+    use DiskErrorKind::{SyncDirectoryFails, SyncDrops, SyncFails};
+    let is_of_a_sync = |fault: &Fault| matches!(fault, Fault::Disk(error) if matches!(error.error, SyncFails | SyncDrops | SyncDirectoryFails));
+    step.faults.iter().any(is_of_a_sync) && step.faults.iter().all(|fault| fault.crash_kind().is_none())
 }
 
-/// The client that has just worked on what nobody may have made durable: a killed process had left it, or a sync of it had failed.
-fn relying_on_what_may_go(steps: &[Step]) -> Option<u8> {
+/// The client that may have worked on what a power loss could still take away, since a killed process had left it or a sync of it had failed,
+/// and the chance of one: in that very step, or in its next.
+fn relying_on_what_may_go(steps: &[Step]) -> Option<(u8, (u32, u32))> {
     let [.., struck, last] = steps else { return None };
-    let client = struck.action.client().filter(|_| struck.faults.iter().any(leaves_doubt))?;
-    (last.action.client() == Some(client) && is_of_the_engine(&last.action)).then_some(client)
+    let client = last.action.client().filter(|_| is_of_the_engine(&last.action))?;
+    let is_killed = struck.faults.iter().any(|fault| fault.crash_kind() == Some(&CrashKind::Kill));
+    if struck.action.client() == Some(client) && (is_killed || is_in_doubt(struck)) {
+        return Some((client, (1, 2)));
+    }
+    is_in_doubt(last).then_some((client, (1, 3)))
 }
 
 /// A power loss that takes all that is not durable.
