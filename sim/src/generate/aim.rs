@@ -235,10 +235,12 @@ const PULL: &[Spot] = &[
     (Any, Mutation(AnyMutation), 35),
 ];
 
-/// What a rebase relies on, and where a checkpoint or a compaction moves a WAL into its main file. Synced's twice: a checkpoint is seldom due.
+/// What a rebase relies on, and where a checkpoint or a compaction moves a WAL into its main file. The syncs of Synced twice, since a checkpoint
+/// is seldom due, and those of Draft's log, since it is synced before a push, in a rebase and around a compaction.
 const MOVING: &[Spot] = &[
     (SyncedWal, Mutation(Write), 20),
-    (DraftWal, Mutation(Sync), 1),
+    (DraftWal, Mutation(Sync), 2),
+    (DraftWal, Mutation(Sync), 2),
     (Draft, Mutation(Write), 2),
     (Draft, Mutation(Sync), 1),
     (Synced, Mutation(Write), 2),
