@@ -1,13 +1,14 @@
 //! Every crash window of the engine's flows: each flow goes down at each of its file operations and at each of its suspensions, by a kill,
-//! which leaves everything for the moment, and by a power loss that nothing unsynced survives. Everything has to hold, and every window to have
-//! been struck. Power losses that something or everything survives are for sweeps and `plimsoll explore`.
+//! which leaves everything for the moment, by a power loss that nothing unsynced survives, and by one that only unsynced metadata survives,
+//! so that it may name what is not there. Everything has to hold, and every window to have been struck. Power losses that something else
+//! survives are for sweeps and `plimsoll explore`.
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::thread;
 
 use plimsoll_scenarios::scenario::{A, KILL, NOTHING_SURVIVES, Scenario, append, crash, note};
-use plimsoll_sim::disk::{CrashKind, FileClass, Moment, OperationKind};
+use plimsoll_sim::disk::{CrashKind, FileClass, Moment, OperationKind, Survival};
 use plimsoll_sim::marks::{MarkCounts, WINDOWS};
 use plimsoll_sim::run::Outcome;
 use plimsoll_sim::schedule::{Fault, PushMode};
@@ -272,6 +273,12 @@ fn survives(flow: &Flow) {
     assert!(missed.is_empty(), "windows that no crash was in: {missed:?}");
 }
 
+/// A power loss that only unsynced metadata survives.
+fn metadata_survives() -> CrashKind {
+    let survival = Survival::Files { keep: vec![FileClass::Metadata, FileClass::MetadataTemporary] };
+    CrashKind::PowerLoss { survival, torn: None }
+}
+
 /// Tells the flow again and again, each time with the next fault, until one finds no place.
 #[expect(clippy::disallowed_methods, reason = "histories share nothing, and there are many of them")]
 fn strike(flow: &Flow, fault: &(dyn Fn(u32, CrashKind) -> Fault + Sync), marks: &mut MarkCounts) {
@@ -284,8 +291,8 @@ fn strike(flow: &Flow, fault: &(dyn Fn(u32, CrashKind) -> Fault + Sync), marks: 
         outcome
     };
     for nth in 1.. {
-        let outcomes: [Outcome; 2] = thread::scope(|scope| {
-            [KILL, NOTHING_SURVIVES]
+        let outcomes: [Outcome; 3] = thread::scope(|scope| {
+            [KILL, NOTHING_SURVIVES, metadata_survives()]
                 .map(|kind| scope.spawn(move || struck(nth, kind)))
                 .map(|history| history.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 
@@ -90,75 +91,121 @@ fn tree_of(read: impl Fn(&str) -> Option<Arc<Vec<u8>>>) -> Tree {
     PATHS.into_iter().filter_map(|path| Some((path, read(path)?.to_vec()))).collect()
 }
 
-#[test]
-fn the_disk_agrees_with_a_naive_model() {
-    for seed in 0..60 {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut below = |bound: u64| rng.next_u64() % bound;
-        let (disk, _, _guard) = new_disk();
-        let mut process = Process::start(&disk);
-        let mut model = Model::default();
+/// What a process does next, or what befalls it.
+#[derive(Debug, Clone)]
+enum Deed {
+    /// To a file; one that is not there is made instead.
+    To(&'static str, Doing),
+    SyncDirectory,
+    LosePower(Survival),
+    Kill,
+}
 
-        for _ in 0..150 {
-            let path = PATHS[below(4) as usize];
-            let file = model.names().get(path).copied();
-            match (below(12), file) {
-                (0, Some(_)) => {
-                    process.remove(path);
-                    model.push(Step::Remove(path));
-                }
-                (1, Some(file)) => {
-                    let to = PATHS[below(4) as usize];
-                    process.rename(path, to);
-                    model.push(Step::Rename(path, to, file));
-                }
-                (2 | 3, Some(file)) => {
-                    process.sync(path);
-                    model.sync(|step| match step {
-                        Step::Write(written, ..) | Step::Truncate(written, _) => *written == file,
-                        _ => false,
-                    });
-                }
-                (4, Some(file)) => {
-                    let len = below(60);
-                    process.truncate(path, len);
-                    model.push(Step::Truncate(file, len as usize));
-                }
-                (5, _) => {
-                    process.sync_dir(path);
-                    model.sync(|step| !matches!(step, Step::Write(..) | Step::Truncate(..)));
-                }
-                (6, _) if below(4) == 0 => {
-                    let survival = Survival::Subset { keep_percent: below(101) as u8, key: below(1000) };
-                    disk.crash_now(&power_loss(survival));
-                    let report = disk.take_crash().expect("the crash was ordered");
-                    model.lose_power(&report.survivors);
-                    disk.restart();
-                    process = Process::start(&disk);
-                }
-                (7, _) if below(4) == 0 => {
-                    disk.crash_now(&CrashKind::Kill);
-                    disk.restart();
-                    process = Process::start(&disk);
-                }
-                (_, Some(file)) => {
-                    let offset = below(40);
-                    let bytes = vec![below(256) as u8; below(20) as usize];
-                    process.write(path, offset, &bytes);
-                    model.push(Step::Write(file, offset as usize, bytes));
-                }
-                (_, None) => {
+#[derive(Debug, Clone)]
+enum Doing {
+    Remove,
+    RenameTo(&'static str),
+    Sync,
+    Truncate { len: u64 },
+    Write { offset: u64, bytes: Vec<u8> },
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let path = || select(&PATHS[..]);
+    let doing = prop_oneof![
+        1 => Just(Doing::Remove),
+        1 => path().prop_map(Doing::RenameTo),
+        2 => Just(Doing::Sync),
+        1 => (0..60_u64).prop_map(|len| Doing::Truncate { len }),
+        5 => (0..40_u64, vec(any::<u8>(), 0..20)).prop_map(|(offset, bytes)| Doing::Write { offset, bytes }),
+    ];
+    let survival =
+        (0..=100_u8, any::<u64>()).prop_map(|(keep_percent, key)| Survival::Subset { keep_percent, key });
+    prop_oneof![
+        40 => (path(), doing).prop_map(|(path, doing)| Deed::To(path, doing)),
+        4 => Just(Deed::SyncDirectory),
+        1 => survival.prop_map(Deed::LosePower),
+        1 => Just(Deed::Kill),
+    ]
+}
+
+/// A process on a disk, and the model, at which everything is done side by side.
+struct Pair {
+    disk: Disk,
+    process: Process,
+    model: Model,
+}
+
+impl Pair {
+    fn undergo(&mut self, deed: Deed) {
+        let Self { disk, process, model } = self;
+        match deed {
+            Deed::To(path, doing) => match model.names().get(path) {
+                Some(&file) => self.touch(path, file, doing),
+                None => {
                     process.create(path);
                     model.push(Step::Create(path, model.files));
                     model.files += 1;
                 }
+            },
+            Deed::SyncDirectory => {
+                process.sync_dir(PATHS[0]);
+                model.sync(|step| !matches!(step, Step::Write(..) | Step::Truncate(..)));
             }
-            assert_eq!(tree_of(|path| disk.read(path)), model.tree(|_| true), "current state, seed {seed}");
-            assert_eq!(
-                tree_of(|path| disk.durable(path)),
-                model.tree(|synced| synced),
-                "durable state, seed {seed}"
-            );
+            Deed::LosePower(survival) => {
+                disk.crash_now(&power_loss(survival));
+                let report = disk.take_crash().expect("the crash was ordered");
+                model.lose_power(&report.survivors);
+                disk.restart();
+                *process = Process::start(disk);
+            }
+            Deed::Kill => {
+                disk.crash_now(&CrashKind::Kill);
+                disk.restart();
+                *process = Process::start(disk);
+            }
+        }
+    }
+
+    fn touch(&mut self, path: &'static str, file: usize, doing: Doing) {
+        let Self { process, model, .. } = self;
+        match doing {
+            Doing::Remove => {
+                process.remove(path);
+                model.push(Step::Remove(path));
+            }
+            Doing::RenameTo(to) => {
+                process.rename(path, to);
+                model.push(Step::Rename(path, to, file));
+            }
+            Doing::Sync => {
+                process.sync(path);
+                model.sync(|step| matches!(step, Step::Write(of, ..) | Step::Truncate(of, _) if *of == file));
+            }
+            Doing::Truncate { len } => {
+                process.truncate(path, len);
+                model.push(Step::Truncate(file, len as usize));
+            }
+            Doing::Write { offset, bytes } => {
+                process.write(path, offset, &bytes);
+                model.push(Step::Write(file, offset as usize, bytes));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_disk_agrees_with_a_naive_model(deeds in vec(deed(), 0..100)) {
+        let (disk, _, _guard) = new_disk();
+        let mut pair = Pair { process: Process::start(&disk), disk, model: Model::default() };
+        for deed in deeds {
+            pair.undergo(deed);
+            let Pair { disk, model, .. } = &pair;
+            prop_assert_eq!(tree_of(|path| disk.read(path)), model.tree(|_| true), "what is seen");
+            prop_assert_eq!(tree_of(|path| disk.durable(path)), model.tree(|synced| synced), "what is durable");
         }
     }
 }

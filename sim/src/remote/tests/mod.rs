@@ -3,6 +3,7 @@
 mod guard;
 mod model;
 mod pipeline;
+mod properties;
 mod resume;
 mod routes;
 
