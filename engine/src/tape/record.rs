@@ -1,6 +1,6 @@
 //! One row of the change log, decoded.
 
-use turso_core::types::ImmutableRecord;
+use turso_core::types::ValueIterator;
 use turso_core::{LimboError, Value};
 
 /// A record of the change log.
@@ -103,14 +103,12 @@ impl Record {
 }
 
 fn image(value: &Value) -> turso_core::Result<Option<Vec<Value>>> {
-    match value.to_blob() {
-        None => Ok(None),
-        Some(bytes) => {
-            let mut payload = turso_core::ValueBlob::default();
-            payload.extend_from_slice(bytes);
-            ImmutableRecord::from_bin_record(payload).get_values_owned().map(Some)
-        }
-    }
+    let Some(bytes) = value.to_blob() else { return Ok(None) };
+    // A record's own way to its values takes it for whole, and panics where it is not.
+    ValueIterator::new(bytes)?
+        .map(|value| Ok(value?.to_owned()?))
+        .collect::<turso_core::Result<_>>()
+        .map(Some)
 }
 
 /// An update's new values: the record holds one flag a column and then one value a column.
@@ -123,4 +121,89 @@ fn new_values(updates: &Value) -> turso_core::Result<Option<Vec<Option<Value>>>>
 
 pub(super) fn corrupt(problem: &str) -> LimboError {
     LimboError::Corrupt(format!("the change log holds {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use turso_core::types::ImmutableRecord;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from_i64),
+            prop::num::f64::NORMAL.prop_map(Value::from_f64),
+            ".{0,20}".prop_map(Value::build_text),
+            vec(any::<u8>(), 0..20).prop_map(Value::from_blob),
+        ]
+    }
+
+    /// An image as the core writes it: a record of SQLite's file format.
+    fn written(values: &[Value]) -> Value {
+        let record = ImmutableRecord::from_values(values, values.len()).expect("there is memory");
+        Value::from_blob(record.get_payload().to_vec())
+    }
+
+    /// A row of the change log about row 7 of table t.
+    fn row(kind: i64, images: [Value; 3]) -> Vec<Value> {
+        let [before, after, updates] = images;
+        let place = [1, 2, kind].map(Value::from_i64);
+        place
+            .into_iter()
+            .chain([Value::build_text("t"), Value::from_i64(7), before, after, updates])
+            .collect()
+    }
+
+    fn decoded(kind: i64, images: [Value; 3]) -> Images {
+        let record = Record::decode(&row(kind, images)).expect("the core writes such records");
+        assert_eq!((record.change_id, record.transaction_id), (1, 2));
+        let change = record.change.expect("it is no commit");
+        assert_eq!((change.table.as_str(), change.rowid), ("t", 7));
+        change.images
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_record_says_what_was_changed(columns in vec((value(), value(), any::<bool>()), 0..40)) {
+            let before: Vec<Value> = columns.iter().map(|(before, ..)| before.clone()).collect();
+            let after: Vec<Value> = columns.iter().map(|(_, after, _)| after.clone()).collect();
+            let set = columns.iter().map(|(_, after, is_set)| is_set.then(|| after.clone()));
+            let new_values: Vec<Option<Value>> = set.collect();
+            let flags = new_values.iter().map(|value| Value::from_i64(value.is_some().into()));
+            let values = new_values.iter().map(|value| value.clone().unwrap_or(Value::Null));
+            let updates: Vec<Value> = flags.chain(values).collect();
+            let none = || Value::Null;
+
+            let insert = decoded(1, [none(), written(&after), none()]);
+            prop_assert_eq!(insert, Images::Insert { after: after.clone() });
+            let rekeyed = decoded(1, [written(&after), none(), none()]);
+            prop_assert_eq!(rekeyed, Images::Insert { after: after.clone() });
+            let delete = decoded(-1, [written(&before), none(), none()]);
+            prop_assert_eq!(delete, Images::Delete { before: before.clone() });
+            let update = decoded(0, [written(&before), written(&after), written(&updates)]);
+            prop_assert_eq!(
+                update,
+                Images::Update { before: before.clone(), after: after.clone(), new_values: Some(new_values) }
+            );
+            let result_only = decoded(0, [written(&before), written(&after), none()]);
+            prop_assert_eq!(result_only, Images::Update { before, after, new_values: None });
+        }
+
+        /// Whatever stands in a damaged change log, it is read or refused.
+        #[test]
+        fn a_damaged_change_record_is_read_or_refused(
+            kind in -2..4_i64,
+            images in prop::array::uniform3(prop_oneof![
+                vec(any::<u8>(), 0..40).prop_map(Value::from_blob),
+                value(),
+            ]),
+        ) {
+            if let Err(error) = Record::decode(&row(kind, images)) {
+                prop_assert!(matches!(error, LimboError::Corrupt(_)), "{error:?}");
+            }
+        }
+    }
 }

@@ -2,12 +2,14 @@
 //!
 //! A test here fails when the core is mended: then what was done about the bug can go.
 
+use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex};
 
 use plimsoll_sim::clock;
 use plimsoll_sim::disk::{Disk, DiskError, DiskErrorKind, FileClass, Lasts};
 use plimsoll_sim::trace::{Lane, Trace};
-use turso_core::{Connection, Database, MemoryIO, OpenOptions, SqliteDialect};
+use turso_core::types::{ImmutableRecord, ValueIterator};
+use turso_core::{Connection, Database, LimboError, MemoryIO, OpenOptions, SqliteDialect, ValueBlob};
 
 fn connect(path: &str) -> Arc<Connection> {
     let options = OpenOptions::new(Arc::new(SqliteDialect));
@@ -46,6 +48,16 @@ fn a_prepared_pragma_goes_on_saying_what_it_said_when_it_was_compiled() {
     assert_eq!(lengths(), [1, 1]);
     connection.execute("ALTER TABLE t ADD COLUMN b").unwrap();
     assert_eq!(lengths(), [1, 2]);
+}
+
+/// The engine reads the images of the change log with the iterator, which returns the error. Found by a property of the change records.
+#[test]
+fn a_record_that_is_not_whole_is_an_error_for_the_iterator_and_a_panic_for_the_record() {
+    assert!(matches!(ValueIterator::new(&[9]).map(|_| ()), Err(LimboError::Corrupt(_))));
+    let mut payload = ValueBlob::default();
+    payload.push(9);
+    let values = catch_unwind(|| ImmutableRecord::from_bin_record(payload).get_values_owned());
+    assert!(values.is_err(), "{values:?}");
 }
 
 /// The pager keeps the failed completion (`header_ref_state`, `Pager::read_header_page`), and nothing resets it where there is no statement to
