@@ -94,24 +94,26 @@ impl Model {
         rows.expect("nothing goes behind the table's making")
     }
 
-    /// What writes make of the rows, and the SQL that does the same.
-    fn write(&mut self, writes: &[Write]) -> (Rows, Vec<String>) {
+    /// What writes make of the rows, if they touch any, and the SQL that does the same.
+    fn write(&mut self, writes: &[Write]) -> (Option<Rows>, Vec<String>) {
         let mut rows = self.rows().clone();
+        let mut touches_any = false;
         let statements = writes.iter().map(|write| match *write {
             Write::Put { k, bytes } => {
                 self.values += 1;
                 let value = format!("{}{}", self.values, "x".repeat(bytes));
                 let sql = format!("INSERT OR REPLACE INTO t VALUES ({k}, '{value}')");
                 rows.insert(k, value);
+                touches_any = true;
                 sql
             }
             Write::Delete { k } => {
-                rows.remove(&k);
+                touches_any |= rows.remove(&k).is_some();
                 format!("DELETE FROM t WHERE k = {k}")
             }
         });
         let statements = statements.collect();
-        (rows, statements)
+        (Some(rows).filter(|_| touches_any), statements)
     }
 
     fn checkpoint(&mut self) -> bool {
@@ -166,9 +168,7 @@ impl Pair {
                 let (rows, statements) = self.model.write(writes);
                 let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
                 transact(&mut self.remote, &statements);
-                if rows != *self.model.rows() {
-                    self.model.points().push(Some(rows));
-                }
+                self.model.points().extend(rows.map(Some));
             }
             Deed::Fail(writes) => {
                 let (_, mut statements) = self.model.write(writes);
