@@ -55,7 +55,7 @@ fn a_prepared_pragma_goes_on_saying_what_it_said_when_it_was_compiled() {
 fn a_record_that_is_not_whole_is_an_error_for_the_iterator_and_a_panic_for_the_record() {
     assert!(matches!(ValueIterator::new(&[9]).map(|_| ()), Err(LimboError::Corrupt(_))));
     let mut payload = ValueBlob::default();
-    payload.push(9);
+    payload.extend_from_slice(&[9]);
     let values = catch_unwind(|| ImmutableRecord::from_bin_record(payload).get_values_owned());
     assert!(values.is_err(), "{values:?}");
 }
