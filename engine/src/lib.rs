@@ -148,7 +148,9 @@
 //! restored; and where it is restored while the frames of one transaction arrive in several answers, halves of two transactions can be
 //! taken for one. A copy of a directory that is older, but has sent everything that
 //! the remote knows of it, is not told apart from the original, because nothing is lost or doubled by it; a request that the original had under way and
-//! that arrives after the copy has begun to push can be taken for the copy's own.
+//! that arrives after the copy has begun to push can be taken for the copy's own. And a copy that was adopted ([`SyncEngine::adopt`]) and is put in
+//! place once more, as it was before, knows nothing of what was sent under the identity that it got the first time: what it holds above the
+//! number that the remote names is kept, as ever, and sent again.
 //!
 //! # What it costs
 //!

@@ -295,7 +295,8 @@ pub enum Action {
         /// So many transactions before the end of that generation.
         transactions_back: u8,
     },
-    /// The client's process is killed, and its directory becomes what it was at the end of an earlier step.
+    /// The client's process is killed, and its directory becomes what it was at the end of an earlier step. Nothing happens if an older copy
+    /// of it has been adopted since.
     RestoreDirectory {
         /// The client, from 0.
         client: u8,

@@ -407,6 +407,28 @@ fn what_is_in_doubt_is_sent_if_the_user_says_so() {
     assert_eq!(local(&engine), remote(&place));
 }
 
+/// A limit: under which identity its predecessor went on, a copy cannot know.
+#[test]
+fn a_copy_that_is_put_in_place_again_sends_again_what_it_has_sent_after_its_adoption() {
+    let (mut place, engine) = place();
+    drop(engine);
+    let engine = place.open_with("a", |options| options.push_batch_statements_max(1)).unwrap();
+    ["sent by the original", "sent by the copies"].iter().for_each(|v| write(&engine, v));
+    let copy = place.copy();
+    // The original's second transaction is forgotten by the remote.
+    block_on(engine.sync()).unwrap();
+    drop(engine);
+    place.remote.with_remote(|remote| remote.restore(0, 1));
+    for _ in 0..2 {
+        place.put_back(&copy);
+        let engine = place.open("a").unwrap();
+        assert!(matches!(block_on(engine.sync()), Err(Error::ForeignAcknowledgement { .. })));
+        block_on(engine.adopt(InDoubt::Discard)).unwrap();
+        block_on(engine.sync()).unwrap();
+    }
+    assert_eq!(remote(&place), ["sent by the copies", "sent by the copies", "sent by the original"]);
+}
+
 #[test]
 fn a_user_may_ask_for_a_re_bootstrap() {
     let (place, engine) = place();

@@ -24,8 +24,16 @@ use crate::workload::{LOG, QUIET};
 /// Copies of clients' directories as they were at the ends of steps.
 #[derive(Default)]
 pub(super) struct Copies {
-    /// By client and step, those that a later step asks for; `None` until they are taken.
+    /// By client and step, those that a later step asks for; `None` until they are taken, and once they are outdated.
     wanted: BTreeMap<(u8, u32), Option<DirectoryCopy>>,
+}
+
+impl Copies {
+    /// A copy of before an adoption is not put in place any more: it cannot know what was sent under the identity that its successor got, and
+    /// that it sends it again is a limit that the engine's documentation names.
+    fn outdate(&mut self, client: u8) {
+        self.wanted.iter_mut().filter(|((of, _), _)| *of == client).for_each(|(_, copy)| *copy = None);
+    }
 }
 
 /// A client's directory at one moment, what was known of it, and what the ledger held.
@@ -58,7 +66,7 @@ impl World {
         }
     }
 
-    /// Puts a copy back; one of a step that has not been is none.
+    /// Puts a copy back; one of a step that has not been is none, nor is an outdated one.
     pub(super) fn restore_directory(&mut self, number: u8, to_step: u32) {
         let Some(Some(copy)) = self.copies.wanted.get(&(number, to_step)).cloned() else {
             self.counts.faults_unreached += 1;
@@ -292,6 +300,7 @@ impl World {
                 self.ledger.withdraw(number, &moment);
             }
         }
+        self.copies.outdate(number);
         let adoption = self.drive(number, Operation::Pull, async { engine.adopt(InDoubt::Discard).await })?;
         match adoption {
             Driven::Crashed | Driven::Abandoned => Ok(()),
