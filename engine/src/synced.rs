@@ -86,6 +86,8 @@ impl State {
         let is_unsettled =
             self.metadata_is_uncertain || self.synced_is_dirty || is_checkpoint_due || is_replacing;
         if self.metadata_is_uncertain {
+            // Before the error there may have been another: a replacement whose entry is not durable, but is named.
+            files.sync_directory().await?;
             self.store(files, |_| ()).await?;
         }
         if self.metadata.attachment == Attachment::Replacing {
