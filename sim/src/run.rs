@@ -56,6 +56,8 @@ impl Default for RunOptions {
 pub struct Outcome {
     /// Hash over every event and every byte written.
     pub hash: u64,
+    /// Hash over the bytes alone that went to disks and over the wire.
+    pub bytes_hash: u64,
     /// How many events there were.
     pub event_count: u64,
     /// The events, if they were to be kept.
@@ -123,7 +125,7 @@ pub(crate) fn run_piloted(schedule: &Schedule, pilot: &SharedPilot, client: u8) 
             }));
             let mut pilot = lock(pilot);
             match outcome {
-                Ok(outcome) => pilot.finish(outcome.violation.is_some()),
+                Ok(outcome) => pilot.finish(&outcome),
                 Err(panic) => pilot.fail(panic),
             }
         };
@@ -157,6 +159,7 @@ fn run_here(
     let trace = lock(&trace);
     Outcome {
         hash: trace.hash(),
+        bytes_hash: trace.bytes_hash(),
         event_count: trace.event_count(),
         events: trace.events().to_vec(),
         counts,

@@ -102,6 +102,8 @@ impl fmt::Display for Event {
 /// Everything that happened so far, as a hash and, if asked for, as a list.
 pub struct Trace {
     hasher: Xxh3,
+    /// Over the bytes that went to disks and over the wire, and where they went; not over the words of events.
+    bytes_hasher: Xxh3,
     event_count: u64,
     kept: Option<Vec<Event>>,
 }
@@ -110,7 +112,12 @@ impl Trace {
     /// An empty trace. It keeps its events only if `keep_events`; the hash is the same either way.
     #[must_use]
     pub fn new(keep_events: bool) -> Self {
-        Self { hasher: Xxh3::new(), event_count: 0, kept: keep_events.then(Vec::new) }
+        Self {
+            hasher: Xxh3::new(),
+            bytes_hasher: Xxh3::new(),
+            event_count: 0,
+            kept: keep_events.then(Vec::new),
+        }
     }
 
     /// Appends an event at the current virtual time.
@@ -131,6 +138,17 @@ impl Trace {
             self.hasher.update(&number.to_le_bytes());
         }
         self.hasher.update(bytes);
+        if !bytes.is_empty() {
+            self.bytes_hasher.update(&lane.code());
+            for length in [place.len(), numbers.len(), bytes.len()] {
+                self.bytes_hasher.update(&(length as u64).to_le_bytes());
+            }
+            self.bytes_hasher.update(place.as_bytes());
+            for number in numbers {
+                self.bytes_hasher.update(&number.to_le_bytes());
+            }
+            self.bytes_hasher.update(bytes);
+        }
 
         if let Some(kept) = &mut self.kept {
             kept.push(Event {
@@ -151,6 +169,12 @@ impl Trace {
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hasher.digest()
+    }
+
+    /// The hash over the bytes alone that went to disks and over the wire: it stays the same when an event gets another name.
+    #[must_use]
+    pub fn bytes_hash(&self) -> u64 {
+        self.bytes_hasher.digest()
     }
 
     /// How many events were recorded, kept or not.

@@ -144,6 +144,19 @@ pub fn reports(path: &Path) -> Result<Vec<SweepReport>, Problem> {
     Ok(reports)
 }
 
+/// The schedules of a corpus with the names of their files, ascending.
+pub fn corpus(directory: &Path) -> Result<Vec<(String, Schedule)>, Problem> {
+    let paths =
+        entries(directory)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
+    let named = paths.map(|path| {
+        let text = read(&path)?;
+        let schedule = Schedule::parse(&text)
+            .map_err(|source| Problem::Schedule { path: path.display().to_string(), source })?;
+        Ok((path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), schedule))
+    });
+    named.collect()
+}
+
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, Problem> {
     let problem = |source| Problem::File { what: "list", path: directory.display().to_string(), source };
     let entries = std::fs::read_dir(directory).map_err(problem)?;

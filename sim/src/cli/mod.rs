@@ -6,6 +6,7 @@ mod determinism;
 mod explore;
 mod failure;
 mod files;
+mod fingerprint;
 mod interrupt;
 mod invariants;
 mod marks;
@@ -81,6 +82,8 @@ enum Command {
     /// Serve a remote over HTTP, on real files, to clients on this machine.
     #[cfg(feature = "serve")]
     Serve(serve::Serve),
+    /// Print the hashes of many histories, to compare two builds.
+    Fingerprint(fingerprint::Fingerprint),
     /// Print the invariants that every history is judged by.
     Invariants,
     /// Print the marks: the situations that a sweep should have been in.
@@ -100,6 +103,7 @@ impl Arguments {
             Command::Explore(explore) => explore.execute(),
             #[cfg(feature = "serve")]
             Command::Serve(serve) => serve.execute(),
+            Command::Fingerprint(fingerprint) => fingerprint.execute(),
             Command::Invariants => Ok(invariants::print()),
             Command::Marks => Ok(marks::print()),
         }

@@ -85,6 +85,10 @@ pub(super) struct Totals {
     pub(super) twice_struck: AtomicU64,
     /// Histories that broke an invariant.
     pub(super) violations: AtomicU64,
+    /// Sum of the histories' trace hashes: the same whichever process runs which.
+    pub(super) hash: AtomicU64,
+    /// Sum of their hashes over bytes alone.
+    pub(super) bytes_hash: AtomicU64,
     /// Not 0 when nothing more is to be begun.
     pub(super) stopped: AtomicU64,
     /// Processes that ended in another way than they should.

@@ -66,6 +66,10 @@ pub struct Progress {
     pub deduplicated: u64,
     /// Histories that broke an invariant.
     pub violations: u64,
+    /// Sum of the histories' trace hashes.
+    pub hash: u64,
+    /// Sum of their hashes over bytes alone.
+    pub bytes_hash: u64,
 }
 
 /// Explores the units, or as much of them as there is time for until `stop` is set; `on_progress` is called now and then.
@@ -144,6 +148,8 @@ fn progress(shared: &Shared) -> Progress {
         twice_struck: totals.twice_struck.load(Ordering::Relaxed),
         deduplicated: totals.deduplicated.load(Ordering::Relaxed),
         violations: totals.violations.load(Ordering::Relaxed),
+        hash: totals.hash.load(Ordering::Relaxed),
+        bytes_hash: totals.bytes_hash.load(Ordering::Relaxed),
     }
 }
 

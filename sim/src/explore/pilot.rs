@@ -24,6 +24,7 @@ use super::Unit;
 use super::fork::{self, Shared, Side, count};
 use crate::disk::{self, CrashKind, CrashPoint, Moment, SECTOR_BYTES, Site, Survival, Tear};
 use crate::network::{NetworkFault, RequestPlace};
+use crate::run::Outcome;
 use crate::schedule::{Fault, Schedule};
 
 /// A write of which everything has reached the disk but its beginning, which is the header of a frame, say.
@@ -113,14 +114,16 @@ impl Pilot {
     }
 
     /// The history is over. The process that began exploring goes on; others report and end here.
-    pub fn finish(&mut self, is_violated: bool) {
+    pub fn finish(&mut self, outcome: &Outcome) {
         let totals = self.shared.totals();
         count(&totals.histories);
+        totals.hash.fetch_add(outcome.hash, Ordering::Relaxed);
+        totals.bytes_hash.fetch_add(outcome.bytes_hash, Ordering::Relaxed);
         if self.crashes > 1 {
             count(&totals.twice_struck);
         }
         let mut status = 0;
-        if is_violated {
+        if outcome.violation.is_some() {
             count(&totals.violations);
             let finding = Finding { unit: self.unit.clone(), schedule: self.schedule.clone() };
             let mut line = serde_json::to_vec(&finding).expect("plain data serializes");

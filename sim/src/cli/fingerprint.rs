@@ -1,0 +1,150 @@
+//! `plimsoll fingerprint`: one line per history, to compare the behaviour of two builds.
+//!
+//! A change that only moves or renames code leaves every line as it was.
+
+use std::fmt;
+use std::num::NonZero;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use plimsoll_sim::corpus;
+use plimsoll_sim::explore::{self, Options};
+use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_sim::run::{Outcome, RunOptions, run};
+use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::verdict::Counts;
+
+use super::{Problem, STATUS_CLEAN, files, jobs};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each line holds the history's name, the hash of its trace, the hash of its disk and wire bytes, and its verdict. Behind the lines of a
+profile stand the sums of its counts.
+
+Examples:
+  plimsoll fingerprint --out before.txt    on the commit before a refactoring
+  plimsoll fingerprint | diff before.txt - on the commit after it")]
+pub struct Fingerprint {
+    /// The seeds, from A to before B, each under every profile.
+    #[arg(long, value_name = "A..B", value_parser = super::run::seeds, default_value = "0..2000")]
+    seeds: Range<u64>,
+    /// Only this profile.
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
+    /// Leave out the explored histories, which take the longest.
+    #[arg(long)]
+    no_explore: bool,
+    /// The directory of the corpus.
+    #[arg(long, value_name = "DIR", default_value = corpus::DIRECTORY)]
+    corpus: PathBuf,
+    /// How many histories run at once; by default one per core.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// Write the lines to a file instead of printing them.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Fingerprint {
+    pub fn execute(self) -> Result<u8, Problem> {
+        let mut text = String::new();
+        let profiles = match &self.profile {
+            Some(profile) => std::slice::from_ref(profile),
+            None => Profile::value_variants(),
+        };
+        for profile in profiles {
+            let (name, seeds) = (files::profile_name(*profile), self.seeds.clone());
+            let schedules = seeds.map(|seed| (format!("{name} {seed}"), move || generate(seed, *profile)));
+            text.push_str(&self.lines(&name, schedules.collect()));
+        }
+        let corpus = files::corpus(&self.corpus)?;
+        let schedules = corpus.into_iter().map(|(name, schedule)| (name, move || schedule.clone()));
+        text.push_str(&self.lines("corpus", schedules.collect()));
+        if !self.no_explore {
+            text.push_str(&self.explored()?);
+        }
+        match &self.out {
+            Some(path) => files::write(path, &text)?,
+            None => print!("{text}"),
+        }
+        Ok(STATUS_CLEAN)
+    }
+
+    /// Runs the schedules; one line for each, in order, and one for the sums of their counts.
+    #[expect(clippy::disallowed_methods, reason = "histories share nothing, whichever thread runs them")]
+    fn lines(&self, group: &str, schedules: Vec<(String, impl Fn() -> Schedule + Sync)>) -> String {
+        let bar = progress_bar(group, schedules.len());
+        let next = AtomicUsize::new(0);
+        let lines = Mutex::new(vec![String::new(); schedules.len()]);
+        let counts = Mutex::new(Counts::default());
+        thread::scope(|scope| {
+            for _ in 0..jobs(self.jobs) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((name, schedule)) = schedules.get(index) else { break };
+                        let outcome = run(&schedule(), RunOptions::default());
+                        counts.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome.counts);
+                        lines.lock().unwrap_or_else(PoisonError::into_inner)[index] =
+                            Line { name, outcome: &outcome }.to_string();
+                        bar.inc(1);
+                    }
+                });
+            }
+        });
+        bar.finish_and_clear();
+        let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner).concat();
+        let counts = serde_json::to_string(&counts).expect("plain data serializes");
+        format!("{lines}{group} counts {counts}\n")
+    }
+
+    fn explored(&self) -> Result<String, Problem> {
+        let units = explore::default_set();
+        let bar = progress_bar("explore", units.len());
+        let options = Options { jobs: jobs(self.jobs), crashes_max: 2 };
+        let (progress, _) = explore::explore(&units, options, &AtomicBool::new(false), |progress| {
+            bar.set_position(progress.units_done);
+        })
+        .map_err(Problem::Explore)?;
+        bar.finish_and_clear();
+        Ok(format!(
+            "explore {:016x} {:016x} {} histories, {} variants not rerun, {} violations\n",
+            progress.hash,
+            progress.bytes_hash,
+            progress.histories,
+            progress.deduplicated,
+            progress.violations
+        ))
+    }
+}
+
+struct Line<'a> {
+    name: &'a str,
+    outcome: &'a Outcome,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { hash, bytes_hash, violation, .. } = self.outcome;
+        write!(f, "{} {hash:016x} {bytes_hash:016x} ", self.name)?;
+        match violation {
+            None => writeln!(f, "clean"),
+            Some(violation) => match violation.step {
+                Some(step) => writeln!(f, "{} after step {step}", violation.invariant),
+                None => writeln!(f, "{} at the end", violation.invariant),
+            },
+        }
+    }
+}
+
+fn progress_bar(group: &str, length: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len}, {eta} left")
+        .expect("the template is sound");
+    ProgressBar::new(length as u64).with_style(style).with_message(group.to_owned())
+}
