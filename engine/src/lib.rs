@@ -23,8 +23,9 @@
 //!
 //! ```
 //! use plimsoll_engine::{Options, SyncEngine};
-//! use plimsoll_sim::in_process::{InProcess, block_on};
-//! use plimsoll_sim::{memory::Memory, remote::Remote};
+//! use plimsoll_sim::world::in_process::{InProcess, block_on};
+//! use plimsoll_sim::world::memory::Memory;
+//! use plimsoll_sim::world::remote::Remote;
 //!
 //! # fn main() -> plimsoll_engine::Result<()> {
 //! block_on(async {

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use plimsoll_engine::PushMode;
 use plimsoll_fuzz::client::{Client, use_everything};
 use plimsoll_fuzz::{corpus, watchdog};
-use plimsoll_sim::clock;
+use plimsoll_sim::world::clock;
 use serde_json::value::RawValue;
 
 fuzz_target!(

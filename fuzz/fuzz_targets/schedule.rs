@@ -5,8 +5,8 @@
 
 use libfuzzer_sys::{Corpus, fuzz_crossover, fuzz_mutator, fuzz_target};
 use plimsoll_fuzz::{corpus, mutate, watchdog};
-use plimsoll_sim::generate::{Profile, generate, is_within_limits};
-use plimsoll_sim::run::{RunOptions, run};
+use plimsoll_sim::search::generate::{Profile, generate, is_within_limits};
+use plimsoll_sim::world::run::{RunOptions, run};
 use plimsoll_sim::schedule::Schedule;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

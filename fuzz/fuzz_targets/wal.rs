@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use plimsoll_engine::PushMode;
 use plimsoll_fuzz::client::{Client, ENDINGS, use_everything};
 use plimsoll_fuzz::{corpus, seal, watchdog};
-use plimsoll_sim::clock;
+use plimsoll_sim::world::clock;
 
 /// A history with hostile files.
 #[derive(Debug, Arbitrary)]

@@ -13,9 +13,9 @@ use libfuzzer_sys::fuzz_target;
 use plimsoll_engine::{PushMode, Remote, RemoteError};
 use plimsoll_fuzz::client::{Client, use_everything};
 use plimsoll_fuzz::{corpus, watchdog};
-use plimsoll_sim::clock;
-use plimsoll_sim::in_process::InProcess;
-use plimsoll_sim::network::{ChunkedBody, Lost};
+use plimsoll_sim::world::clock;
+use plimsoll_sim::world::in_process::InProcess;
+use plimsoll_sim::world::network::{ChunkedBody, Lost};
 
 /// A history with a hostile server.
 #[derive(Debug, Arbitrary)]

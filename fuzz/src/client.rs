@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use plimsoll_engine::{Options, PushMode, Remote as ServerRemote, Result, SyncEngine};
-use plimsoll_sim::in_process::InProcess;
-use plimsoll_sim::memory::Memory;
-use plimsoll_sim::remote::Remote;
+use plimsoll_sim::world::in_process::InProcess;
+use plimsoll_sim::world::memory::Memory;
+use plimsoll_sim::world::remote::Remote;
 use turso_core::{Buffer, Completion, File, IO, MemoryIO, OpenFlags};
 
 /// The endings of a client's files: the four databases, and the metadata.

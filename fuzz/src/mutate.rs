@@ -4,7 +4,7 @@
 //! searched is how they are put together. Everything is drawn from the bytes that the fuzzer gives.
 
 use arbitrary::{Arbitrary, Unstructured};
-use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_sim::search::generate::{Profile, generate};
 use plimsoll_sim::schedule::{Schedule, Step};
 
 /// More steps than that are no history that anybody would read, and slow.

@@ -1,6 +1,6 @@
 //! Makes tampered files pass for ones that the core and the engine have written: checksums of logs, and what the metadata says of them.
 
-use plimsoll_sim::format::{FRAME_BYTES, FRAME_HEADER_BYTES, WAL_HEADER_BYTES};
+use plimsoll_sim::judge::format::{FRAME_BYTES, FRAME_HEADER_BYTES, WAL_HEADER_BYTES};
 
 use crate::client::Client;
 
@@ -89,7 +89,7 @@ fn put(bytes: &mut [u8], at: usize, words: [u32; 2]) {
 #[cfg(test)]
 mod tests {
     use plimsoll_engine::PushMode;
-    use plimsoll_sim::clock;
+    use plimsoll_sim::world::clock;
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::{Request, Response};
 use plimsoll_engine::{Remote, RemoteError};
-use plimsoll_sim::in_process::InProcess;
-use plimsoll_sim::network::ChunkedBody;
+use plimsoll_sim::world::in_process::InProcess;
+use plimsoll_sim::world::network::ChunkedBody;
 
 /// What becomes of an answer: the request's path, and what the server answered. `None` is no answer.
 pub type Lie = Box<dyn FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send>;

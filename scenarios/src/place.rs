@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use plimsoll_engine::{LocalConnection, LocalStorage, Options, Result, Storage, SyncEngine};
-use plimsoll_sim::clock::{self, ClockGuard};
-use plimsoll_sim::disk::{Disk, DiskCopy};
-use plimsoll_sim::in_process::{InProcess, block_on};
-use plimsoll_sim::remote::Remote;
-use plimsoll_sim::trace::{Lane, Trace};
+use plimsoll_sim::world::clock::{self, ClockGuard};
+use plimsoll_sim::world::disk::{Disk, DiskCopy};
+use plimsoll_sim::world::in_process::{InProcess, block_on};
+use plimsoll_sim::world::remote::Remote;
+use plimsoll_sim::world::trace::{Lane, Trace};
 use turso_core::{
     Connection, Database, IO, MemoryIO, OpenFlags, OpenOptions, PlatformIO, SqliteDialect, Value,
 };

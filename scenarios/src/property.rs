@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use plimsoll_sim::generate::{Profile, generate};
-use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::Schedule;
-use plimsoll_sim::shrink::smaller;
+use plimsoll_sim::search::generate::{Profile, generate};
+use plimsoll_sim::search::shrink::smaller;
+use plimsoll_sim::world::run::{RunOptions, run};
 use proptest::prelude::any;
 use proptest::strategy::{NewTree, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use plimsoll_scenarios::scenario::{A, B, Scenario, append, lose_response};
-//! use plimsoll_sim::network::Route;
+//! use plimsoll_sim::fault::Route;
 //!
 //! let mut t = Scenario::with_clients(2);
 //! t.client(A).commits([append(10)]);
@@ -17,16 +17,15 @@
 //!
 //! Left out: what is not in a schedule. Scripts that call the engine themselves run in a [`Place`](crate::place::Place).
 
-use plimsoll_sim::disk::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
-use plimsoll_sim::finals::FinalDatabase;
-use plimsoll_sim::network::{NetworkFault, RequestPlace, Route};
+use plimsoll_sim::fault::Fault;
+use plimsoll_sim::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
+use plimsoll_sim::fault::{NetworkFault, RequestPlace, Route};
+use plimsoll_sim::judge::counts::Counts;
 use plimsoll_sim::report::timeline::timeline;
-use plimsoll_sim::run::{Outcome, RunOptions, run};
-use plimsoll_sim::schedule::{
-    Action, During, EngineEvent, Fault, Header, Schedule, Step, TransactionEnd, Wait,
-};
-use plimsoll_sim::verdict::Counts;
-use plimsoll_sim::workload::{Key, Table, Write};
+use plimsoll_sim::schedule::workload::{Key, Table, Write};
+use plimsoll_sim::schedule::{Action, During, EngineEvent, Header, Schedule, Step, TransactionEnd, Wait};
+use plimsoll_sim::world::finals::FinalDatabase;
+use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 use turso_core::Value;
 
 /// The first client.

@@ -1,11 +1,11 @@
-//! The corpus: one test for each file in `corpus/`, named as the file is. What a file has to be stands in `plimsoll_sim::corpus`.
+//! The corpus: one test for each file in `corpus/`, named as the file is. What a file has to be stands in `plimsoll_sim::search::corpus`.
 #![expect(clippy::disallowed_methods, reason = "the corpus is real files, histories have none")]
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use plimsoll_sim::corpus::judge;
+use plimsoll_sim::search::corpus::judge;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();

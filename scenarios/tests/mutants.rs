@@ -8,9 +8,9 @@
 
 use std::sync::atomic::AtomicBool;
 
-use plimsoll_sim::corpus::judge;
-use plimsoll_sim::generate::Profile;
-use plimsoll_sim::sweep::{Shard, Sweep};
+use plimsoll_sim::search::corpus::judge;
+use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::search::sweep::{Shard, Sweep};
 
 /// A history allocates a great deal, in many small pieces.
 #[global_allocator]

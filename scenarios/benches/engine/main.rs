@@ -8,7 +8,7 @@ mod stage;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use plimsoll_engine::PushMode;
-use plimsoll_sim::in_process::InProcess;
+use plimsoll_sim::world::in_process::InProcess;
 
 use allocator::peak_bytes;
 use stage::{Files, ROWS, Stage, remote_with_rows};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use plimsoll_engine::{LocalStorage, Options, PushMode, Storage, SyncEngine};
 use plimsoll_scenarios::meter::{Meter, MeteredRemote};
-use plimsoll_sim::in_process::{InProcess, block_on};
-use plimsoll_sim::memory::Memory;
-use plimsoll_sim::remote::Remote;
+use plimsoll_sim::world::in_process::{InProcess, block_on};
+use plimsoll_sim::world::memory::Memory;
+use plimsoll_sim::world::remote::Remote;
 use tempfile::TempDir;
 use turso_core::{Connection, IO, PlatformIO, Value};
 

@@ -2,7 +2,7 @@
 
 use plimsoll_engine::Error;
 use plimsoll_scenarios::place::{Place, rows};
-use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::world::in_process::block_on;
 use turso_core::Value;
 
 #[test]

@@ -1,11 +1,12 @@
 //! What others do while an operation waits, written by hand. A step or a fault that finds no place fails the test.
 
-use plimsoll_sim::disk::{CrashKind, Survival};
-use plimsoll_sim::network::{NetworkFault, RequestPlace, Route};
-use plimsoll_sim::run::{RunOptions, run};
-use plimsoll_sim::schedule::{Action, During, Fault, Header, Schedule, Step, TransactionEnd, Wait};
-use plimsoll_sim::verdict::Counts;
-use plimsoll_sim::workload::Write;
+use plimsoll_sim::fault::Fault;
+use plimsoll_sim::fault::{CrashKind, Survival};
+use plimsoll_sim::fault::{NetworkFault, RequestPlace, Route};
+use plimsoll_sim::judge::counts::Counts;
+use plimsoll_sim::schedule::workload::Write;
+use plimsoll_sim::schedule::{Action, During, Header, Schedule, Step, TransactionEnd, Wait};
+use plimsoll_sim::world::run::{RunOptions, run};
 
 const PULL: Action = Action::Pull { client: 0 };
 const PUSH: Action = Action::Push { client: 0 };
@@ -231,7 +232,7 @@ fn a_reader_that_begins_inside_a_sync_keeps_its_snapshot() {
 
 #[test]
 fn a_late_push_and_a_checkpoint_meet_inside_a_later_push() {
-    let until = plimsoll_sim::network::Arrival::AtStep(6);
+    let until = plimsoll_sim::fault::Arrival::AtStep(6);
     let late = Fault::Network { at: FIRST_PUSH, fault: NetworkFault::Delay { until } };
     let at = Wait::Request(FIRST_PUSH);
     let mut steps = history(vec![

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use plimsoll_engine::Error;
 use plimsoll_scenarios::place::{Place, rows};
-use plimsoll_sim::in_process::block_on;
-use plimsoll_sim::world::error_chain;
+use plimsoll_sim::text::error_chain;
+use plimsoll_sim::world::in_process::block_on;
 use turso_core::{Buffer, Completion, File, OpenFlags};
 
 /// Runs a script in both places; what it tells has to be the same. Returns that, with paths as `DIR/…`.

@@ -5,9 +5,10 @@
 use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex};
 
-use plimsoll_sim::clock;
-use plimsoll_sim::disk::{Disk, DiskError, DiskErrorKind, FileClass, Lasts};
-use plimsoll_sim::trace::{Lane, Trace};
+use plimsoll_sim::fault::{DiskError, DiskErrorKind, FileClass, Lasts};
+use plimsoll_sim::world::clock;
+use plimsoll_sim::world::disk::Disk;
+use plimsoll_sim::world::trace::{Lane, Trace};
 use turso_core::types::{ImmutableRecord, ValueIterator};
 use turso_core::{Connection, Database, LimboError, MemoryIO, OpenOptions, SqliteDialect, ValueBlob};
 

@@ -6,10 +6,10 @@ use std::ops::Range;
 use plimsoll_engine::{Options, PullReport, PushReport, SyncEngine};
 use plimsoll_scenarios::meter::{Counts, Meter, MeteredRemote};
 use plimsoll_scenarios::place::{Engine, Place, rows};
-use plimsoll_sim::in_process::{InProcess, block_on};
-use plimsoll_sim::memory::Memory;
-use plimsoll_sim::remote::Remote;
-use plimsoll_sim::sql::Sql;
+use plimsoll_sim::world::in_process::{InProcess, block_on};
+use plimsoll_sim::world::memory::Memory;
+use plimsoll_sim::world::remote::Remote;
+use plimsoll_sim::world::sql::Sql;
 
 /// Bytes of a row, about.
 const ROW_BYTES: usize = 100;

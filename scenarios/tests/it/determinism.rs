@@ -2,10 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
-use plimsoll_sim::generate::{Profile, generate};
-use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::{Schedule, ScheduleError};
-use plimsoll_sim::sweep::{Shard, Sweep};
+use plimsoll_sim::search::generate::{Profile, generate};
+use plimsoll_sim::search::sweep::{Shard, Sweep};
+use plimsoll_sim::world::run::{RunOptions, run};
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "that other threads make no difference is what this is about")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plimsoll_engine::{Error, FileOperation, LocalStorage, Options, SyncEngine};
 use plimsoll_scenarios::place::{Place, rows};
-use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::world::in_process::block_on;
 use turso_core::io::FileSyncType;
 use turso_core::{
     Buffer, Clock, Completion, CompletionError, File, IO, MonotonicInstant, OpenFlags, PlatformIO, Result,
@@ -60,9 +60,9 @@ fn a_pull_across_a_generation_replays_nothing_that_was_acknowledged_there() {
     let connection = engine.connect().unwrap();
     connection.execute("INSERT INTO t VALUES ('once')").unwrap();
     place.remote_executes(&["INSERT INTO t VALUES ('theirs')"]);
-    place.remote.with_remote(plimsoll_sim::remote::Remote::checkpoint);
+    place.remote.with_remote(plimsoll_sim::world::remote::Remote::checkpoint);
     block_on(engine.push()).unwrap();
-    place.remote.with_remote(plimsoll_sim::remote::Remote::checkpoint);
+    place.remote.with_remote(plimsoll_sim::world::remote::Remote::checkpoint);
     place.remote_executes(&["INSERT INTO t VALUES ('later')"]);
     let report = block_on(engine.pull()).unwrap();
     assert_eq!(report.transactions_replayed, 0);
@@ -78,7 +78,7 @@ fn a_pull_across_a_generation_replays_nothing_that_was_acknowledged_there() {
 fn a_snapshot_keeps_its_first_page() {
     let place = Place::simulated();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
-    place.remote.with_remote(plimsoll_sim::remote::Remote::checkpoint);
+    place.remote.with_remote(plimsoll_sim::world::remote::Remote::checkpoint);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
     connection.execute("INSERT INTO t VALUES (2)").unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plimsoll_engine::{Error, RebootstrapReason};
 use plimsoll_scenarios::place::{Place, rows};
-use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::world::in_process::block_on;
 use turso_core::{Buffer, Completion, IO, OpenFlags};
 
 fn length(io: &Arc<dyn IO>, path: &str) -> u64 {

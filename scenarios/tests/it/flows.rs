@@ -1,7 +1,7 @@
 //! The flows without faults, each in both places: on the simulated disk and on real files.
 
 use plimsoll_scenarios::place::{Place, rows};
-use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::world::in_process::block_on;
 
 /// Runs a script in both places.
 pub fn everywhere(script: impl Fn(Place)) {
@@ -68,7 +68,7 @@ fn closed_generations_are_walked_through() {
         let engine = place.open("a").unwrap();
         for v in 0..3 {
             place.remote_executes(&[&format!("INSERT INTO t VALUES ({v})")]);
-            assert!(place.remote.with_remote(plimsoll_sim::remote::Remote::checkpoint));
+            assert!(place.remote.with_remote(plimsoll_sim::world::remote::Remote::checkpoint));
         }
         let report = block_on(engine.pull()).unwrap();
         assert_eq!(report.generations_crossed, 3);
@@ -99,7 +99,7 @@ fn a_push_after_a_generation_change_sends_nothing_twice() {
         let engine = place.open("a").unwrap();
         engine.connect().unwrap().execute("INSERT INTO t VALUES (1)").unwrap();
         block_on(engine.push()).unwrap();
-        place.remote.with_remote(plimsoll_sim::remote::Remote::checkpoint);
+        place.remote.with_remote(plimsoll_sim::world::remote::Remote::checkpoint);
         assert_eq!(block_on(engine.push()).unwrap().requests, 0);
         assert_eq!(place.remote_rows("SELECT v FROM t"), ["1"]);
     });

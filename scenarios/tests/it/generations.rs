@@ -6,8 +6,8 @@ use http::{Response, StatusCode};
 use plimsoll_engine::{Error, InDoubt, RebootstrapReason};
 use plimsoll_scenarios::lying::Lying;
 use plimsoll_scenarios::place::{Engine, Place, rows};
-use plimsoll_sim::in_process::block_on;
-use plimsoll_sim::remote::Remote;
+use plimsoll_sim::world::in_process::block_on;
+use plimsoll_sim::world::remote::Remote;
 
 /// A place with a table `t (v)` on the remote and a client that has pulled it.
 fn place() -> (Place, Engine) {

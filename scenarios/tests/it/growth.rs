@@ -2,8 +2,8 @@
 
 use plimsoll_scenarios::place::{Engine, Place, rows};
 use plimsoll_scenarios::scenario::{A, Scenario, append, told};
-use plimsoll_sim::in_process::block_on;
 use plimsoll_sim::schedule::{Action, TransactionEnd};
+use plimsoll_sim::world::in_process::block_on;
 
 const WAL_FRAMES_MAX: u64 = 40;
 

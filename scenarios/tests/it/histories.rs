@@ -1,7 +1,7 @@
 //! Histories with faults, written by hand; each says what must not happen. A fault that finds no place fails the test.
 
 use plimsoll_scenarios::scenario::{A, Scenario, append, lose_request, lose_response, on};
-use plimsoll_sim::network::{NetworkFault, Route};
+use plimsoll_sim::fault::{NetworkFault, Route};
 use plimsoll_sim::schedule::PushMode;
 
 #[test]

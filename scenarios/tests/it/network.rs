@@ -1,10 +1,11 @@
 //! Trouble with the network, written by hand; each says what must not come of it. A fault that finds no place fails the test.
 
 use plimsoll_scenarios::scenario::{A, KILL, NOTHING_SURVIVES, Scenario, append, on};
-use plimsoll_sim::atlas::FaultKind;
-use plimsoll_sim::disk::{CrashKind, Survival, Tear};
-use plimsoll_sim::network::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
-use plimsoll_sim::schedule::{Action, Fault, PushMode, Wait};
+use plimsoll_sim::fault::Fault;
+use plimsoll_sim::fault::atlas::FaultKind;
+use plimsoll_sim::fault::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
+use plimsoll_sim::fault::{CrashKind, Survival, Tear};
+use plimsoll_sim::schedule::{Action, PushMode, Wait};
 
 /// Two clients whose pulls ask for a few frames at once; all limits but that are wide.
 fn scenario() -> Scenario {

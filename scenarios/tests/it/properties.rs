@@ -1,9 +1,9 @@
 //! Properties of whole histories.
 
 use plimsoll_scenarios::property::schedules;
-use plimsoll_sim::generate::Profile;
-use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::{Action, Schedule};
+use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::world::run::{RunOptions, run};
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 

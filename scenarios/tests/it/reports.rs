@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use plimsoll_engine::Progress;
 use plimsoll_scenarios::place::Place;
-use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::world::in_process::block_on;
 
 #[test]
 fn reports_count_what_was_done() {
@@ -54,7 +54,7 @@ fn asking_for_statistics_changes_nothing() {
 fn a_bootstrap_and_a_pull_report_their_progress() {
     let place = Place::simulated();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (zeroblob(50000))"]);
-    place.remote.with_remote(plimsoll_sim::remote::Remote::checkpoint);
+    place.remote.with_remote(plimsoll_sim::world::remote::Remote::checkpoint);
     let seen: Arc<Mutex<Vec<Progress>>> = Arc::default();
     let listener = {
         let seen = seen.clone();

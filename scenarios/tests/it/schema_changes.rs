@@ -2,7 +2,7 @@
 
 use plimsoll_engine::{Conflict, ConflictKind, Error, LocalConnection};
 use plimsoll_scenarios::place::{Engine, Place, rows};
-use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::world::in_process::block_on;
 
 use crate::flows::everywhere;
 

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use plimsoll_sim::finals::FinalDatabase;
-use plimsoll_sim::generate::{Profile, generate};
-use plimsoll_sim::run::{RunOptions, run};
+use plimsoll_sim::search::generate::{Profile, generate};
+use plimsoll_sim::world::finals::FinalDatabase;
+use plimsoll_sim::world::run::{RunOptions, run};
 use rusqlite::types::Value as SqliteValue;
 use rusqlite::{Connection, OpenFlags};
 use turso_core::{Numeric, Value};

@@ -2,7 +2,7 @@
 
 use plimsoll_engine::{Error, LocalConnection};
 use plimsoll_scenarios::place::rows;
-use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::world::in_process::block_on;
 
 use crate::flows::everywhere;
 use crate::schema_changes::{client, expect_everywhere, run};

@@ -8,10 +8,11 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use plimsoll_scenarios::scenario::{A, KILL, NOTHING_SURVIVES, Scenario, append, crash, note};
-use plimsoll_sim::disk::{CrashKind, FileClass, Moment, OperationKind, Survival};
-use plimsoll_sim::marks::{MarkCounts, WINDOWS};
-use plimsoll_sim::run::Outcome;
-use plimsoll_sim::schedule::{Fault, PushMode};
+use plimsoll_sim::fault::Fault;
+use plimsoll_sim::fault::{CrashKind, FileClass, Moment, OperationKind, Survival};
+use plimsoll_sim::judge::marks::{MarkCounts, WINDOWS};
+use plimsoll_sim::schedule::PushMode;
+use plimsoll_sim::world::run::Outcome;
 
 /// A flow and the windows that it passes. Its last step is the one that is struck.
 struct Flow {

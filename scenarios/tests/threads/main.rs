@@ -3,7 +3,7 @@
 
 use plimsoll_engine::Error;
 use plimsoll_scenarios::place::{Place, rows};
-use plimsoll_sim::in_process::block_on;
+use plimsoll_sim::world::in_process::block_on;
 
 /// Real files and threads: during the rebases of the pulls the writers wait, and no row is lost or there twice.
 #[test]

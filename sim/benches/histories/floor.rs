@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use plimsoll_sim::driver::{Ground, Machine, tell};
-use plimsoll_sim::in_process::{InProcess, block_on};
-use plimsoll_sim::memory::Memory;
-use plimsoll_sim::remote::Remote;
 use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::world::driver::{Ground, Machine, tell};
+use plimsoll_sim::world::in_process::{InProcess, block_on};
+use plimsoll_sim::world::memory::Memory;
+use plimsoll_sim::world::remote::Remote;
 use turso_core::{Connection, Value};
 
 /// A remote and the clients' machines, all in memory.

@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::thread;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use plimsoll_sim::generate::{Profile, generate};
-use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::search::generate::{Profile, generate};
+use plimsoll_sim::world::run::{RunOptions, run};
 
 /// As in the `plimsoll` command.
 #[global_allocator]

@@ -1,6 +1,6 @@
 //! `plimsoll atlas`: what is promised under each fault.
 
-use plimsoll_sim::atlas::ATLAS;
+use plimsoll_sim::fault::atlas::ATLAS;
 
 use super::STATUS_CLEAN;
 

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use plimsoll_sim::corpus::{DIRECTORY, begin_post_mortem, has_post_mortem};
-use plimsoll_sim::generate::Profile;
-use plimsoll_sim::run::{RunOptions, run};
+use plimsoll_sim::search::corpus::{DIRECTORY, begin_post_mortem, has_post_mortem};
+use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::world::run::{RunOptions, run};
 
 use super::files::Source;
 use super::{Problem, STATUS_CLEAN, counted, files};

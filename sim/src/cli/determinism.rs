@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use plimsoll_sim::run::{Outcome, RunOptions, run};
 use plimsoll_sim::schedule::Schedule;
-use plimsoll_sim::trace::Event;
+use plimsoll_sim::world::run::{Outcome, RunOptions, run};
+use plimsoll_sim::world::trace::Event;
 
 use super::Problem;
 

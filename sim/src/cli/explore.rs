@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use plimsoll_sim::explore::{self, Finding, Options, Progress, Unit};
-use plimsoll_sim::generate::Profile;
-use plimsoll_sim::report::counted;
-use plimsoll_sim::run::{RunOptions, run};
+use plimsoll_sim::search::explore::{self, Finding, Options, Progress, Unit};
+use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::text::counted;
+use plimsoll_sim::world::run::{RunOptions, run};
 
 use super::failure::{self, Kept};
 use super::files::Source;

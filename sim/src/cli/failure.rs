@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use plimsoll_sim::judge::verdict::Violation;
 use plimsoll_sim::report::page::FINDING;
-use plimsoll_sim::run::{RunOptions, run};
 use plimsoll_sim::schedule::{Schedule, Step};
-use plimsoll_sim::shrink::{RUNS_MAX, Shrink, Shrunk};
-use plimsoll_sim::trace::Event;
-use plimsoll_sim::verdict::Violation;
+use plimsoll_sim::search::shrink::{RUNS_MAX, Shrink, Shrunk};
+use plimsoll_sim::world::run::{RunOptions, run};
+use plimsoll_sim::world::trace::Event;
 
 use super::interrupt::Interrupt;
 use super::{Problem, counted, determinism, files, shell_line};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use plimsoll_sim::generate::{Profile, generate};
 use plimsoll_sim::report::sweep::{SweepReport, VERSION};
 use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::search::generate::{Profile, generate};
 
 use super::Problem;
 

@@ -12,12 +12,12 @@ use std::thread;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use plimsoll_sim::corpus;
-use plimsoll_sim::explore::{self, Options};
-use plimsoll_sim::generate::{Profile, generate};
-use plimsoll_sim::run::{Outcome, RunOptions, run};
+use plimsoll_sim::judge::counts::Counts;
 use plimsoll_sim::schedule::Schedule;
-use plimsoll_sim::verdict::Counts;
+use plimsoll_sim::search::corpus;
+use plimsoll_sim::search::explore::{self, Options};
+use plimsoll_sim::search::generate::{Profile, generate};
+use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 
 use super::{Problem, STATUS_CLEAN, files, jobs};
 

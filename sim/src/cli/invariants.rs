@@ -1,6 +1,6 @@
 //! `plimsoll invariants`: what every history is judged by.
 
-use plimsoll_sim::verdict::INVARIANTS;
+use plimsoll_sim::judge::verdict::INVARIANTS;
 
 use super::STATUS_CLEAN;
 

@@ -1,6 +1,6 @@
 //! `plimsoll marks`: the situations that a sweep should have been in.
 
-use plimsoll_sim::marks::MARKS;
+use plimsoll_sim::judge::marks::MARKS;
 
 use super::STATUS_CLEAN;
 

@@ -24,9 +24,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use plimsoll_sim::run::THREAD_NAME;
+use plimsoll_sim::judge::verdict::Expectation;
 use plimsoll_sim::schedule::ScheduleError;
-use plimsoll_sim::verdict::Expectation;
+use plimsoll_sim::world::run::THREAD_NAME;
 
 /// Nothing found.
 pub const STATUS_CLEAN: u8 = 0;
@@ -127,7 +127,7 @@ pub enum Problem {
     #[error("the server: {0}")]
     Runtime(std::io::Error),
     #[cfg(feature = "serve")]
-    #[error("{}", plimsoll_sim::world::error_chain(.0))]
+    #[error("{}", plimsoll_sim::text::error_chain(.0))]
     Serve(#[from] plimsoll_sim::serve::ServeError),
     #[error("{path}: {message}")]
     Report { path: String, message: String },

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use plimsoll_sim::generate::Profile;
 use plimsoll_sim::report::page::{Heading, page};
 use plimsoll_sim::report::timeline::timeline;
-use plimsoll_sim::run::{Outcome, RunOptions, run};
 use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 
 use super::files::Source;
 use super::{

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use plimsoll_sim::generate::Profile;
 use plimsoll_sim::report::sweep::{FailureReport, SweepReport};
-use plimsoll_sim::run::{RunOptions, run};
-use plimsoll_sim::sweep::{Shard, Sweep};
+use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::search::sweep::{Shard, Sweep};
+use plimsoll_sim::world::run::{RunOptions, run};
 
 use super::failure::{self, Kept};
 use super::interrupt::Interrupt;

@@ -1,7 +1,7 @@
 //! Which shard of a sweep this machine is: as told, or as its environment says.
 
 use clap::Args;
-use plimsoll_sim::sweep::Shard;
+use plimsoll_sim::search::sweep::Shard;
 
 use super::Problem;
 

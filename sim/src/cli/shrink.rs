@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use plimsoll_sim::generate::Profile;
+use plimsoll_sim::search::generate::Profile;
 
 use super::files::Source;
 use super::interrupt::Interrupt;

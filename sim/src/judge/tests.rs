@@ -1,13 +1,19 @@
 //! Each check fires, and it alone, in a world in which its promise was broken by hand.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
+use super::claims::Stamp;
+use super::format::{FRAME_BYTES, Wal};
+use super::pages::wal_bytes;
+use super::verdict::{DURABLE_FIRST, MONOTONE, NO_LOCAL_RESIDUE, SYNCED_PREFIX, WATERMARK};
 use super::*;
-use crate::clock;
-use crate::marks::Inbox;
 use crate::schedule::{Action, Header, Step};
-use crate::trace::Trace;
 use crate::world::World;
+use crate::world::clock;
+use crate::world::listener::Inbox;
+use crate::world::trace::Trace;
 
 /// A world in which client 0 has pulled two transactions of the remote's.
 fn world() -> World {
@@ -30,7 +36,7 @@ fn judged(tamper: impl FnOnce(&mut Files, &mut Claims), after_crash: bool) -> Op
     let _in_virtual_time = clock::enter(0);
     let world = world();
     let client = world.client(0);
-    let mut files = Files::read(&client.disk, &client.paths);
+    let mut files = Files::read(&client.paths, |path| client.disk.read(path));
     let mut claims = client.claims().unwrap();
     tamper(&mut files, &mut claims);
     let verdict = files.judge(&claims, world.remote.history(), after_crash);
@@ -231,7 +237,7 @@ fn a_replica_of_what_the_remote_was_before_it_was_restored() {
     let mut world = world();
     let judged = |world: &World| {
         let client = world.client(0);
-        let files = Files::read(&client.disk, &client.paths);
+        let files = Files::read(&client.paths, |path| client.disk.read(path));
         files.judge(&client.claims().unwrap(), world.remote.history(), false)
     };
     let of = |oldest, newest| Ok(Epochs { oldest, newest });
@@ -242,7 +248,7 @@ fn a_replica_of_what_the_remote_was_before_it_was_restored() {
     assert_eq!(judged(&world), of(0, 1), "what it replicates was forgotten");
     world.step(&Step::new(9, Action::RemoteTransaction { writes: vec![] })).unwrap();
     assert_eq!(judged(&world), of(0, 1), "equal numbers are not equal pages");
-    assert_eq!(world.judge_caught_up(0).unwrap_err().invariant, crate::verdict::CAUGHT_UP.name);
+    assert_eq!(world.judge_caught_up(0).unwrap_err().invariant, crate::judge::verdict::CAUGHT_UP.name);
 }
 
 fn durable(claims: Claims, epoch: usize) -> Durable {

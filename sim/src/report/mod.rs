@@ -13,11 +13,3 @@ pub mod page;
 mod rows;
 pub mod sweep;
 pub mod timeline;
-
-use indicatif::HumanCount;
-
-/// So many of a thing, in words: `1 violation`, `2,345 violations`.
-#[must_use]
-pub fn counted(count: u64, thing: &str) -> String {
-    format!("{} {thing}{}", HumanCount(count), if count == 1 { "" } else { "s" })
-}

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::rows::{Mark, Row, rows};
 use super::timeline::in_words;
-use crate::run::Outcome;
-use crate::schedule::{Fault, Schedule, Step};
-use crate::trace::Lane;
+use crate::fault::Fault;
+use crate::schedule::{Schedule, Step};
+use crate::world::run::Outcome;
+use crate::world::trace::Lane;
 
 const TEMPLATE: &str = include_str!("page.html");
 /// How comments begin that hold a schedule's finding.
@@ -245,7 +246,7 @@ fn plots(schedule: &Schedule, outcome: &Outcome) -> Vec<Plot> {
             .map(|snapshot| (snapshot.event_count, value(snapshot.remote)))
             .collect::<Vec<_>>()
     };
-    let of_client = |client: u8, value: &dyn Fn(&crate::snapshot::MetadataSnapshot) -> u64| {
+    let of_client = |client: u8, value: &dyn Fn(&crate::world::snapshot::MetadataSnapshot) -> u64| {
         let versions = snapshots.metadata.iter().filter(|version| version.client == client);
         versions.map(|version| (version.event_count, value(version))).collect::<Vec<_>>()
     };

@@ -4,9 +4,9 @@
 
 use std::borrow::Cow;
 
-use super::counted;
-use crate::disk::FileClass;
-use crate::trace::{Event, Lane};
+use crate::fault::FileClass;
+use crate::text::counted;
+use crate::world::trace::{Event, Lane};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]

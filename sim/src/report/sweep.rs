@@ -10,12 +10,13 @@ use std::ops::Range;
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
-use super::counted;
-use crate::atlas::FaultKind;
-use crate::generate::Profile;
-use crate::marks::{MARKS, Mark};
-use crate::sweep::{Failure, SEEDS_MAX, Shard, Sweep, SweepOutcome};
-use crate::verdict::{Counts, Expectation, Signature};
+use crate::fault::atlas::FaultKind;
+use crate::judge::counts::Counts;
+use crate::judge::marks::{MARKS, Mark};
+use crate::judge::verdict::{Expectation, Signature};
+use crate::search::generate::Profile;
+use crate::search::sweep::{Failure, SEEDS_MAX, Shard, Sweep, SweepOutcome};
+use crate::text::counted;
 
 /// The version of the JSON that this simulator writes and reads.
 pub const VERSION: u32 = 1;

@@ -6,9 +6,9 @@
 use std::fmt::Write;
 
 use super::rows::{Mark, Row, rows, short, size};
-use crate::run::Outcome;
-use crate::snapshot::{ClientSnapshot, Snapshot};
-use crate::trace::Lane;
+use crate::world::run::Outcome;
+use crate::world::snapshot::{ClientSnapshot, Snapshot};
+use crate::world::trace::Lane;
 
 /// Where each lane begins, in characters after the time.
 const LANES: [(&str, usize); 4] = [("application", 0), ("client files", 24), ("network", 56), ("remote", 88)];

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::atlas::{is_rot_promised, rows_of};
+use crate::fault::atlas::{is_rot_promised, rows_of};
 
 use super::{Action, FORMAT, Header, Schedule, Step};
 

@@ -1,11 +1,11 @@
-//! Steps and faults in English, for timelines and reports.
+//! Steps in English, for timelines and reports.
 
 use std::fmt;
 
-use super::{Action, Damage, Fault, Step, TransactionEnd, Wait};
-use crate::network::{Arrival, Contradiction, NetworkFault, RequestPlace};
-use crate::report::counted;
-use crate::workload::Write;
+use super::workload::Write;
+use super::{Action, Step, TransactionEnd, Wait};
+use crate::fault::{Damage, Ordinal};
+use crate::text::counted;
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,89 +90,5 @@ impl fmt::Display for Wait {
             }
             Self::Suspension { nth } => write!(f, "at the {} suspension", Ordinal(*nth)),
         }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Crash(point) => point.fmt(f),
-            Self::CrashSuspended { nth, kind } => write!(f, "{kind} at the {} suspension", Ordinal(*nth)),
-            Self::Abandon { nth, arrives } => {
-                let fate = if *arrives { "arrives" } else { "does not arrive" };
-                write!(f, "given up at the {} suspension; a request under way {fate}", Ordinal(*nth))
-            }
-            Self::Disk(error) => error.fmt(f),
-            Self::Network { at, fault } => write_network(f, at, fault),
-        }
-    }
-}
-
-fn write_network(f: &mut fmt::Formatter<'_>, at: &RequestPlace, fault: &NetworkFault) -> fmt::Result {
-    match fault {
-        NetworkFault::LoseRequest => write!(f, "the {at} is lost on its way to the remote"),
-        NetworkFault::LoseResponse => write!(f, "the response to the {at} is lost"),
-        NetworkFault::RemoteCrash { operation, kind } => {
-            let nth = Ordinal(*operation);
-            write!(f, "the remote's machine goes down at its {nth} file operation for the {at}: {kind}")
-        }
-        NetworkFault::Delay { until } => write!(f, "the {at} is given up and arrives {until}"),
-        NetworkFault::Duplicate { until } => write!(f, "the {at} arrives a second time {until}"),
-        NetworkFault::Cut { bytes } => {
-            write!(f, "the connection is cut after {bytes} bytes of the response to the {at}")
-        }
-        NetworkFault::EndEarly { bytes } => write!(f, "the response to the {at} ends after {bytes} bytes"),
-        NetworkFault::Chunks { bytes } => {
-            write!(f, "the response to the {at} arrives in chunks of {bytes} bytes")
-        }
-        NetworkFault::Garbage { bytes } => write!(f, "the response to the {at} is {bytes} bytes of garbage"),
-        NetworkFault::WrongStatus { code, takes_effect: true } => {
-            write!(f, "the {at} takes effect and is answered with status {code}")
-        }
-        NetworkFault::WrongStatus { code, takes_effect: false } => {
-            write!(f, "the {at} is answered with status {code} and without effect")
-        }
-        NetworkFault::Contradict(Contradiction::Generation(by)) => {
-            write!(f, "the response to the {at} has a generation that is off by {by}")
-        }
-        NetworkFault::Contradict(Contradiction::MaxFrameNo(by)) => {
-            write!(f, "the response to the {at} has a last frame that is off by {by}")
-        }
-        NetworkFault::Contradict(Contradiction::Word) => {
-            write!(f, "the response to the {at} has another status word")
-        }
-        NetworkFault::Stale { generations: 0, transactions } => {
-            write!(f, "the {at} is answered as it would have been {transactions} transactions ago")
-        }
-        NetworkFault::Stale { generations, .. } => {
-            write!(f, "the {at} is answered as it would have been {generations} generations ago")
-        }
-    }
-}
-
-impl fmt::Display for Arrival {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AtOnce => f.write_str("at once"),
-            Self::AfterRequests(count) => write!(f, "after {count} more requests"),
-            Self::AtStep(step) => write!(f, "when step {step} begins"),
-            Self::AfterNextStep => f.write_str("after the next step"),
-        }
-    }
-}
-
-/// "1st", "2nd", "11th".
-pub struct Ordinal(pub u32);
-
-impl fmt::Display for Ordinal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let suffix = match (self.0 % 10, self.0 % 100) {
-            (_, 11..=13) => "th",
-            (1, _) => "st",
-            (2, _) => "nd",
-            (3, _) => "rd",
-            _ => "th",
-        };
-        write!(f, "{}{suffix}", self.0)
     }
 }

@@ -20,8 +20,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use turso_core::{IO, LimboError, PlatformIO};
 
-use crate::format::{FRAME_BYTES, WAL_HEADER_BYTES};
-use crate::remote::{Closed, Remote, ResumeError};
+use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES};
+use crate::judge::history::{Closed, ResumeError};
+use crate::world::remote::Remote;
 
 /// Why a directory could not be opened, or a generation not be closed.
 #[derive(Debug, thiserror::Error)]

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use turso_core::{Connection, LimboError};
 
 use crate::lock::lock;
-use crate::remote::Remote;
+use crate::world::remote::Remote;
 use archive::Archive;
 pub use archive::ArchiveError;
 
@@ -243,7 +243,7 @@ impl Shared {
         if archive.remote().frame_count() >= self.generation_frames_max && !archive.remote().is_held_open() {
             // The request has taken effect whether or not the generation can be ended after it.
             if let Err(error) = archive.checkpoint() {
-                let problem = crate::world::error_chain(&error);
+                let problem = crate::text::error_chain(&error);
                 response = plain(StatusCode::INTERNAL_SERVER_ERROR, &problem);
             }
         }

@@ -7,11 +7,12 @@ use plimsoll_engine::{Error, LocalConnection, LocalStatement};
 
 use super::World;
 use super::operations::violation_of_panic;
-use crate::client::read_content;
-use crate::ledger::{Content, Entry, EntryNo, Fate};
+use crate::judge::ledger::{Content, Entry, EntryNo, Fate};
+use crate::judge::verdict::{READS, Violation};
 use crate::schedule::TransactionEnd;
-use crate::verdict::{READS, Violation};
-use crate::workload::{LOG, Write, Writer, run_writes};
+use crate::schedule::workload::{LOG, Write, Writer};
+use crate::world::client::read_content;
+use crate::world::writes::run_writes;
 
 /// A transaction that has written and is still open. It holds the database's write lock.
 pub struct Held {

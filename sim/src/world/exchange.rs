@@ -5,13 +5,14 @@ use http::{Request, Response, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::World;
-use crate::atlas::{FaultKind, Target};
+use crate::fault::Fault;
+use crate::fault::atlas::{FaultKind, Target};
+use crate::fault::{Arrival, NetworkFault, RequestPlace, Route};
+use crate::fault::{garbage, wrong_status};
+use crate::judge::history::End;
 use crate::lock::lock;
-use crate::network::fault::{garbage, wrong_status};
-use crate::network::{Answer, Arrival, Lost, NetworkFault, RequestPlace, Route};
-use crate::remote::End;
-use crate::schedule::Fault;
-use crate::trace::Lane;
+use crate::world::network::{Answer, Lost};
+use crate::world::trace::Lane;
 
 /// A request that nobody waits for any more and that has not arrived yet.
 pub(super) struct Late {

@@ -11,16 +11,18 @@ use std::task::{Context, Poll, Waker};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::World;
 use super::operations::{SUSPENSIONS_MAX, violation_of_panic};
-use super::{World, error_chain};
-use crate::client::{Client, Engine, read_content};
-use crate::disk::{CrashKind, Disk, FileClass, Survival};
+use crate::fault::{CrashKind, FileClass, Survival};
+use crate::judge::ledger::{Content, Ledger};
+use crate::judge::verdict::{ENDS, READS, RESUMES, Violation};
 use crate::judge::{Claims, Files};
-use crate::ledger::{Content, Ledger};
-use crate::network::Mailbox;
 use crate::schedule::Step;
-use crate::verdict::{ENDS, READS, RESUMES, Violation};
-use crate::workload::{LOG, QUIET};
+use crate::schedule::workload::{LOG, QUIET};
+use crate::text::error_chain;
+use crate::world::client::{Client, Engine, read_content};
+use crate::world::disk::Disk;
+use crate::world::network::Mailbox;
 
 /// Of so many steps of clients one is looked at, on average, until the history's image is taken.
 const STEPS_PER_IMAGE: u64 = 6;
@@ -116,9 +118,9 @@ impl World {
         let paths = &self.client(image.client).paths;
         let claims = image.disk.read(&paths.metadata).and_then(|bytes| Claims::parse(&bytes));
         match claims {
-            Some(claims) if claims.has_replica() => {
-                Files::read(&image.disk, paths).judge(&claims, self.remote.history(), true).map(|_| ())
-            }
+            Some(claims) if claims.has_replica() => Files::read(paths, |path| image.disk.read(path))
+                .judge(&claims, self.remote.history(), true)
+                .map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -186,7 +188,7 @@ fn judge_content(mut ledger: Ledger, client: u8, content: &Content) -> Result<()
     ledger.end_process(client);
     ledger
         .observe_client(client, content)
-        .map_err(|finding| crate::judging::violation(finding, "its application"))
+        .map_err(|finding| crate::judge::violation(finding, "its application"))
 }
 
 #[cfg(test)]
@@ -195,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_lost_transaction_in_an_image_is_found_and_leaves_the_ledger_alone() {
-        use crate::ledger::{Entry, Fate};
-        use crate::workload::{Effect, Writer};
+        use crate::judge::ledger::{Entry, Fate};
+        use crate::schedule::workload::{Effect, Writer};
         let mut ledger = Ledger::default();
         let effects = vec![Effect::Appended("a".into())];
         ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Doubtful));

@@ -6,10 +6,11 @@
 
 use super::World;
 use super::running::Running;
-use crate::network::RequestPlace;
-use crate::schedule::{Action, Fault, Step, Wait};
-use crate::trace::Lane;
-use crate::verdict::Violation;
+use crate::fault::Fault;
+use crate::fault::RequestPlace;
+use crate::judge::verdict::Violation;
+use crate::schedule::{Action, Step, Wait};
+use crate::world::trace::Lane;
 
 impl World {
     /// Runs what was to happen at this wait of the running step, in order.

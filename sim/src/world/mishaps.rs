@@ -9,17 +9,20 @@ use std::sync::Arc;
 use plimsoll_engine::{Error, InDoubt, RebootstrapReason, Storage};
 
 use super::operations::{Driven, Operation};
-use super::{REMOTE_PATH, World, error_chain};
-use crate::atlas::{self, FaultKind, Row, Target};
-use crate::client::{Engine, Mishap};
-use crate::disk::{CrashKind, DiskCopy, FileClass};
-use crate::judging::violation;
-use crate::ledger::Moment;
-use crate::network::Route;
-use crate::schedule::{Action, Damage, Step};
-use crate::trace::Lane;
-use crate::verdict::{NO_SURPRISE, Violation};
-use crate::workload::{LOG, QUIET};
+use super::{REMOTE_PATH, World};
+use crate::fault::Damage;
+use crate::fault::Route;
+use crate::fault::atlas::{self, FaultKind, Row, Target};
+use crate::fault::{CrashKind, FileClass};
+use crate::judge::ledger::Moment;
+use crate::judge::verdict::{NO_SURPRISE, Violation};
+use crate::judge::violation;
+use crate::schedule::workload::{LOG, QUIET};
+use crate::schedule::{Action, Step};
+use crate::text::error_chain;
+use crate::world::client::{Engine, Mishap};
+use crate::world::disk::DiskCopy;
+use crate::world::trace::Lane;
 
 /// Copies of clients' directories as they were at the ends of steps.
 #[derive(Default)]
@@ -100,7 +103,9 @@ impl World {
     /// [`Claims::named_bytes`](crate::judge::Claims::named_bytes).
     pub(super) fn rot(&mut self, number: u8, file: FileClass, offset: u32, damage: Damage) {
         let client = self.client(number);
-        let named = client.claims().map_or(0, |claims| claims.named_bytes(file, &client.disk, &client.paths));
+        let named = client.claims().map_or(0, |claims| {
+            claims.named_bytes(file, &client.disk.read(&client.paths.draft_wal).unwrap_or_default())
+        });
         let path = client.paths.of(file).map(str::to_owned);
         let found = path.and_then(|path| client.disk.read(&path).map(|content| (path, content)));
         let Some((path, content)) = found.filter(|(_, content)| named.min(content.len() as u64) > 0) else {

@@ -1,12 +1,13 @@
 //! What the world makes of what it hears and sees: marks, and events in the trace.
 
 use super::World;
-use crate::disk::{CrashKind, CrashReport};
+use crate::fault::CrashKind;
+use crate::judge::marks::{self, CrashSite, Done, End};
 use crate::lock::lock;
-use crate::marks::{self, CrashSite, Done, End};
+use crate::schedule::workload::Writer;
 use crate::schedule::{Action, Step, TransactionEnd};
-use crate::trace::Lane;
-use crate::workload::Writer;
+use crate::world::disk::CrashReport;
+use crate::world::trace::Lane;
 
 impl World {
     /// Takes in what the engine of a client has said.

@@ -9,14 +9,17 @@ use std::task::{Context, Poll, Waker};
 
 use plimsoll_engine::{Error, PushReport, RebootstrapReason};
 
-use super::{World, error_chain};
-use crate::atlas::{self, FaultKind, Promise, Row, Target};
-use crate::client::{Engine, PreparedQueries, Process};
-use crate::disk::{CrashKind, Hang};
-use crate::marks::End as StepEnd;
-use crate::schedule::{Fault, Wait};
-use crate::trace::Lane;
-use crate::verdict::{ENDS, NO_PANIC, NO_SURPRISE, Violation};
+use super::World;
+use crate::fault::CrashKind;
+use crate::fault::Fault;
+use crate::fault::atlas::{self, FaultKind, Promise, Row, Target};
+use crate::judge::marks::End as StepEnd;
+use crate::judge::verdict::{ENDS, NO_PANIC, NO_SURPRISE, Violation};
+use crate::schedule::Wait;
+use crate::text::error_chain;
+use crate::world::client::{Engine, PreparedQueries, Process};
+use crate::world::disk::Hang;
+use crate::world::trace::Lane;
 
 /// More suspensions than the operations of one step need, those not counted that wait for a chunk of a body: a body in crumbs has as many
 /// chunks as bytes, but an end. Of 300 swarm seeds no step took more than 294. A history that goes on up to here ends within

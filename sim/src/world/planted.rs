@@ -9,14 +9,14 @@ use turso_core::{Buffer, Completion, IO, OpenFlags, Value};
 use super::image::Sample;
 use super::operations::Driven;
 use super::*;
-use crate::format::{FRAME_BYTES, WAL_HEADER_BYTES};
+use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES};
+use crate::judge::judge_integrity_answer;
+use crate::judge::ledger::{Entry, Fate};
+use crate::judge::verdict::*;
 use crate::judge::{Claims, Durable};
-use crate::judging::judge_integrity_answer;
-use crate::ledger::{Entry, Fate};
 use crate::schedule::TransactionEnd;
-use crate::trace::Trace;
-use crate::verdict::*;
-use crate::workload::{Effect, Writer};
+use crate::schedule::workload::{Effect, Writer};
+use crate::world::trace::Trace;
 
 /// Breaks one promise in a sound world, and has the world judged.
 type Breaker = fn(&mut World) -> Result<(), Violation>;

@@ -1,10 +1,11 @@
 //! A step while it runs: what is still to strike in it, and what has happened in it so far.
 
 use super::World;
-use crate::atlas::{self, FaultKind, Row, Target};
-use crate::marks::{End, Heard};
-use crate::network::Route;
-use crate::schedule::{During, EngineEvent, Fault, Step, Wait};
+use crate::fault::Fault;
+use crate::fault::Route;
+use crate::fault::atlas::{self, FaultKind, Row, Target};
+use crate::judge::marks::{End, Heard};
+use crate::schedule::{During, EngineEvent, Step, Wait};
 
 /// One running step.
 #[derive(Debug, Default)]

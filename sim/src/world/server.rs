@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::Request;
 
 use super::World;
-use crate::atlas::{FaultKind, Target};
-use crate::disk::CrashKind;
-use crate::network::{Answer, Lost, RequestPlace};
-use crate::remote::End;
+use crate::fault::CrashKind;
+use crate::fault::RequestPlace;
+use crate::fault::atlas::{FaultKind, Target};
+use crate::judge::history::End;
+use crate::world::network::{Answer, Lost};
 
 impl World {
     /// The server ends between two requests and starts again.

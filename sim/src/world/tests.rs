@@ -6,9 +6,9 @@ use plimsoll_engine::{Error, RebootstrapReason};
 use turso_core::{Completion, IO};
 
 use super::*;
-use crate::atlas::{FaultKind, Target};
-use crate::trace::Trace;
-use crate::verdict::{ENDS, NO_PANIC, NO_SURPRISE};
+use crate::fault::atlas::{FaultKind, Target};
+use crate::judge::verdict::{ENDS, NO_PANIC, NO_SURPRISE};
+use crate::world::trace::Trace;
 
 fn world() -> World {
     World::new(Header::new(1), Arc::new(Mutex::new(Trace::new(false))), Inbox::default(), true)
@@ -53,8 +53,8 @@ fn an_error_without_a_fault_is_a_violation() {
     let violation = world.judge_error("operation", 0, &error()).err().map(|violation| violation.invariant);
     assert_eq!(violation, Some(NO_SURPRISE.name));
     world.strike(
-        FaultKind::Disk(crate::disk::DiskErrorKind::WriteFails),
-        Target::File(crate::disk::FileClass::DraftWal),
+        FaultKind::Disk(crate::fault::DiskErrorKind::WriteFails),
+        Target::File(crate::fault::FileClass::DraftWal),
     );
     assert!(world.judge_error("operation", 0, &error()).is_ok(), "the atlas allows for it now");
 }
@@ -77,7 +77,7 @@ fn found_in(
 fn a_re_bootstrap_where_a_walk_would_have_done_is_counted_and_a_violation() {
     let asked_for = async |engine: &Engine| engine.rebootstrap().await.map(|report| report.rebootstrapped);
     assert_eq!(found_in(&[], asked_for), (1, Err(NO_SURPRISE.name)));
-    let lost = Action::LoseFile { client: 0, file: crate::disk::FileClass::Synced };
+    let lost = Action::LoseFile { client: 0, file: crate::fault::FileClass::Synced };
     assert_eq!(found_in(&[lost], asked_for), (1, Ok(true)));
     let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
     assert_eq!(found_in(&[], pull), (0, Ok(true)));
@@ -85,7 +85,7 @@ fn a_re_bootstrap_where_a_walk_would_have_done_is_counted_and_a_violation() {
 
 #[test]
 fn a_re_bootstrap_that_is_not_told_or_told_without_one_is_a_violation() {
-    let lost = [Action::LoseFile { client: 0, file: crate::disk::FileClass::SyncedWal }];
+    let lost = [Action::LoseFile { client: 0, file: crate::fault::FileClass::SyncedWal }];
     let silent = async |engine: &Engine| engine.pull().await.map(|_| None);
     assert_eq!(found_in(&lost, silent), (1, Err(NO_SURPRISE.name)));
     let boasting = async |engine: &Engine| engine.pull().await.map(|_| Some(RebootstrapReason::Requested));

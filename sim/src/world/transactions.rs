@@ -4,16 +4,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use plimsoll_engine::{Error, LocalConnection};
 
+use super::World;
 use super::operations::violation_of_panic;
-use super::{World, error_chain};
-use crate::atlas::{self, Promise};
-use crate::disk::Disk;
-use crate::ledger::{Entry, Fate};
-use crate::marks::End as StepEnd;
+use crate::fault::atlas::{self, Promise};
+use crate::judge::ledger::{Entry, Fate};
+use crate::judge::marks::End as StepEnd;
+use crate::judge::verdict::{NO_SURPRISE, Violation};
 use crate::schedule::TransactionEnd;
-use crate::trace::Lane;
-use crate::verdict::{NO_SURPRISE, Violation};
-use crate::workload::{Ran, Write, Writer, run_writes};
+use crate::schedule::workload::{Write, Writer};
+use crate::text::error_chain;
+use crate::world::disk::Disk;
+use crate::world::trace::Lane;
+use crate::world::writes::{Ran, run_writes};
 
 impl World {
     pub(super) fn transact(

@@ -3,14 +3,15 @@
 use plimsoll_engine::Error;
 
 use super::World;
-use crate::client::{Client, Process, read_content};
-use crate::disk::MetadataVersion;
-use crate::finals::{FinalDatabase, read_tables};
-use crate::ledger::Content;
+use crate::fault::Fault;
+use crate::judge::MetadataVersion;
+use crate::judge::ledger::Content;
 use crate::lock::lock;
-use crate::schedule::{During, Fault};
-use crate::snapshot::Snapshot;
-use crate::trace::Lane;
+use crate::schedule::During;
+use crate::world::client::{Client, Process, read_content};
+use crate::world::finals::{FinalDatabase, read_tables};
+use crate::world::snapshot::Snapshot;
+use crate::world::trace::Lane;
 
 impl World {
     /// What the remote holds, read through SQL.

@@ -1,6 +1,6 @@
 //! Violations from outside: their signatures.
 
-use plimsoll_sim::verdict::{EXACTLY_ONCE, MONOTONE, NO_SURPRISE, READS, Violation};
+use plimsoll_sim::judge::verdict::{EXACTLY_ONCE, MONOTONE, NO_SURPRISE, READS, Violation};
 
 #[test]
 fn a_signature_keeps_the_place_and_forgets_what_differs() {

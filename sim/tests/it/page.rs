@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use plimsoll_sim::generate::{Profile, generate};
+use plimsoll_sim::judge::verdict::{MONOTONE, Violation};
 use plimsoll_sim::report::page::{Heading, page};
-use plimsoll_sim::run::{Outcome, RunOptions, run};
 use plimsoll_sim::schedule::{Schedule, Step};
-use plimsoll_sim::verdict::{MONOTONE, Violation};
+use plimsoll_sim::search::generate::{Profile, generate};
+use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 
 use crate::command::directory;
 

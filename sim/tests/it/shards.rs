@@ -2,12 +2,13 @@
 
 use std::sync::atomic::AtomicBool;
 
-use plimsoll_sim::generate::Profile;
+use plimsoll_sim::judge::counts::Counts;
+use plimsoll_sim::judge::verdict::{CONVERGENCE, MONOTONE, Violation};
 use plimsoll_sim::report::sweep::{MergeError, SweepReport};
-use plimsoll_sim::run::Outcome;
 use plimsoll_sim::schedule::Schedule;
-use plimsoll_sim::sweep::{Shard, Sweep};
-use plimsoll_sim::verdict::{CONVERGENCE, Counts, MONOTONE, Violation};
+use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::search::sweep::{Shard, Sweep};
+use plimsoll_sim::world::run::Outcome;
 
 use crate::command::{directory, output, plimsoll, stderr, stdout};
 

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum};
-use plimsoll_sim::sweep::Shard;
+use plimsoll_sim::search::sweep::Shard;
 
 use parts::{Ground, PartError};
 use report::{PartReport, Report, Status};
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
         Ok(report) if report.findings.is_empty() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("nightly: {}", plimsoll_sim::world::error_chain(&error));
+            eprintln!("nightly: {}", plimsoll_sim::text::error_chain(&error));
             ExitCode::from(2)
         }
     }
@@ -134,7 +134,7 @@ impl Arguments {
                     (PartReport::new(part.name(), status, seconds, lines), findings)
                 }
                 Err(error) => {
-                    let told = plimsoll_sim::world::error_chain(&error);
+                    let told = plimsoll_sim::text::error_chain(&error);
                     (PartReport::new(part.name(), Status::Failed, seconds, vec![told]), Vec::new())
                 }
             };

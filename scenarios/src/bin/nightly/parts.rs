@@ -10,7 +10,7 @@ use plimsoll_scenarios::commands::{self, Ended};
 use plimsoll_scenarios::planted;
 use plimsoll_sim::report::sweep::SweepReport;
 use plimsoll_sim::schedule::ScheduleError;
-use plimsoll_sim::sweep::Shard;
+use plimsoll_sim::search::sweep::Shard;
 use serde::Deserialize;
 
 use crate::Part;

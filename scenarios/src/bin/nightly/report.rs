@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use plimsoll_sim::sweep::Shard;
+use plimsoll_sim::search::sweep::Shard;
 use serde::Serialize;
 
 /// All of it.

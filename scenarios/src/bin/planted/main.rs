@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use plimsoll_scenarios::planted::{self, PatchError, PlantedBug};
-use plimsoll_sim::sweep::Shard;
+use plimsoll_sim::search::sweep::Shard;
 
 use hunt::{Found, Hunt, HuntError};
 use scratch::{Scratch, ScratchError};
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
-            eprintln!("planted: {}", plimsoll_sim::world::error_chain(&problem));
+            eprintln!("planted: {}", plimsoll_sim::text::error_chain(&problem));
             ExitCode::from(2)
         }
     }

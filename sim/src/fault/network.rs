@@ -1,0 +1,248 @@
+//! What becomes of one request or of the answer to it: plain data, as it stands in a schedule.
+//!
+//! What each promises, that is, what the engine makes of it:
+//!
+//! | fault | promise |
+//! |---|---|
+//! | lost, cut, clean short body, garbage, wrong status | the operation reports an error that can be retried (but for a status that blames the request), or succeeds; nothing is lost or doubled |
+//! | delayed, duplicated | besides, what arrives late or twice changes nothing that it would not have changed in time and once |
+//! | the remote's machine goes down | the same as for a lost response; what was not answered is whole or absent |
+//! | tiny chunks | nothing is noticed |
+//! | contradiction, stale answer | the operation succeeds or reports an error; the files stay as they were or become as the remote is |
+//!
+//! After each of them an honest answer lets the next operation succeed. Left out: a body of well-formed frames that are not the
+//! remote's, which nobody can tell from the right ones, because the protocol has no checksum that a receiver may rely on.
+
+use std::fmt;
+
+use arbitrary::Arbitrary;
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{CrashKind, Ordinal, RequestPlace};
+
+/// Bytes of a frame on the wire: a header of 24 bytes and a page of 4,096.
+const FRAME_BYTES: usize = 24 + 4096;
+
+/// What becomes of one request or of the answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum NetworkFault {
+    /// The request never reaches the remote.
+    LoseRequest,
+    /// The request takes effect, its answer never reaches the client.
+    LoseResponse,
+    /// The remote's machine goes down while it serves the request, and is started again; there is no answer.
+    RemoteCrash {
+        /// Before the how-manieth file operation for this request that changes something, from 1; if it makes fewer, once all
+        /// is done.
+        operation: u32,
+        /// How it goes down.
+        kind: CrashKind,
+    },
+    /// The client is told that the connection was lost; the request arrives later.
+    Delay {
+        /// When.
+        until: Arrival,
+    },
+    /// The request arrives twice. When the second arrives at once, its answer is what the client gets, as from a proxy that tries again;
+    /// else nobody waits for it.
+    Duplicate {
+        /// When the second arrives.
+        until: Arrival,
+    },
+    /// The connection is lost once so many bytes of the body have arrived.
+    Cut {
+        /// How many; more than there are means all of them, but not their end.
+        bytes: u32,
+    },
+    /// The body ends in good order after so many bytes.
+    EndEarly {
+        /// How many; a body that is not longer is not struck.
+        bytes: u32,
+    },
+    /// The body arrives in chunks of so few bytes.
+    Chunks {
+        /// Bytes of a chunk.
+        bytes: u32,
+    },
+    /// The body is replaced by bytes that mean nothing.
+    Garbage {
+        /// How many; never a multiple of a frame's.
+        bytes: u32,
+    },
+    /// The answer is an error that the protocol does not give for the request.
+    WrongStatus {
+        /// The HTTP status.
+        code: u16,
+        /// Whether the request takes effect all the same.
+        takes_effect: bool,
+    },
+    /// The answer's status object, or `/info`'s, is not true. Other answers are not struck.
+    Contradict(Contradiction),
+    /// The answer is what the remote would have said earlier. Requests that write, and a remote without a past, are not struck.
+    Stale {
+        /// So many generations ago, at the end of that one.
+        generations: u64,
+        /// If no generations ago: so many transactions ago.
+        transactions: usize,
+    },
+}
+
+/// When a message that is under way arrives. Whatever has not arrived by then does when the faults end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Arrival {
+    /// At once.
+    AtOnce,
+    /// When so many further requests, of whichever client, have been served.
+    AfterRequests(u32),
+    /// When the step of this id begins.
+    AtStep(u32),
+    /// When the step after this one has ended.
+    AfterNextStep,
+}
+
+/// How an answer is untrue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Contradiction {
+    /// The current generation is off by so much.
+    Generation(i8),
+    /// The number of frames is off by so much.
+    MaxFrameNo(i8),
+    /// The status word is another one.
+    Word,
+}
+
+impl Contradiction {
+    /// The body with the untruth in it; `None` if it has nothing to be untrue about.
+    pub(crate) fn distort(self, body: &[u8]) -> Option<Bytes> {
+        let mut object: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let (members, by): (&[&str], i8) = match self {
+            Self::Generation(by) => (&["generation", "current_generation"], by),
+            Self::MaxFrameNo(by) => (&["max_frame_no"], by),
+            Self::Word => {
+                *object.get_mut("status")? = "ok".into();
+                return serde_json::to_vec(&object).ok().map(Bytes::from);
+            }
+        };
+        let member = members.iter().find(|member| object.get(**member).is_some())?;
+        let number = object.get(*member)?.as_u64()?;
+        let untrue = number.saturating_add_signed(by.into());
+        object[*member] = untrue.into();
+        (untrue != number).then(|| serde_json::to_vec(&object).ok().map(Bytes::from))?
+    }
+}
+
+/// Bytes that mean nothing, always the same for the same name, and never a whole number of frames.
+pub(crate) fn garbage(name: u64, bytes: u32) -> Bytes {
+    let length = bytes as usize + usize::from((bytes as usize).is_multiple_of(FRAME_BYTES));
+    let word = |index: u64| xxh3_64_with_seed(&index.to_le_bytes(), name).to_le_bytes();
+    (0..).flat_map(word).take(length).collect()
+}
+
+/// An answer that the protocol does not give.
+pub(crate) fn wrong_status(code: u16) -> Response<Bytes> {
+    let body = Bytes::from_static(b"<html>something is wrong with a machine in between</html>");
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+    let length = response.body().len();
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+pub(super) fn write_network(
+    f: &mut fmt::Formatter<'_>,
+    at: &RequestPlace,
+    fault: &NetworkFault,
+) -> fmt::Result {
+    match fault {
+        NetworkFault::LoseRequest => write!(f, "the {at} is lost on its way to the remote"),
+        NetworkFault::LoseResponse => write!(f, "the response to the {at} is lost"),
+        NetworkFault::RemoteCrash { operation, kind } => {
+            let nth = Ordinal(*operation);
+            write!(f, "the remote's machine goes down at its {nth} file operation for the {at}: {kind}")
+        }
+        NetworkFault::Delay { until } => write!(f, "the {at} is given up and arrives {until}"),
+        NetworkFault::Duplicate { until } => write!(f, "the {at} arrives a second time {until}"),
+        NetworkFault::Cut { bytes } => {
+            write!(f, "the connection is cut after {bytes} bytes of the response to the {at}")
+        }
+        NetworkFault::EndEarly { bytes } => write!(f, "the response to the {at} ends after {bytes} bytes"),
+        NetworkFault::Chunks { bytes } => {
+            write!(f, "the response to the {at} arrives in chunks of {bytes} bytes")
+        }
+        NetworkFault::Garbage { bytes } => write!(f, "the response to the {at} is {bytes} bytes of garbage"),
+        NetworkFault::WrongStatus { code, takes_effect: true } => {
+            write!(f, "the {at} takes effect and is answered with status {code}")
+        }
+        NetworkFault::WrongStatus { code, takes_effect: false } => {
+            write!(f, "the {at} is answered with status {code} and without effect")
+        }
+        NetworkFault::Contradict(Contradiction::Generation(by)) => {
+            write!(f, "the response to the {at} has a generation that is off by {by}")
+        }
+        NetworkFault::Contradict(Contradiction::MaxFrameNo(by)) => {
+            write!(f, "the response to the {at} has a last frame that is off by {by}")
+        }
+        NetworkFault::Contradict(Contradiction::Word) => {
+            write!(f, "the response to the {at} has another status word")
+        }
+        NetworkFault::Stale { generations: 0, transactions } => {
+            write!(f, "the {at} is answered as it would have been {transactions} transactions ago")
+        }
+        NetworkFault::Stale { generations, .. } => {
+            write!(f, "the {at} is answered as it would have been {generations} generations ago")
+        }
+    }
+}
+
+impl fmt::Display for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtOnce => f.write_str("at once"),
+            Self::AfterRequests(count) => write!(f, "after {count} more requests"),
+            Self::AtStep(step) => write!(f, "when step {step} begins"),
+            Self::AfterNextStep => f.write_str("after the next step"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn garbage_is_the_same_again_and_no_whole_number_of_frames() {
+        assert_eq!(garbage(7, 100), garbage(7, 100));
+        assert_ne!(garbage(7, 100), garbage(8, 100));
+        assert_eq!(garbage(7, 100).len(), 100);
+        assert_eq!(garbage(7, 2 * FRAME_BYTES as u32).len(), 2 * FRAME_BYTES + 1);
+        assert_eq!(garbage(7, 0).len(), 1);
+    }
+
+    #[test]
+    fn only_what_is_said_can_be_untrue() {
+        let status = br#"{"baton":null,"status":"checkpoint_needed","generation":1,"max_frame_no":4}"#;
+        let distort = |how: Contradiction, body: &[u8]| {
+            how.distort(body).map(|body| serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+        };
+        assert_eq!(distort(Contradiction::Generation(1), status).unwrap()["generation"], 2);
+        assert_eq!(distort(Contradiction::MaxFrameNo(-2), status).unwrap()["max_frame_no"], 2);
+        assert_eq!(distort(Contradiction::Word, status).unwrap()["status"], "ok");
+        assert_eq!(
+            distort(Contradiction::Generation(-1), br#"{"current_generation":1}"#).unwrap()["current_generation"],
+            0
+        );
+        assert_eq!(distort(Contradiction::MaxFrameNo(1), br#"{"current_generation":1}"#), None);
+        assert_eq!(distort(Contradiction::Generation(1), b"frames"), None);
+        assert_eq!(
+            distort(Contradiction::Generation(-1), br#"{"generation":0}"#),
+            None,
+            "nothing is below 0"
+        );
+    }
+}

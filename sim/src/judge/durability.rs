@@ -1,0 +1,117 @@
+//! Checks on versions of the metadata: nothing is named before it is durable, and nothing goes back.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::Paths;
+use super::claims::Claims;
+use super::pages::{Epochs, wal_bytes};
+use super::verdict::{DURABLE_FIRST, MONOTONE, Violation};
+
+/// A version of the metadata at the moment it was renamed into place, and what of the disk was unsynced then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataVersion {
+    /// The file that was replaced.
+    pub path: String,
+    /// How many events the trace had then.
+    pub event_count: u64,
+    /// Its new content.
+    pub bytes: Vec<u8>,
+    /// Per path, the byte ranges that a power loss at this moment could change, ascending and disjoint; settled files
+    /// are absent. A file whose directory entry is not durable, this one included, is at stake as a whole:
+    /// `0..u64::MAX`.
+    pub unsynced: BTreeMap<String, Vec<Range<u64>>>,
+    /// Per path, the length in bytes after a power loss that nothing unsynced survives; files that it would lose are
+    /// absent.
+    pub durable_lengths: BTreeMap<String, u64>,
+}
+
+/// I3, at the moment when a version of the metadata was renamed into place.
+///
+/// # Errors
+/// A violation naming the file and the range that was not synced.
+pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), Violation> {
+    let unreadable = || Violation::of(DURABLE_FIRST, "a version of the metadata does not parse");
+    let claims = Claims::parse(&version.bytes).ok_or_else(unreadable)?;
+    if !claims.has_databases() {
+        return Ok(());
+    }
+    let is_replacing = claims.attachment == "replacing";
+    // Of a replica that is severed or being replaced nothing is claimed.
+    let (synced, synced_wal) =
+        if claims.has_replica() { (u64::MAX, wal_bytes(claims.synced_wal_frames)) } else { (0, 0) };
+    let draft_wal = wal_bytes(claims.draft_wal_frames());
+    // What a compaction has emptied is shorter than what its announcement names, whatever was begun anew in it since.
+    let is_emptied = claims.is_compacting() && length(version, &paths.draft_wal) < draft_wal;
+    let named = [
+        (&paths.synced_next, if is_replacing { u64::MAX } else { 0 }),
+        (&paths.synced, synced),
+        (&paths.draft, u64::MAX),
+        (&paths.synced_wal, synced_wal),
+        (&paths.draft_wal, if is_emptied { 0 } else { draft_wal }),
+    ];
+    for (path, end) in named {
+        if let Some(range) = first_unsynced(&version.unsynced, path, end) {
+            let message = format!(
+                "the metadata was put in place while bytes {}..{} of {path} were not durable, and it names the first {end}",
+                range.start, range.end
+            );
+            return Err(Violation::of(DURABLE_FIRST, message));
+        }
+    }
+    Ok(())
+}
+
+/// The length that a file had when a version was put in place.
+fn length(version: &MetadataVersion, path: &str) -> u64 {
+    let unsynced = version.unsynced.get(path).and_then(|ranges| ranges.last()).map_or(0, |range| range.end);
+    version.durable_lengths.get(path).copied().unwrap_or(0).max(unsynced)
+}
+
+fn first_unsynced<'a>(
+    unsynced: &'a BTreeMap<String, Vec<Range<u64>>>,
+    path: &str,
+    end: u64,
+) -> Option<&'a Range<u64>> {
+    unsynced.get(path)?.iter().find(|range| range.start < end)
+}
+
+/// What was last known to be durable on a client.
+#[derive(Debug, Clone)]
+pub struct Durable {
+    /// The metadata.
+    pub claims: Claims,
+    /// The remote's epochs that Synced can have been of; `None` while there is no replica.
+    pub epochs: Option<Epochs>,
+}
+
+/// I11, between two versions of the metadata. Generation and frame begin anew in another epoch of the remote's, and an export that has
+/// taken Synced's place begins with frame 0.
+///
+/// # Errors
+/// A violation naming what went back.
+pub fn judge_monotone(earlier: &Durable, later: &Durable) -> Result<(), Violation> {
+    let went_back = |what: &str, from: String, to: String| {
+        Err(Violation::of(MONOTONE, format!("{what} went back from {from} to {to}")))
+    };
+    let is_new_export = later.claims.is_detached();
+    let progress = |durable: &Durable, epoch: usize| {
+        let (generation, frame_no) = durable.claims.progress();
+        (epoch, generation, if is_new_export { 0 } else { frame_no })
+    };
+    if let (Some(before), Some(after)) = (earlier.epochs, later.epochs)
+        && let (from, to) = (progress(earlier, before.oldest), progress(later, after.newest))
+        && to < from
+    {
+        return went_back("epoch, generation and frame", format!("{from:?}"), format!("{to:?}"));
+    }
+    let (earlier, later) = (&earlier.claims, &later.claims);
+    if later.attempted_transaction_no < earlier.attempted_transaction_no {
+        return went_back(
+            "the highest attempted transaction",
+            earlier.attempted_transaction_no.to_string(),
+            later.attempted_transaction_no.to_string(),
+        );
+    }
+    Ok(())
+}

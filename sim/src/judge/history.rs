@@ -1,0 +1,351 @@
+//! What the remote ever was: each generation's snapshot and frames, kept for ever.
+//!
+//! This is the remote's model of itself. It does no I/O; it is told what the files hold and panics when that isn't
+//! what it must be ("the remote contradicts its own model"): frames only ever grow, under the same salts, by whole
+//! transactions; and a new snapshot is the old one with the generation's frames folded in, page by page.
+//!
+//! When the remote is restored to an older state, a new *epoch* begins with what was before that state; the earlier epochs are kept for
+//! the checkers. Pruned generations are kept as well, and only no longer served.
+
+use bytes::Bytes;
+
+use turso_core::LimboError;
+
+use crate::judge::format::{
+    DatabaseHeader, FRAME_BYTES, FrameHeader, Image, PAGE_BYTES, Page, WAL_HEADER_BYTES, Wal, WalHeader,
+};
+
+/// All generations of a remote, numbered from 1; the last is the current one.
+#[derive(Debug)]
+pub struct History {
+    generations: Vec<Generation>,
+    /// What was when the remote was restored, oldest first.
+    past: Vec<Vec<Generation>>,
+    first_served: u64,
+    /// Generation and frame behind which no backup goes.
+    oldest_backup: (u64, u64),
+}
+
+/// A place where the history ended once, or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct End {
+    /// The last generation.
+    pub generation: u64,
+    /// Its last frame; 0 for the snapshot.
+    pub frame_no: u64,
+}
+
+/// A snapshot and the frames that were appended until the next one.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    snapshot: Bytes,
+    /// That of the log; `None` while it is empty.
+    header: Option<WalHeader>,
+    frames: Vec<Frame>,
+}
+
+/// A frame as it stands in the remote's log.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Its first 24 bytes.
+    pub header: FrameHeader,
+    bytes: Bytes,
+}
+
+/// A generation that was closed, as it is kept outside this process.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// The main file at its begin.
+    pub snapshot: Bytes,
+    /// Its log, header and frames.
+    pub log: Bytes,
+}
+
+/// Why a history cannot be taken up again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// A generation does not hold together.
+    #[error("generation {generation}: {problem}")]
+    Generation {
+        /// Which one.
+        generation: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The core cannot open the database.
+    #[error("the database cannot be opened")]
+    Database(#[from] LimboError),
+}
+
+impl History {
+    fn empty() -> History {
+        History { generations: Vec::new(), past: Vec::new(), first_served: 1, oldest_backup: (1, 0) }
+    }
+
+    /// Begins generation 1 with the bytes of a main file.
+    pub(crate) fn begin(snapshot: Bytes) -> History {
+        let mut history = History::empty();
+        history.push(snapshot);
+        history
+    }
+
+    /// Takes up a history again: its closed generations, and the snapshot with which the current one began.
+    ///
+    /// # Errors
+    /// [`ResumeError::Generation`], naming the first that does not hold together.
+    pub(crate) fn resume(closed: Vec<Closed>, snapshot: Bytes) -> Result<History, ResumeError> {
+        let mut history = History::empty();
+        for Closed { snapshot, log } in closed {
+            history.push_checked(snapshot)?;
+            let wrong =
+                |problem| ResumeError::Generation { generation: history.generation_current(), problem };
+            let wal = Wal::parse(&log);
+            let (header, count) = (wal.header().copied(), wal.verified_frames());
+            let header = header.ok_or_else(|| wrong("its log has no header".to_owned()))?;
+            if log.len() != WAL_HEADER_BYTES + count as usize * FRAME_BYTES {
+                return Err(wrong(format!("its log of {} bytes holds {count} sound frames", log.len())));
+            }
+            if count == 0 || !wal.frame(count).is_commit() {
+                return Err(wrong("its log does not end with a transaction".to_owned()));
+            }
+            history.append(header, log.slice(WAL_HEADER_BYTES..), count);
+        }
+        history.push_checked(snapshot)?;
+        Ok(history)
+    }
+
+    /// Begins the next generation if `snapshot` is a database, and what the one before it amounts to.
+    fn push_checked(&mut self, snapshot: Bytes) -> Result<(), ResumeError> {
+        let wrong = |problem| ResumeError::Generation { generation: self.generation_current() + 1, problem };
+        let pages = DatabaseHeader::parse(&snapshot).map_or(0, |header| header.page_count as usize);
+        if pages == 0 || snapshot.len() != pages * PAGE_BYTES {
+            return Err(wrong(format!("its snapshot of {} bytes has {pages} pages", snapshot.len())));
+        }
+        if let Some(before) = self.generations.last() {
+            let folded = before.image_at(before.frame_count());
+            if let Some(difference) = folded.first_difference(&Image::of_main(&snapshot)) {
+                return Err(wrong(format!(
+                    "its snapshot is not what the one before ended with: {difference}"
+                )));
+            }
+        }
+        self.push(snapshot);
+        Ok(())
+    }
+
+    /// The number of the current generation.
+    pub fn generation_current(&self) -> u64 {
+        self.generations.len() as u64
+    }
+
+    /// The current generation.
+    pub fn current(&self) -> &Generation {
+        self.generations.last().expect("a history has a generation")
+    }
+
+    /// A generation by its number; `None` if there never was one.
+    pub fn generation(&self, generation: u64) -> Option<&Generation> {
+        self.generations.get(usize::try_from(generation.checked_sub(1)?).ok()?)
+    }
+
+    /// A generation that was not pruned.
+    pub fn served(&self, generation: u64) -> Option<&Generation> {
+        if generation < self.first_served { None } else { self.generation(generation) }
+    }
+
+    /// The oldest generation that was not pruned.
+    pub fn first_served(&self) -> u64 {
+        self.first_served
+    }
+
+    /// How often the remote was restored.
+    pub fn epoch(&self) -> usize {
+        self.past.len()
+    }
+
+    /// The database after the transactions that are complete at `frame_no` of a generation of an epoch; 0 is the snapshot. `None`
+    /// if there is no such generation or no such frame.
+    pub fn image_at(&self, epoch: usize, generation: u64, frame_no: u64) -> Option<Image<'_>> {
+        let generations = self.past.get(epoch).unwrap_or(&self.generations);
+        let generation = generations.get(usize::try_from(generation.checked_sub(1)?).ok()?)?;
+        (frame_no <= generation.frame_count()).then(|| generation.image_at(frame_no))
+    }
+
+    /// Where the history ended so many generations ago, or, for none, so many transactions ago; the beginning if it is not
+    /// that old.
+    pub fn past_end(&self, generations: u64, transactions: usize) -> End {
+        let generation = self.generation_current().saturating_sub(generations).max(1);
+        let of = &self.generations[generation as usize - 1];
+        let back = if generations == 0 { transactions } else { 0 };
+        End { generation, frame_no: of.commit_points().rev().nth(back).unwrap_or(0) }
+    }
+
+    /// Appends what was read behind the last known frame of the log.
+    ///
+    /// # Panics
+    /// If `tail` isn't `frame_count` frames, each in the checksum chain, the last a commit frame.
+    pub(crate) fn append(&mut self, header: WalHeader, tail: Bytes, frame_count: u64) {
+        let generation = self.generations.last_mut().expect("a history has a generation");
+        let previous = match generation.frames.last() {
+            Some(frame) => {
+                assert_eq!(frame.header.salts, header.salts, "{CONTRADICTION}: its log was restarted");
+                frame.header.checksum
+            }
+            None => header.checksum,
+        };
+        let wal = Wal::parse_after(header, previous, &tail);
+        assert_eq!(
+            wal.verified_frames(),
+            frame_count,
+            "{CONTRADICTION}: its log doesn't continue as it began"
+        );
+        assert!(wal.frame(frame_count).is_commit(), "{CONTRADICTION}: its log ends inside a transaction");
+        generation.header = Some(header);
+        generation.frames.extend((1..=frame_count).map(|frame_no| {
+            let end = frame_no as usize * FRAME_BYTES;
+            Frame { header: wal.frame(frame_no), bytes: tail.slice(end - FRAME_BYTES..end) }
+        }));
+    }
+
+    /// Forgets what was behind a commit frame of the current generation: it did not survive.
+    ///
+    /// # Panics
+    /// If that is no commit frame.
+    pub(crate) fn cut(&mut self, frame_count: u64) {
+        let generation = self.generations.last_mut().expect("a history has a generation");
+        if frame_count < generation.frame_count() {
+            let is_between = generation.commit_points().any(|commit| commit == frame_count);
+            assert!(is_between, "{CONTRADICTION}: half a transaction is left of its log");
+            generation.frames.truncate(frame_count as usize);
+        }
+    }
+
+    /// Ends the current generation; `main` is the main file after the checkpoint.
+    ///
+    /// # Panics
+    /// If that isn't the snapshot with the frames folded in.
+    pub(crate) fn close_generation(&mut self, main: Bytes) {
+        let folded = self.current().image_at(self.current().frame_count());
+        if let Some(difference) = folded.first_difference(&Image::of_main(&main)) {
+            panic!(
+                "{CONTRADICTION}: its checkpoint wrote something else than its frames (right): {difference}"
+            );
+        }
+        self.push(main);
+    }
+
+    /// No longer serves the generations before the current one; `false` if there was none.
+    pub(crate) fn prune(&mut self) -> bool {
+        let current = self.generation_current();
+        std::mem::replace(&mut self.first_served, current) < current
+    }
+
+    /// Forgets that there ever was an older state than this one.
+    pub(crate) fn forget_older_backups(&mut self) {
+        self.oldest_backup = (self.generation_current(), self.current().frame_count());
+    }
+
+    /// Begins an epoch that ends `transactions_back` transactions before the end of the generation `generations_back` before the current
+    /// one, or as close to that as there is something that is not pruned. Answers what the files have to hold.
+    pub(crate) fn restore(&mut self, generations_back: u64, transactions_back: u64) -> &Generation {
+        let current = self.generation_current();
+        let (oldest_generation, oldest_frame) = self.oldest_backup;
+        let generation =
+            current.saturating_sub(generations_back).max(self.first_served).max(oldest_generation);
+        let mut generations = self.generations[..generation as usize].to_vec();
+        let last = generations.last_mut().expect("generations count from 1");
+        let is_backed_up = |frame_no: &u64| generation > oldest_generation || *frame_no >= oldest_frame;
+        let commits: Vec<u64> = last.commit_points().filter(is_backed_up).collect();
+        let commit = commits[commits.len().saturating_sub(1 + transactions_back as usize)];
+        last.frames.truncate(commit as usize);
+        last.header = last.header.filter(|_| commit > 0);
+        self.past.push(std::mem::replace(&mut self.generations, generations));
+        self.current()
+    }
+
+    fn push(&mut self, snapshot: Bytes) {
+        let page_bytes = Image::of_main(&snapshot).page_count() as usize * crate::judge::format::PAGE_BYTES;
+        assert_eq!(
+            snapshot.len(),
+            page_bytes,
+            "{CONTRADICTION}: a snapshot isn't as long as its header says"
+        );
+        assert_ne!(snapshot.len(), 0, "{CONTRADICTION}: a snapshot is empty");
+        self.generations.push(Generation { snapshot, header: None, frames: Vec::new() });
+    }
+}
+
+impl Generation {
+    /// The main file at the generation's begin; a multiple of 4096 bytes.
+    pub fn snapshot(&self) -> &Bytes {
+        &self.snapshot
+    }
+
+    /// The frames, oldest first: frame n at index n - 1.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Compares the generation with the files that are to hold it.
+    ///
+    /// # Panics
+    /// If they don't.
+    pub(crate) fn check_files(&self, main: &[u8], log: &[u8]) {
+        assert!(self.snapshot == main, "{CONTRADICTION}: its main file is not the generation's snapshot");
+        let (on_disk, rest) = log.as_chunks::<FRAME_BYTES>();
+        let is_same = rest.is_empty()
+            && on_disk.len() == self.frames.len()
+            && on_disk.iter().zip(&self.frames).all(|(on_disk, frame)| frame.bytes == on_disk[..]);
+        assert!(is_same, "{CONTRADICTION}: its log holds other frames than it had");
+    }
+
+    /// How many frames there are.
+    pub fn frame_count(&self) -> u64 {
+        self.frames.len() as u64
+    }
+
+    /// The bytes of the log.
+    pub(crate) fn wal(&self) -> Vec<u8> {
+        if self.frames.is_empty() {
+            return Vec::new();
+        }
+        let mut wal: Vec<u8> = self.header.iter().flat_map(WalHeader::encode).collect();
+        for frame in &self.frames {
+            wal.extend_from_slice(frame.bytes());
+        }
+        wal
+    }
+
+    /// The places where the database stood between two transactions: 0 for the snapshot, then each commit frame.
+    pub fn commit_points(&self) -> impl DoubleEndedIterator<Item = u64> {
+        let commit = |(index, frame): (usize, &Frame)| frame.header.is_commit().then_some(index as u64 + 1);
+        std::iter::once(0).chain(self.frames.iter().enumerate().filter_map(commit))
+    }
+
+    fn image_at(&self, frame_no: u64) -> Image<'_> {
+        let commit = self.commit_points().rfind(|&commit| commit <= frame_no).expect("0 is a commit point");
+        let frames = &self.frames[..commit as usize];
+        match frames.last() {
+            None => Image::of_main(&self.snapshot),
+            Some(last) => {
+                let pages = frames.iter().map(|frame| (frame.header.page_no, frame.page()));
+                Image::overlay(&self.snapshot, pages, last.header.db_size)
+            }
+        }
+    }
+}
+
+impl Frame {
+    /// All 4120 bytes, with the salts and checksums of the remote's own log.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The page image.
+    pub fn page(&self) -> &Page {
+        self.bytes.last_chunk().expect("a frame ends in a page")
+    }
+}
+
+pub(crate) const CONTRADICTION: &str = "the remote contradicts its own model";

@@ -1,0 +1,90 @@
+//! One transaction, and what became of it.
+
+use super::Content;
+use crate::schedule::workload::{Effect, Writer};
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was acknowledged, or seen after a restart.
+    Committed,
+    /// Its commit was interrupted.
+    Maybe,
+    /// Its commit failed. It is a maybe as soon as the process has ended: what was written of it can reappear then, and not before.
+    Doubtful,
+    /// It was rolled back, interrupted before its commit, or seen to be missing after a restart.
+    Absent,
+}
+
+/// One transaction.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Who wrote it.
+    pub writer: Writer,
+    /// Its effects, in order.
+    pub effects: Vec<Effect>,
+    /// What became of it.
+    pub fate: Fate,
+    /// From which epoch on its client may be without it, if there is one.
+    pub(super) optional_from: Option<usize>,
+}
+
+impl Entry {
+    /// A transaction that nobody has lost.
+    pub fn new(writer: Writer, effects: Vec<Effect>, fate: Fate) -> Self {
+        Self { writer, effects, fate, optional_from: None }
+    }
+
+    pub(super) fn is_optional_in(&self, epoch: usize) -> bool {
+        self.optional_from.is_some_and(|from| from <= epoch)
+    }
+
+    pub(super) fn make_optional_from(&mut self, epoch: usize) {
+        self.optional_from = Some(self.optional_from.map_or(epoch, |earlier| earlier.min(epoch)));
+    }
+
+    /// The tokens that it appends to `log`; none for a quiet or void one.
+    pub(super) fn log_tokens(&self) -> impl Iterator<Item = &str> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Appended(token) => Some(token.as_str()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn quiet_token(&self) -> Option<&str> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Quieted(_, token) => Some(token.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The token by which it is spoken of.
+    pub(super) fn first_token(&self) -> &str {
+        self.log_tokens().next().or_else(|| self.quiet_token()).unwrap_or_default()
+    }
+}
+
+/// A void transaction.
+#[derive(Debug, Clone)]
+pub(super) struct VoidDelete {
+    pub(super) writer: Writer,
+    pub(super) rows: Vec<String>,
+    pub(super) fate: Fate,
+}
+
+impl VoidDelete {
+    /// A row that it has deleted for good and that is there.
+    pub(super) fn row_left_in<'a>(&'a self, content: &Content) -> Option<&'a String> {
+        let is_left = |row: &&String| self.fate == Fate::Committed && content.rows.contains_key(*row);
+        self.rows.iter().find(is_left)
+    }
+}
+
+/// Which transaction of the ledger's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryNo {
+    /// One that its tokens tell.
+    Told(usize),
+    /// A void one.
+    Void(usize),
+}

@@ -1,0 +1,104 @@
+//! What may be forgotten: by a remote that is restored, by an older copy of a client's files, by a user who gives something up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Fate, Finding, Ledger};
+use crate::schedule::workload::Writer;
+
+/// What the ledger held at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
+    fates: Vec<Fate>,
+    void_count: usize,
+}
+
+impl Ledger {
+    /// Takes note that the remote was restored, and now has this log and these tokens of `quiet`.
+    ///
+    /// # Errors
+    /// A [`Finding`] when nobody has written one of them.
+    pub fn begin_epoch(&mut self, log: &[String], quiet: &[String]) -> Result<(), Finding> {
+        let mut last_quiet = BTreeMap::new();
+        for token in quiet {
+            let number = self.number_of(token)?;
+            last_quiet.insert(self.entries[number].writer, number);
+        }
+        let mut order = self.remote_order.clone();
+        let rows = |order: &[usize]| -> usize {
+            order.iter().map(|&number| self.entries[number].log_tokens().count()).sum()
+        };
+        while rows(&order) > log.len() {
+            order.pop();
+        }
+        assert_eq!(rows(&order), log.len(), "a remote is restored to the end of a transaction");
+        order.retain(|number| {
+            let entry = &self.entries[*number];
+            entry.quiet_token().is_none() || last_quiet.get(&entry.writer).is_some_and(|last| number <= last)
+        });
+        let former = std::mem::replace(&mut self.remote_order, order);
+        let forgotten: Vec<usize> =
+            former.iter().copied().filter(|number| !self.remote_order.contains(number)).collect();
+        self.past_orders.push(former);
+        self.remote_log_rows = log.len();
+        let epoch = self.epoch();
+        for number in forgotten {
+            self.entries[number].make_optional_from(epoch);
+        }
+        Ok(())
+    }
+
+    /// What there is now, for [`go_back`](Self::go_back).
+    pub fn moment(&self) -> Moment {
+        Moment { fates: self.entries.iter().map(|entry| entry.fate).collect(), void_count: self.void.len() }
+    }
+
+    /// Takes note that a client's files are again as they were at `moment`.
+    pub fn go_back(&mut self, client: u8, moment: &Moment) {
+        self.client_epochs.remove(&client);
+        let is_on_remote = |number: &usize| {
+            self.remote_order.contains(number) || self.past_orders.iter().any(|order| order.contains(number))
+        };
+        let on_remote: BTreeSet<usize> = (0..self.entries.len()).filter(is_on_remote).collect();
+        for (number, entry) in self.entries.iter_mut().enumerate() {
+            if entry.writer != Writer::Client(client) {
+                continue;
+            }
+            match moment.fates.get(number) {
+                Some(Fate::Committed) => {}
+                // What was open then may be there or not.
+                Some(Fate::Maybe | Fate::Doubtful) => {
+                    entry.make_optional_from(0);
+                    if !on_remote.contains(&number) {
+                        entry.fate = Fate::Maybe;
+                    }
+                }
+                Some(Fate::Absent) | None => entry.make_optional_from(0),
+            }
+        }
+        self.forget_void(client, moment);
+    }
+
+    /// Takes note that a client's user gives up the transactions since `moment` that have not reached the remote.
+    pub fn withdraw(&mut self, client: u8, moment: &Moment) {
+        let writer = Writer::Client(client);
+        for entry in self.entries.iter_mut().skip(moment.fates.len()).filter(|entry| entry.writer == writer) {
+            entry.make_optional_from(0);
+        }
+        self.forget_void(client, moment);
+    }
+
+    /// Takes note that a client begins from nothing.
+    pub fn begin_anew(&mut self, client: u8) {
+        self.client_epochs.remove(&client);
+        self.withdraw(client, &Moment::default());
+    }
+
+    /// Of a void transaction that is withdrawn nothing can be said any more.
+    fn forget_void(&mut self, client: u8, moment: &Moment) {
+        let writer = Writer::Client(client);
+        let withdrawn = self.void.iter_mut().skip(moment.void_count).filter(|void| void.writer == writer);
+        for void in withdrawn.filter(|void| void.fate == Fate::Committed) {
+            void.fate = Fate::Maybe;
+        }
+    }
+}

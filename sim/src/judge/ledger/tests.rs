@@ -1,0 +1,363 @@
+//! What the ledger finds, and what it must not find.
+
+use super::*;
+use crate::schedule::workload::quiet_row;
+
+fn entry(writer: Writer, tokens: &[&str], fate: Fate) -> Entry {
+    let effects = tokens.iter().map(|token| Effect::Appended((*token).into())).collect();
+    Entry::new(writer, effects, fate)
+}
+
+fn log(tokens: &[&str]) -> Vec<String> {
+    tokens.iter().map(|token| (*token).into()).collect()
+}
+
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.enter(entry(Writer::Client(0), &["a1", "a2"], Fate::Committed));
+    ledger.enter(entry(Writer::Client(0), &["b"], Fate::Absent));
+    ledger.enter(entry(Writer::Client(0), &["c"], Fate::Maybe));
+    ledger.enter(entry(Writer::Remote, &["r"], Fate::Committed));
+    ledger
+}
+
+#[test]
+fn a_transaction_in_part_is_torn() {
+    assert!(matches!(ledger().observe_remote(&log(&["a1", "r"]), &[]), Err(Finding::Torn(_))));
+}
+
+#[test]
+fn a_transaction_twice_is_not_once() {
+    assert!(matches!(
+        ledger().observe_remote(&log(&["a1", "a2", "a1", "a2"]), &[]),
+        Err(Finding::NotOnce(_))
+    ));
+}
+
+#[test]
+fn a_rolled_back_transaction_must_not_appear() {
+    assert!(matches!(ledger().observe_remote(&log(&["b"]), &[]), Err(Finding::NotOnce(_))));
+}
+
+#[test]
+fn a_shrinking_remote_is_unexplained() {
+    let mut ledger = ledger();
+    ledger.observe_remote(&log(&["a1", "a2"]), &[]).unwrap();
+    assert!(matches!(ledger.observe_remote(&log(&["a1"]), &[]), Err(Finding::Unexplained(_))));
+}
+
+#[test]
+fn a_missing_own_transaction_is_lost() {
+    let content = Content { log: log(&["r"]), ..Content::initial() };
+    assert!(matches!(ledger().observe_client(0, &content), Err(Finding::Lost(_))));
+}
+
+#[test]
+fn a_maybe_is_settled_by_the_first_look() {
+    let mut ledger = ledger();
+    let without = Content { log: log(&["a1", "a2"]), ..Content::initial() };
+    ledger.observe_client(0, &without).unwrap();
+    let with = Content { log: log(&["a1", "a2", "c"]), ..Content::initial() };
+    assert!(matches!(ledger.observe_client(0, &with), Err(Finding::Unexplained(_))));
+}
+
+#[test]
+fn a_failed_commit_is_open_until_the_next_process_shows_it() {
+    let mut ledger = Ledger::default();
+    ledger.enter(entry(Writer::Client(0), &["a"], Fate::Doubtful));
+    let without = Content::initial();
+    let with = Content { log: log(&["a"]), ..Content::initial() };
+    ledger.observe_client(0, &without).unwrap();
+    ledger.end_process(0);
+    ledger.observe_client(0, &with).unwrap();
+    assert!(matches!(ledger.observe_client(0, &without), Err(Finding::Lost(_))));
+}
+
+#[test]
+fn foreign_transactions_are_seen_in_the_remotes_order() {
+    let mut ledger = ledger();
+    ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
+    ledger.observe_remote(&log(&["r", "s"]), &[]).unwrap();
+    let gap = Content { log: log(&["s", "a1", "a2"]), ..Content::initial() };
+    assert!(matches!(ledger.observe_client(0, &gap), Err(Finding::Unexplained(_))));
+}
+
+fn quiet(writer: Writer, token: &str, fate: Fate) -> Entry {
+    Entry::new(writer, vec![Effect::Quieted(writer, token.into())], fate)
+}
+
+fn void(writer: Writer, row: &str, fate: Fate) -> Entry {
+    Entry::new(writer, vec![Effect::Gone(row.into())], fate)
+}
+
+fn showing(tokens: &[&str], rows: &[(Writer, &str)]) -> Content {
+    let mut content = Content { log: log(tokens), ..Content::initial() };
+    content.rows.extend(rows.iter().map(|(writer, token)| (quiet_row(*writer), (*token).to_owned())));
+    content
+}
+
+/// A client's transaction, then two quiet ones, then another that is not.
+fn quiet_ledger(writer: Writer) -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.enter(entry(writer, &["a"], Fate::Committed));
+    ledger.enter(quiet(writer, "q1", Fate::Committed));
+    ledger.enter(quiet(writer, "q2", Fate::Committed));
+    ledger.enter(entry(writer, &["z"], Fate::Committed));
+    ledger
+}
+
+const CLIENT: Writer = Writer::Client(0);
+
+#[test]
+fn a_rolled_back_quiet_transaction_must_not_appear() {
+    let mut ledger = Ledger::default();
+    ledger.enter(quiet(CLIENT, "q", Fate::Absent));
+    assert!(matches!(ledger.observe_remote(&[], &log(&["q"])), Err(Finding::NotOnce(_))));
+}
+
+#[test]
+fn a_quiet_transaction_of_nobody_is_unexplained() {
+    assert!(matches!(ledger().observe_remote(&[], &log(&["q"])), Err(Finding::Unexplained(_))));
+}
+
+#[test]
+fn what_comes_before_a_quiet_transaction_must_not_be_missing_on_the_remote() {
+    assert!(matches!(quiet_ledger(CLIENT).observe_remote(&[], &log(&["q1"])), Err(Finding::Lost(_))));
+    quiet_ledger(CLIENT).observe_remote(&log(&["a"]), &log(&["q1"])).unwrap();
+}
+
+#[test]
+fn a_quiet_transaction_must_not_be_missing_on_the_remote_before_a_later_one() {
+    let mut ledger = quiet_ledger(CLIENT);
+    let later = ledger
+        .observe_remote(&log(&["a", "z"]), &[])
+        .and_then(|()| ledger.observe_client(1, &showing(&["a", "z"], &[])));
+    assert!(matches!(later, Err(Finding::Lost(_))), "{later:?}");
+}
+
+#[test]
+fn a_quiet_transaction_that_came_back_out_of_turn_is_lost() {
+    let mut ledger = quiet_ledger(CLIENT);
+    ledger.observe_remote(&log(&["a"]), &log(&["q2"])).unwrap();
+    let older = showing(&["a"], &[(CLIENT, "q1")]);
+    assert!(matches!(ledger.observe_client(0, &older), Err(Finding::Lost(_))));
+    assert_eq!(ledger.observe_client(1, &older), Ok(()), "another client may be behind");
+}
+
+#[test]
+fn a_quiet_transaction_without_its_rows_is_unexplained() {
+    let mut ledger = Ledger::default();
+    let mut with_row = quiet(Writer::Remote, "q", Fate::Committed);
+    with_row.effects.push(Effect::Set("note/r-1".into(), "q".into()));
+    ledger.enter(with_row);
+    ledger.observe_remote(&[], &log(&["q"])).unwrap();
+    let torn = showing(&[], &[(Writer::Remote, "q")]);
+    assert!(matches!(ledger.observe_client(0, &torn), Err(Finding::Unexplained(_))));
+}
+
+#[test]
+fn a_row_that_a_void_transaction_has_deleted_is_lost_when_its_writer_sees_it_again() {
+    let mut ledger = Ledger::default();
+    ledger.enter(void(CLIENT, "ballast/3", Fate::Committed));
+    assert!(matches!(ledger.observe_client(0, &Content::initial()), Err(Finding::Lost(_))));
+    assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "it may be under way");
+    assert!(ledger.judge_final(&Content::initial()).is_err(), "it has arrived in the end");
+}
+
+#[test]
+fn a_row_that_only_a_rolled_back_void_transaction_would_have_deleted_stays() {
+    let mut ledger = Ledger::default();
+    ledger.enter(void(CLIENT, "ballast/3", Fate::Absent));
+    let mut without = Content::initial();
+    without.rows.remove("ballast/3");
+    assert!(matches!(ledger.observe_client(1, &without), Err(Finding::Unexplained(_))));
+    assert!(ledger.judge_final(&without).is_err());
+}
+
+#[test]
+fn a_view_belongs_to_the_transaction_that_made_it() {
+    let mut ledger = Ledger::default();
+    let mut made = entry(CLIENT, &["a"], Fate::Committed);
+    let view = ("own_c0_view".to_owned(), "view: id".to_owned());
+    made.effects.push(Effect::Replaced { prefix: "own_c0_".into(), rows: vec![view.clone()] });
+    ledger.enter(made);
+    ledger.observe_remote(&log(&["a"]), &[]).unwrap();
+    let without = showing(&["a"], &[]);
+    let mut with = without.clone();
+    with.rows.extend([view]);
+    for client in [0, 1] {
+        assert!(matches!(ledger.observe_client(client, &without), Err(Finding::Unexplained(_))));
+        assert_eq!(ledger.observe_client(client, &with), Ok(()));
+    }
+    assert!(ledger.judge_final(&without).is_err());
+    assert_eq!(ledger.judge_final(&with), Ok(()));
+}
+
+#[test]
+fn what_never_arrived_is_named() {
+    let mut ledger = ledger();
+    ledger.observe_remote(&log(&["r"]), &[]).unwrap();
+    assert_eq!(ledger.missing_on_remote(), Some("a1"));
+}
+
+// --- epochs ------------------------------------------------------------------------------------------------------------------
+
+fn content(tokens: &[&str]) -> Content {
+    Content { log: log(tokens), ..Content::initial() }
+}
+
+/// A remote that holds a1 a2, r and d, and is restored to the state after a1 a2.
+fn restored() -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.enter(entry(Writer::Client(0), &["a1", "a2"], Fate::Committed));
+    ledger.enter(entry(Writer::Remote, &["r"], Fate::Committed));
+    ledger.enter(entry(Writer::Client(0), &["d"], Fate::Committed));
+    ledger.observe_remote(&log(&["a1", "a2", "r", "d"]), &[]).unwrap();
+    ledger.begin_epoch(&log(&["a1", "a2"]), &[]).unwrap();
+    ledger
+}
+
+#[test]
+fn what_a_restored_remote_has_forgotten_may_be_gone() {
+    let mut ledger = restored();
+    assert_eq!(ledger.epoch(), 1);
+    ledger.observe_remote(&log(&["a1", "a2"]), &[]).unwrap();
+    ledger.observe_client(0, &content(&["a1", "a2"])).unwrap();
+    assert_eq!(ledger.missing_on_remote(), None);
+    assert_eq!(ledger.client_commits_to_stand(), 1);
+    assert_eq!(ledger.judge_final(&content(&["a1", "a2"])), Ok(()));
+}
+
+#[test]
+fn what_a_restored_remote_has_forgotten_may_come_back_once() {
+    let mut ledger = restored();
+    ledger.observe_remote(&log(&["a1", "a2", "d"]), &[]).unwrap();
+    assert_eq!(ledger.judge_final(&content(&["a1", "a2", "d"])), Ok(()));
+    assert!(ledger.judge_final(&content(&["a1", "a2"])).is_err(), "what came back has to stay");
+    let twice = ledger.observe_remote(&log(&["a1", "a2", "d", "d"]), &[]);
+    assert!(matches!(twice, Err(Finding::NotOnce(_))));
+}
+
+#[test]
+fn what_a_restored_remote_has_kept_must_not_come_again_nor_vanish() {
+    let again = restored().observe_remote(&log(&["a1", "a2", "a1", "a2"]), &[]);
+    assert!(matches!(again, Err(Finding::NotOnce(_))));
+    let shrunk = restored().observe_remote(&[], &[]);
+    assert!(matches!(shrunk, Err(Finding::Unexplained(_))));
+    let client = restored().observe_client(0, &content(&["d"]));
+    assert!(matches!(client, Err(Finding::Lost(_))));
+}
+
+#[test]
+fn what_was_not_on_the_restored_remote_has_to_arrive_all_the_same() {
+    let mut ledger = restored();
+    ledger.enter(entry(Writer::Client(0), &["e"], Fate::Committed));
+    assert_eq!(ledger.missing_on_remote(), Some("e"));
+    let client = ledger.observe_client(0, &content(&["a1", "a2"]));
+    assert!(matches!(client, Err(Finding::Lost(_))));
+}
+
+#[test]
+fn a_client_follows_a_former_epoch_for_a_while_and_never_returns_to_it() {
+    let mut ledger = restored();
+    let before = content(&["a1", "a2", "r", "d"]);
+    ledger.observe_client(0, &before).unwrap();
+    ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
+    ledger.observe_remote(&log(&["a1", "a2", "s"]), &[]).unwrap();
+    ledger.observe_client(0, &before).unwrap();
+    let mixed = content(&["a1", "a2", "r", "s", "d"]);
+    assert!(matches!(ledger.observe_client(0, &mixed), Err(Finding::Unexplained(_))));
+    ledger.observe_client(0, &content(&["a1", "a2", "s", "d"])).unwrap();
+    assert!(matches!(ledger.observe_client(0, &before), Err(Finding::Unexplained(_))));
+}
+
+#[test]
+fn a_restored_remote_holds_nothing_that_nobody_wrote() {
+    let mut ledger = Ledger::default();
+    assert!(matches!(ledger.begin_epoch(&[], &log(&["q"])), Err(Finding::Unexplained(_))));
+}
+
+#[test]
+#[should_panic(expected = "a remote is restored to the end of a transaction")]
+fn a_remote_that_is_restored_into_a_transaction_is_the_simulators_fault() {
+    let mut ledger = Ledger::default();
+    ledger.enter(entry(Writer::Remote, &["r1", "r2"], Fate::Committed));
+    ledger.observe_remote(&log(&["r1", "r2"]), &[]).unwrap();
+    drop(ledger.begin_epoch(&log(&["r1"]), &[]));
+}
+
+// --- older copies ------------------------------------------------------------------------------------------------------------
+
+/// A client that has committed a before its files were copied, and b and the interrupted c since.
+fn copied() -> (Ledger, Moment) {
+    let mut ledger = Ledger::default();
+    ledger.enter(entry(Writer::Client(0), &["a"], Fate::Committed));
+    let moment = ledger.moment();
+    ledger.enter(entry(Writer::Client(0), &["b"], Fate::Committed));
+    (ledger, moment)
+}
+
+#[test]
+fn an_older_copy_may_be_without_what_is_newer_and_not_without_the_rest() {
+    let (mut ledger, moment) = copied();
+    assert!(matches!(ledger.clone().observe_client(0, &content(&["a"])), Err(Finding::Lost(_))));
+    ledger.go_back(0, &moment);
+    assert!(matches!(ledger.clone().observe_client(0, &content(&[])), Err(Finding::Lost(_))));
+    ledger.observe_client(0, &content(&["a"])).unwrap();
+    assert_eq!(ledger.missing_on_remote(), Some("a"));
+}
+
+#[test]
+fn what_an_older_copy_has_sent_before_comes_back_from_the_remote() {
+    let (mut ledger, moment) = copied();
+    ledger.observe_remote(&log(&["a", "b"]), &[]).unwrap();
+    ledger.go_back(0, &moment);
+    ledger.observe_client(0, &content(&["a"])).unwrap();
+    ledger.observe_client(0, &content(&["a", "b"])).unwrap();
+    let twice = ledger.observe_remote(&log(&["a", "b", "b"]), &[]);
+    assert!(matches!(twice, Err(Finding::NotOnce(_))));
+}
+
+#[test]
+fn what_was_open_when_the_copy_was_taken_is_open_again() {
+    let mut ledger = Ledger::default();
+    ledger.enter(entry(Writer::Client(0), &["a"], Fate::Maybe));
+    let moment = ledger.moment();
+    ledger.observe_client(0, &content(&["a"])).unwrap();
+    ledger.go_back(0, &moment);
+    ledger.clone().observe_client(0, &content(&["a"])).unwrap();
+    ledger.observe_client(0, &content(&[])).unwrap();
+    assert!(matches!(ledger.observe_client(0, &content(&["a"])), Err(Finding::Unexplained(_))));
+}
+
+#[test]
+fn an_older_copy_may_follow_a_former_epoch_again() {
+    let mut ledger = restored();
+    let moment = Moment::default();
+    ledger.observe_client(1, &content(&["a1", "a2"])).unwrap();
+    ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
+    ledger.observe_remote(&log(&["a1", "a2", "s"]), &[]).unwrap();
+    ledger.observe_client(1, &content(&["a1", "a2", "s"])).unwrap();
+    let former = content(&["a1", "a2", "r"]);
+    assert!(matches!(ledger.clone().observe_client(1, &former), Err(Finding::Unexplained(_))));
+    ledger.go_back(1, &moment);
+    ledger.observe_client(1, &former).unwrap();
+}
+
+#[test]
+fn what_a_user_gives_up_may_be_gone_and_what_is_older_may_not() {
+    let (mut ledger, moment) = copied();
+    ledger.withdraw(0, &moment);
+    assert_eq!(ledger.client_commits_to_stand(), 1);
+    assert!(matches!(ledger.clone().observe_client(0, &content(&["b"])), Err(Finding::Lost(_))));
+    ledger.observe_client(0, &content(&["a"])).unwrap();
+}
+
+#[test]
+fn a_client_that_begins_anew_owes_nothing_and_others_still_do() {
+    let (mut ledger, _) = copied();
+    ledger.enter(entry(Writer::Client(1), &["x"], Fate::Committed));
+    ledger.begin_anew(0);
+    ledger.observe_client(0, &content(&[])).unwrap();
+    assert_eq!(ledger.missing_on_remote(), Some("x"));
+}

@@ -1,0 +1,64 @@
+//! What must hold, judged with parsers and expectations that share no code with the engine.
+//!
+//! Everything here reads what it is given and decides; *when* something is judged is the world's business.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`verdict`] | the invariants by name, violations and their signatures |
+//! | [`counts`] | what happened in a history, counted |
+//! | [`ledger`] | what was acknowledged to whom, and the content that follows from it |
+//! | [`history`] | the remote's model: every generation's snapshot and frames |
+//! | `claims`, `paths` | what a client's metadata claims, and where its files are |
+//! | `pages`, `durability` | page-level checks, and checks on versions of the metadata |
+//! | [`mod@format`] | parsers for database files and WALs |
+//! | [`marks`] | the situations that a sweep must have been in |
+//!
+//! Absent: the disk, the network, the clients. Start with `verdict`.
+
+mod claims;
+pub mod counts;
+mod durability;
+pub mod format;
+pub mod history;
+pub mod ledger;
+pub mod marks;
+mod pages;
+mod paths;
+pub mod verdict;
+
+use turso_core::Value;
+
+pub use claims::{Claims, Named};
+pub use durability::{Durable, MetadataVersion, judge_durability, judge_monotone};
+pub use pages::{Epochs, Files};
+pub use paths::Paths;
+
+use crate::text::error_chain;
+use ledger::Finding;
+use verdict::{ATOMIC_PUSH, EXACTLY_ONCE, INTEGRITY, Invariant, LOCAL_DURABILITY, READS, Violation};
+
+/// One database's answer to `PRAGMA integrity_check`.
+pub(crate) fn judge_integrity_answer(
+    whose: &str,
+    answer: Result<Vec<Vec<Value>>, plimsoll_engine::Error>,
+) -> Result<(), Violation> {
+    let complaint = match answer {
+        Ok(rows) if rows.len() == 1 && rows[0][0].to_string() == "ok" => return Ok(()),
+        Ok(rows) => format!("{rows:?}"),
+        Err(error) => error_chain(&error),
+    };
+    Err(Violation::of(INTEGRITY, format!("{whose}: {complaint}")))
+}
+
+pub(crate) fn violation(finding: Finding, whose: &str) -> Violation {
+    let of = |invariant: Invariant, message: String| Violation::of(invariant, format!("{whose}: {message}"));
+    match finding {
+        Finding::NotOnce(message) => of(EXACTLY_ONCE, message),
+        Finding::Torn(message) => of(ATOMIC_PUSH, message),
+        Finding::Lost(message) => of(LOCAL_DURABILITY, message),
+        Finding::Unexplained(message) => of(READS, message),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! The page-level checks: what a client's files must look like, read with the simulator's own parsers.
+
+use std::sync::Arc;
+
+use super::format::{FRAME_BYTES, Image, WAL_HEADER_BYTES, Wal};
+use super::history::History;
+use super::verdict::{NO_LOCAL_RESIDUE, SYNCED_PREFIX, Violation, WATERMARK};
+use super::{Claims, Paths};
+
+/// A client's database files at one moment.
+pub struct Files {
+    pub(super) draft: Arc<Vec<u8>>,
+    pub(super) draft_wal: Arc<Vec<u8>>,
+    pub(super) synced: Arc<Vec<u8>>,
+    pub(super) synced_wal: Arc<Vec<u8>>,
+}
+
+impl Files {
+    /// Reads them with `read`; a missing one is empty.
+    pub fn read(paths: &Paths, read: impl Fn(&str) -> Option<Arc<Vec<u8>>>) -> Self {
+        let read = |path: &str| read(path).unwrap_or_default();
+        Self {
+            draft: read(&paths.draft),
+            draft_wal: read(&paths.draft_wal),
+            synced: read(&paths.synced),
+            synced_wal: read(&paths.synced_wal),
+        }
+    }
+
+    /// I1 and I2, and with `after_crash` that the WALs are sound as far as the metadata names them. Answers the epochs of the
+    /// remote's that Synced can be of. I1 is claimed only of a Draft that is attached.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn judge(&self, claims: &Claims, history: &History, after_crash: bool) -> Result<Epochs, Violation> {
+        let synced_wal = Wal::parse(&self.synced_wal);
+        let draft_wal = Wal::parse(&self.draft_wal);
+        // A checkpoint that the metadata announces may already have emptied the WAL into the main file.
+        let is_emptied = claims.may_have_lost_wal() && synced_wal.frame_count() == 0;
+        let (synced_end, synced_watermark) =
+            if is_emptied { (0, 0) } else { (claims.synced_wal_frames, claims.synced_wal_match_watermark) };
+        let is_compacted = claims.has_moved_draft_wal(&draft_wal);
+        let (draft_end, draft_watermark) =
+            if is_compacted { (0, 0) } else { (claims.draft_wal_frames(), claims.draft_wal_match_watermark) };
+        let sound = |wal: &Wal<'_>, named: u64| {
+            let frames = if after_crash { wal.verified_frames() } else { wal.frame_count() };
+            (frames < named).then(|| format!("{frames} sound frames where the metadata names {named}"))
+        };
+        if let Some(problem) = sound(&synced_wal, synced_end) {
+            return Err(Violation::of(SYNCED_PREFIX, format!("Synced's WAL has {problem}")));
+        }
+        if let Some(problem) = sound(&draft_wal, draft_end) {
+            return Err(Violation::of(WATERMARK, format!("Draft's WAL has {problem}")));
+        }
+        let (generation, frame_no) = claims.progress();
+        let synced = Image::at(&self.synced, &synced_wal, synced_end);
+        let mut problem = None;
+        let mut is_of = |epoch: &usize| match history.image_at(*epoch, generation, frame_no) {
+            None => false,
+            Some(remote) => match synced.first_difference(&remote) {
+                None => true,
+                Some(difference) => {
+                    problem.get_or_insert(difference);
+                    false
+                }
+            },
+        };
+        let Some(newest) = (0..=history.epoch()).rev().find(&mut is_of) else {
+            let place = format!("generation {generation}, frame {frame_no}");
+            let message = match problem {
+                Some(difference) => {
+                    format!("Synced as of frame {synced_end} and the remote as of {place}: {difference}")
+                }
+                None => format!("the metadata names {place}, which the remote never had"),
+            };
+            return Err(Violation::of(SYNCED_PREFIX, message));
+        };
+        let oldest = (0..newest).find(is_of).unwrap_or(newest);
+        let epochs = Epochs { oldest, newest };
+        if claims.is_detached() {
+            return Ok(epochs);
+        }
+        let synced = Image::at(&self.synced, &synced_wal, synced_watermark);
+        let draft = Image::pages_at(&self.draft, &draft_wal, draft_watermark, synced.page_count());
+        let is_claimed = |page_no: u32| {
+            !claims.draft_changed_pages.iter().any(|&(first, last)| (first..=last).contains(&page_no))
+        };
+        if let Some(difference) = draft.first_difference_among(&synced, is_claimed) {
+            let message = format!(
+                "Draft as of frame {draft_watermark} and Synced as of frame {synced_watermark}: {difference}"
+            );
+            return Err(Violation::of(WATERMARK, message));
+        }
+        Ok(epochs)
+    }
+
+    /// I4, for a client whose engine believes Synced to be clean.
+    ///
+    /// # Errors
+    /// A violation naming the lengths.
+    pub fn judge_residue(&self, claims: &Claims) -> Result<(), Violation> {
+        let expected = wal_bytes(claims.synced_wal_frames);
+        let actual = self.synced_wal.len() as u64;
+        // A checkpoint that the metadata announces has emptied the WAL, or has not.
+        if claims.may_have_lost_wal() && actual == 0 {
+            return Ok(());
+        }
+        // A WAL without frames may still have its header.
+        let is_bare_header = claims.synced_wal_frames == 0 && actual == WAL_HEADER_BYTES as u64;
+        if actual == expected || is_bare_header {
+            return Ok(());
+        }
+        Err(Violation::of(
+            NO_LOCAL_RESIDUE,
+            format!(
+                "Synced's WAL has {actual} bytes, the {} frames that the metadata names end at {expected}",
+                claims.synced_wal_frames
+            ),
+        ))
+    }
+}
+
+pub(super) fn wal_bytes(frames: u64) -> u64 {
+    if frames == 0 { 0 } else { (WAL_HEADER_BYTES + frames as usize * FRAME_BYTES) as u64 }
+}
+
+/// Epochs of the remote's that a replica can be of: what one has in common with another is of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epochs {
+    /// The first of them.
+    pub oldest: usize,
+    /// The last of them.
+    pub newest: usize,
+}

@@ -1,0 +1,224 @@
+//! A writer's own tables, whose schema only that writer changes.
+//!
+//! Their names begin with `own_` and the writer. What a change leaves is read back on the writer's own
+//! connection, before it commits: that is what the application was told, and what everybody has to see in the end.
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+use turso_core::Value;
+
+use super::Writer;
+
+/// A change of the writer's own table or its schema. One that has nothing to change makes the table, or does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnChange {
+    /// Sets a row, all its columns.
+    Set {
+        /// Its number.
+        id: u8,
+    },
+    /// Updates a row's last column.
+    Update {
+        /// Its number.
+        id: u8,
+    },
+    /// Deletes a row.
+    Erase {
+        /// Its number.
+        id: u8,
+    },
+    /// `ADD COLUMN`, with a default.
+    AddColumn,
+    /// `DROP COLUMN`, of the last one that was added.
+    DropColumn,
+    /// `RENAME COLUMN`, of the last one that was added.
+    RenameColumn,
+    /// `RENAME TO`.
+    RenameTable,
+    /// `DROP TABLE`.
+    DropTable,
+    /// Makes an index, or drops it.
+    Index,
+    /// Makes a view, or drops it.
+    View,
+    /// Makes a view, or replaces it by another.
+    ReplaceView,
+    /// Makes a trigger that writes to a second table, or drops it.
+    Trigger,
+}
+
+impl OwnChange {
+    /// The kinds that a generated history draws from, for a row.
+    pub fn drawn(row: u8) -> [Self; 18] {
+        [
+            Self::Set { id: row },
+            Self::Set { id: row },
+            Self::Set { id: row },
+            Self::Set { id: row },
+            Self::Update { id: row },
+            Self::Erase { id: row },
+            Self::AddColumn,
+            Self::AddColumn,
+            Self::DropColumn,
+            Self::RenameColumn,
+            Self::RenameTable,
+            Self::DropTable,
+            Self::Index,
+            Self::View,
+            Self::ReplaceView,
+            Self::Trigger,
+            Self::Trigger,
+            Self::Trigger,
+        ]
+    }
+
+    /// The statements, on what is there now.
+    pub(crate) fn statements(self, writer: Writer, token: &str, state: &OwnState) -> Vec<String> {
+        let named = |what: &str| format!("\"{}{what}\"", prefix(writer));
+        let Some(table) = &state.table else {
+            return vec![
+                format!("CREATE TABLE {} (id INTEGER PRIMARY KEY, token TEXT)", named("main")),
+                format!("CREATE TABLE IF NOT EXISTS {} (what TEXT)", named("audit")),
+            ];
+        };
+        let table = format!("\"{table}\"");
+        let extra = state.columns.get(2..).and_then(<[String]>::last).map(|column| format!("\"{column}\""));
+        // The core does not follow every rename into views and triggers.
+        let clear = || {
+            vec![
+                format!("DROP VIEW IF EXISTS {}", named("view")),
+                format!("DROP TRIGGER IF EXISTS {}", named("trigger")),
+            ]
+        };
+        let cleared = |sql: String| {
+            let mut statements = clear();
+            statements.push(sql);
+            statements
+        };
+        match self {
+            Self::Set { id } => {
+                let values = vec![format!("'{token}'"); state.columns.len() - 1].join(", ");
+                vec![format!("INSERT OR REPLACE INTO {table} VALUES ({id}, {values})")]
+            }
+            Self::Update { id } => {
+                let column = extra.unwrap_or_else(|| "token".into());
+                vec![format!("UPDATE {table} SET {column} = '{token}' WHERE id = {id}")]
+            }
+            Self::Erase { id } => vec![format!("DELETE FROM {table} WHERE id = {id}")],
+            Self::AddColumn => {
+                vec![format!("ALTER TABLE {table} ADD COLUMN \"x {token}\" DEFAULT 'd'")]
+            }
+            Self::DropColumn => extra
+                .map_or_else(Vec::new, |column| cleared(format!("ALTER TABLE {table} DROP COLUMN {column}"))),
+            Self::RenameColumn => extra.map_or_else(Vec::new, |column| {
+                cleared(format!("ALTER TABLE {table} RENAME COLUMN {column} TO \"y {token}\""))
+            }),
+            Self::RenameTable => {
+                cleared(format!("ALTER TABLE {table} RENAME TO {}", named(&format!("t {token}"))))
+            }
+            Self::DropTable => cleared(format!("DROP TABLE {table}")),
+            Self::Index if state.has_index => vec![format!("DROP INDEX {}", named("index"))],
+            Self::Index => vec![format!("CREATE INDEX {} ON {table} (token)", named("index"))],
+            Self::View if state.has_view => vec![format!("DROP VIEW {}", named("view"))],
+            Self::View => vec![format!("CREATE VIEW {} AS SELECT id FROM {table}", named("view"))],
+            Self::ReplaceView => vec![
+                format!("DROP VIEW IF EXISTS {}", named("view")),
+                format!("CREATE VIEW {} AS SELECT id AS \"{token}\" FROM {table}", named("view")),
+            ],
+            Self::Trigger if state.has_trigger => vec![format!("DROP TRIGGER {}", named("trigger"))],
+            Self::Trigger => vec![format!(
+                "CREATE TRIGGER {} AFTER INSERT ON {table} BEGIN INSERT INTO {} VALUES (NEW.token); END",
+                named("trigger"),
+                named("audit")
+            )],
+        }
+    }
+}
+
+/// What a writer has of its own.
+#[derive(Debug, Default)]
+pub(crate) struct OwnState {
+    table: Option<String>,
+    columns: Vec<String>,
+    has_index: bool,
+    has_view: bool,
+    has_trigger: bool,
+}
+
+impl OwnState {
+    /// Reads it.
+    pub(crate) fn read<E>(
+        writer: Writer,
+        query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+    ) -> Result<Self, E> {
+        let mut state = Self::default();
+        for row in query(&objects(&prefix(writer)))? {
+            let [kind, name] = [&row[0], &row[1]].map(ToString::to_string);
+            match kind.as_str() {
+                "table" if !name.ends_with("_audit") => {
+                    state.columns = columns(&name, query)?;
+                    state.table = Some(name);
+                }
+                "index" => state.has_index = true,
+                "view" => state.has_view = true,
+                "trigger" => state.has_trigger = true,
+                _ => {}
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// How the names of a writer's own objects begin. The view's may not need quotes: with one that does anywhere in a database, the
+/// core refuses every `DROP COLUMN`.
+pub(crate) fn prefix(writer: Writer) -> String {
+    format!("own_{writer}_")
+}
+
+fn objects(prefix: &str) -> String {
+    format!("SELECT type, name, tbl_name FROM sqlite_schema WHERE name LIKE '{prefix}%' ORDER BY name")
+}
+
+fn columns<E>(
+    table: &str,
+    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+) -> Result<Vec<String>, E> {
+    let rows = query(&format!("PRAGMA table_info(\"{table}\")"))?;
+    Ok(rows.iter().map(|row| row[1].to_string()).collect())
+}
+
+/// Everything that stands in own tables and about them, by name: each table's columns, how often which row is there (a trigger's
+/// rows too, which belong to the transaction that fired it), indexes, triggers, and views with their rows.
+pub(crate) fn contents<E>(
+    prefix: &str,
+    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+) -> Result<Vec<(String, String)>, E> {
+    let mut contents = Vec::new();
+    for row in query(&objects(prefix))? {
+        let [kind, name, table] = [&row[0], &row[1], &row[2]].map(ToString::to_string);
+        match kind.as_str() {
+            "table" | "view" => {
+                let columns = columns(&name, query)?;
+                for (row, count) in counted_rows(&name, query)? {
+                    contents.push((format!("{name}/{row}"), count.to_string()));
+                }
+                contents.push((name, format!("{kind}: {}", columns.join(", "))));
+            }
+            _ => contents.push((name, format!("{kind} on {table}"))),
+        }
+    }
+    Ok(contents)
+}
+
+fn counted_rows<E>(
+    table: &str,
+    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+) -> Result<Vec<(String, usize)>, E> {
+    let mut rows: Vec<String> = query(&format!("SELECT * FROM \"{table}\""))?
+        .iter()
+        .map(|row| row.iter().map(ToString::to_string).collect::<Vec<_>>().join("|"))
+        .collect();
+    rows.sort_unstable();
+    Ok(rows.chunk_by(|a, b| a == b).map(|equal| (equal[0].clone(), equal.len())).collect())
+}

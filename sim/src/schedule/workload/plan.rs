@@ -1,0 +1,221 @@
+//! From a write to its SQL and what follows from it.
+
+use turso_core::Value;
+
+use super::row::{Row, row_name};
+use super::{Effect, Key, Table, Write, Writer};
+
+/// One SQL statement of a write, and what follows from it.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    /// A query that tells whether the statement finds its row; `None` for one that needs none. The core's own count of changed rows is
+    /// disturbed by the capture and cannot tell.
+    pub(crate) finds: Option<String>,
+    /// The statement, its values written into it.
+    pub(crate) sql: String,
+    /// Its effects if it finds its row.
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Planned {
+    pub(crate) fn always(sql: String, effects: Vec<Effect>) -> Self {
+        Self { finds: None, sql, effects }
+    }
+
+    pub(super) fn on_row(row: &Row, sql: String, effects: Vec<Effect>) -> Self {
+        let finds = format!("SELECT 1 FROM {} WHERE {}", row.table.name(), row.condition());
+        Self { finds: Some(finds), sql, effects }
+    }
+}
+
+/// The SQL that changes the columns of a table of everybody's. A column's name tells who has added it.
+pub(crate) fn alter<E>(
+    writer: Writer,
+    write: Write,
+    token: &str,
+    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+) -> Result<Vec<Planned>, E> {
+    let alter = |table: Table, how: String| {
+        Planned::always(format!("ALTER TABLE {} {how}", table.name()), Vec::new())
+    };
+    Ok(match write {
+        Write::Widen { table } => {
+            vec![alter(table, format!("ADD COLUMN \"w {token}\" DEFAULT 'd'"))]
+        }
+        Write::Narrow { table, rename } => {
+            let columns = query(&format!("PRAGMA table_info({})", table.name()))?;
+            let own = format!("w {writer}.");
+            let added = columns.iter().map(|row| row[1].to_string()).rfind(|name| name.starts_with(&own));
+            let how = |name: String| {
+                if rename {
+                    format!("RENAME COLUMN \"{name}\" TO \"w {token}\"")
+                } else {
+                    format!("DROP COLUMN \"{name}\"")
+                }
+            };
+            added.map(|name| alter(table, how(name))).into_iter().collect()
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// The SQL that makes or drops the rule about `loose`; none where its rows break it.
+pub(crate) fn rule<E>(
+    query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
+) -> Result<Option<Planned>, E> {
+    let has_rule = !query("SELECT 1 FROM sqlite_schema WHERE name = 'loose_rule'")?.is_empty();
+    let is_broken = !query("SELECT 1 FROM loose GROUP BY v HAVING count(*) > 1")?.is_empty();
+    let sql = match (has_rule, is_broken) {
+        (true, _) => "DROP INDEX loose_rule",
+        (false, false) => "CREATE UNIQUE INDEX loose_rule ON loose (v)",
+        (false, true) => return Ok(None),
+    };
+    Ok(Some(Planned::always(sql.into(), Vec::new())))
+}
+
+/// The SQL of one write. `token` is unique for it.
+pub(crate) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
+    match write {
+        Write::Append { payload_bytes } => vec![Planned::always(
+            format!("INSERT INTO log (token, payload) VALUES ('{token}', zeroblob({payload_bytes}))"),
+            vec![Effect::Appended(token.to_owned())],
+        )],
+        Write::Upsert { table, key } => {
+            let row = Row::new(table, writer, key);
+            let (name, columns, values, set) =
+                (table.name(), row.columns(), row.values(), table.token_column());
+            let sql = format!(
+                "INSERT INTO {name} ({columns}, {set}) VALUES ({values}, '{token}') \
+                 ON CONFLICT ({columns}) DO UPDATE SET {set} = excluded.{set}"
+            );
+            vec![Planned::always(sql, vec![row.set(token)])]
+        }
+        Write::Update { table, key } => {
+            let row = Row::new(table, writer, key);
+            let (name, set) = (table.name(), table.token_column());
+            let sql = format!("UPDATE {name} SET {set} = '{token}' WHERE {}", row.condition());
+            vec![Planned::on_row(&row, sql, vec![row.set(token)])]
+        }
+        Write::Replace { table, key } => {
+            let row = Row::new(table, writer, key);
+            let (name, columns, set) = (table.name(), row.columns(), table.token_column());
+            let values = row.values();
+            let sql =
+                format!("INSERT OR REPLACE INTO {name} ({columns}, {set}) VALUES ({values}, '{token}')");
+            vec![Planned::always(sql, vec![row.set(token)])]
+        }
+        Write::Delete { table, own } => delete(&Row::new(table, writer, Key::Own(own))),
+        Write::Erase { table, shared } if writer == Writer::Remote => {
+            delete(&Row::new(table, writer, Key::Shared(shared)))
+        }
+        Write::Erase { .. } => Vec::new(),
+        Write::Rekey { table, own } => {
+            let row = Row::new(table, writer, Key::Own(own));
+            let fresh = row.with_fresh_key(token);
+            let sql = format!(
+                "UPDATE {} SET {}, {} = '{token}' WHERE {}",
+                table.name(),
+                fresh.assignments(),
+                table.token_column(),
+                row.condition()
+            );
+            vec![Planned::on_row(&row, sql, vec![row.gone(), fresh.set(token)])]
+        }
+        Write::Swap { table, own, with } => {
+            let [one, other] = [own, with].map(|own| Row::new(table, writer, Key::Own(own)));
+            let middle = one.with_fresh_key(token);
+            let pass = |from: &Row, to: &Row, effects| {
+                let (to, from) = (to.assignments(), from.condition());
+                Planned::always(format!("UPDATE {} SET {to} WHERE {from}", table.name()), effects)
+            };
+            let swapped =
+                if own == with { Vec::new() } else { vec![Effect::Swapped(one.name(), other.name())] };
+            vec![
+                pass(&one, &middle, Vec::new()),
+                pass(&other, &one, Vec::new()),
+                pass(&middle, &other, swapped),
+            ]
+        }
+        Write::Claim { own, label } => {
+            let row = Row::new(Table::Item, writer, Key::Own(own));
+            let label = format!("{writer}-{label}");
+            let k = row.number;
+            let sql =
+                format!("INSERT OR REPLACE INTO badge (k, label, token) VALUES ({k}, '{label}', '{token}')");
+            let row = row_name("badge", k);
+            vec![Planned::always(sql, vec![Effect::Claimed { row, label, token: token.to_owned() }])]
+        }
+        Write::Count { n } => {
+            let sql = format!("INSERT INTO tally (owner, n) VALUES ('{writer}', {})", counted(n));
+            vec![Planned::always(sql, vec![Effect::Counted(tally(writer, n), 1)])]
+        }
+        Write::Recount { n, to } => {
+            let effects = vec![Effect::Counted(tally(writer, n), -1), Effect::Counted(tally(writer, to), 1)];
+            vec![on_one_of_tally(writer, n, &format!("UPDATE tally SET n = {}", counted(to)), effects)]
+        }
+        Write::Uncount { n } => {
+            let effects = vec![Effect::Counted(tally(writer, n), -1)];
+            vec![on_one_of_tally(writer, n, "DELETE FROM tally", effects)]
+        }
+        Write::Unload => {
+            let gone = ["ballast/1", "ballast/2"].map(|row| Effect::Gone(row.to_owned()));
+            vec![Planned::always("DELETE FROM ballast WHERE k < 3".into(), gone.into())]
+        }
+        Write::Quiet => {
+            let sql = format!("INSERT OR REPLACE INTO quiet (writer, token) VALUES ('{writer}', '{token}')");
+            vec![Planned::always(sql, vec![Effect::Quieted(writer, token.to_owned())])]
+        }
+        Write::Void { k } => {
+            let sql = format!("DELETE FROM ballast WHERE k = {k}");
+            vec![Planned::always(sql, vec![Effect::Gone(row_name("ballast", k))])]
+        }
+        Write::Scratch { n } if writer != Writer::Remote => vec![
+            Planned::always("CREATE TEMP TABLE IF NOT EXISTS scratch (n)".into(), Vec::new()),
+            Planned::always(format!("INSERT INTO scratch VALUES ({n})"), Vec::new()),
+            Planned::always(
+                if n % 3 == 2 { "DROP TABLE scratch" } else { "DELETE FROM scratch" }.into(),
+                Vec::new(),
+            ),
+        ],
+        Write::Scratch { .. } => Vec::new(),
+        Write::Loose { n } => {
+            vec![Planned::always(format!("INSERT OR IGNORE INTO loose VALUES ({n})"), Vec::new())]
+        }
+        // They depend on what is there.
+        Write::Own(_) | Write::Widen { .. } | Write::Narrow { .. } | Write::Rule => Vec::new(),
+        Write::Extra { number, own } => {
+            let table = format!("extra_{number}");
+            let id = format!("{writer}-{own}");
+            let create = format!("CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, token TEXT)");
+            let index = format!("CREATE INDEX IF NOT EXISTS {table}_token ON {table} (token)");
+            let insert = format!("INSERT OR REPLACE INTO {table} VALUES ('{id}', '{token}')");
+            let set = Effect::Set(row_name(&table, id), token.to_owned());
+            vec![
+                Planned::always(create, Vec::new()),
+                Planned::always(index, Vec::new()),
+                Planned::always(insert, vec![set]),
+            ]
+        }
+    }
+}
+
+fn delete(row: &Row) -> Vec<Planned> {
+    let sql = format!("DELETE FROM {} WHERE {}", row.table.name(), row.condition());
+    vec![Planned::on_row(row, sql, vec![row.gone()])]
+}
+
+/// What is counted, as it stands in `tally`: 0 is NULL there.
+fn counted(n: u8) -> String {
+    if n == 0 { "NULL".to_owned() } else { n.to_string() }
+}
+
+fn tally(writer: Writer, n: u8) -> String {
+    row_name("tally", format!("{writer}/{n}"))
+}
+
+/// A statement on one of the writer's equal rows of `tally`.
+fn on_one_of_tally(writer: Writer, n: u8, what: &str, effects: Vec<Effect>) -> Planned {
+    let n = counted(n);
+    let one = format!("SELECT rowid FROM tally WHERE owner = '{writer}' AND n IS {n} ORDER BY rowid LIMIT 1");
+    Planned { sql: format!("{what} WHERE rowid = ({one})"), finds: Some(one), effects }
+}

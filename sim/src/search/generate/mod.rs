@@ -1,0 +1,467 @@
+//! From a seed to a schedule.
+//!
+//! Swarm style: each seed draws, once, which steps, writes and faults are likely in it and which do not occur at all, and how small the
+//! limits are, so that a thousand seeds differ in kind and not only in order. All draws happen here; running draws nothing. What a
+//! transaction writes is drawn in `writes`, which faults strike a step in `strikes`; where they find a place is guessed in `aim`.
+
+mod aim;
+mod limits;
+mod strikes;
+mod writes;
+
+pub use limits::is_within_limits;
+
+use clap::ValueEnum;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+use crate::fault::atlas::{FaultKind, rows_of};
+use crate::fault::{CrashKind, DiskErrorKind, FileClass, Survival};
+use crate::schedule::workload::{Key, Table, Write};
+use crate::schedule::{Action, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
+use aim::{Standing, take_step};
+use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
+use writes::{WriteKind, features, remote_writes, shared_rows, stands_apart, writes};
+
+/// Steps of a generated history, before the heal.
+const STEPS: u32 = 20;
+/// Steps inside step n have ids from here times n on.
+const INSIDE_IDS: u32 = 1000;
+
+/// Which faults a sweep's seeds may draw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// None: the floor of what must work.
+    Calm,
+    /// Crashes only.
+    Crash,
+    /// Trouble with the network only.
+    Network,
+    /// Disk errors only.
+    DiskErrors,
+    /// All of them, each seed with its own mix.
+    #[default]
+    Swarm,
+}
+
+/// What one seed's history is made of.
+struct Mix {
+    crash_percent: u32,
+    network_percent: u32,
+    disk_percent: u32,
+    abandon_percent: u32,
+    kill_percent: u32,
+    tables: Vec<Table>,
+    big_rows: bool,
+    keys: u8,
+    writes_max: u32,
+    weights: Vec<(Kind, u32)>,
+    write_weights: Vec<(WriteKind, u32)>,
+    /// Only writes whose effect does not depend on what transactions before them have left: those may be forgotten.
+    independent_writes: bool,
+    network: Vec<(FaultKind, u32)>,
+    inside_percent: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Transaction,
+    Pull,
+    Push,
+    Sync,
+    Close,
+    Crash,
+    RemoteTransaction,
+    RemoteCheckpoint,
+    RemoteRestart,
+    RemoteCrash,
+    HoldOpen,
+    EndTransaction,
+    OpenReader,
+    CloseReader,
+    RemotePrune,
+    RemoteRestore,
+    RestoreDirectory,
+    LoseFile,
+    Rot,
+}
+
+/// The schedule of `seed`.
+pub fn generate(seed: u64, profile: Profile) -> Schedule {
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    let header = header(&mut rng, seed);
+    let mix = Mix::draw(&mut rng, profile);
+    let mut steps: Vec<Step> = Vec::new();
+    let mut standings = vec![Standing::default(); header.clients.into()];
+    for id in 1..=STEPS {
+        let doubtful = relying_on_what_may_go(&steps).filter(|_| mix.crash_percent > 0);
+        let step = match doubtful.filter(|(_, (chance, of))| rng.random_ratio(*chance, *of)) {
+            Some((client, _)) => Step::new(id, Action::Crash { client, kind: blackout() }),
+            None => step(&mut rng, &mix, &header, id, &steps, &standings),
+        };
+        take_step(&mut standings, &step);
+        steps.push(step);
+    }
+    Schedule::new(header, steps)
+}
+
+fn header(rng: &mut impl Rng, seed: u64) -> Header {
+    let clients = if rng.random_ratio(1, 8) { 3 } else { 2 };
+    Header {
+        clients,
+        pull_batch_frames: *pick(rng, &[1, 2, 3, 5, 8, 13, 64, 256]),
+        push_batch_statements_max: *pick(rng, &[1, 2, 5, 20, 1000]),
+        push_mode: *pick(rng, &[PushMode::Statements, PushMode::Frames]),
+        push_batch_frames: *pick(rng, &[1, 2, 3, 8, 256]),
+        synced_wal_frames_max: *pick(rng, &[1, 10, 40, 1000]),
+        draft_wal_frames_max: *pick(rng, &[1, 10, 40, 1000]),
+        change_log_records_max: *pick(rng, &[0, 5, 20, 1000]),
+        chunk_bytes: *pick(rng, &[1000, 4096, 4120, 5000, 16 << 10, 64 << 10]),
+        content_length: rng.random_ratio(3, 5),
+        remote_names_history: rng.random_ratio(3, 4),
+        ..Header::new(seed)
+    }
+}
+
+fn pick<'a, T>(rng: &mut impl Rng, from: &'a [T]) -> &'a T {
+    from.choose(rng).expect("there is something to pick from")
+}
+
+impl Mix {
+    fn draw(rng: &mut impl Rng, profile: Profile) -> Self {
+        let (crashes, network, disk_errors) = match profile {
+            Profile::Calm => (false, false, false),
+            Profile::Crash => (true, false, false),
+            Profile::Network => (false, true, false),
+            Profile::DiskErrors => (false, false, true),
+            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(3, 4)),
+        };
+        let mut weights = vec![(Kind::Transaction, rng.random_range(20..40))];
+        for (kind, from, to) in [
+            (Kind::Pull, 5, 20),
+            (Kind::Push, 5, 20),
+            (Kind::Sync, 5, 25),
+            (Kind::RemoteTransaction, 0, 15),
+            (Kind::RemoteCheckpoint, 0, 12),
+            (Kind::Close, 0, 4),
+        ] {
+            weights.push((kind, rng.random_range(from..to)));
+        }
+        if crashes {
+            weights.push((Kind::Crash, rng.random_range(0..8)));
+        }
+        if network {
+            weights.push((Kind::RemoteRestart, rng.random_range(0..4)));
+            weights.push((Kind::RemoteCrash, rng.random_range(0..5)));
+        }
+        let is_concurrent = matches!(profile, Profile::Network | Profile::Swarm) && rng.random_ratio(3, 4);
+        if is_concurrent {
+            for (kind, to) in [
+                (Kind::HoldOpen, 6),
+                (Kind::EndTransaction, 12),
+                (Kind::OpenReader, 5),
+                (Kind::CloseReader, 8),
+            ] {
+                weights.push((kind, rng.random_range(0..to)));
+            }
+        }
+        // What a server or a directory does not do every day. What may make a transaction be forgotten occurs in at most one half of the
+        // seeds; in the others, writes can build on what was written before them.
+        let forgets = matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
+        let rare = [
+            (Kind::RemotePrune, profile == Profile::Swarm, 25),
+            (Kind::RemoteRestore, profile == Profile::Swarm && forgets, 67),
+            (Kind::RestoreDirectory, profile == Profile::Swarm && forgets, 25),
+            (Kind::LoseFile, profile == Profile::Swarm && forgets, 25),
+            (Kind::Rot, disk_errors && forgets, 50),
+        ];
+        for (kind, may_occur, percent) in rare {
+            if may_occur && rng.random_ratio(percent, 100) {
+                weights.push((kind, rng.random_range(2..6)));
+            }
+        }
+        let forgetful = [Kind::RemoteRestore, Kind::RestoreDirectory, Kind::LoseFile, Kind::Rot];
+        let independent_writes = weights.iter().any(|(kind, _)| forgetful.contains(kind));
+        // Where one table is written only, changes of the same row meet more often.
+        let tables = if rng.random_bool(0.5) { vec![*pick(rng, &Table::ALL)] } else { Table::ALL.to_vec() };
+        Self {
+            write_weights: features(rng, independent_writes),
+            independent_writes,
+            tables,
+            crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
+            network_percent: if network { rng.random_range(25..80) } else { 0 },
+            disk_percent: if disk_errors { rng.random_range(15..55) } else { 0 },
+            abandon_percent: if network { *pick(rng, &[0, 0, 5, 20]) } else { 0 },
+            kill_percent: *pick(rng, &[0, 20, 50, 100]),
+            big_rows: rng.random_ratio(1, 4),
+            keys: rng.random_range(1..6),
+            writes_max: rng.random_range(1..7),
+            weights,
+            network: network_weights(rng),
+            inside_percent: if is_concurrent { rng.random_range(10..60) } else { 0 },
+        }
+    }
+
+    fn kind(&self, rng: &mut impl Rng) -> Kind {
+        let (kind, _) =
+            self.weights.choose_weighted(rng, |(_, weight)| *weight).expect("transactions have a weight");
+        *kind
+    }
+}
+
+/// Losses always occur, of the other faults about half in each seed.
+fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
+    let mut weights = vec![(FaultKind::LoseRequest, 4), (FaultKind::LoseResponse, 6)];
+    for &kind in &FaultKind::NETWORK[2..] {
+        if rng.random_bool(0.5) {
+            weights.push((kind, rng.random_range(1..12)));
+        }
+    }
+    weights
+}
+
+/// What a step may have done that a client's next step would show.
+#[derive(Clone, Copy)]
+enum Struck {
+    /// Its process is down.
+    Crashed(u8),
+    /// It runs on, after an error: something may be half done, or not as durable as it seems.
+    Failed(u8),
+    /// The remote has one row of everybody's less.
+    Erased { table: Table, shared: u8 },
+}
+
+impl Struck {
+    fn of(step: &Step) -> Option<Self> {
+        if let Action::RemoteTransaction { writes } = &step.action
+            && let Some(&Write::Erase { table, shared }) = writes.last()
+        {
+            return Some(Self::Erased { table, shared });
+        }
+        let client = step.action.client()?;
+        if matches!(step.action, Action::Crash { .. })
+            || step.faults.iter().any(|fault| fault.crash_kind().is_some())
+        {
+            Some(Self::Crashed(client))
+        } else {
+            let is_error = |fault: &Fault| matches!(fault, Fault::Disk(_));
+            step.faults.iter().any(is_error).then_some(Self::Failed(client))
+        }
+    }
+}
+
+/// Whether a step's process goes on with what it may have failed to make durable.
+fn is_in_doubt(step: &Step) -> bool {
+    use DiskErrorKind::{SyncDirectoryFails, SyncDrops, SyncFails};
+    let is_of_a_sync = |fault: &Fault| matches!(fault, Fault::Disk(error) if matches!(error.error, SyncFails | SyncDrops | SyncDirectoryFails));
+    step.faults.iter().any(is_of_a_sync) && step.faults.iter().all(|fault| fault.crash_kind().is_none())
+}
+
+/// The client that may have worked on what a power loss could still take away, since a killed process had left it or a sync of it had failed,
+/// and the chance of one: in that very step, or in its next.
+fn relying_on_what_may_go(steps: &[Step]) -> Option<(u8, (u32, u32))> {
+    let [.., struck, last] = steps else { return None };
+    let client = last.action.client().filter(|_| is_of_the_engine(&last.action))?;
+    let is_killed = struck.faults.iter().any(|fault| fault.crash_kind() == Some(&CrashKind::Kill));
+    if struck.action.client() == Some(client) && (is_killed || is_in_doubt(struck)) {
+        return Some((client, (1, 2)));
+    }
+    is_in_doubt(last).then_some((client, (1, 3)))
+}
+
+/// A power loss that takes all that is not durable.
+fn blackout() -> CrashKind {
+    CrashKind::PowerLoss { survival: Survival::Nothing, torn: None }
+}
+
+/// One step; after one that has struck a client, often that client's next, too. After a crash an application that writes before the first
+/// sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand; after an error it is an operation that relies
+/// on what was written. A row that is gone on the remote only, the client goes on changing.
+fn step(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    header: &Header,
+    id: u32,
+    before: &[Step],
+    standings: &[Standing],
+) -> Step {
+    let set = shared_rows(before);
+    let follow_up = before.last().and_then(Struck::of).filter(|_| rng.random_bool(0.5));
+    let (client, kind) = match follow_up {
+        Some(Struck::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
+        Some(Struck::Crashed(client)) => (client, mix.kind(rng)),
+        Some(Struck::Failed(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
+        Some(Struck::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
+        None => (rng.random_range(0..header.clients), mix.kind(rng)),
+    };
+    let mut action = match kind {
+        Kind::Transaction => {
+            Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
+        }
+        Kind::Pull => Action::Pull { client },
+        Kind::Push => Action::Push { client },
+        Kind::Sync => Action::Sync { client },
+        Kind::Close => Action::Close { client },
+        Kind::Crash => Action::Crash { client, kind: crash_kind(rng, mix) },
+        Kind::RemoteTransaction => Action::RemoteTransaction { writes: remote_writes(rng, mix, &set) },
+        Kind::RemoteCheckpoint => Action::RemoteCheckpoint,
+        Kind::RemoteRestart => Action::RemoteRestart,
+        Kind::RemoteCrash => Action::RemoteCrash { kind: crash_kind(rng, mix) },
+        Kind::HoldOpen => {
+            Action::Transaction { client, writes: writes(rng, mix), end: TransactionEnd::HeldOpen }
+        }
+        Kind::EndTransaction => Action::EndTransaction { client, end: transaction_end(rng) },
+        Kind::OpenReader => Action::OpenReader { client },
+        Kind::CloseReader => Action::CloseReader { client },
+        Kind::RemotePrune => Action::RemotePrune,
+        Kind::RemoteRestore => remote_restore(rng, header),
+        Kind::RestoreDirectory => Action::RestoreDirectory { client, to_step: rng.random_range(1..=id) },
+        Kind::LoseFile => Action::LoseFile {
+            client,
+            file: *pick(
+                rng,
+                &[
+                    FileClass::Synced,
+                    FileClass::SyncedWal,
+                    FileClass::SyncedNext,
+                    FileClass::Draft,
+                    FileClass::DraftWal,
+                    FileClass::Metadata,
+                ],
+            ),
+        },
+        Kind::Rot => rot(rng, client),
+    };
+    if let (Some(Struck::Erased { table, shared }), Action::Transaction { writes, .. }) =
+        (follow_up, &mut action)
+        && !stands_apart(writes)
+    {
+        writes.insert(0, Write::Update { table, key: Key::Shared(shared) });
+    }
+    let mut faults = Vec::new();
+    let is_operation = !matches!(
+        action,
+        Action::Close { .. }
+            | Action::Crash { .. }
+            | Action::RestoreDirectory { .. }
+            | Action::LoseFile { .. }
+            | Action::Rot { .. }
+    );
+    let standing = standings[usize::from(client)];
+    if is_operation && action.client().is_some() {
+        let has_network = is_of_the_engine(&action);
+        if rng.random_range(0..100) < mix.crash_percent {
+            faults.extend(crash(rng, mix, &action, standing));
+        }
+        // A client bootstraps once.
+        let network_percent = mix.network_percent * if standing.was_opened { 1 } else { 2 };
+        if has_network && rng.random_range(0..100) < network_percent {
+            faults.extend(network_faults(rng, mix, header, id, &action, standing));
+        }
+        if has_network && rng.random_range(0..100) < mix.abandon_percent {
+            let nth = suspension(rng, &action, standing);
+            faults.push(Fault::Abandon { nth, arrives: rng.random_bool(0.5) });
+        }
+        // Where the one strikes, the other seldom can.
+        let is_second = faults.iter().any(|fault| matches!(fault, Fault::Crash(_)));
+        if rng.random_range(0..100) < mix.disk_percent && (!is_second || rng.random_ratio(1, 4)) {
+            faults.extend(disk_error(rng, &action, standing));
+        }
+    }
+    for fault in &faults {
+        assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, and the atlas promises nothing about it");
+    }
+    let is_interrupted = is_of_the_engine(&action) && rng.random_range(0..100) < mix.inside_percent;
+    let during =
+        if is_interrupted { during(rng, mix, header, &action, standing, &set, id) } else { Vec::new() };
+    Step { id, action, faults, during }
+}
+
+fn remote_restore(rng: &mut impl Rng, header: &Header) -> Action {
+    Action::RemoteRestore {
+        // Behind a generation's beginning only a name tells two histories apart: see the engine's documentation.
+        generations_back: if header.remote_names_history { rng.random_range(0..3) } else { 0 },
+        transactions_back: rng.random_range(0..4),
+    }
+}
+
+fn transaction_end(rng: &mut impl Rng) -> TransactionEnd {
+    if rng.random_ratio(1, 10) { TransactionEnd::Rollback } else { TransactionEnd::Commit }
+}
+
+/// What others do while an operation is under way, mostly at one place of it.
+fn during(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    header: &Header,
+    operation: &Action,
+    standing: Standing,
+    set: &[(Table, u8)],
+    id: u32,
+) -> Vec<During> {
+    let client = operation.client().expect("an operation is a client's");
+    let mut at = wait(rng, header, operation, standing);
+    let count = *pick(rng, &[1, 1, 1, 2, 3, 5]);
+    (1..=count)
+        .map(|number| {
+            if rng.random_ratio(1, 3) {
+                at = wait(rng, header, operation, standing);
+            }
+            // What the engine has just decided on, its own application is most likely to upset.
+            let is_upsetting = standing.was_opened && matches!(at, Wait::Told { .. }) && rng.random_bool(0.5);
+            let action = if is_upsetting {
+                Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
+            } else {
+                action_inside(rng, mix, header, client, standing, set)
+            };
+            let id = id * INSIDE_IDS + number;
+            let is_struck = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
+            let faults = if is_struck {
+                network_faults(rng, mix, header, id, &action, Standing::IN_USE)
+            } else {
+                Vec::new()
+            };
+            During { at, step: Step { faults, ..Step::new(id, action) } }
+        })
+        .collect()
+}
+
+fn action_inside(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    header: &Header,
+    client: u8,
+    standing: Standing,
+    set: &[(Table, u8)],
+) -> Action {
+    let draws = |kind: Kind| mix.weights.iter().any(|(drawn, _)| *drawn == kind);
+    if draws(Kind::RemotePrune) && rng.random_ratio(1, 6) {
+        return Action::RemotePrune;
+    }
+    // Without a name the two halves of one transaction, from before and after, look like a server that contradicts itself.
+    if draws(Kind::RemoteRestore) && header.remote_names_history && rng.random_ratio(1, 6) {
+        return remote_restore(rng, header);
+    }
+    let other = (client + rng.random_range(1..header.clients)) % header.clients;
+    match rng.random_range(0..18) {
+        16 => Action::RemoteRestart,
+        17 => Action::RemoteCrash { kind: crash_kind(rng, mix) },
+        0..3 => Action::RemoteTransaction { writes: remote_writes(rng, mix, set) },
+        // Longer than a batch of frames.
+        3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
+        4..7 => Action::RemoteCheckpoint,
+        // Before it is open it has no application.
+        7..10 | 11..16 if !standing.was_opened => Action::Sync { client: other },
+        7..10 => Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) },
+        10 => Action::Sync { client: other },
+        11 => Action::Sync { client },
+        13 if standing.holds_open => Action::EndTransaction { client, end: transaction_end(rng) },
+        12 | 13 => Action::Transaction { client, writes: writes(rng, mix), end: TransactionEnd::HeldOpen },
+        15 if standing.reads => Action::CloseReader { client },
+        _ => Action::OpenReader { client },
+    }
+}

@@ -1,0 +1,308 @@
+//! The faults of a step: which, at which of the places that it is likely to reach.
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt};
+
+use super::aim::{Doing, Standing, is_idle, rebases, spots};
+use super::{Mix, pick};
+use crate::fault::atlas::{self, FaultKind, Target, is_rot_promised};
+use crate::fault::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
+use crate::fault::{
+    CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Lasts, Moment, OperationKind, Place,
+    Survival, Tear,
+};
+use crate::fault::{Damage, Fault};
+use crate::schedule::{Action, EngineEvent, Header, PushMode, Wait};
+
+/// The files of the metadata: durable earlier than the data, or later.
+const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
+/// The databases' files.
+const DATA: [FileClass; 4] = [FileClass::Draft, FileClass::DraftWal, FileClass::Synced, FileClass::SyncedWal];
+
+/// A crash at a place that the step's operation is likely to reach; `None` if it is likely to reach none.
+pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, standing: Standing) -> Option<Fault> {
+    let kind = crash_kind(rng, mix);
+    if is_of_the_engine(action) && rng.random_ratio(1, 5) {
+        return Some(Fault::CrashSuspended { nth: suspension(rng, action, standing), kind });
+    }
+    let places: Vec<(FileClass, OperationKind, u32)> = spots(action, standing)
+        .into_iter()
+        .filter_map(|(file, doing, often)| match doing {
+            Doing::Mutation(operation) => Some((file, operation, often)),
+            Doing::Read | Doing::Open => None,
+        })
+        .collect();
+    // A kill takes nothing away; it matters where something is seen already and durable only later.
+    let seen_too_early = (FileClass::Metadata, OperationKind::SyncDirectory);
+    let aimed = places.iter().find(|(file, operation, _)| (*file, *operation) == seen_too_early);
+    if let Some(&(file, operation, often)) =
+        aimed.filter(|_| kind == CrashKind::Kill && rng.random_ratio(1, 3))
+    {
+        let place = Place { file, operation, nth: nth(rng, often) };
+        return Some(Fault::Crash(CrashPoint { place, moment: Moment::Before, kind }));
+    }
+    let (file, operation, often) = *places.choose(rng)?;
+    let place = Place { file, operation, nth: nth(rng, often) };
+    let moment = match rng.random_range(0..3) {
+        0 => Moment::Before,
+        1 => Moment::Inside { bytes: rng.random_range(0..5000) },
+        _ => Moment::After,
+    };
+    Some(Fault::Crash(CrashPoint { place, moment, kind }))
+}
+
+/// One of so many; now and then one beyond.
+fn nth(rng: &mut impl Rng, often: u32) -> u32 {
+    let nth_max = if rng.random_ratio(1, 8) { 2 * often } else { often };
+    rng.random_range(1..=nth_max)
+}
+
+/// An error of one of the atlas's sorts, at a place that the step's operation is likely to reach; `None` if it is likely to reach none.
+pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, standing: Standing) -> Option<Fault> {
+    let places: Vec<(FileClass, DiskErrorKind, u32)> = spots(action, standing)
+        .into_iter()
+        .flat_map(|(file, doing, often)| {
+            let errors = DiskErrorKind::ALL.into_iter().filter(move |error| strikes_at(*error, doing));
+            errors.map(move |error| (file, error, often))
+        })
+        .filter(|(file, error, _)| atlas::row((*error).into(), Target::File(*file)).is_some())
+        .collect();
+    // What is seen already and may not be there after a power loss: whatever comes next must not rely on it.
+    let is_aimed_at: fn(&DiskErrorKind) -> bool = match rng.random_range(0..10) {
+        0..2 => |error| matches!(error, DiskErrorKind::SyncDirectoryFails),
+        2..5 => |error| matches!(error, DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops),
+        _ => |_| true,
+    };
+    let aimed: Vec<_> = places.iter().filter(|(_, error, _)| is_aimed_at(error)).copied().collect();
+    let (file, error, often) = aimed.choose(rng).or_else(|| places.choose(rng)).copied()?;
+    let error = match error {
+        DiskErrorKind::PartialWrite { .. } => {
+            DiskErrorKind::PartialWrite { bytes: *pick(rng, &[0, 1, 24, 512, 4096, 4119, 5000]) }
+        }
+        error => error,
+    };
+    let lasts = if rng.random_ratio(1, 8) { Lasts::UntilHealed } else { Lasts::Once };
+    Some(Fault::Disk(DiskError { file, nth: nth(rng, often), error, lasts, at_once: rng.random_bool(0.5) }))
+}
+
+/// Whether an error can strike where this is done.
+fn strikes_at(error: DiskErrorKind, doing: Doing) -> bool {
+    let operation = match error {
+        DiskErrorKind::WriteFails | DiskErrorKind::PartialWrite { .. } | DiskErrorKind::NoSpace => {
+            OperationKind::Write
+        }
+        DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops => OperationKind::Sync,
+        DiskErrorKind::TruncateFails => OperationKind::Truncate,
+        DiskErrorKind::RenameFails => OperationKind::Rename,
+        DiskErrorKind::SyncDirectoryFails => OperationKind::SyncDirectory,
+        DiskErrorKind::ReadFails | DiskErrorKind::ShortRead => return doing == Doing::Read,
+        DiskErrorKind::OpenFails => return doing == Doing::Open,
+    };
+    doing == Doing::Mutation(operation)
+}
+
+/// How a machine goes down.
+pub(super) fn crash_kind(rng: &mut impl Rng, mix: &Mix) -> CrashKind {
+    if rng.random_range(0..100) < mix.kill_percent {
+        return CrashKind::Kill;
+    }
+    let survival = match rng.random_range(0..10) {
+        0..3 => Survival::Nothing,
+        3 => Survival::Everything,
+        4 => Survival::Files { keep: METADATA.to_vec() },
+        5 => Survival::Files { keep: DATA.to_vec() },
+        6..8 => Survival::Prefix { operations: rng.random_range(0..30) },
+        _ => Survival::Subset { keep_percent: *pick(rng, &[10, 50, 80, 95]), key: rng.random() },
+    };
+    let torn = match rng.random_range(0..6) {
+        0..2 => Some(Tear::Bytes(*pick(rng, &[1, 24, 512, 1024, 4096, 4119, 4500]))),
+        2 => Some(Tear::Sectors { sectors: rng.random() }),
+        _ => None,
+    };
+    CrashKind::PowerLoss { survival, torn }
+}
+
+/// Bytes that go bad, in a file of which something is promised then.
+pub(super) fn rot(rng: &mut impl Rng, client: u8) -> Action {
+    let files: Vec<FileClass> = FileClass::ALL.into_iter().filter(|file| is_rot_promised(*file)).collect();
+    let damage = if rng.random_bool(0.5) {
+        Damage::Bit(rng.random_range(0..8))
+    } else {
+        Damage::Sector { key: rng.random() }
+    };
+    let offset = if rng.random_bool(0.5) { rng.random_range(0..64) } else { rng.random_range(0..1 << 20) };
+    Action::Rot { client, file: *pick(rng, &files), offset, damage }
+}
+
+/// Something that becomes of a request that the operation is likely to send, or of some in a row; nothing if it is likely to send none.
+pub(super) fn network_faults(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    header: &Header,
+    id: u32,
+    action: &Action,
+    standing: Standing,
+) -> Vec<Fault> {
+    let pushes = standing.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
+    let pulls = !matches!(action, Action::Push { .. });
+    let (route, nth) = match rng.random_range(0..10) {
+        0..6 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export, Route::Export]), 1),
+        // Where it is decided whether something is lost or applied twice.
+        2..9 if pushes || !pulls => match header.push_mode {
+            _ if !pushes => return Vec::new(),
+            // In a young generation, statements it is.
+            PushMode::Frames if rng.random_bool(0.75) => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
+            PushMode::Statements | PushMode::Frames => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
+        },
+        // Where something may be forgotten, the replica is fetched again.
+        9 if mix.independent_writes => (Route::Export, 1),
+        _ if !standing.has_news => (Route::PullFrames, 1),
+        _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),
+    };
+    let at = RequestPlace { route, nth };
+    let fault = what_befalls(rng, mix, route, id);
+    // Only what tells of the remote's state can be untrue or stale.
+    let has_row = atlas::row(FaultKind::of_message(&fault, route), Target::Route(route)).is_some();
+    let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
+    // A server that lags behind does so for a while.
+    let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
+    let in_a_row = if is_lagging && header.remote_names_history { *pick(rng, &[1, 3]) } else { 1 };
+    (0..in_a_row)
+        .map(|later| Fault::Network { at: RequestPlace { nth: at.nth + later, ..at }, fault: fault.clone() })
+        .collect()
+}
+
+fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
+    const OF_A_BODY: [FaultKind; 5] =
+        [FaultKind::Cut, FaultKind::EndEarly, FaultKind::EndEarly, FaultKind::TinyChunks, FaultKind::Garbage];
+    /// What leaves a client in the dark about what the remote has applied, or applies it late.
+    const OF_A_PUSH: [FaultKind; 3] = [FaultKind::LoseResponse, FaultKind::Delay, FaultKind::Duplicate];
+    let kind = match route {
+        // An export is little else than a body, and a client fetches few of them.
+        Route::Export if rng.random_bool(0.7) => *pick(rng, &OF_A_BODY),
+        Route::PushFrames | Route::Pipeline if rng.random_bool(0.3) => *pick(rng, &OF_A_PUSH),
+        _ => mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight").0,
+    };
+    match kind {
+        FaultKind::LoseRequest => NetworkFault::LoseRequest,
+        FaultKind::LoseResponse => NetworkFault::LoseResponse,
+        FaultKind::RemoteCrash => {
+            let operation = *pick(rng, &[1, 2, 3, 4, 8, 100]);
+            NetworkFault::RemoteCrash { operation, kind: crash_kind(rng, mix) }
+        }
+        FaultKind::Delay => NetworkFault::Delay { until: arrival(rng, id) },
+        FaultKind::Duplicate => {
+            let until = if rng.random_bool(0.3) { Arrival::AtOnce } else { arrival(rng, id) };
+            NetworkFault::Duplicate { until }
+        }
+        FaultKind::Cut => NetworkFault::Cut { bytes: body_bytes(rng, route) },
+        FaultKind::EndEarly => NetworkFault::EndEarly { bytes: body_bytes(rng, route) },
+        FaultKind::TinyChunks => NetworkFault::Chunks { bytes: *pick(rng, &[1, 7, 100, 4119, 4121]) },
+        FaultKind::Garbage => NetworkFault::Garbage { bytes: body_bytes(rng, route) },
+        FaultKind::WrongStatus => NetworkFault::WrongStatus {
+            code: *pick(rng, &[404, 408, 429, 500, 502, 503, 504]),
+            takes_effect: rng.random_bool(0.5),
+        },
+        FaultKind::BlamingStatus => NetworkFault::WrongStatus {
+            code: *pick(rng, &[400, 401, 403, 409, 422]),
+            takes_effect: rng.random_bool(0.5),
+        },
+        FaultKind::UntrueAnswer => NetworkFault::Contradict(match rng.random_range(0..5) {
+            0..2 => Contradiction::Generation(*pick(rng, &[-1, 1, 2])),
+            2..4 => Contradiction::MaxFrameNo(*pick(rng, &[-3, -1, 1, 2])),
+            _ => Contradiction::Word,
+        }),
+        FaultKind::StaleAnswer => {
+            NetworkFault::Stale { generations: rng.random_range(0..3), transactions: rng.random_range(1..4) }
+        }
+        kind => unreachable!("{kind} befalls no message"),
+    }
+}
+
+/// When a message that was sent in step `id` arrives.
+fn arrival(rng: &mut impl Rng, id: u32) -> Arrival {
+    match rng.random_range(0..4) {
+        0 => Arrival::AfterRequests(rng.random_range(1..8)),
+        1 => Arrival::AfterNextStep,
+        _ => Arrival::AtStep(id + rng.random_range(1..6)),
+    }
+}
+
+/// Where a body is interesting: around frames and pages, or inside a short text.
+fn body_bytes(rng: &mut impl Rng, route: Route) -> u32 {
+    let unit = match route {
+        Route::PullFrames => 4120,
+        Route::Export => 4096,
+        Route::Info | Route::PushFrames | Route::Pipeline => return rng.random_range(0..200),
+    };
+    let from_boundary = *pick(rng, &[0, 0, 1, 24, 100, 4000, 4095]);
+    unit * rng.random_range(0..6) + from_boundary
+}
+
+/// A wait that an operation is likely to come to.
+pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standing: Standing) -> Wait {
+    let place = |route: Route, nth: u32| RequestPlace { route, nth };
+    let nth = if standing.has_news { *pick(rng, &[1, 1, 2, 3]) } else { 1 };
+    let frames = place(Route::PullFrames, nth);
+    let push = match header.push_mode {
+        PushMode::Statements => place(Route::Pipeline, 1),
+        PushMode::Frames => place(Route::PushFrames, *pick(rng, &[1, 1, 2])),
+    };
+    let pushes = standing.has_pending && !matches!(action, Action::Pull { .. });
+    if rng.random_ratio(1, 3) {
+        return told(rng, header, action, pushes, standing);
+    }
+    match rng.random_range(0..8) {
+        0 if pushes => Wait::Request(push),
+        1 if pushes => Wait::Response(push),
+        2 => Wait::Request(frames),
+        3 => Wait::Response(frames),
+        4 if standing.has_news => Wait::Chunk { of: frames, nth: rng.random_range(1..4) },
+        _ => Wait::Suspension { nth: suspension(rng, action, standing) },
+    }
+}
+
+/// A decision that an operation is likely to tell of.
+fn told(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, standing: Standing) -> Wait {
+    const COMPACTION: &[&str] = &["compaction announced", "compaction checkpointed"];
+    const PUSH: &[&str] = &["batch sent", "batch acknowledged"];
+    const PULL: &[&str] = &[
+        "frames committed",
+        "generation crossed",
+        "rebase begins",
+        "draft committed",
+        "checkpoint announced",
+        "rebootstrap begins",
+        "replacing Synced",
+    ];
+    // More often than the others: between what is decided there and what comes of it lies most of a pull.
+    const REBASE: &[&str] = &["rebase begins"; 6];
+    const ALWAYS: &[&str] = &["end of history", "nothing to send", "nothing to pull", "metadata written"];
+    let often = if header.draft_wal_frames_max <= 10 { 3 } else { 2 };
+    let compacts = header.draft_wal_frames_max < 100 && rng.random_ratio(often, 6);
+    let names: Vec<&str> = [
+        (compacts, COMPACTION),
+        (pushes && !compacts, PUSH),
+        (standing.has_news && !compacts, PULL),
+        (rebases(action, standing) && !compacts, REBASE),
+        (!compacts, ALWAYS),
+    ]
+    .into_iter()
+    .filter(|(is_likely, _)| *is_likely)
+    .flat_map(|(_, names)| names.iter().copied())
+    .collect();
+    let event = EngineEvent::named(names.choose(rng).expect("some are always told"))
+        .expect("the engine has this event");
+    Wait::Told { event, nth: *pick(rng, &[1, 1, 1, 2]) }
+}
+
+/// A suspension that an operation is likely to reach; few have many.
+pub(super) fn suspension(rng: &mut impl Rng, action: &Action, standing: Standing) -> u32 {
+    let nth_max = if is_idle(action, standing) { 4 } else { *pick(rng, &[6, 15, 40]) };
+    rng.random_range(1..=nth_max)
+}
+
+/// Whether it is an operation that asks the remote for something.
+pub(super) fn is_of_the_engine(action: &Action) -> bool {
+    matches!(action, Action::Pull { .. } | Action::Push { .. } | Action::Sync { .. })
+}

@@ -1,0 +1,62 @@
+//! Smaller schedules in which a fault that is left strikes elsewhere.
+//!
+//! What a step did first, a bootstrap say, the client's next step does when that step is gone: the place of a fault has another number there.
+//! And where one fault less leaves an operation done that was to be under way, another operation has to come to the place.
+//!
+//! Guarantees: each candidate has a step or a fault less than what it was made from.
+
+use super::reduce::{edited, without_chunks, without_each_fault, without_pairs};
+use crate::fault::Fault;
+use crate::schedule::{Action, Schedule};
+
+/// The most steps for which this is tried: there are very many candidates.
+const STEPS_MAX: usize = 8;
+/// By how much the number of a place may differ.
+const SHIFTS: [i32; 7] = [0, 1, 2, 3, 4, -1, -2];
+
+pub(super) fn with_moved_faults(schedule: &Schedule) -> Vec<Schedule> {
+    if schedule.steps.len() > STEPS_MAX {
+        return Vec::new();
+    }
+    let mut bases = without_chunks(schedule, 1);
+    bases.extend(without_each_fault(schedule));
+    bases.extend(without_pairs(schedule));
+    bases.iter().flat_map(with_one_moved).collect()
+}
+
+fn with_one_moved(schedule: &Schedule) -> Vec<Schedule> {
+    let mut candidates = Vec::new();
+    for step in schedule.all_steps() {
+        for number in 0..step.faults.len() {
+            for action in alternatives(&step.action) {
+                for shift in SHIFTS {
+                    candidates.push(edited(schedule, step.id, |step| {
+                        step.action = action.clone();
+                        shift_place(&mut step.faults[number], shift);
+                    }));
+                }
+            }
+        }
+    }
+    candidates
+}
+
+/// An action, and what else may come to the place where a fault strikes its client.
+fn alternatives(action: &Action) -> Vec<Action> {
+    let mut actions = vec![action.clone()];
+    if let Some(client) = action.client() {
+        let others = [Action::Pull { client }, Action::Push { client }, Action::Sync { client }];
+        actions.extend(others.into_iter().filter(|other| other != action));
+    }
+    actions
+}
+
+fn shift_place(fault: &mut Fault, shift: i32) {
+    let nth = match fault {
+        Fault::Crash(point) => &mut point.place.nth,
+        Fault::CrashSuspended { nth, .. } | Fault::Abandon { nth, .. } => nth,
+        Fault::Disk(error) => &mut error.nth,
+        Fault::Network { at, .. } => &mut at.nth,
+    };
+    *nth = nth.saturating_add_signed(shift).max(1);
+}

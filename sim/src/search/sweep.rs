@@ -1,0 +1,325 @@
+//! Many seeds over all cores, until they are done, one has failed, or somebody says stop.
+//!
+//! Guarantees: a seed that was handed out is finished, so everything below [`SweepOutcome::next_seed`] has run. Shards of one sweep
+//! share no seed and leave none out. With `keep_going` the outcome depends on the seeds alone, not on how many ran at once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+
+use crate::judge::counts::Counts;
+use crate::judge::verdict::{Signature, Violation};
+use crate::lock::lock;
+use crate::schedule::Schedule;
+use crate::search::generate::{Profile, generate};
+use crate::world::run::{Outcome, RunOptions, run};
+
+/// What to sweep.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The seeds.
+    pub seeds: Range<u64>,
+    /// Which of them are this machine's.
+    pub shard: Shard,
+    /// Which faults they may draw.
+    pub profile: Profile,
+    /// How many histories run at once.
+    pub jobs: usize,
+    /// Go on after a failure.
+    pub keep_going: bool,
+}
+
+/// One of several machines that divide a sweep: it takes the seeds that leave `index` when divided by `count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Which one, from 0.
+    pub index: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl Shard {
+    /// The only one.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// This shard's first seed that is `from` or above; `None` beyond the last seed there is.
+    fn first_seed(self, from: u64) -> Option<u64> {
+        let missing = (self.count + self.index - from % self.count) % self.count;
+        from.checked_add(missing)
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (index, count) =
+            text.split_once('/').ok_or("expected I/N, for instance 0/8 for the first of eight")?;
+        let number = |text: &str| text.trim().parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
+        Self::of(number(index)?, number(count)?)
+    }
+}
+
+impl Shard {
+    /// Shard `index` of `count`.
+    ///
+    /// # Errors
+    /// If there is no such shard.
+    pub fn of(index: u64, count: u64) -> Result<Self, String> {
+        // Beyond this, arithmetic on seeds could overflow, and nobody has so many machines.
+        const COUNT_MAX: u64 = u32::MAX as u64;
+        if count == 0 || count > COUNT_MAX || index >= count {
+            return Err(format!("{index}/{count}: shards of N are 0 to N-1, and N is at least 1"));
+        }
+        Ok(Self { index, count })
+    }
+}
+
+/// A seed whose history broke an invariant.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What it broke.
+    pub violation: Violation,
+    /// Steps up to and with the one after which it was broken, and their faults: what a reader has to get through.
+    pub size: usize,
+}
+
+/// Failures that look the same.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The example with the fewest steps and faults before the violation; of several the lowest seed.
+    pub smallest: Failure,
+    /// How many there are.
+    pub count: u64,
+    /// The lowest of their seeds, ascending; at most [`SEEDS_MAX`].
+    pub seeds: Vec<u64>,
+}
+
+/// How many seeds of a group are kept.
+pub const SEEDS_MAX: usize = 10;
+
+impl Group {
+    fn of(failure: Failure) -> Self {
+        Self { seeds: vec![failure.seed], count: 1, smallest: failure }
+    }
+
+    fn add(&mut self, failure: Failure) {
+        self.count += 1;
+        self.seeds.push(failure.seed);
+        self.seeds.sort_unstable();
+        self.seeds.truncate(SEEDS_MAX);
+        if (failure.size, failure.seed) < (self.smallest.size, self.smallest.seed) {
+            self.smallest = failure;
+        }
+    }
+}
+
+/// What a sweep ends with.
+#[derive(Debug, Default)]
+pub struct SweepOutcome {
+    /// All histories' counts, added up.
+    pub counts: Counts,
+    /// The failures, those that look the same together.
+    pub groups: BTreeMap<Signature, Group>,
+    /// The seed with which to go on: every one of this shard's below it has run. `None` when there is none left.
+    pub next_seed: Option<u64>,
+}
+
+impl SweepOutcome {
+    /// How many histories failed.
+    pub fn failure_count(&self) -> u64 {
+        self.groups.values().map(|group| group.count).sum()
+    }
+
+    /// The failure with the lowest seed that is known, with its signature's group.
+    pub fn first_failure(&self) -> Option<&Failure> {
+        self.groups.values().map(|group| &group.smallest).min_by_key(|failure| failure.seed)
+    }
+
+    fn add(&mut self, seed: u64, schedule: &Schedule, history: Outcome) {
+        self.counts.add(&history.counts);
+        if let Some(violation) = history.violation {
+            let size = size(schedule, violation.step);
+            let signature = violation.signature();
+            let failure = Failure { seed, violation, size };
+            match self.groups.get_mut(&signature) {
+                Some(group) => group.add(failure),
+                None => {
+                    self.groups.insert(signature, Group::of(failure));
+                }
+            }
+        }
+    }
+}
+
+/// Steps up to and with `last`, or all of them, and their faults.
+fn size(schedule: &Schedule, last: Option<u32>) -> usize {
+    let index = schedule.steps.iter().position(|step| Some(step.id) == last);
+    let told = &schedule.steps[..index.map_or(schedule.steps.len(), |index| index + 1)];
+    told.iter().map(|step| 1 + step.faults.len()).sum()
+}
+
+impl Sweep {
+    /// Runs the seeds in order, `jobs` at a time; `on_done` is called after each, from the thread that ran it. Stops handing out
+    /// seeds as soon as `stop` is set, and after the first failure unless told to go on.
+    pub fn run(&self, stop: &AtomicBool, on_done: impl Fn(u64) + Sync) -> SweepOutcome {
+        self.run_with(stop, on_done, |schedule| run(schedule, RunOptions::default()))
+    }
+
+    /// The same with another way to run a history.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "histories share nothing; which thread runs one makes no difference to it"
+    )]
+    pub fn run_with(
+        &self,
+        stop: &AtomicBool,
+        on_done: impl Fn(u64) + Sync,
+        history: impl Fn(&Schedule) -> Outcome + Sync,
+    ) -> SweepOutcome {
+        let next = AtomicU64::new(self.shard.first_seed(self.seeds.start).unwrap_or(self.seeds.end));
+        let outcome = Mutex::new(SweepOutcome::default());
+        let failed = AtomicBool::new(false);
+        let work = || {
+            while !stop.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed) {
+                let Some(seed) = self.hand_out(&next) else { break };
+                let schedule = generate(seed, self.profile);
+                let history = history(&schedule);
+                let has_failed = history.violation.is_some();
+                lock(&outcome).add(seed, &schedule, history);
+                if has_failed && !self.keep_going {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                on_done(seed);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..self.jobs.max(1) {
+                scope.spawn(work);
+            }
+        });
+        let mut outcome = outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        outcome.next_seed = Some(next.into_inner()).filter(|seed| *seed < self.seeds.end);
+        outcome
+    }
+
+    /// How many seeds there are to run.
+    pub fn seed_count(&self) -> u64 {
+        match self.shard.first_seed(self.seeds.start) {
+            Some(first) if first < self.seeds.end => (self.seeds.end - first).div_ceil(self.shard.count),
+            _ => 0,
+        }
+    }
+
+    fn hand_out(&self, next: &AtomicU64) -> Option<u64> {
+        let advance = |seed: u64| {
+            let after = seed.saturating_add(self.shard.count).min(self.seeds.end);
+            (seed < self.seeds.end).then_some(after)
+        };
+        next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::judge::verdict::{MONOTONE, READS};
+
+    fn sweep(seeds: Range<u64>, shard: Shard) -> Sweep {
+        Sweep { seeds, shard, profile: Profile::Swarm, jobs: 2, keep_going: true }
+    }
+
+    /// Breaks something at every seed that is a multiple of five; nothing is simulated.
+    fn pretended(schedule: &Schedule) -> Outcome {
+        let seed = schedule.header.key;
+        let violation = (seed.is_multiple_of(5)).then(|| {
+            let invariant = if seed.is_multiple_of(10) { MONOTONE } else { READS };
+            let step = Some(1 + (seed % 20) as u32);
+            Violation { step, ..Violation::of(invariant, format!("{seed} is a multiple of 5")) }
+        });
+        Outcome { violation, ..Outcome::default() }
+    }
+
+    #[test]
+    fn shards_share_no_seed_and_leave_none_out() {
+        for count in [1, 2, 3, 7] {
+            let seen = Mutex::new(Vec::new());
+            for index in 0..count {
+                let sweep = sweep(5..103, Shard { index, count });
+                let before = lock(&seen).len() as u64;
+                sweep.run_with(&AtomicBool::new(false), |seed| lock(&seen).push(seed), pretended);
+                assert_eq!(lock(&seen).len() as u64 - before, sweep.seed_count());
+            }
+            let seen = seen.into_inner().unwrap();
+            let distinct: BTreeSet<u64> = seen.iter().copied().collect();
+            assert_eq!((seen.len(), distinct), (98, (5..103).collect()));
+        }
+    }
+
+    #[test]
+    fn a_shard_at_the_end_of_all_seeds_does_not_overflow() {
+        let sweep = sweep(u64::MAX - 1..u64::MAX, Shard { index: 1, count: 3 });
+        let outcome = sweep.run_with(&AtomicBool::new(false), |_| (), pretended);
+        assert_eq!((outcome.next_seed, sweep.seed_count()), (None, 0));
+    }
+
+    #[test]
+    fn failures_that_look_the_same_are_one_group_with_its_smallest_example() {
+        let outcome = sweep(0..100, Shard::WHOLE).run_with(&AtomicBool::new(false), |_| (), pretended);
+        let groups: Vec<_> = outcome.groups.iter().collect();
+        assert_eq!(groups.len(), 2);
+        let (signature, group) = groups[0];
+        assert_eq!(
+            (signature.invariant.as_str(), signature.place.as_str()),
+            ("monotone", "# is a multiple of #")
+        );
+        assert_eq!((group.count, &group.seeds[..3]), (10, &[0, 10, 20][..]));
+        assert_eq!((group.smallest.seed % 20, group.seeds.len()), (0, SEEDS_MAX));
+        assert_eq!(outcome.failure_count(), 20);
+    }
+
+    #[test]
+    fn who_says_stop_learns_where_to_go_on() {
+        let stop = AtomicBool::new(false);
+        let done = AtomicU64::new(0);
+        let on_done = |seed: u64| {
+            done.fetch_add(1, Ordering::Relaxed);
+            stop.fetch_or(seed >= 31, Ordering::Relaxed);
+        };
+        let outcome = Sweep { jobs: 1, ..sweep(1..1000, Shard { index: 1, count: 2 }) }
+            .run_with(&stop, on_done, pretended);
+        assert_eq!((outcome.next_seed, done.into_inner()), (Some(33), 16));
+    }
+
+    #[test]
+    fn the_first_failure_ends_a_sweep_that_does_not_keep_going() {
+        let sweep = Sweep { keep_going: false, jobs: 1, ..sweep(1..1000, Shard::WHOLE) };
+        let outcome = sweep.run_with(&AtomicBool::new(false), |_| (), pretended);
+        assert_eq!((outcome.first_failure().unwrap().seed, outcome.next_seed), (5, Some(6)));
+    }
+
+    #[test]
+    fn a_shard_is_read_or_refused() {
+        assert_eq!("2/8".parse(), Ok(Shard { index: 2, count: 8 }));
+        for wrong in ["", "3", "8/8", "0/0", "-1/3", "a/b"] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+}

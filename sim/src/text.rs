@@ -1,0 +1,21 @@
+//! Small pieces of text that several modules print.
+
+use indicatif::HumanCount;
+
+/// So many of a thing, in words: `1 violation`, `2,345 violations`.
+#[must_use]
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+}
+
+/// An error with its causes, in one line.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,180 @@
+//! One client: a machine with a disk, and on it, most of the time, a process with an engine and an application's connection.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plimsoll_engine::{Error, LocalConnection, LocalStatement, Options, SyncEngine};
+use turso_core::Value;
+
+use crate::fault::FileClass;
+use crate::judge::ledger::{Content, Moment};
+use crate::judge::{Claims, Durable, Paths};
+use crate::schedule::Header;
+use crate::schedule::workload::{LOG, read_rows};
+use crate::world::application::{Held, Reader};
+use crate::world::disk::Disk;
+use crate::world::network::Mailbox;
+use crate::world::trace::{Lane, SharedTrace};
+
+/// The engine under test, as the simulator runs it.
+pub type Engine = SyncEngine<Mailbox>;
+
+/// One client.
+pub struct Client {
+    /// Its number, from 0.
+    pub number: u8,
+    /// Its machine's disk.
+    pub disk: Disk,
+    /// Where its files are.
+    pub paths: Paths,
+    /// Its connection to the remote.
+    pub mailbox: Mailbox,
+    /// Where the remote's history ended, true or not, each time that it said so to the operation that was begun last. Which of several
+    /// answers it believes is the engine's affair.
+    pub seen_ends: Vec<(u64, u64)>,
+    /// The running process, if there is one.
+    pub process: Option<Process>,
+    /// How often it went down.
+    pub crashes: u32,
+    /// Whether its last process crashed and none has been opened since.
+    pub is_recovering: bool,
+    /// The metadata as it was when it was last known to be durable.
+    pub durable: Option<Durable>,
+    /// What has befallen its files that no engine could undo.
+    pub mishaps: Vec<Mishap>,
+    /// The remote's epoch when an operation of this client's last succeeded.
+    pub followed_epoch: usize,
+}
+
+impl Mishap {
+    /// Whether a new export makes up for it.
+    pub fn is_of_replica(&self) -> bool {
+        match self {
+            Self::Lost { file, .. } | Self::Rotten { file, .. } => {
+                matches!(file, FileClass::Synced | FileClass::SyncedWal | FileClass::SyncedNext)
+            }
+            Self::Older(_) => false,
+        }
+    }
+}
+
+/// What can befall a client's directory from outside.
+#[derive(Debug, Clone)]
+pub enum Mishap {
+    /// A file is lost.
+    Lost {
+        /// Its role.
+        file: FileClass,
+        /// Its path.
+        path: String,
+    },
+    /// Bytes of a file have changed while nobody wrote it.
+    Rotten {
+        /// Its role.
+        file: FileClass,
+        /// Its path.
+        path: String,
+        /// Where they are.
+        offset: usize,
+        /// What they are now.
+        bytes: Vec<u8>,
+    },
+    /// The directory is again as it was; the moment is the ledger's of that time.
+    Older(Moment),
+}
+
+/// A running process.
+pub struct Process {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// The application's connection.
+    pub connection: LocalConnection,
+    /// The queries that the application has prepared on it.
+    pub prepared: PreparedQueries,
+    /// A transaction that another connection of the application holds open.
+    pub held: Option<Held>,
+    /// A reader that has not ended.
+    pub reader: Option<Reader>,
+}
+
+/// Queries that an application prepares once and keeps: they have to follow whatever becomes of the schema, by its own hand or by a
+/// rebase.
+#[derive(Default)]
+pub struct PreparedQueries(BTreeMap<String, LocalStatement>);
+
+impl PreparedQueries {
+    /// Runs a query, prepared on `connection` if it has not been before.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn query(&mut self, connection: &LocalConnection, sql: &str) -> Result<Vec<Vec<Value>>, Error> {
+        if !self.0.contains_key(sql) {
+            self.0.insert(sql.to_owned(), connection.prepare(sql)?);
+        }
+        let statement = self.0.get_mut(sql).expect("it was prepared above");
+        statement.query(&[])
+    }
+}
+
+impl Client {
+    /// A machine that has never run the engine.
+    pub fn new(number: u8, header: &Header, trace: SharedTrace) -> Self {
+        let disk = Disk::new(Lane::Client(number), header.key, trace);
+        disk.guard_names(|metadata| Claims::parse(metadata).map_or_else(Vec::new, |claims| claims.named()));
+        Self {
+            number,
+            disk,
+            paths: Paths::new(&format!("c{number}/local.db")),
+            mailbox: Mailbox::default(),
+            seen_ends: Vec::new(),
+            crashes: 0,
+            process: None,
+            is_recovering: false,
+            durable: None,
+            mishaps: Vec::new(),
+            followed_epoch: 0,
+        }
+    }
+
+    /// The engine's options.
+    pub fn options(&self, header: &Header) -> Options {
+        header.options(format!("client-{}", self.number))
+    }
+
+    /// Whether a file of its directory is gone or rotten, and nothing has taken its place yet.
+    pub fn is_damaged(&self) -> bool {
+        self.mishaps.iter().any(|mishap| self.shows(mishap))
+    }
+
+    /// Whether what a mishap has done to a file is still there.
+    fn shows(&self, mishap: &Mishap) -> bool {
+        match mishap {
+            Mishap::Lost { path, .. } => self.disk.read(path).is_none(),
+            Mishap::Rotten { path, offset, bytes, .. } => {
+                let content = self.disk.read(path).unwrap_or_default();
+                content.get(*offset..offset + bytes.len()) == Some(bytes)
+            }
+            Mishap::Older(_) => false,
+        }
+    }
+
+    /// What its metadata says right now; `None` when there is none, it does not parse, or it is rotten.
+    pub fn claims(&self) -> Option<Claims> {
+        let is_of_metadata =
+            |mishap: &&Mishap| matches!(mishap, Mishap::Rotten { file: FileClass::Metadata, .. });
+        if self.mishaps.iter().filter(is_of_metadata).any(|mishap| self.shows(mishap)) {
+            return None;
+        }
+        Claims::parse(&self.disk.read(&self.paths.metadata)?)
+    }
+}
+
+/// The content of a database, as the application would read it.
+///
+/// # Errors
+/// What `query` says.
+pub fn read_content<E>(mut query: impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>) -> Result<Content, E> {
+    let log = query(LOG)?.iter().map(|row| row[0].to_string()).collect();
+    let rows = read_rows(query)?.into_iter().collect();
+    Ok(Content { log, rows })
+}

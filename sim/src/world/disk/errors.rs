@@ -1,0 +1,77 @@
+//! Which disk errors are armed, which last and which have struck on one machine.
+
+use crate::fault::{Access, DiskError, DiskErrorKind, FileClass, Lasts};
+
+/// An error at the operation that is about to happen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strike {
+    pub(super) kind: DiskErrorKind,
+    pub(super) at_once: bool,
+}
+
+/// Which errors wait, which last, and which have struck.
+#[derive(Default)]
+pub(super) struct DiskErrors {
+    armed: Vec<DiskError>,
+    lasting: Vec<DiskError>,
+    reached: [[u32; Access::COUNT]; FileClass::COUNT],
+    struck: Vec<(DiskErrorKind, FileClass)>,
+    suspended: bool,
+}
+
+impl DiskErrors {
+    /// Begins a step: what was armed no longer is, what lasts does.
+    pub(super) fn begin_step(&mut self) {
+        self.armed.clear();
+        self.reached = Default::default();
+        self.struck.clear();
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.armed.clear();
+        self.lasting.clear();
+    }
+
+    pub(super) fn arm(&mut self, error: DiskError) {
+        self.armed.push(error);
+    }
+
+    pub(super) fn take_unreached(&mut self) -> Vec<DiskError> {
+        std::mem::take(&mut self.armed)
+    }
+
+    /// What has struck since this was called last or the step began.
+    pub(super) fn take_struck(&mut self) -> Vec<(DiskErrorKind, FileClass)> {
+        std::mem::take(&mut self.struck)
+    }
+
+    /// While suspended nothing strikes and nothing is counted: whoever looks at a file is no part of the history.
+    pub(super) fn suspend(&mut self, suspended: bool) {
+        self.suspended = suspended;
+    }
+
+    /// Counts an access that is about to happen, and tells which error strikes at it, if one does.
+    pub(super) fn reach(&mut self, file: FileClass, accesses: &[Access]) -> Option<Strike> {
+        if self.suspended {
+            return None;
+        }
+        for access in accesses {
+            self.reached[file as usize][*access as usize] += 1;
+        }
+        let is_here = |error: &DiskError| error.file == file && accesses.contains(&error.error.access());
+        let error = if let Some(lasting) = self.lasting.iter().find(|error| is_here(error)) {
+            *lasting
+        } else {
+            let index = self.armed.iter().position(|error| {
+                is_here(error) && self.reached[file as usize][error.error.access() as usize] == error.nth
+            })?;
+            let error = self.armed.remove(index);
+            if error.lasts == Lasts::UntilHealed {
+                self.lasting.push(error);
+            }
+            error
+        };
+        self.struck.push((error.error, file));
+        Some(Strike { kind: error.error, at_once: error.at_once })
+    }
+}

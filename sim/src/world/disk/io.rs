@@ -1,0 +1,268 @@
+//! The traits through which a process uses the disk: `turso_core`'s `IO`, `File` and `Clock`, the engine's `Storage`.
+//!
+//! Every operation completes before its call returns, and no lock is held while it completes, because completions may
+//! start further operations. Time is virtual; random bytes are hashes (see the disk). A handle stays on its file for
+//! ever, through renames, removals and crashes, as an open file descriptor does.
+//!
+//! Left out: file locks and read-only handles (they are granted and not enforced), holes, shared WAL memory, and direct
+//! I/O, which is I/O here.
+
+use std::io::{self, ErrorKind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use plimsoll_engine::Storage;
+use turso_core::io::{FileId, FileSyncType};
+use turso_core::{
+    Buffer, Clock, Completion, CompletionError, File, IO, MonotonicInstant, OpenFlags, Result,
+    WallClockInstant,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::errors::Strike;
+use super::files::{Files, directory_of};
+use super::image::{Inode, Operation};
+use super::machine::{Boot, Machine, Mutation, Purpose};
+use crate::fault::{Access, DiskErrorKind};
+use crate::lock::lock;
+use crate::world::clock;
+
+/// More waits in a row, without a file operation between them, than anything that ends needs.
+const WAITS_MAX: u32 = 100_000;
+
+/// The payload of the panic that ends a process which waits for ever: its call never returns by itself, and the world has to go on.
+#[derive(Debug)]
+pub struct Hang;
+
+/// The file system as the processes of one boot see it.
+pub struct SimIo {
+    mount: Mount,
+}
+
+impl SimIo {
+    pub(super) fn new(machine: Arc<Mutex<Machine>>, boot: Arc<Boot>) -> Self {
+        Self { mount: Mount { machine, boot } }
+    }
+}
+
+impl IO for SimIo {
+    fn open_file(&self, path: &str, flags: OpenFlags, _direct: bool) -> Result<Arc<dyn File>> {
+        let inode = self.mount.with_machine(|machine, files| {
+            let is_there = files.current().entries.contains_key(path);
+            if (is_there || flags.contains(OpenFlags::Create))
+                && let Some(strike) = machine.fail(&self.mount.boot, path, &[Access::Open])
+            {
+                return Err(strike.kind.completion_error());
+            }
+            if let Some(inode) = files.current().entries.get(path) {
+                return Ok(*inode);
+            }
+            if !flags.contains(OpenFlags::Create) {
+                return Err(CompletionError::IOError(ErrorKind::NotFound, "open"));
+            }
+            let inode = files.allocate_inode();
+            let create = Operation::Create { path: path.to_owned(), inode };
+            let created = machine.perform(&self.mount.boot, files, path, Mutation::Apply(create));
+            created.map(|()| inode).map_err(|strike| strike.kind.completion_error())
+        });
+        Ok(Arc::new(SimFile { mount: self.mount.clone(), path: path.to_owned(), inode: inode? }))
+    }
+
+    fn remove_file(&self, path: &str) -> Result<()> {
+        let removed = self.mount.with_machine(|machine, files| {
+            if !files.current().entries.contains_key(path) {
+                return Err(CompletionError::IOError(ErrorKind::NotFound, "remove"));
+            }
+            let remove = Operation::Remove { path: path.to_owned() };
+            let removed = machine.perform(&self.mount.boot, files, path, Mutation::Apply(remove));
+            removed.map_err(|strike| strike.kind.completion_error())
+        });
+        Ok(removed?)
+    }
+
+    /// Every operation completes before its call returns, so whoever still waits, waits for nothing.
+    fn step(&self) -> Result<()> {
+        self.mount.wait_in_vain();
+        Ok(())
+    }
+
+    fn supports_shared_wal_coordination(&self) -> bool {
+        false
+    }
+
+    fn generate_random_number(&self) -> i64 {
+        self.mount.draw(Purpose::Number).cast_signed()
+    }
+
+    fn fill_bytes(&self, dest: &mut [u8]) {
+        for chunk in dest.chunks_mut(8) {
+            chunk.copy_from_slice(&self.mount.draw(Purpose::Bytes).to_le_bytes()[..chunk.len()]);
+        }
+    }
+
+    fn yield_now(&self) {
+        self.mount.wait_in_vain();
+    }
+
+    fn sleep(&self, _duration: Duration) {
+        self.mount.wait_in_vain();
+    }
+
+    fn file_id(&self, path: &str) -> Result<FileId> {
+        Ok(FileId { dev: self.mount.boot.device, ino: xxh3_64(path.as_bytes()) })
+    }
+}
+
+impl Clock for SimIo {
+    fn current_time_monotonic(&self) -> MonotonicInstant {
+        MonotonicInstant::from_nanos(Duration::from_millis(clock::now_ms()).as_nanos())
+    }
+
+    fn current_time_wall_clock(&self) -> WallClockInstant {
+        let now = clock::unix_time(clock::now_ms());
+        WallClockInstant { secs: now.as_secs().cast_signed(), micros: now.subsec_micros() }
+    }
+}
+
+impl Storage for SimIo {
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        assert_eq!(directory_of(from), directory_of(to), "a rename across directories is not modelled");
+        self.mount.with_machine(|machine, files| {
+            let inode = *files.current().entries.get(from).ok_or(ErrorKind::NotFound)?;
+            let rename = Operation::Rename { from: from.to_owned(), to: to.to_owned(), inode };
+            let renamed = machine.perform(&self.mount.boot, files, to, Mutation::Apply(rename));
+            renamed.map_err(|strike| strike.kind.error_kind().into())
+        })
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        let synced = self.mount.perform(path, Mutation::SyncDirectory);
+        synced.map_err(|strike| strike.kind.error_kind().into())
+    }
+}
+
+/// An open file.
+struct SimFile {
+    mount: Mount,
+    /// The path it was opened by; its name in the trace, whatever it is called meanwhile.
+    path: String,
+    inode: Inode,
+}
+
+impl SimFile {
+    fn write(&self, offset: u64, bytes: Bytes, c: Completion) -> Result<Completion> {
+        let byte_count = i32::try_from(bytes.len()).expect("a write is shorter than 2 GiB");
+        self.mutate(Mutation::Apply(Operation::Write { inode: self.inode, offset, bytes }), byte_count, c)
+    }
+
+    /// Performs a mutation and completes with `result`, or fails as the disk does.
+    fn mutate(&self, mutation: Mutation, result: i32, c: Completion) -> Result<Completion> {
+        match self.mount.perform(&self.path, mutation) {
+            Ok(()) => c.complete(result),
+            Err(strike) => fail(strike, &c)?,
+        }
+        Ok(c)
+    }
+}
+
+impl File for SimFile {
+    fn lock_file(&self, _exclusive: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn unlock_file(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn pread(&self, pos: u64, c: Completion) -> Result<Completion> {
+        let read = self.mount.with_machine(|machine, files| {
+            let strike = machine.fail(&self.mount.boot, &self.path, &[Access::Read]);
+            if let Some(strike) = strike
+                && strike.kind != DiskErrorKind::ShortRead
+            {
+                return Err(strike);
+            }
+            let content = files.current().content(self.inode);
+            let start = usize::try_from(pos).unwrap_or(usize::MAX).min(content.len());
+            let into = c.as_read().buf().as_mut_slice();
+            let byte_count = into.len().min(content.len() - start);
+            let byte_count = if strike.is_some() { byte_count.div_ceil(2) } else { byte_count };
+            into[..byte_count].copy_from_slice(&content[start..start + byte_count]);
+            Ok(byte_count)
+        });
+        match read {
+            Ok(byte_count) => {
+                c.complete(i32::try_from(byte_count).expect("a read is shorter than 2 GiB"));
+            }
+            Err(strike) => fail(strike, &c)?,
+        }
+        Ok(c)
+    }
+
+    fn pwrite(&self, pos: u64, buffer: Arc<Buffer>, c: Completion) -> Result<Completion> {
+        self.write(pos, Bytes::copy_from_slice(buffer.as_slice()), c)
+    }
+
+    fn pwritev(&self, pos: u64, buffers: Vec<Arc<Buffer>>, c: Completion) -> Result<Completion> {
+        let mut bytes = Vec::with_capacity(buffers.iter().map(|buffer| buffer.len()).sum());
+        for buffer in &buffers {
+            bytes.extend_from_slice(buffer.as_slice());
+        }
+        self.write(pos, bytes.into(), c)
+    }
+
+    fn sync(&self, c: Completion, _sync_type: FileSyncType) -> Result<Completion> {
+        self.mutate(Mutation::Sync(self.inode), 0, c)
+    }
+
+    fn size(&self) -> Result<u64> {
+        Ok(lock(&self.mount.boot.files).current().content(self.inode).len() as u64)
+    }
+
+    fn truncate(&self, len: u64, c: Completion) -> Result<Completion> {
+        self.mutate(Mutation::Apply(Operation::Truncate { inode: self.inode, len }), 0, c)
+    }
+}
+
+/// Fails the call or its completion.
+fn fail(strike: Strike, c: &Completion) -> Result<()> {
+    let error = strike.kind.completion_error();
+    if strike.at_once {
+        return Err(error.into());
+    }
+    c.error(error);
+    Ok(())
+}
+
+/// A process's hold on the disk: the machine, and the boot that the process belongs to.
+#[derive(Clone)]
+struct Mount {
+    machine: Arc<Mutex<Machine>>,
+    boot: Arc<Boot>,
+}
+
+impl Mount {
+    fn with_machine<R>(&self, f: impl FnOnce(&mut Machine, &mut Files) -> R) -> R {
+        self.boot.waits.store(0, Ordering::Relaxed);
+        let mut machine = lock(&self.machine);
+        let mut files = lock(&self.boot.files);
+        f(&mut machine, &mut files)
+    }
+
+    fn perform(&self, path: &str, mutation: Mutation) -> std::result::Result<(), Strike> {
+        self.with_machine(|machine, files| machine.perform(&self.boot, files, path, mutation))
+    }
+
+    /// Counts waits with no operation between them; too many are a hang.
+    fn wait_in_vain(&self) {
+        if self.boot.waits.fetch_add(1, Ordering::Relaxed) >= WAITS_MAX {
+            std::panic::panic_any(Hang);
+        }
+    }
+
+    fn draw(&self, purpose: Purpose) -> u64 {
+        lock(&self.machine).draw(&self.boot, purpose)
+    }
+}

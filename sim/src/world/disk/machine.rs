@@ -1,0 +1,338 @@
+//! A machine under its processes: their operations are carried out, counted and traced here, fail here, and here it goes down.
+//!
+//! Left out: who asks, and in which words; that is `io`.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Totals;
+use super::errors::{DiskErrors, Strike};
+use super::files::Files;
+use super::image::{Inode, Operation};
+use super::names::Names;
+use super::places::Places;
+use super::report::CrashReport;
+use super::site::{Pilot, Site};
+use crate::fault::{Access, CrashKind, CrashPoint, DiskErrorKind, FileClass, Moment, OperationKind, Place};
+use crate::judge::MetadataVersion;
+use crate::lock::lock;
+use crate::world::trace::{Lane, SharedTrace};
+
+/// The time from one start of the machine to the next. Its files live as long as a process of it has them open.
+///
+/// Locks are taken in the order machine, files, trace.
+pub(super) struct Boot {
+    /// Unique in this process, so that the core's registry of open databases keeps simulations and boots apart. It is
+    /// the one number here that depends on what else runs, and it never reaches a file or the trace.
+    pub(super) device: u64,
+    pub(super) files: Mutex<Files>,
+    /// Random draws of ghosts, which must not shift those of the living.
+    pub(super) ghost_draws: AtomicU64,
+    /// Waits since the last operation on a file.
+    pub(super) waits: AtomicU32,
+}
+
+impl Boot {
+    pub(super) fn start(files: Files) -> Arc<Self> {
+        // Far above the device numbers of the host, with which the core's registry could confuse them.
+        static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 63);
+        let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self {
+            device,
+            files: Mutex::new(files),
+            ghost_draws: AtomicU64::new(0),
+            waits: AtomicU32::new(0),
+        })
+    }
+}
+
+/// A mutating operation as a process asks for it.
+#[derive(Clone)]
+pub(super) enum Mutation {
+    Apply(Operation),
+    Sync(Inode),
+    SyncDirectory,
+}
+
+impl Mutation {
+    pub(super) fn kind(&self) -> OperationKind {
+        match self {
+            Self::Apply(Operation::Write { .. }) => OperationKind::Write,
+            Self::Apply(Operation::Truncate { .. }) => OperationKind::Truncate,
+            Self::Apply(Operation::Create { .. }) => OperationKind::Create,
+            Self::Apply(Operation::Remove { .. }) => OperationKind::Remove,
+            Self::Apply(Operation::Rename { .. }) => OperationKind::Rename,
+            Self::Sync(_) => OperationKind::Sync,
+            Self::SyncDirectory => OperationKind::SyncDirectory,
+        }
+    }
+
+    /// What it is to the disk errors.
+    fn accesses(&self, files: &Files) -> &'static [Access] {
+        match self {
+            Self::Apply(Operation::Write { inode, offset, bytes }) => {
+                let grows = offset + bytes.len() as u64 > files.current().content(*inode).len() as u64;
+                if grows { &[Access::Write, Access::Growth] } else { &[Access::Write] }
+            }
+            Self::Apply(Operation::Truncate { .. }) => &[Access::Truncate],
+            Self::Apply(Operation::Rename { .. }) => &[Access::Rename],
+            // A creation is an open, and was counted as one; removals do not fail.
+            Self::Apply(Operation::Create { .. } | Operation::Remove { .. }) => &[],
+            Self::Sync(_) => &[Access::Sync],
+            Self::SyncDirectory => &[Access::SyncDirectory],
+        }
+    }
+
+    pub(super) fn perform(self, files: &mut Files, path: &str) {
+        match self {
+            Self::Apply(operation) => files.apply(operation),
+            Self::Sync(inode) => files.sync(inode),
+            Self::SyncDirectory => files.sync_directory(path),
+        }
+    }
+}
+
+/// A machine: its boots, what waits to strike, and what is counted.
+pub(super) struct Machine {
+    pub(super) lane: Lane,
+    pub(super) key: u64,
+    pub(super) trace: SharedTrace,
+    pub(super) boot: Arc<Boot>,
+    /// While the machine is down: what the next boot starts from.
+    pub(super) survived: Option<Files>,
+    pub(super) step: u32,
+    pub(super) places: Places,
+    pub(super) errors: DiskErrors,
+    pub(super) operations_in_step: u64,
+    pub(super) draws_in_step: u64,
+    pub(super) totals: Totals,
+    pub(super) metadata_versions: Vec<MetadataVersion>,
+    pub(super) names: Names,
+    pub(super) crash: Option<CrashReport>,
+    pub(super) pilot: Option<Arc<Mutex<dyn Pilot>>>,
+}
+
+impl Machine {
+    /// A machine with an empty disk, up and running.
+    pub(super) fn new(lane: Lane, key: u64, trace: SharedTrace) -> Self {
+        Self {
+            lane,
+            key,
+            trace,
+            boot: Boot::start(Files::default()),
+            survived: None,
+            step: 0,
+            places: Places::default(),
+            errors: DiskErrors::default(),
+            operations_in_step: 0,
+            draws_in_step: 0,
+            totals: Totals::default(),
+            metadata_versions: Vec::new(),
+            names: Names::default(),
+            crash: None,
+            pilot: None,
+        }
+    }
+
+    fn is_ghost(&self, boot: &Arc<Boot>) -> bool {
+        self.survived.is_some() || !Arc::ptr_eq(&self.boot, boot)
+    }
+
+    /// Does what a process of `boot` asks for, fails where an error is due and crashes where a crash is. `files` are those of `boot`.
+    pub(super) fn perform(
+        &mut self,
+        boot: &Arc<Boot>,
+        files: &mut Files,
+        path: &str,
+        mutation: Mutation,
+    ) -> Result<(), Strike> {
+        if let Some(strike) = self.fail(boot, path, mutation.accesses(files)) {
+            match (strike.kind, mutation) {
+                (
+                    DiskErrorKind::PartialWrite { bytes: written },
+                    Mutation::Apply(Operation::Write { inode, offset, bytes }),
+                ) => {
+                    let bytes = bytes.slice(..bytes.len().min(written as usize));
+                    let beginning = Operation::Write { inode, offset, bytes };
+                    self.perform_or_crash(boot, files, path, Mutation::Apply(beginning));
+                }
+                (DiskErrorKind::SyncDrops, Mutation::Sync(inode)) => files.drop_writes(inode),
+                _ => {}
+            }
+            return Err(strike);
+        }
+        self.perform_or_crash(boot, files, path, mutation);
+        Ok(())
+    }
+
+    /// The error that strikes at an access, if one does. A ghost meets none.
+    pub(super) fn fail(&mut self, boot: &Arc<Boot>, path: &str, accesses: &[Access]) -> Option<Strike> {
+        if self.is_ghost(boot) {
+            return None;
+        }
+        let strike = self.errors.reach(FileClass::of(path), accesses)?;
+        self.record(strike.kind.verb(), path, &[u64::from(strike.at_once)], &[]);
+        Some(strike)
+    }
+
+    /// Does what a process of `boot` asks for, and crashes where a crash is due.
+    fn perform_or_crash(&mut self, boot: &Arc<Boot>, files: &mut Files, path: &str, mutation: Mutation) {
+        if self.is_ghost(boot) {
+            mutation.perform(files, path);
+            return;
+        }
+        if let Some(pilot) = &self.pilot
+            && let Some(point) =
+                lock(pilot).consider(&Site::new(self.places.operations() + 1, path, files, &mutation))
+        {
+            self.places.arm(point);
+        }
+        let Some((point, place)) = self.places.reach(FileClass::of(path), mutation.kind()) else {
+            self.execute(files, path, mutation);
+            return;
+        };
+        // Before and inside, the image is taken first and the ghost then does its operation in full.
+        match (point.moment, &mutation) {
+            (Moment::After, _) => {
+                self.execute(files, path, mutation);
+                self.strike(files, path, &point, place);
+                return;
+            }
+            (
+                Moment::Inside { bytes: written },
+                Mutation::Apply(Operation::Write { inode, offset, bytes }),
+            ) => {
+                let bytes = bytes.slice(..bytes.len().min(written as usize));
+                let beginning = Operation::Write { inode: *inode, offset: *offset, bytes };
+                self.execute(files, path, Mutation::Apply(beginning));
+            }
+            (Moment::Before | Moment::Inside { .. }, _) => {}
+        }
+        self.strike(files, path, &point, place);
+        mutation.perform(files, path);
+    }
+
+    /// The armed `point` strikes at `place`.
+    fn strike(&mut self, files: &Files, path: &str, point: &CrashPoint, place: Place) {
+        self.record("fault", &point.to_string(), &[], &[]);
+        self.crash(files, &point.kind, path, Some((point, place)));
+    }
+
+    /// Does it, counted and traced.
+    fn execute(&mut self, files: &mut Files, path: &str, mutation: Mutation) {
+        self.operations_in_step += 1;
+        self.totals.operations += 1;
+        let kind = mutation.kind();
+        self.guard(files, path, &mutation);
+        match &mutation {
+            Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
+                self.totals.bytes_written += bytes.len() as u64;
+                self.record(kind.verb(), path, &[*offset, bytes.len() as u64], bytes);
+            }
+            Mutation::Apply(Operation::Truncate { len, .. }) => self.record(kind.verb(), path, &[*len], &[]),
+            Mutation::Apply(Operation::Rename { from, .. }) => {
+                self.record(kind.verb(), path, &[], from.as_bytes())
+            }
+            _ => self.record(kind.verb(), path, &[], &[]),
+        }
+        mutation.perform(files, path);
+        if kind == OperationKind::Rename && FileClass::of(path) == FileClass::Metadata {
+            let event_count = lock(&self.trace).event_count();
+            let version = files.metadata_version(path, event_count);
+            self.names.add(&version.bytes);
+            self.metadata_versions.push(version);
+        }
+        if kind == OperationKind::SyncDirectory {
+            self.names.settle();
+        }
+    }
+
+    /// Looks whether the operation changes what the metadata names.
+    fn guard(&mut self, files: &Files, path: &str, mutation: &Mutation) {
+        let (range, empties) = match mutation {
+            Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
+                (*offset..*offset + bytes.len() as u64, false)
+            }
+            Mutation::Apply(Operation::Truncate { len, .. }) => {
+                let main = path.strip_suffix("-wal");
+                let main_is_durable = main.is_none_or(|main| files.unsynced_ranges(main).is_empty());
+                (*len..u64::MAX, *len == 0 && main_is_durable)
+            }
+            _ => return,
+        };
+        self.names.touch(FileClass::of(path), &range, empties, path);
+    }
+
+    /// Takes the machine down; `files` are what the crash finds.
+    pub(super) fn crash(
+        &mut self,
+        files: &Files,
+        kind: &CrashKind,
+        path: &str,
+        struck: Option<(&CrashPoint, Place)>,
+    ) {
+        let unsynced_operations = files.unsynced_operations();
+        let survivors = files.survivors(kind);
+        let counts = [survivors.len() as u64, u64::from(unsynced_operations)];
+        let verb = if *kind == CrashKind::Kill { "kill" } else { "power loss" };
+        let event_count = lock(&self.trace).event_count();
+        self.record(verb, path, &counts, &[]);
+        let survived = files.after_crash(kind);
+        if *kind != CrashKind::Kill {
+            self.names.replace(survived.metadata());
+        }
+        self.survived = Some(survived);
+        self.crash = Some(CrashReport {
+            point: struck.map(|(point, _)| point.clone()),
+            place: struck.map(|(_, place)| place),
+            kind: kind.clone(),
+            unsynced_operations,
+            survivors,
+            event_count,
+        });
+    }
+
+    /// Calls `f` with the files that count: those that survived while the machine is down, else the boot's.
+    pub(super) fn with_files<R>(&mut self, f: impl FnOnce(&mut Self, &Files) -> R) -> R {
+        if let Some(survived) = self.survived.take() {
+            let result = f(self, &survived);
+            // A further crash has put a newer image in its place.
+            self.survived.get_or_insert(survived);
+            return result;
+        }
+        let boot = Arc::clone(&self.boot);
+        let files = lock(&boot.files);
+        f(self, &files)
+    }
+
+    /// A random number that is a hash of who asks, in which step, for what, and for the how-manieth time.
+    pub(super) fn draw(&mut self, boot: &Arc<Boot>, purpose: Purpose) -> u64 {
+        let (purpose, used) = if self.is_ghost(boot) {
+            (Purpose::Ghost, boot.ghost_draws.fetch_add(1, Ordering::Relaxed))
+        } else {
+            self.draws_in_step += 1;
+            (purpose, self.draws_in_step)
+        };
+        let mut name = [0; 23];
+        name[..8].copy_from_slice(&self.key.to_le_bytes());
+        name[8..10].copy_from_slice(&self.lane.code());
+        name[10..14].copy_from_slice(&self.step.to_le_bytes());
+        name[14] = purpose as u8;
+        name[15..].copy_from_slice(&used.to_le_bytes());
+        xxh3_64(&name)
+    }
+
+    pub(super) fn record(&self, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
+        lock(&self.trace).record(self.lane, verb, place, numbers, bytes);
+    }
+}
+
+/// What a random number is for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    Number,
+    Bytes,
+    Ghost,
+}

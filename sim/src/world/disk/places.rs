@@ -1,0 +1,44 @@
+//! Counts the operations of a step by place, and tells which armed crash point is reached.
+
+use crate::fault::{CrashPoint, FileClass, OperationKind, Place};
+
+#[derive(Default)]
+pub(super) struct Places {
+    reached: [[u32; OperationKind::COUNT]; FileClass::COUNT],
+    armed: Vec<CrashPoint>,
+}
+
+impl Places {
+    pub(super) fn arm(&mut self, point: CrashPoint) {
+        self.armed.push(point);
+    }
+
+    pub(super) fn take_armed(&mut self) -> Vec<CrashPoint> {
+        std::mem::take(&mut self.armed)
+    }
+
+    /// Operations so far, of any kind and on any file.
+    pub(super) fn operations(&self) -> u32 {
+        self.reached[FileClass::Any as usize][OperationKind::AnyMutation as usize]
+    }
+
+    /// Counts an operation that is about to happen. The armed point that strikes at it, if any, is disarmed; of several
+    /// at one operation the first armed. With it comes the place of the operation by its own file and kind.
+    pub(super) fn reach(&mut self, file: FileClass, operation: OperationKind) -> Option<(CrashPoint, Place)> {
+        // A file without a role is counted as any file only, and not twice.
+        let files = if file == FileClass::Any { &[FileClass::Any][..] } else { &[file, FileClass::Any] };
+        let operations = [operation, OperationKind::AnyMutation];
+        for file in files {
+            for operation in operations {
+                self.reached[*file as usize][operation as usize] += 1;
+            }
+        }
+        let struck = self.armed.iter().position(|CrashPoint { place, .. }| {
+            files.contains(&place.file)
+                && operations.contains(&place.operation)
+                && self.reached[place.file as usize][place.operation as usize] == place.nth
+        });
+        let place = Place { file, operation, nth: self.reached[file as usize][operation as usize] };
+        struck.map(|index| (self.armed.remove(index), place))
+    }
+}

@@ -1,0 +1,109 @@
+//! An operation that is about to happen, for whoever decides whether a crash strikes at it: what each crash would leave.
+
+use std::hash::{Hash as _, Hasher};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::files::Files;
+use super::image::Operation;
+use super::machine::Mutation;
+use crate::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
+
+/// Sees every operation of the living before it happens.
+pub trait Pilot: Send {
+    /// A crash that is to strike at the operation, before, inside or after it.
+    fn consider(&mut self, site: &Site<'_>) -> Option<CrashPoint>;
+}
+
+/// An operation that is about to happen.
+pub struct Site<'a> {
+    nth: u32,
+    path: &'a str,
+    files: &'a Files,
+    mutation: &'a Mutation,
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn new(nth: u32, path: &'a str, files: &'a Files, mutation: &'a Mutation) -> Self {
+        Self { nth, path, files, mutation }
+    }
+
+    /// The operation's place, as the how-manieth operation of the step.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: self.nth }
+    }
+
+    /// Takes the operation's kind and its file into `hasher`.
+    pub fn hash_into(&self, hasher: &mut Xxh3) {
+        hasher.write_u8(self.mutation.kind() as u8);
+        hasher.write(self.path.as_bytes());
+    }
+
+    /// Bytes that it writes; `None` for everything but writes.
+    #[must_use]
+    pub fn write_bytes(&self) -> Option<u32> {
+        match self.mutation {
+            Mutation::Apply(Operation::Write { bytes, .. }) => Some(bytes.len() as u32),
+            _ => None,
+        }
+    }
+
+    /// The disk as a crash at this moment finds it.
+    #[must_use]
+    pub fn at(&self, moment: Moment) -> Aftermath {
+        let mut files = self.files.clone();
+        match (moment, self.mutation) {
+            (Moment::After, mutation) => mutation.clone().perform(&mut files, self.path),
+            (
+                Moment::Inside { bytes: written },
+                Mutation::Apply(Operation::Write { inode, offset, bytes }),
+            ) => {
+                let bytes = bytes.slice(..bytes.len().min(written as usize));
+                files.apply(Operation::Write { inode: *inode, offset: *offset, bytes });
+            }
+            (Moment::Before | Moment::Inside { .. }, _) => {}
+        }
+        Aftermath { prefixes: files.hashes_of_prefixes(), files }
+    }
+}
+
+/// A disk at the moment of a crash.
+pub struct Aftermath {
+    files: Files,
+    /// Hashes of what is durable and of as many of the unsynced operations, oldest first, as the index says.
+    prefixes: Vec<u64>,
+}
+
+impl Aftermath {
+    /// For each unsynced operation, oldest first, the bytes that it writes; `None` for everything but writes.
+    #[must_use]
+    pub fn unsynced(&self) -> Vec<Option<u32>> {
+        self.files.unsynced_write_bytes()
+    }
+
+    /// A hash of what is durable and of the operations that survive a power loss, where these are the oldest ones: equal ones leave the same.
+    /// Much cheaper than [`hash_after`](Self::hash_after), as nothing has to be applied.
+    #[must_use]
+    pub fn hash_of_survivors(&self, kind: &CrashKind) -> Option<u64> {
+        let CrashKind::PowerLoss { survival, torn } = kind else { return None };
+        let count = match survival {
+            Survival::Nothing => 0,
+            Survival::Everything => self.prefixes.len() - 1,
+            Survival::Prefix { operations } => (*operations as usize).min(self.prefixes.len() - 1),
+            Survival::Subset { .. } | Survival::List { .. } | Survival::Files { .. } => return None,
+        };
+        let mut hasher = Xxh3::new();
+        hasher.write_u64(self.prefixes[count]);
+        torn.hash(&mut hasher);
+        Some(hasher.finish())
+    }
+
+    /// A hash of everything that the crash would leave: equal ones are the same to whoever starts from them.
+    #[must_use]
+    pub fn hash_after(&self, kind: &CrashKind) -> u64 {
+        let mut hasher = Xxh3::new();
+        self.files.after_crash(kind).hash_into(&mut hasher);
+        hasher.finish()
+    }
+}

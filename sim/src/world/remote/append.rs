@@ -1,0 +1,129 @@
+//! `POST /sync`: frames from a client that become frames of the remote's.
+//!
+//! A frame whose number exists must be equal to the one that is there; the others are appended, by whole transactions. One that does
+//! not end in a request is held open, and the answer names it by a baton: the request that carries it goes on where that one
+//! ended. There is one open transaction at most, as there is one writer: it is rolled back when anybody else begins to write,
+//! and lost in a restart. A baton whose transaction is gone is a conflict: the frames of this one request may be equal to another
+//! writer's, those before them were not looked at. Only the last one that was completed may be asked for again, by whoever has not seen the
+//! answer.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use super::Remote;
+use super::routes::{Range, Status, error, status};
+use crate::judge::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader, PAGE_BYTES};
+
+type FrameBytes = [u8; FRAME_BYTES];
+
+/// The beginning of a transaction whose end has not been posted yet.
+pub(super) struct OpenTransaction {
+    baton: String,
+    /// The frames that follow the last of the history.
+    frames: Vec<FrameBytes>,
+}
+
+impl Remote {
+    pub(super) fn append(&mut self, range: Range, baton: Option<&str>, body: &[u8]) -> Response<Bytes> {
+        if range.start == 0 || range.end <= range.start {
+            return self.status(StatusCode::BAD_REQUEST, Status::BadRange);
+        }
+        let (frames, rest) = body.as_chunks::<FRAME_BYTES>();
+        let well_formed = rest.is_empty()
+            && frames.len() as u64 == range.end - range.start
+            && frames.iter().all(is_plausible);
+        if !well_formed {
+            return self.status(StatusCode::BAD_REQUEST, Status::BadBody);
+        }
+        if range.generation != self.generation() {
+            return self.status(StatusCode::OK, Status::CheckpointNeeded);
+        }
+        let continues = self.continues_open(range.start, baton, frames);
+        let held = if continues { self.open.as_ref().map_or(0, |open| open.frames.len()) } else { 0 };
+        let known = self.frame_count() + held as u64;
+        let is_repeated = baton == self.completed.as_deref() && range.end - 1 <= known;
+        if baton.is_some() && !continues && !is_repeated {
+            return self.status(StatusCode::OK, Status::Conflict);
+        }
+        if range.start > known + 1 {
+            return self.status(StatusCode::BAD_REQUEST, Status::BadRange);
+        }
+        let (existing, new) = frames.split_at(frames.len().min((known + 1 - range.start) as usize));
+        if !self.holds(range.start, existing) {
+            self.open = self.open.take().filter(|_| !continues);
+            return self.status(StatusCode::OK, Status::Conflict);
+        }
+        if new.is_empty() {
+            let baton = self.open.as_ref().filter(|_| continues).map(|open| open.baton.clone());
+            return status(StatusCode::OK, Status::Ok, self.end(), baton);
+        }
+        let open = self.open.take().filter(|_| continues);
+        self.append_new(open, new)
+    }
+
+    /// Whether a request speaks of the open transaction: by its baton, or because it opened it, and nothing has followed.
+    fn continues_open(&self, start: u64, baton: Option<&str>, frames: &[FrameBytes]) -> bool {
+        self.open.as_ref().is_some_and(|open| match baton {
+            Some(baton) => baton == open.baton,
+            None => {
+                let held = self.frame_count() + open.frames.len() as u64;
+                start + frames.len() as u64 - 1 == held && self.holds(start, frames)
+            }
+        })
+    }
+
+    /// Appends what is whole, and holds the rest open.
+    fn append_new(&mut self, open: Option<OpenTransaction>, new: &[FrameBytes]) -> Response<Bytes> {
+        let (baton, mut frames) = match open {
+            Some(open) => (open.baton, open.frames),
+            None => {
+                self.batons += 1;
+                (format!("b{}", self.batons), Vec::new())
+            }
+        };
+        frames.extend_from_slice(new);
+        let whole =
+            frames.iter().rposition(|frame| frame_header(frame).is_commit()).map_or(0, |last| last + 1);
+        if whole > 0 {
+            let appended = self.store.append(self.frame_count() + 1, &frames[..whole]);
+            self.record();
+            if let Err(failure) = appended {
+                return error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string());
+            }
+            frames.drain(..whole);
+            self.completed = Some(baton.clone());
+        }
+        self.open = (!frames.is_empty()).then_some(OpenTransaction { baton, frames });
+        let baton = self.open.as_ref().map(|open| open.baton.clone());
+        status(StatusCode::OK, Status::Ok, self.end(), baton)
+    }
+
+    /// Whether these very frames stand from `start` on, in the current generation's history and then in the open transaction.
+    /// Salts and checksums are each log's own.
+    fn holds(&self, start: u64, frames: &[FrameBytes]) -> bool {
+        let open = self.open.as_ref().map_or(&[][..], |open| &open.frames);
+        let open = open.iter().map(|frame| (frame_header(frame), &frame[FRAME_HEADER_BYTES..]));
+        let known = self.history.current().frames().iter().map(|frame| (frame.header, &frame.page()[..]));
+        let mut known = known.chain(open).skip(start as usize - 1);
+        frames.iter().all(|frame| {
+            let header = frame_header(frame);
+            known.next().is_some_and(|(known, page)| {
+                (header.page_no, header.db_size) == (known.page_no, known.db_size) && frame.ends_with(page)
+            })
+        })
+    }
+}
+
+/// Refuses what would break the remote's own database at once: page 0, and a page 1 that isn't a database's first.
+fn is_plausible(frame: &[u8; FRAME_BYTES]) -> bool {
+    match frame_header(frame).page_no {
+        0 => false,
+        1 => DatabaseHeader::parse(&frame[FRAME_HEADER_BYTES..])
+            .is_some_and(|header| header.page_bytes as usize == PAGE_BYTES),
+        _ => true,
+    }
+}
+
+fn frame_header(frame: &[u8; FRAME_BYTES]) -> FrameHeader {
+    FrameHeader::parse(frame).expect("a frame is longer than its header")
+}

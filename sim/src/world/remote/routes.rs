@@ -1,0 +1,186 @@
+//! Requests to answers: the routes of the wire protocol.
+//!
+//! `GET /info`, `GET /export/{gen}`, `GET` and `POST /sync/{gen}/{start}/{end}`, `POST /v2/pipeline`. What a `POST /sync` does is in
+//! `append`. Generations and frames count from 1, ranges are half-open, and every answer has a `content-length`.
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode, header};
+use serde::Serialize;
+
+use super::Remote;
+use super::pipeline::{self, Failure};
+use crate::judge::format::FRAME_BYTES;
+use crate::judge::history::End;
+
+/// What a path names.
+enum Route<'a> {
+    Info,
+    Export { generation: u64 },
+    Sync { range: Range, baton: Option<&'a str> },
+    Pipeline,
+}
+
+/// Frames `start..end` of a generation.
+#[derive(Clone, Copy)]
+pub(super) struct Range {
+    pub generation: u64,
+    pub start: u64,
+    pub end: u64,
+}
+
+impl<'a> Route<'a> {
+    fn parse(path: &'a str) -> Option<Route<'a>> {
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let range = |generation: &str, start: &str, end: &str| {
+            let (generation, start, end) = (generation.parse().ok()?, start.parse().ok()?, end.parse().ok()?);
+            Some(Range { generation, start, end })
+        };
+        match segments[..] {
+            ["info"] => Some(Route::Info),
+            ["export", generation] => Some(Route::Export { generation: generation.parse().ok()? }),
+            ["sync", generation, start, end] => {
+                Some(Route::Sync { range: range(generation, start, end)?, baton: None })
+            }
+            ["sync", generation, start, end, baton] => {
+                Some(Route::Sync { range: range(generation, start, end)?, baton: Some(baton) })
+            }
+            ["v2", "pipeline"] => Some(Route::Pipeline),
+            _ => None,
+        }
+    }
+}
+
+/// The status words of a status object. Clients know the first three; the rest say what was wrong with a request.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Status {
+    Ok,
+    CheckpointNeeded,
+    Conflict,
+    BadRange,
+    BadBody,
+}
+
+/// The body of an answer that has neither frames nor rows.
+#[derive(Serialize)]
+struct StatusObject {
+    baton: Option<String>,
+    status: Status,
+    /// The current one, whichever was asked for.
+    generation: u64,
+    /// Frames in the current generation.
+    max_frame_no: u64,
+}
+
+#[derive(Serialize)]
+struct Info {
+    current_generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_id: Option<String>,
+}
+
+impl Remote {
+    /// Answers one request. A bad one gets a 4xx answer, a failing disk a 5xx.
+    pub fn serve(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
+        let Some(route) = Route::parse(request.uri().path()) else {
+            return error(StatusCode::NOT_FOUND, "no such route");
+        };
+        match (request.method(), route) {
+            (&Method::GET, route) => self.look_up(route, self.end()),
+            (&Method::POST, Route::Sync { range, baton }) => self.append(range, baton, request.body()),
+            (&Method::POST, Route::Pipeline) => self.pipeline(request.body()),
+            _ => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
+        }
+    }
+
+    /// Answers a request that changes nothing as it would have been answered when the history ended at `end`; `None` for
+    /// another request.
+    pub fn serve_as_of(&self, request: &Request<Bytes>, end: End) -> Option<Response<Bytes>> {
+        let route = Route::parse(request.uri().path())?;
+        (request.method() == Method::GET).then(|| self.look_up(route, end))
+    }
+
+    fn look_up(&self, route: Route<'_>, end: End) -> Response<Bytes> {
+        match route {
+            Route::Info => json(
+                StatusCode::OK,
+                &Info { current_generation: end.generation, history_id: self.history_id() },
+            ),
+            Route::Export { generation } => self.export(generation, end),
+            Route::Sync { range, baton: None } => self.frames(range, end),
+            Route::Sync { .. } | Route::Pipeline => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
+        }
+    }
+
+    fn export(&self, generation: u64, end: End) -> Response<Bytes> {
+        match self.history.served(generation).filter(|_| generation <= end.generation) {
+            Some(generation) => binary(generation.snapshot().clone()),
+            None => error(StatusCode::NOT_FOUND, "no such generation"),
+        }
+    }
+
+    /// `GET /sync`: the frames of the range that exist, or why there are none. Archived generations are answered like
+    /// the current one; a range may end inside a transaction.
+    fn frames(&self, range: Range, end: End) -> Response<Bytes> {
+        let known = self.history.served(range.generation).filter(|_| range.generation <= end.generation);
+        let Some(generation) = known else {
+            return error(StatusCode::NOT_FOUND, "no such generation");
+        };
+        if range.start == 0 || range.end <= range.start {
+            return status(StatusCode::BAD_REQUEST, Status::BadRange, end, None);
+        }
+        let is_current = range.generation == end.generation;
+        let frame_count = if is_current { end.frame_no } else { generation.frame_count() };
+        let range_end = range.end.min(frame_count + 1);
+        if range_end <= range.start {
+            return status(StatusCode::BAD_REQUEST, Status::CheckpointNeeded, end, None);
+        }
+        let frames = &generation.frames()[range.start as usize - 1..range_end as usize - 1];
+        let mut body = BytesMut::with_capacity(frames.len() * FRAME_BYTES);
+        for frame in frames {
+            body.extend_from_slice(frame.bytes());
+        }
+        binary(body.freeze())
+    }
+
+    fn pipeline(&mut self, body: &[u8]) -> Response<Bytes> {
+        self.open = None;
+        let answer = pipeline::run(&self.store, body);
+        self.record();
+        match answer {
+            Ok(answer) => json(StatusCode::OK, &answer),
+            Err(Failure::BadRequest(reason)) => error(StatusCode::BAD_REQUEST, &reason),
+            Err(Failure::Database(failure)) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
+        }
+    }
+
+    pub(super) fn status(&self, code: StatusCode, word: Status) -> Response<Bytes> {
+        status(code, word, self.end(), None)
+    }
+}
+
+pub(super) fn status(code: StatusCode, status: Status, end: End, baton: Option<String>) -> Response<Bytes> {
+    json(code, &StatusObject { baton, status, generation: end.generation, max_frame_no: end.frame_no })
+}
+
+pub(super) fn error(code: StatusCode, reason: &str) -> Response<Bytes> {
+    json(code, &serde_json::json!({ "error": reason }))
+}
+
+fn json(code: StatusCode, body: &impl Serialize) -> Response<Bytes> {
+    let body = serde_json::to_vec(body).expect("an answer has string keys only");
+    respond(code, "application/json", body.into())
+}
+
+fn binary(body: Bytes) -> Response<Bytes> {
+    respond(StatusCode::OK, "application/octet-stream", body)
+}
+
+fn respond(code: StatusCode, content_type: &str, body: Bytes) -> Response<Bytes> {
+    Response::builder()
+        .status(code)
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::CONTENT_LENGTH, body.len())
+        .body(body)
+        .expect("fixed header names and values are valid")
+}

@@ -1,0 +1,218 @@
+//! The remote's database: everything that is asked of turso_core.
+//!
+//! SQL runs on one shared connection, as requests share a server's pool; nothing leaves a transaction open on it. Raw sessions
+//! take a fresh one each. Every connection is set up in one place ([`configure`]) so that it doesn't checkpoint on its own,
+//! panic on a failed sync, or sort in a temporary file of the host.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use turso_core::{
+    CheckpointMode, Connection, Database, DatabaseOpts, IO, LimboError, OpenOptions, SqliteDialect,
+    TempStore, Value,
+};
+
+use super::files;
+use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES, WalHeader};
+use crate::judge::history::CONTRADICTION;
+
+/// A statement with its positional arguments.
+#[derive(Debug, Clone)]
+pub(super) struct Statement {
+    /// Exactly one SQL statement.
+    pub sql: String,
+    /// Argument n is bound to parameter n + 1; parameters without one are NULL.
+    pub args: Vec<Value>,
+}
+
+impl Statement {
+    /// A statement without arguments.
+    pub fn new(sql: impl Into<String>) -> Statement {
+        Statement { sql: sql.into(), args: Vec::new() }
+    }
+
+    /// The statement with these arguments.
+    pub fn with_args(self, args: impl IntoIterator<Item = Value>) -> Statement {
+        Statement { args: args.into_iter().collect(), ..self }
+    }
+}
+
+/// What a statement answered.
+#[derive(Debug)]
+pub(super) struct Executed {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Value>>,
+    pub affected_row_count: i64,
+}
+
+pub(super) struct Store {
+    io: Arc<dyn IO>,
+    path: String,
+    /// How many stores there were before this one.
+    number: u32,
+    database: Arc<Database>,
+    shared: Arc<Connection>,
+}
+
+impl Store {
+    /// A new database: one empty page, in WAL mode, durable; an empty log.
+    pub fn create(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
+        let store = Store::open(io, path)?;
+        // The core writes page 1 with the first transaction, whatever that is; this one leaves nothing behind.
+        store.shared.execute("PRAGMA user_version = 0")?;
+        store.checkpoint()?;
+        Ok(store)
+    }
+
+    /// A database that exists. A server may be able to do what its clients' core refuses: make tables WITHOUT ROWID and generated columns.
+    fn open(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
+        let opts = DatabaseOpts::new().with_without_rowid(true).with_generated_columns(true);
+        let options = OpenOptions::new(Arc::new(SqliteDialect)).db_opts(opts);
+        let database = Database::open(io.clone(), path, options)?;
+        let shared = database.connect()?;
+        configure(&shared);
+        Ok(Store { io, path: path.to_owned(), number: 0, database, shared })
+    }
+
+    /// A database with these bytes, in files beside this one's: nobody may open a database of the core's on files that are
+    /// changed under it.
+    pub fn beside(&self, main: &[u8], wal: &[u8]) -> Result<Store, LimboError> {
+        let number = self.number + 1;
+        let base = self.path.rsplit_once('~').map_or(self.path.as_str(), |(base, _)| base);
+        let path = format!("{base}~{number}");
+        files::write_all(&self.io, &path, main)?;
+        files::write_all(&self.io, &files::wal_path(&path), wal)?;
+        Ok(Store { number, ..Store::open(self.io.clone(), &path)? })
+    }
+
+    /// A database that another process may have left in the middle of something. What is found in its log is durable from here on:
+    /// answers are going to tell of it.
+    pub fn recover(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
+        let store = Store::open(io, path)?;
+        store.sync()?;
+        Ok(store)
+    }
+
+    /// The same database over another boot of its machine.
+    pub fn reopen(&self, io: Arc<dyn IO>) -> Result<Store, LimboError> {
+        Ok(Store { number: self.number, ..Store::recover(io, &self.path)? })
+    }
+
+    fn sync(&self) -> Result<(), LimboError> {
+        files::sync(&self.io, &self.path)?;
+        files::sync(&self.io, &files::wal_path(&self.path))
+    }
+
+    /// The connection that SQL runs on. Whoever opens a transaction on it ends it, see [`roll_back`].
+    pub fn shared(&self) -> &Arc<Connection> {
+        &self.shared
+    }
+
+    /// A connection for one raw session; dropping it ends the session.
+    fn connect(&self) -> Result<Arc<Connection>, LimboError> {
+        let connection = self.database.connect()?;
+        configure(&connection);
+        Ok(connection)
+    }
+
+    /// Does some work in one transaction: all of it or nothing.
+    pub fn transact<T>(
+        &self,
+        work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
+    ) -> Result<T, LimboError> {
+        self.shared.execute("BEGIN")?;
+        let done = work(&self.shared).and_then(|value| self.shared.execute("COMMIT").map(|()| value));
+        roll_back(&self.shared)?;
+        done
+    }
+
+    /// Writes whole transactions behind the last frame of the log, and makes them durable.
+    pub fn append(&self, first_frame_no: u64, frames: &[[u8; FRAME_BYTES]]) -> Result<(), LimboError> {
+        let connection = self.connect()?;
+        // On an error the connection is dropped inside its session, which ends that and discards its open tail.
+        connection.wal_insert_begin()?;
+        for (frame_no, frame) in (first_frame_no..).zip(frames) {
+            connection.wal_insert_frame(frame_no, frame)?;
+        }
+        connection.wal_insert_end(true)?;
+        // The session's end syncs only if the core thinks that it wrote something.
+        files::sync(&self.io, &files::wal_path(&self.path))
+    }
+
+    /// Moves the log into the main file and empties it, durably.
+    pub fn checkpoint(&self) -> Result<(), LimboError> {
+        self.shared.checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None })?;
+        let wal_bytes = files::size(&self.io, &files::wal_path(&self.path))?;
+        assert_eq!(wal_bytes, 0, "{CONTRADICTION}: its log isn't empty after a checkpoint");
+        self.sync()
+    }
+
+    /// The frames of the log that belong to committed transactions. The file may be longer: a transaction that failed
+    /// leaves its frames behind until others overwrite them.
+    pub fn frame_count(&self) -> Result<u64, LimboError> {
+        let connection = self.connect()?;
+        // The state is that of the connection's snapshot, and a raw session takes one without reading a page. Dropping
+        // the connection ends the session.
+        connection.wal_insert_begin()?;
+        let state = connection.wal_state()?;
+        Ok(state.max_frame)
+    }
+
+    /// The bytes of the main file.
+    pub fn main(&self) -> Result<Vec<u8>, LimboError> {
+        files::read_all(&self.io, &self.path)
+    }
+
+    /// The bytes of the log.
+    pub fn wal(&self) -> Result<Vec<u8>, LimboError> {
+        files::read_all(&self.io, &files::wal_path(&self.path))
+    }
+
+    /// The header of the log.
+    pub fn wal_header(&self) -> Result<Option<WalHeader>, LimboError> {
+        let header = files::read(&self.io, &files::wal_path(&self.path), 0..WAL_HEADER_BYTES as u64)?;
+        Ok(WalHeader::parse(&header))
+    }
+
+    /// The bytes of the frames behind number `after` up to number `last`.
+    pub fn wal_frames(&self, after: u64, last: u64) -> Result<Vec<u8>, LimboError> {
+        let offset = |frame_count: u64| WAL_HEADER_BYTES as u64 + frame_count * FRAME_BYTES as u64;
+        files::read(&self.io, &files::wal_path(&self.path), offset(after)..offset(last))
+    }
+}
+
+pub(super) fn configure(connection: &Connection) {
+    connection.wal_auto_actions_disable();
+    connection.set_data_sync_retry(true);
+    connection.set_temp_store(TempStore::Memory);
+}
+
+/// Runs one statement to its end.
+pub(super) fn execute(connection: &Arc<Connection>, statement: &Statement) -> Result<Executed, LimboError> {
+    let mut prepared = connection.prepare(&statement.sql)?;
+    if !statement.sql[prepared.tail_offset()..].trim_matches([' ', '\n', '\t', ';']).is_empty() {
+        return Err(LimboError::InvalidArgument("more than one statement".to_owned()));
+    }
+    if statement.args.len() > prepared.parameters_count() {
+        return Err(LimboError::InvalidArgument("more arguments than parameters".to_owned()));
+    }
+    for (index, value) in (1..).zip(&statement.args) {
+        let index = NonZero::new(index).expect("parameters count from 1");
+        prepared.bind_at(index, value.clone())?;
+    }
+    let mut rows = Vec::new();
+    prepared.run_with_row_callback(|row| {
+        rows.push(row.get_values().cloned().collect());
+        Ok(())
+    })?;
+    let columns = (0..prepared.num_columns()).map(|index| prepared.get_column_name(index).into_owned());
+    Ok(Executed { columns: columns.collect(), rows, affected_row_count: prepared.n_change() })
+}
+
+/// Undoes a transaction that is still open, if there is one.
+pub(super) fn roll_back(connection: &Arc<Connection>) -> Result<(), LimboError> {
+    if connection.get_auto_commit() {
+        return Ok(());
+    }
+    connection.execute("ROLLBACK")
+}

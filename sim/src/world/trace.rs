@@ -1,0 +1,270 @@
+//! The trace: every event of one history, in order, and a rolling hash over all of them.
+//!
+//! Guarantees: two histories with the same [`Trace::hash`] did the same things to the same places with the same bytes
+//! at the same virtual times (up to a 64-bit collision). Recording formats nothing and, unless events are kept,
+//! allocates nothing: a sweep runs with the hash alone, a replay keeps the events to print and compare them.
+//!
+//! Left out: the trace judges nothing, and it never holds the bytes themselves, only their count and hash.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::world::clock;
+
+/// The one trace of a world, shared by its machines, its network and its driver.
+pub type SharedTrace = Arc<Mutex<Trace>>;
+
+/// Who did it: one lane of the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// The driver: steps and checks.
+    World,
+    /// A client and its machine, by index from 0.
+    Client(u8),
+    /// The remote and its machine.
+    Remote,
+    /// The network between them.
+    Network,
+    /// A client's application and engine, by index from 0; `Client` is what their machine does for them.
+    Application(u8),
+    /// The judge.
+    Verdict,
+}
+
+impl Lane {
+    /// A stable code of the lane, for hashes.
+    pub(crate) fn code(self) -> [u8; 2] {
+        match self {
+            Self::World => [0, 0],
+            Self::Client(index) => [1, index],
+            Self::Remote => [2, 0],
+            Self::Network => [3, 0],
+            Self::Application(index) => [4, index],
+            Self::Verdict => [5, 0],
+        }
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::World => f.pad("world"),
+            Self::Client(index) => f.pad(&format!("client {index}")),
+            Self::Remote => f.pad("remote"),
+            Self::Network => f.pad("network"),
+            Self::Application(index) => f.pad(&format!("app {index}")),
+            Self::Verdict => f.pad("verdict"),
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Position in the trace, from 0.
+    pub index: u64,
+    /// Virtual time, in milliseconds since the clock's epoch.
+    pub time_ms: u64,
+    /// Who did it.
+    pub lane: Lane,
+    /// What was done.
+    pub verb: &'static str,
+    /// What it was done to: a file, a route, a step; may be empty.
+    pub place: String,
+    /// Offsets, lengths, counts; their meaning depends on the verb.
+    pub numbers: Vec<u64>,
+    /// Length of the bytes that went along.
+    pub byte_count: usize,
+    /// xxh3 of the bytes that went along.
+    pub bytes_hash: u64,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>6} {:>8} ms  {:<8}  {}", self.index, self.time_ms, self.lane, self.verb)?;
+        if !self.place.is_empty() {
+            write!(f, " {}", self.place)?;
+        }
+        if !self.numbers.is_empty() {
+            write!(f, " {:?}", self.numbers)?;
+        }
+        if self.byte_count > 0 {
+            write!(f, " {} bytes #{:016x}", self.byte_count, self.bytes_hash)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that happened so far, as a hash and, if asked for, as a list.
+pub struct Trace {
+    hasher: Xxh3,
+    /// Over the bytes that went to disks and over the wire, and where they went; not over the words of events.
+    bytes_hasher: Xxh3,
+    event_count: u64,
+    kept: Option<Vec<Event>>,
+}
+
+impl Trace {
+    /// An empty trace. It keeps its events only if `keep_events`; the hash is the same either way.
+    #[must_use]
+    pub fn new(keep_events: bool) -> Self {
+        Self {
+            hasher: Xxh3::new(),
+            bytes_hasher: Xxh3::new(),
+            event_count: 0,
+            kept: keep_events.then(Vec::new),
+        }
+    }
+
+    /// Appends an event at the current virtual time.
+    ///
+    /// # Panics
+    /// If the thread is not in virtual time.
+    pub fn record(&mut self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
+        let time_ms = clock::now_ms();
+        // Every variable part is preceded by its length, so that no two different events feed the same bytes.
+        self.hasher.update(&lane.code());
+        for length in [verb.len(), place.len(), numbers.len(), bytes.len()] {
+            self.hasher.update(&(length as u64).to_le_bytes());
+        }
+        self.hasher.update(&time_ms.to_le_bytes());
+        self.hasher.update(verb.as_bytes());
+        self.hasher.update(place.as_bytes());
+        for number in numbers {
+            self.hasher.update(&number.to_le_bytes());
+        }
+        self.hasher.update(bytes);
+        if !bytes.is_empty() {
+            self.bytes_hasher.update(&lane.code());
+            for length in [place.len(), numbers.len(), bytes.len()] {
+                self.bytes_hasher.update(&(length as u64).to_le_bytes());
+            }
+            self.bytes_hasher.update(place.as_bytes());
+            for number in numbers {
+                self.bytes_hasher.update(&number.to_le_bytes());
+            }
+            self.bytes_hasher.update(bytes);
+        }
+
+        if let Some(kept) = &mut self.kept {
+            kept.push(Event {
+                index: self.event_count,
+                time_ms,
+                lane,
+                verb,
+                place: place.to_owned(),
+                numbers: numbers.to_vec(),
+                byte_count: bytes.len(),
+                bytes_hash: xxh3_64(bytes),
+            });
+        }
+        self.event_count += 1;
+    }
+
+    /// The hash over every event so far.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hasher.digest()
+    }
+
+    /// The hash over the bytes alone that went to disks and over the wire: it stays the same when an event gets another name.
+    #[must_use]
+    pub fn bytes_hash(&self) -> u64 {
+        self.bytes_hasher.digest()
+    }
+
+    /// How many events were recorded, kept or not.
+    #[must_use]
+    pub fn event_count(&self) -> u64 {
+        self.event_count
+    }
+
+    /// Whether events are kept.
+    #[must_use]
+    pub fn keeps_events(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// The events in order; empty unless the trace keeps them.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        self.kept.as_deref().unwrap_or_default()
+    }
+}
+
+/// The first place where two traces part, with the event of each side; a side that has ended has none.
+#[must_use]
+pub fn first_difference<'a>(
+    a: &'a [Event],
+    b: &'a [Event],
+) -> Option<(Option<&'a Event>, Option<&'a Event>)> {
+    let common = a.iter().zip(b).take_while(|(left, right)| left == right).count();
+    let sides = (a.get(common), b.get(common));
+    (sides != (None, None)).then_some(sides)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Recorded<'a> = (Lane, &'static str, &'a str, &'a [u64], &'a [u8]);
+
+    fn trace_of(events: &[Recorded<'_>]) -> Trace {
+        let mut trace = Trace::new(true);
+        for (lane, verb, place, numbers, bytes) in events {
+            trace.record(*lane, verb, place, numbers, bytes);
+        }
+        trace
+    }
+
+    #[test]
+    fn every_part_of_an_event_changes_the_hash() {
+        let guard = clock::enter(0);
+        let base = trace_of(&[(Lane::Client(0), "write", "a", &[1], b"x")]).hash();
+        assert_eq!(base, trace_of(&[(Lane::Client(0), "write", "a", &[1], b"x")]).hash());
+        for other in [
+            trace_of(&[(Lane::Client(1), "write", "a", &[1], b"x")]),
+            trace_of(&[(Lane::Client(0), "sync", "a", &[1], b"x")]),
+            trace_of(&[(Lane::Client(0), "write", "b", &[1], b"x")]),
+            trace_of(&[(Lane::Client(0), "write", "a", &[2], b"x")]),
+            trace_of(&[(Lane::Client(0), "write", "a", &[1], b"y")]),
+            trace_of(&[(Lane::Client(0), "writ", "ea", &[1], b"x")]),
+        ] {
+            assert_ne!(base, other.hash());
+        }
+        drop(guard);
+        let _guard = clock::enter(1);
+        assert_ne!(base, trace_of(&[(Lane::Client(0), "write", "a", &[1], b"x")]).hash());
+    }
+
+    #[test]
+    fn keeping_events_does_not_change_the_hash() {
+        let _guard = clock::enter(0);
+        let mut unkept = Trace::new(false);
+        unkept.record(Lane::Remote, "sync", "log", &[], &[]);
+        assert_eq!(unkept.hash(), trace_of(&[(Lane::Remote, "sync", "log", &[], &[])]).hash());
+        assert_eq!((unkept.event_count(), unkept.events().len()), (1, 0));
+    }
+
+    #[test]
+    fn the_first_difference_is_found_also_at_an_end() {
+        let _guard = clock::enter(0);
+        let short = trace_of(&[(Lane::World, "step", "1", &[], &[])]);
+        let long = trace_of(&[(Lane::World, "step", "1", &[], &[]), (Lane::World, "step", "2", &[], &[])]);
+        assert_eq!(first_difference(short.events(), short.events()), None);
+        let (left, right) = first_difference(short.events(), long.events()).expect("one is longer");
+        assert_eq!((left, right.map(|event| event.index)), (None, Some(1)));
+    }
+
+    #[test]
+    fn an_event_reads_as_one_line() {
+        let _guard = clock::enter(20);
+        let trace = trace_of(&[(Lane::Client(0), "write", "a-draft-wal", &[32], b"frame")]);
+        let line = trace.events()[0].to_string();
+        assert!(line.starts_with("     0       20 ms  client 0  write a-draft-wal [32] 5 bytes #"), "{line}");
+    }
+}
