@@ -119,7 +119,7 @@ pub enum Contradiction {
 
 impl Contradiction {
     /// The body with the untruth in it; `None` if it has nothing to be untrue about.
-    pub(crate) fn distort(self, body: &[u8]) -> Option<Bytes> {
+    fn distort(self, body: &[u8]) -> Option<Bytes> {
         let mut object: serde_json::Value = serde_json::from_slice(body).ok()?;
         let (members, by): (&[&str], i8) = match self {
             Self::Generation(by) => (&["generation", "current_generation"], by),
@@ -137,15 +137,154 @@ impl Contradiction {
     }
 }
 
+/// What a fault can do with one request and its answer.
+pub trait Wire {
+    /// Lets the remote serve the request.
+    fn serve(&mut self) -> Response<Bytes>;
+
+    /// Takes the remote's machine down before its `operation`-th file operation for the request, and starts it again.
+    fn serve_and_crash(&mut self, operation: u32, kind: &CrashKind);
+
+    /// The answer of an earlier moment, and the generation and frame at which the remote's history ended then; `None` if there is none.
+    fn serve_stale(&mut self, generations: u64, transactions: usize) -> Option<(Response<Bytes>, [u64; 2])>;
+
+    /// Lets the request arrive later.
+    fn send_late(&mut self, until: Arrival);
+
+    /// A key that is the same whenever this request is sent in this step of this history.
+    fn garbage_key(&self) -> u64;
+
+    /// Reports that the fault strikes, with what the trace says about it. A fault that does not report it counts as never reached.
+    fn strike(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]);
+}
+
+/// An answer, and how it arrives.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The answer.
+    pub response: Response<Bytes>,
+    /// Bytes of one chunk of its body; `None` for as many as usual.
+    pub chunk_bytes: Option<usize>,
+    /// The connection is lost once so many bytes of the body have arrived.
+    pub cut_after_bytes: Option<usize>,
+}
+
+impl Delivery {
+    /// An answer that arrives as it is.
+    pub fn whole(response: Response<Bytes>) -> Self {
+        Self { response, chunk_bytes: None, cut_after_bytes: None }
+    }
+
+    fn replace_body(&mut self, body: Bytes) {
+        if let Some(length) = self.response.headers_mut().get_mut(header::CONTENT_LENGTH) {
+            *length = body.len().into();
+        }
+        *self.response.body_mut() = body;
+    }
+}
+
+impl NetworkFault {
+    /// Interferes with an exchange. What arrives at the client; `None` for nothing.
+    pub fn apply(&self, wire: &mut impl Wire) -> Option<Delivery> {
+        match *self {
+            Self::LoseRequest => {
+                wire.strike("request lost", &[], &[]);
+                None
+            }
+            Self::LoseResponse => {
+                wire.serve();
+                wire.strike("response lost", &[], &[]);
+                None
+            }
+            Self::RemoteCrash { operation, ref kind } => {
+                wire.serve_and_crash(operation, kind);
+                wire.strike("remote down", &[], &[]);
+                None
+            }
+            Self::Delay { until } => {
+                wire.send_late(until);
+                wire.strike("request delayed", &[], &[]);
+                None
+            }
+            Self::Duplicate { until } => {
+                wire.strike("request duplicated", &[], &[]);
+                let first = wire.serve();
+                if until == Arrival::AtOnce {
+                    return Some(Delivery::whole(wire.serve()));
+                }
+                wire.send_late(until);
+                Some(Delivery::whole(first))
+            }
+            Self::WrongStatus { code, takes_effect } => {
+                if takes_effect {
+                    wire.serve();
+                }
+                wire.strike("wrong status", &[code.into()], &[]);
+                Some(Delivery::whole(wrong_status(code)))
+            }
+            Self::Stale { generations, transactions } => {
+                let Some((response, end)) = wire.serve_stale(generations, transactions) else {
+                    return Some(Delivery::whole(wire.serve()));
+                };
+                wire.strike("stale answer", &end, response.body());
+                Some(Delivery::whole(response))
+            }
+            Self::Cut { .. }
+            | Self::EndEarly { .. }
+            | Self::Chunks { .. }
+            | Self::Garbage { .. }
+            | Self::Contradict(_) => {
+                let mut delivery = Delivery::whole(wire.serve());
+                if let Some(verb) = self.spoil(&mut delivery, wire.garbage_key()) {
+                    let body = delivery.response.body();
+                    let numbers = [body.len() as u64, delivery.cut_after_bytes.unwrap_or(0) as u64];
+                    wire.strike(verb, &numbers, body);
+                }
+                Some(delivery)
+            }
+        }
+    }
+
+    /// Changes how an answer arrives; the verb for the trace, or `None` if there is nothing to change.
+    fn spoil(&self, delivery: &mut Delivery, garbage_key: u64) -> Option<&'static str> {
+        let body_bytes = delivery.response.body().len();
+        match *self {
+            Self::Cut { bytes } => {
+                delivery.cut_after_bytes = Some(body_bytes.min(bytes as usize));
+                Some("connection cut")
+            }
+            Self::EndEarly { bytes } => {
+                let is_shorter = (bytes as usize) < body_bytes;
+                is_shorter.then(|| delivery.response.body_mut().truncate(bytes as usize))?;
+                Some("body ended early")
+            }
+            Self::Chunks { bytes } => {
+                delivery.chunk_bytes = Some(bytes as usize);
+                Some("body in crumbs")
+            }
+            Self::Garbage { bytes } => {
+                delivery.replace_body(garbage(garbage_key, bytes));
+                Some("garbage")
+            }
+            Self::Contradict(how) => {
+                let body = how.distort(delivery.response.body())?;
+                delivery.replace_body(body);
+                Some("untrue answer")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Bytes that mean nothing, always the same for the same name, and never a whole number of frames.
-pub(crate) fn garbage(name: u64, bytes: u32) -> Bytes {
+fn garbage(name: u64, bytes: u32) -> Bytes {
     let length = bytes as usize + usize::from((bytes as usize).is_multiple_of(FRAME_BYTES));
     let word = |index: u64| xxh3_64_with_seed(&index.to_le_bytes(), name).to_le_bytes();
     (0..).flat_map(word).take(length).collect()
 }
 
 /// An answer that the protocol does not give.
-pub(crate) fn wrong_status(code: u16) -> Response<Bytes> {
+fn wrong_status(code: u16) -> Response<Bytes> {
     let body = Bytes::from_static(b"<html>something is wrong with a machine in between</html>");
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);

@@ -11,27 +11,27 @@ use crate::fault::FileClass;
 /// What the metadata claims, as far as it is checked. Members that mean nothing here are passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Claims {
-    pub(super) phase: String,
-    pub(super) synced_generation: u64,
-    pub(super) synced_frame_no: Option<u64>,
-    pub(super) synced_wal_frames: u64,
+    pub(crate) phase: String,
+    pub(crate) synced_generation: u64,
+    pub(crate) synced_frame_no: Option<u64>,
+    pub(crate) synced_wal_frames: u64,
     pub(crate) draft_wal_match_watermark: u64,
     pub(crate) synced_wal_match_watermark: u64,
     /// Where Draft was compacted: ranges of pages of which the watermarks say nothing.
-    pub(super) draft_changed_pages: Vec<(u32, u32)>,
+    pub(crate) draft_changed_pages: Vec<(u32, u32)>,
     /// Frames of Draft's WAL that a compaction has begun to move into the main file.
-    pub(super) draft_wal_moving_frames: u64,
-    pub(super) draft_wal_moving_stamp: Stamp,
-    pub(super) attempted_transaction_no: u64,
+    pub(crate) draft_wal_moving_frames: u64,
+    pub(crate) draft_wal_moving_stamp: Stamp,
+    pub(crate) attempted_transaction_no: u64,
     /// What the server is said to call the history that Synced replicates.
     pub history_id: Option<String>,
-    pub(super) attachment: String,
+    pub(crate) attachment: String,
 }
 
 /// Of a WAL frame, as far as it tells one WAL from the next.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Stamp {
-    pub(super) salts: [u32; 2],
+pub(crate) struct Stamp {
+    pub(crate) salts: [u32; 2],
 }
 
 impl Claims {

@@ -115,3 +115,106 @@ pub fn judge_monotone(earlier: &Durable, later: &Durable) -> Result<(), Violatio
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::claims::Stamp;
+
+    fn claims() -> Claims {
+        Claims {
+            phase: "ready".into(),
+            synced_generation: 3,
+            synced_frame_no: Some(7),
+            synced_wal_frames: 2,
+            draft_wal_match_watermark: 4,
+            synced_wal_match_watermark: 2,
+            draft_changed_pages: vec![],
+            draft_wal_moving_frames: 0,
+            draft_wal_moving_stamp: Stamp { salts: [0, 0] },
+            attempted_transaction_no: 9,
+            history_id: None,
+            attachment: "attached".into(),
+        }
+    }
+
+    /// A version of the metadata that says how Draft hangs on Synced, and that frame 5 of its log is being moved, put in place while `range` of
+    /// `path` was not durable.
+    fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
+        judge_version_in("ready", attachment, path, range)
+    }
+
+    fn judge_version_in(
+        phase: &str,
+        attachment: &str,
+        path: &str,
+        range: Range<u64>,
+    ) -> Option<&'static str> {
+        let paths = Paths::new("c");
+        let text = r#"{"checksum": 0, "metadata": {"phase": "PHASE", "synced_generation": 3, "synced_frame_no": 7,
+            "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "draft_changed_pages": [],
+            "draft_wal_moving_frames": 5, "draft_wal_moving_stamp": {"salts": [0, 0]}, "attempted_transaction_no": 9, "attachment": "ATTACHMENT"}}"#;
+        let version = MetadataVersion {
+            event_count: 0,
+            path: paths.metadata.clone(),
+            bytes: text.replace("ATTACHMENT", attachment).replace("PHASE", phase).into(),
+            unsynced: BTreeMap::from([(path.to_owned(), vec![range])]),
+            durable_lengths: BTreeMap::new(),
+        };
+        judge_durability(&version, &paths).err().map(|violation| violation.invariant)
+    }
+
+    #[test]
+    fn metadata_before_the_frames_that_it_names() {
+        assert_eq!(judge_version("attached", "c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
+        assert_eq!(judge_version("attached", "c-draft-wal", 12_392..16_512), Some(DURABLE_FIRST.name));
+        assert_eq!(judge_version("attached", "c-draft-wal", 16_512..20_632), Some(DURABLE_FIRST.name));
+        assert_eq!(judge_version("attached", "c-synced", 0..1), Some(DURABLE_FIRST.name));
+        assert_eq!(judge_version("replacing", "c-synced-next", 4096..8192), Some(DURABLE_FIRST.name));
+        assert_eq!(judge_version("severed", "c-draft", 0..1), Some(DURABLE_FIRST.name));
+    }
+
+    /// Frame 5 ends at byte 20,632: a shorter log is not the one any more that is being moved.
+    #[test]
+    fn a_compaction_names_its_log_until_it_is_emptied() {
+        let judged = |range| judge_version_in("compacting_draft", "attached", "c-draft-wal", range);
+        assert_eq!(judged(16_512..20_632), Some(DURABLE_FIRST.name));
+        assert_eq!(judged(0..u64::MAX), Some(DURABLE_FIRST.name));
+        assert_eq!(judged(0..32), None);
+    }
+
+    #[test]
+    fn what_the_metadata_does_not_name_may_be_volatile() {
+        assert_eq!(judge_version("attached", "c-synced-wal", 8272..u64::MAX), None);
+        assert_eq!(judge_version("attached", "c-draft-wal", 20_632..24_000), None);
+        assert_eq!(judge_version("severed", "c-synced", 0..u64::MAX), None);
+    }
+
+    fn durable(claims: Claims, epoch: usize) -> Durable {
+        Durable { claims, epochs: Some(Epochs { oldest: epoch, newest: epoch }) }
+    }
+
+    #[test]
+    fn progress_that_goes_back() {
+        let later = claims();
+        for earlier in [
+            Claims { synced_generation: 4, synced_frame_no: Some(0), ..claims() },
+            Claims { synced_frame_no: Some(8), ..claims() },
+            Claims { attempted_transaction_no: 10, ..claims() },
+        ] {
+            let violation = judge_monotone(&durable(earlier, 1), &durable(later.clone(), 1)).unwrap_err();
+            assert_eq!(violation.invariant, MONOTONE.name);
+        }
+        let earlier = Claims { synced_generation: 2, synced_frame_no: Some(90), ..claims() };
+        assert_eq!(judge_monotone(&durable(earlier, 1), &durable(later.clone(), 1)), Ok(()));
+        let new_export = Claims { synced_frame_no: Some(0), attachment: "detached".into(), ..claims() };
+        assert_eq!(judge_monotone(&durable(later.clone(), 1), &durable(new_export, 1)), Ok(()));
+        let of_a_former_epoch = Claims { synced_generation: 9, ..claims() };
+        assert_eq!(judge_monotone(&durable(of_a_former_epoch, 0), &durable(later, 1)), Ok(()));
+        // Of what two epochs have in common the newer one may have gone on, and a new export may be of its beginning.
+        let common = Durable { claims: claims(), epochs: Some(Epochs { oldest: 0, newest: 1 }) };
+        let beginning = Claims { synced_generation: 1, ..claims() };
+        assert_eq!(judge_monotone(&common, &durable(beginning.clone(), 1)), Ok(()));
+        assert!(judge_monotone(&common, &durable(beginning, 0)).is_err());
+    }
+}

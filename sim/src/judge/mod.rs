@@ -30,6 +30,8 @@ use turso_core::Value;
 
 pub use claims::{Claims, Named};
 pub use durability::{Durable, MetadataVersion, judge_durability, judge_monotone};
+#[cfg(test)]
+pub(crate) use pages::wal_bytes;
 pub use pages::{Epochs, Files};
 pub use paths::Paths;
 
@@ -59,6 +61,3 @@ pub(crate) fn violation(finding: Finding, whose: &str) -> Violation {
         Finding::Unexplained(message) => of(READS, message),
     }
 }
-
-#[cfg(test)]
-mod tests;

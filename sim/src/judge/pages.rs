@@ -9,10 +9,10 @@ use super::{Claims, Paths};
 
 /// A client's database files at one moment.
 pub struct Files {
-    pub(super) draft: Arc<Vec<u8>>,
-    pub(super) draft_wal: Arc<Vec<u8>>,
-    pub(super) synced: Arc<Vec<u8>>,
-    pub(super) synced_wal: Arc<Vec<u8>>,
+    pub(crate) draft: Arc<Vec<u8>>,
+    pub(crate) draft_wal: Arc<Vec<u8>>,
+    pub(crate) synced: Arc<Vec<u8>>,
+    pub(crate) synced_wal: Arc<Vec<u8>>,
 }
 
 impl Files {
@@ -120,7 +120,7 @@ impl Files {
     }
 }
 
-pub(super) fn wal_bytes(frames: u64) -> u64 {
+pub(crate) fn wal_bytes(frames: u64) -> u64 {
     if frames == 0 { 0 } else { (WAL_HEADER_BYTES + frames as usize * FRAME_BYTES) as u64 }
 }
 

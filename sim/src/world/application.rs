@@ -6,13 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use plimsoll_engine::{Error, LocalConnection, LocalStatement};
 
 use super::World;
+use super::client::read_content;
+use super::context::StepContext;
 use super::operations::violation_of_panic;
+use super::writes::run_writes;
 use crate::judge::ledger::{Content, Entry, EntryNo, Fate};
 use crate::judge::verdict::{READS, Violation};
 use crate::schedule::TransactionEnd;
 use crate::schedule::workload::{LOG, Write, Writer};
-use crate::world::client::read_content;
-use crate::world::writes::run_writes;
 
 /// A transaction that has written and is still open. It holds the database's write lock.
 pub struct Held {
@@ -62,14 +63,20 @@ impl Reader {
 
 impl World {
     /// Begins a transaction that stays open after its step.
-    pub(super) fn hold_open(&mut self, number: u8, id: u32, writes: &[Write]) -> Result<(), Violation> {
+    pub(super) fn hold_open(
+        &mut self,
+        number: u8,
+        writes: &[Write],
+        context: &mut StepContext,
+    ) -> Result<(), Violation> {
         let writer = Writer::Client(number);
-        let Some(process) = self.client(number).process.as_ref().filter(|process| process.held.is_none())
+        let Some(process) = self.clients[number].process.as_ref().filter(|process| process.held.is_none())
         else {
             return Ok(());
         };
         let engine = process.engine.clone();
-        let attempt = self.application(number, || {
+        let id = context.id;
+        let attempt = self.application(number, context, || {
             let connection = engine.connect()?;
             connection.execute("BEGIN")?;
             let ran = run_writes(&connection, writer, id, writes);
@@ -79,9 +86,9 @@ impl World {
             Ok((connection, ran?.effects))
         })?;
         if let Some((connection, effects)) = attempt {
-            let entry = self.ledger.enter(Entry::new(writer, effects, Fate::Absent));
-            self.counts.held_open += 1;
-            if let Some(process) = &mut self.client_mut(number).process {
+            let entry = self.referee.ledger.enter(Entry::new(writer, effects, Fate::Absent));
+            self.recorder.counts.held_open += 1;
+            if let Some(process) = &mut self.clients[number].process {
                 process.held = Some(Held { connection, entry });
             }
         }
@@ -89,45 +96,50 @@ impl World {
     }
 
     /// Ends the transaction that is held open, if there is one.
-    pub(super) fn end_held(&mut self, number: u8, end: TransactionEnd) -> Result<(), Violation> {
-        let process = self.client_mut(number).process.as_mut();
+    pub(super) fn end_held(
+        &mut self,
+        number: u8,
+        end: TransactionEnd,
+        context: &mut StepContext,
+    ) -> Result<(), Violation> {
+        let process = self.clients[number].process.as_mut();
         let Some(Held { connection, entry }) = process.and_then(|process| process.held.take()) else {
             return Ok(());
         };
         let sql = if end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" };
-        let crashes = self.client(number).crashes;
-        let done = self.application(number, || connection.execute(sql))?;
+        let crashes = self.clients[number].crashes;
+        let done = self.application(number, context, || connection.execute(sql))?;
         if end == TransactionEnd::Commit {
             let fate = match done {
                 Some(()) => Fate::Committed,
-                None if self.client(number).crashes != crashes => Fate::Maybe,
+                None if self.clients[number].crashes != crashes => Fate::Maybe,
                 None => Fate::Doubtful,
             };
-            self.ledger.resolve(entry, fate);
+            self.referee.ledger.resolve(entry, fate);
         }
         Ok(())
     }
 
     /// Begins to read and does not end it.
-    pub(super) fn open_reader(&mut self, number: u8) -> Result<(), Violation> {
-        let Some(process) = self.client(number).process.as_ref().filter(|process| process.reader.is_none())
+    pub(super) fn open_reader(&mut self, number: u8, context: &mut StepContext) -> Result<(), Violation> {
+        let Some(process) = self.clients[number].process.as_ref().filter(|process| process.reader.is_none())
         else {
             return Ok(());
         };
         let engine = process.engine.clone();
-        let reader = self.application(number, || Reader::begin(engine.connect()?))?;
-        self.counts.readers_held += u64::from(reader.is_some());
-        if let Some(process) = &mut self.client_mut(number).process {
+        let reader = self.application(number, context, || Reader::begin(engine.connect()?))?;
+        self.recorder.counts.readers_held += u64::from(reader.is_some());
+        if let Some(process) = &mut self.clients[number].process {
             process.reader = reader;
         }
         Ok(())
     }
 
     /// Reads to the end what was begun to be read: it has to be what it was.
-    pub(super) fn close_reader(&mut self, number: u8) -> Result<(), Violation> {
-        let process = self.client_mut(number).process.as_mut();
+    pub(super) fn close_reader(&mut self, number: u8, context: &mut StepContext) -> Result<(), Violation> {
+        let process = self.clients[number].process.as_mut();
         let Some(reader) = process.and_then(|process| process.reader.take()) else { return Ok(()) };
-        match self.application(number, || reader.end())?.flatten() {
+        match self.application(number, context, || reader.end())?.flatten() {
             None => Ok(()),
             Some(difference) => Err(Violation::of(
                 READS,
@@ -138,44 +150,25 @@ impl World {
         }
     }
 
-    /// Applications end what they hold open.
-    pub(crate) fn let_go(&mut self) -> Result<(), Violation> {
-        for number in 0..self.header.clients {
-            self.close_reader(number)?;
-            self.end_held(number, TransactionEnd::Rollback)?;
-        }
-        Ok(())
-    }
-
     /// Does something with connections of a client's application. `None` when it could not be done: the machine went down, its disk
     /// failed, or somebody else was writing.
     fn application<T>(
         &mut self,
         number: u8,
+        context: &mut StepContext,
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<Option<T>, Violation> {
-        let disk = self.client(number).disk.clone();
+        let disk = self.clients[number].disk.clone();
         let attempt = catch_unwind(AssertUnwindSafe(work));
-        self.note_disk_errors(number);
+        self.note_disk_errors(number, context);
         if disk.is_down() {
-            self.bury(number, true);
+            self.reap(number, true, context);
             return Ok(None);
         }
         match attempt {
             Ok(Ok(done)) => Ok(Some(done)),
-            Ok(Err(error)) => self.judge_failed_transaction(number, &error).map(|()| None),
+            Ok(Err(error)) => self.judge_failed_transaction(number, &error, context).map(|()| None),
             Err(panic) => Err(violation_of_panic(number, &*panic)),
         }
-    }
-
-    /// Whether somebody else may hold the write lock of a client's database: its application in another transaction, or the engine
-    /// in a rebase.
-    pub(super) fn may_be_busy(&self, number: u8) -> bool {
-        self.holds_open(number) || self.running.iter().any(|running| running.operating == Some(number))
-    }
-
-    /// Whether a client's application holds a transaction open.
-    pub(super) fn holds_open(&self, number: u8) -> bool {
-        self.client(number).process.as_ref().is_some_and(|process| process.held.is_some())
     }
 }

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use plimsoll_engine::{Error, LocalConnection, LocalStatement, Options, SyncEngine};
 use turso_core::Value;
 
+use super::application::{Held, Reader};
+use super::disk::Disk;
+use super::finals::{FinalDatabase, read_tables};
+use super::network::Mailbox;
+use super::trace::{Lane, SharedTrace};
 use crate::fault::FileClass;
+use crate::judge::history::History;
 use crate::judge::ledger::{Content, Moment};
-use crate::judge::{Claims, Durable, Paths};
+use crate::judge::verdict::Violation;
+use crate::judge::{Claims, Durable, Epochs, Files, Paths};
 use crate::schedule::Header;
 use crate::schedule::workload::{LOG, read_rows};
-use crate::world::application::{Held, Reader};
-use crate::world::disk::Disk;
-use crate::world::network::Mailbox;
-use crate::world::trace::{Lane, SharedTrace};
 
 /// The engine under test, as the simulator runs it.
 pub type Engine = SyncEngine<Mailbox>;
@@ -156,6 +159,53 @@ impl Client {
             }
             Mishap::Older(_) => false,
         }
+    }
+
+    /// Whether a transaction of its application is held open.
+    pub fn holds_open(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.held.is_some())
+    }
+
+    /// What its application sees; `None` while its process is not running.
+    pub fn content(&mut self) -> Option<Result<Content, Error>> {
+        let Process { connection, prepared, .. } = self.process.as_mut()?;
+        self.disk.suspend_errors(true);
+        let content = read_content(|sql| prepared.query(connection, sql));
+        self.disk.suspend_errors(false);
+        Some(content)
+    }
+
+    /// Its database's files and tables at the end of a history; `None` while its process is not running.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn final_database(&self) -> Option<FinalDatabase> {
+        let process = self.process.as_ref()?;
+        let bytes = |path: &str| self.disk.read(path).map_or_else(Vec::new, |bytes| bytes.to_vec());
+        let tables = read_tables(|sql| process.connection.query(sql, &[]));
+        Some(FinalDatabase {
+            whose: format!("client {}", self.number),
+            main: bytes(&self.paths.draft),
+            wal: bytes(&self.paths.draft_wal),
+            tables: tables.expect("a database that was judged is readable"),
+        })
+    }
+
+    /// The epochs of the remote that Synced can be of, after checks I1 and I2; `None` while the metadata claims nothing of Synced, or
+    /// a file is lost or rotten.
+    ///
+    /// # Errors
+    /// The broken invariant.
+    pub fn epochs(&self, claims: &Claims, history: &History) -> Result<Option<Epochs>, Violation> {
+        if self.is_damaged() || !claims.has_replica() {
+            return Ok(None);
+        }
+        self.files().judge(claims, history, self.process.is_none()).map(Some)
+    }
+
+    /// Its database files as they are.
+    pub fn files(&self) -> Files {
+        Files::read(&self.paths, |path| self.disk.read(path))
     }
 
     /// What its metadata says right now; `None` when there is none, it does not parse, or it is rotten.

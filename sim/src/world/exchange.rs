@@ -1,316 +1,159 @@
-//! The network in the world: what becomes of a request, and of its answer.
+//! One request on its way to the remote, and its answer on the way back.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::World;
-use crate::fault::Fault;
+use super::context::StepContext;
+use super::network::late::LateRequests;
+use super::network::{Answer, Lost};
+use super::pilot::Steering;
+use super::recorder::Recorder;
+use super::server::Server;
+use super::trace::Lane;
 use crate::fault::atlas::{FaultKind, Target};
-use crate::fault::{Arrival, NetworkFault, RequestPlace, Route};
-use crate::fault::{garbage, wrong_status};
+use crate::fault::{Arrival, CrashKind, Delivery, Fault, NetworkFault, RequestPlace, Route, Wire};
 use crate::judge::history::End;
-use crate::lock::lock;
-use crate::world::network::{Answer, Lost};
-use crate::world::trace::Lane;
+use crate::judge::ledger::Ledger;
+use crate::schedule::Header;
 
-/// A request that nobody waits for any more and that has not arrived yet.
-pub(super) struct Late {
-    request: Request<Bytes>,
-    due: Due,
+/// One exchange, with everything that it can have an effect on.
+pub(super) struct Exchange<'a> {
+    pub header: &'a Header,
+    pub late: &'a mut LateRequests,
+    pub server: &'a mut Server,
+    pub recorder: &'a mut Recorder,
+    pub context: &'a mut StepContext,
+    pub steering: &'a Steering,
+    pub ledger: &'a Ledger,
+    /// The ends of the remote's history that the client was given.
+    pub seen_ends: &'a mut Vec<(u64, u64)>,
+    pub request: &'a Request<Bytes>,
+    /// The request's place in the step; `None` for one that the protocol does not know.
+    pub place: Option<RequestPlace>,
 }
 
-/// When a late request arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    AfterRequests(u32),
-    AtStep(u32),
-    AfterSteps(u32),
+/// A request's method and target, as events name it.
+pub(super) fn line_of(request: &Request<Bytes>) -> String {
+    format!("{} {}", request.method(), request.uri())
 }
 
-/// One request on its way, and its place in the step.
-struct Sent<'a> {
-    request: &'a Request<Bytes>,
-    path: String,
-    place: Option<RequestPlace>,
-    client: u8,
-}
-
-impl World {
-    /// Takes note of a request that was sent; its place in the running step.
-    pub(super) fn note_request(&mut self, number: u8, request: &Request<Bytes>) -> Option<RequestPlace> {
-        self.counts.requests += 1;
-        let path = format!("{} {}", request.method(), request.uri());
-        self.record_bytes(Lane::Network, "request", &path, &[u64::from(number)], request.body());
-        Route::of(request).map(|route| {
-            let requests = &mut self.running().requests;
-            requests.push(route);
-            let nth = requests.iter().filter(|earlier| **earlier == route).count() as u32;
-            RequestPlace { route, nth }
-        })
+/// Lets requests arrive whose senders no longer wait for an answer.
+pub(super) fn deliver(requests: Vec<Request<Bytes>>, server: &mut Server, recorder: &Recorder) {
+    for request in requests {
+        recorder.record_bytes(Lane::Network, "late request", &line_of(&request), &[], request.body());
+        serve_to_nobody(&request, server, recorder);
     }
+}
 
-    /// The last request that was noted in the running step.
-    pub(super) fn last_request(&mut self) -> Option<RequestPlace> {
-        let requests = &self.running().requests;
-        let route = *requests.last()?;
-        let nth = requests.iter().filter(|earlier| **earlier == route).count() as u32;
-        Some(RequestPlace { route, nth })
-    }
+/// Lets one request arrive whose sender no longer waits for an answer.
+pub(super) fn serve_to_nobody(request: &Request<Bytes>, server: &mut Server, recorder: &Recorder) {
+    let response = server.remote.serve(request);
+    let status = u64::from(response.status().as_u16());
+    recorder.record_bytes(Lane::Remote, "response to nobody", &line_of(request), &[status], response.body());
+}
 
-    /// Decides the fate of one request of client `number` and lets the remote serve it.
-    pub(super) fn exchange(
-        &mut self,
-        number: u8,
-        request: &Request<Bytes>,
-        place: Option<RequestPlace>,
-    ) -> Result<Answer, Lost> {
-        let path = format!("{} {}", request.method(), request.uri());
-        let considered = match (&self.pilot, place) {
-            (Some(pilot), Some(place)) => lock(pilot).consider_request(place),
-            _ => None,
-        };
-        self.running().pending.extend(considered);
-        let fault = self.take_pending(|fault| match fault {
-            Fault::Network { at, fault } if Some(*at) == place => Some(fault.clone()),
+impl Exchange<'_> {
+    /// Serves the request, or lets the fault strike that waits for it. The answer as the client gets it.
+    pub fn run(mut self) -> Result<Answer, Lost> {
+        self.context.pending.extend(self.steering.consider_request(self.place));
+        let place = self.place;
+        let waiting = self.context.take_pending(|fault| match fault {
+            Fault::Network { at, fault } if Some(*at) == place => Some((*at, fault.clone())),
             _ => None,
         });
-        let sent = Sent { request, path, place, client: number };
-        let answer = match fault {
-            None => {
-                let response = self.serve(&sent);
-                Ok(self.whole(response))
-            }
-            Some(fault) => self.exchange_struck(&sent, fault),
+        let delivery = match waiting {
+            None => Some(Delivery::whole(self.serve())),
+            Some((at, fault)) => self.strike_with(at, fault),
         };
-        self.deliver_due(|due| match due {
-            Due::AfterRequests(requests) => {
-                *requests = requests.saturating_sub(1);
-                *requests == 0
-            }
-            Due::AtStep(_) | Due::AfterSteps(_) => false,
-        });
-        answer
+        deliver(self.late.after_request(), self.server, self.recorder);
+        delivery.map(|delivery| self.answer(delivery)).ok_or(Lost)
     }
 
-    fn exchange_struck(&mut self, sent: &Sent<'_>, fault: NetworkFault) -> Result<Answer, Lost> {
-        match fault {
-            NetworkFault::LoseRequest => {
-                self.counts.requests_lost += 1;
-                Err(self.lose(sent, &fault, "request lost"))
-            }
-            NetworkFault::LoseResponse => {
-                self.serve(sent);
-                self.counts.responses_lost += 1;
-                Err(self.lose(sent, &fault, "response lost"))
-            }
-            NetworkFault::RemoteCrash { operation, ref kind } => {
-                self.serve_and_crash(sent.request, operation, kind);
-                Err(self.lose(sent, &fault, "remote down"))
-            }
-            NetworkFault::Delay { until } => {
-                self.send_late(sent, until);
-                Err(self.lose(sent, &fault, "request delayed"))
-            }
-            NetworkFault::Duplicate { until } => {
-                self.strike_message(sent, &fault);
-                self.record(Lane::Network, "request duplicated", &sent.path, &[]);
-                let first = self.serve(sent);
-                if until == Arrival::AtOnce {
-                    let second = self.serve(sent);
-                    return Ok(self.whole(second));
-                }
-                self.send_late(sent, until);
-                Ok(self.whole(first))
-            }
-            NetworkFault::Stale { generations, transactions } => {
-                Ok(self.answer_stale(sent, &fault, generations, transactions))
-            }
-            NetworkFault::WrongStatus { code, takes_effect } => {
-                if takes_effect {
-                    self.serve(sent);
-                }
-                self.strike_message(sent, &fault);
-                self.record(Lane::Network, "wrong status", &sent.path, &[code.into()]);
-                Ok(self.whole(wrong_status(code)))
-            }
-            NetworkFault::Cut { .. }
-            | NetworkFault::EndEarly { .. }
-            | NetworkFault::Chunks { .. }
-            | NetworkFault::Garbage { .. }
-            | NetworkFault::Contradict(_) => {
-                let response = self.serve(sent);
-                Ok(self.spoil(sent, response, fault))
-            }
+    fn strike_with(&mut self, at: RequestPlace, fault: NetworkFault) -> Option<Delivery> {
+        let mut struck = Struck { exchange: self, at, fault: &fault, is_struck: false };
+        let delivery = fault.apply(&mut struck);
+        if !struck.is_struck {
+            // It counts as never reached: its place does not come a second time.
+            self.context.pending.push(Fault::Network { at, fault });
         }
+        delivery
     }
 
-    fn strike_message(&mut self, sent: &Sent<'_>, fault: &NetworkFault) {
-        let place = sent.place.expect("a fault was found by its place");
-        let struck = Fault::Network { at: place, fault: fault.clone() };
-        self.record(Lane::Network, "fault", &struck.to_string(), &[]);
-        self.strike(FaultKind::of_message(fault, place.route), Target::Route(place.route));
-    }
-
-    /// Nobody gets an answer.
-    fn lose(&mut self, sent: &Sent<'_>, fault: &NetworkFault, verb: &'static str) -> Lost {
-        self.strike_message(sent, fault);
-        self.record(Lane::Network, verb, &sent.path, &[]);
-        Lost
-    }
-
-    /// What a fault makes of an answer that was given.
-    fn spoil(&mut self, sent: &Sent<'_>, response: Response<Bytes>, fault: NetworkFault) -> Answer {
-        let mut answer = self.whole(response);
-        let body_bytes = answer.response.body().len();
-        let verb = match &fault {
-            NetworkFault::Cut { bytes } => {
-                answer.cut_after_bytes = Some(body_bytes.min(*bytes as usize));
-                "connection cut"
-            }
-            NetworkFault::EndEarly { bytes } if (*bytes as usize) < body_bytes => {
-                answer.response.body_mut().truncate(*bytes as usize);
-                "body ended early"
-            }
-            NetworkFault::Chunks { bytes } => {
-                answer.chunk_bytes = *bytes as usize;
-                "body in crumbs"
-            }
-            NetworkFault::Garbage { bytes } => {
-                let name = format!("{} {} {:?}", self.header.key, self.running_id(), sent.place);
-                *answer.response.body_mut() = garbage(xxh3_64(name.as_bytes()), *bytes);
-                announce_length(&mut answer.response);
-                "garbage"
-            }
-            NetworkFault::Contradict(how) => match how.distort(answer.response.body()) {
-                Some(body) => {
-                    *answer.response.body_mut() = body;
-                    announce_length(&mut answer.response);
-                    "untrue answer"
-                }
-                None => return self.not_struck(sent, fault, answer),
-            },
-            _ => return self.not_struck(sent, fault, answer),
-        };
-        self.strike_message(sent, &fault);
-        let numbers = [answer.response.body().len() as u64, answer.cut_after_bytes.unwrap_or(0) as u64];
-        self.record_bytes(Lane::Network, verb, &sent.path, &numbers, answer.response.body());
-        answer
-    }
-
-    /// The fault turns out to have no place here.
-    fn not_struck(&mut self, sent: &Sent<'_>, fault: NetworkFault, answer: Answer) -> Answer {
-        let at = sent.place.expect("a fault was found by its place");
-        // It is counted with those that were never reached. Its place does not come a second time.
-        self.running().pending.push(Fault::Network { at, fault });
-        answer
-    }
-
-    fn answer_stale(
-        &mut self,
-        sent: &Sent<'_>,
-        fault: &NetworkFault,
-        generations: u64,
-        transactions: usize,
-    ) -> Answer {
-        let end = self.remote.history().past_end(generations, transactions).max(self.schema_end);
-        let stale = self.remote.serve_as_of(sent.request, end).filter(|_| end != self.remote.end());
-        let Some(response) = stale else {
-            let response = self.serve(sent);
-            let answer = self.whole(response);
-            return self.not_struck(sent, fault.clone(), answer);
-        };
-        self.strike_message(sent, fault);
-        self.note_end(sent, &response, end);
-        let numbers = [end.generation, end.frame_no];
-        self.record_bytes(Lane::Network, "stale answer", &sent.path, &numbers, response.body());
-        self.whole(response)
-    }
-
-    /// The remote serves it, once.
-    fn serve(&mut self, sent: &Sent<'_>) -> Response<Bytes> {
-        let response = self.remote.serve(sent.request);
-        self.inform_pilot();
+    fn serve(&mut self) -> Response<Bytes> {
+        let response = self.server.remote.serve(self.request);
+        self.steering.inform(self.server, self.ledger);
         let status = u64::from(response.status().as_u16());
-        self.record_bytes(Lane::Remote, "response", &sent.path, &[status], response.body());
-        self.note_end(sent, &response, self.remote.end());
+        self.recorder.record_bytes(
+            Lane::Remote,
+            "response",
+            &line_of(self.request),
+            &[status],
+            response.body(),
+        );
+        self.note_end(&response, self.server.remote.end());
         response
     }
 
-    /// Only an answer that has no frames to give says where the history ends.
-    fn note_end(&mut self, sent: &Sent<'_>, response: &Response<Bytes>, end: End) {
-        let is_for_frames = matches!(sent.place, Some(RequestPlace { route: Route::PullFrames, .. }));
-        if is_for_frames && response.status() == StatusCode::BAD_REQUEST {
-            self.client_mut(sent.client).seen_ends.push((end.generation, end.frame_no));
-        }
-    }
-
-    /// An answer that arrives as it was given.
-    fn whole(&self, mut response: Response<Bytes>) -> Answer {
+    fn answer(&self, delivery: Delivery) -> Answer {
+        let Delivery { mut response, chunk_bytes, cut_after_bytes } = delivery;
         if !self.header.content_length {
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
-        Answer { response, chunk_bytes: self.header.chunk_bytes, cut_after_bytes: None }
+        Answer { response, chunk_bytes: chunk_bytes.unwrap_or(self.header.chunk_bytes), cut_after_bytes }
     }
 
-    /// A request whose sender has given it up arrives.
-    pub(super) fn serve_to_nobody(&mut self, request: &Request<Bytes>) {
-        let path = format!("{} {}", request.method(), request.uri());
-        let response = self.remote.serve(request);
-        let status = u64::from(response.status().as_u16());
-        self.record_bytes(Lane::Remote, "response to nobody", &path, &[status], response.body());
-    }
-
-    // --- late requests -----------------------------------------------------------------------------------------------
-
-    fn send_late(&mut self, sent: &Sent<'_>, until: Arrival) {
-        let due = match until {
-            Arrival::AtOnce => Due::AfterRequests(1),
-            // The request that is on its way now is counted when it is over.
-            Arrival::AfterRequests(requests) => Due::AfterRequests(requests.saturating_add(1)),
-            Arrival::AtStep(step) => Due::AtStep(step),
-            // This step's end and the next one's.
-            Arrival::AfterNextStep => Due::AfterSteps(2),
-        };
-        self.late.push(Late { request: sent.request.clone(), due });
-    }
-
-    pub(super) fn deliver_at_step(&mut self, id: u32) {
-        self.deliver_due(|due| *due == Due::AtStep(id));
-    }
-
-    pub(super) fn deliver_at_end_of_step(&mut self) {
-        self.deliver_due(|due| match due {
-            Due::AfterSteps(steps) => {
-                *steps = steps.saturating_sub(1);
-                *steps == 0
-            }
-            Due::AfterRequests(_) | Due::AtStep(_) => false,
-        });
-    }
-
-    pub(super) fn deliver_all(&mut self) {
-        self.deliver_due(|_| true);
-    }
-
-    /// Lets what is due arrive, in the order in which it was sent; nobody waits for the answers.
-    fn deliver_due(&mut self, mut is_due: impl FnMut(&mut Due) -> bool) {
-        let waiting = std::mem::take(&mut self.late);
-        for mut late in waiting {
-            if !is_due(&mut late.due) {
-                self.late.push(late);
-                continue;
-            }
-            let path = format!("{} {}", late.request.method(), late.request.uri());
-            self.record_bytes(Lane::Network, "late request", &path, &[], late.request.body());
-            self.serve_to_nobody(&late.request);
+    /// Notes where the history ends according to an answer. Only an answer that has no frames to give says so.
+    fn note_end(&mut self, response: &Response<Bytes>, end: End) {
+        let is_for_frames = self.place.is_some_and(|place| place.route == Route::PullFrames);
+        if is_for_frames && response.status() == StatusCode::BAD_REQUEST {
+            self.seen_ends.push((end.generation, end.frame_no));
         }
     }
 }
 
-fn announce_length(response: &mut Response<Bytes>) {
-    let length = response.body().len();
-    if let Some(announced) = response.headers_mut().get_mut(header::CONTENT_LENGTH) {
-        *announced = length.into();
+/// An exchange that a fault interferes with.
+struct Struck<'a, 'b> {
+    exchange: &'a mut Exchange<'b>,
+    at: RequestPlace,
+    fault: &'a NetworkFault,
+    is_struck: bool,
+}
+
+impl Wire for Struck<'_, '_> {
+    fn serve(&mut self) -> Response<Bytes> {
+        self.exchange.serve()
+    }
+
+    fn serve_and_crash(&mut self, operation: u32, kind: &CrashKind) {
+        let Exchange { server, request, steering, ledger, .. } = self.exchange;
+        server.serve_and_crash(request, operation, kind);
+        steering.inform(server, ledger);
+    }
+
+    fn serve_stale(&mut self, generations: u64, transactions: usize) -> Option<(Response<Bytes>, [u64; 2])> {
+        let Exchange { server, request, .. } = self.exchange;
+        let (response, end) = server.serve_stale(request, generations, transactions)?;
+        self.exchange.note_end(&response, end);
+        Some((response, [end.generation, end.frame_no]))
+    }
+
+    fn send_late(&mut self, until: Arrival) {
+        self.exchange.late.send(self.exchange.request.clone(), until);
+    }
+
+    fn garbage_key(&self) -> u64 {
+        let Exchange { header, context, place, .. } = &*self.exchange;
+        xxh3_64(format!("{} {} {place:?}", header.key, context.id).as_bytes())
+    }
+
+    fn strike(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]) {
+        let Exchange { recorder, context, request, .. } = self.exchange;
+        let struck = Fault::Network { at: self.at, fault: self.fault.clone() };
+        recorder.record(Lane::Network, "fault", &struck.to_string(), &[]);
+        let kind = FaultKind::of_message(self.fault, self.at.route);
+        context.struck.push(recorder.strike(kind, Target::Route(self.at.route)));
+        recorder.record_bytes(Lane::Network, verb, &line_of(request), numbers, body);
+        self.is_struck = true;
     }
 }

@@ -1,36 +1,26 @@
-//! The engine's operations: begun, polled to their end, crashed and given up; and what may be said of how they end.
+//! The engine's operations: opened, driven to their end, judged.
 
 use std::any::Any;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use plimsoll_engine::{Error, PushReport, RebootstrapReason};
 
 use super::World;
+use super::client::{Engine, PreparedQueries, Process};
+use super::context::{OperationLog, StepContext};
+use super::disk::Hang;
+use super::trace::Lane;
 use crate::fault::CrashKind;
-use crate::fault::Fault;
-use crate::fault::atlas::{self, FaultKind, Promise, Row, Target};
-use crate::judge::marks::End as StepEnd;
+use crate::fault::atlas::{FaultKind, Target};
+use crate::judge::marks::{CrashSite, End};
 use crate::judge::verdict::{ENDS, NO_PANIC, NO_SURPRISE, Violation};
-use crate::schedule::Wait;
-use crate::text::error_chain;
-use crate::world::client::{Engine, PreparedQueries, Process};
-use crate::world::disk::Hang;
-use crate::world::trace::Lane;
-
-/// More suspensions than the operations of one step need, those not counted that wait for a chunk of a body: a body in crumbs has as many
-/// chunks as bytes, but an end. Of 300 swarm seeds no step took more than 294. A history that goes on up to here ends within
-/// a second, so that it can be run as often as shrinking asks for.
-pub(super) const SUSPENSIONS_MAX: u32 = 3_000;
 
 /// How an operation that was driven to its end has ended.
 pub enum Driven<T> {
     /// The process lives and has its result.
     Done(T),
-    /// The process lives and has given it up.
+    /// The process lives and has given the operation up.
     Abandoned,
     /// The machine or the process went down under it.
     Crashed,
@@ -59,8 +49,8 @@ impl Operation {
         }
     }
 
-    /// Whether it fails where an application holds the write lock of the client's database. A push that wanted to shorten the change log
-    /// leaves it for another time.
+    /// Whether it fails while an application holds the write lock of the client's database. A push that wants to shorten the change log
+    /// postpones that.
     fn needs_write_lock(self) -> bool {
         self != Self::Push
     }
@@ -68,11 +58,11 @@ impl Operation {
 
 impl World {
     /// Makes sure that the client's process runs. `false` when the machine went down, or a fault kept it from opening.
-    pub fn ensure_open(&mut self, number: u8) -> Result<bool, Violation> {
-        if self.client(number).process.is_some() {
+    pub(super) fn ensure_open(&mut self, number: u8, context: &mut StepContext) -> Result<bool, Violation> {
+        let client = &self.clients[number];
+        if client.process.is_some() {
             return Ok(true);
         }
-        let client = self.client(number);
         let io = client.disk.io();
         let opening = {
             let (options, mailbox, base) =
@@ -84,322 +74,244 @@ impl World {
                 Ok(Process { engine: Arc::new(engine), connection, prepared, held: None, reader: None })
             }
         };
-        let written_before = self.client(number).disk.totals().bytes_written;
-        let is_beginning = self.client(number).claims().is_none_or(|claims| claims.is_beginning());
-        let driven = self.drive(number, Operation::Open, opening)?;
+        let written_before = client.disk.totals().bytes_written;
+        let is_beginning = client.claims().is_none_or(|claims| claims.is_beginning());
+        let driven = self.drive(number, Operation::Open, context, opening)?;
         if !is_beginning {
-            self.judge_exports(number, false)?;
+            self.judge_exports(number, false, context)?;
         }
         match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Ok(process)) => {
-                let client = self.client_mut(number);
+                let client = &mut self.clients[number];
                 client.process = Some(process);
                 client.is_recovering = false;
-                self.settle_maybes(number)?;
+                // What a restarted client shows settles what had been interrupted.
+                if self.referee.is_judging() {
+                    self.referee.judge_content(client, &self.server)?;
+                }
                 Ok(true)
             }
             Driven::Done(Err(error)) => {
-                self.judge_error("open", number, &error)?;
+                self.judge_error(number, "open", &error, context)?;
                 self.decide_after_refused_open(number, &error, written_before)?;
                 Ok(false)
             }
         }
     }
 
-    /// What a restarted client shows settles what had been interrupted.
-    pub(super) fn settle_maybes(&mut self, number: u8) -> Result<(), Violation> {
-        if self.checks { self.judge_content(number) } else { Ok(()) }
-    }
-
-    /// Runs an operation of the engine's, opening it first if need be. `true` when it succeeded, `false` when a fault struck it.
-    /// While another operation of the same engine is under way it has to be refused.
+    /// Runs an operation of the engine, opening it first if need be. `true` when it succeeded, `false` when a fault struck it. While
+    /// another operation of the same engine is under way, the engine has to refuse it.
     pub(super) fn operate(
         &mut self,
         number: u8,
         kind: Operation,
+        context: &mut StepContext,
         operation: impl AsyncFnOnce(&Engine) -> Result<Option<RebootstrapReason>, Error>,
     ) -> Result<bool, Violation> {
-        if !self.ensure_open(number)? {
+        if !self.ensure_open(number, context)? {
             return Ok(false);
         }
-        let Some(engine) = self.client(number).process.as_ref().map(|process| process.engine.clone()) else {
+        let Some(engine) = self.clients[number].process.as_ref().map(|process| process.engine.clone()) else {
             return Ok(false);
         };
-        let is_second = self.is_operating(number);
-        if !is_second {
-            self.client_mut(number).seen_ends.clear();
+        if context.is_operating(number) {
+            return self.operate_second(number, kind, context, async { operation(&engine).await });
         }
-        // Files that an operation is changing are not looked at.
-        let expected = if self.checks && !is_second { self.expects_rebootstrap(number)? } else { true };
+        let client = &mut self.clients[number];
+        client.seen_ends.clear();
+        let expected = if self.referee.is_judging() {
+            self.referee.expects_rebootstrap(client, &self.server, &self.header)?
+        } else {
+            true
+        };
         // After a re-bootstrap a push rebases too.
-        let needs_write_lock = kind.needs_write_lock() || expected || self.is_detached(number);
-        let epoch_before = self.remote.history().epoch();
-        let driven = self.drive(number, kind, async { operation(&engine).await })?;
-        let expected = expected || self.remote_forgot_inside();
-        let needs_write_lock = needs_write_lock || self.has_heard("rebootstrap begins");
-        if !is_second {
-            self.judge_exports(number, expected)?;
-        }
+        let is_detached = self.clients[number].claims().is_some_and(|claims| claims.is_detached());
+        let needs_write_lock = kind.needs_write_lock() || expected || is_detached;
+        let epoch_before = self.server.history().epoch();
+        let driven = self.drive(number, kind, context, async { operation(&engine).await })?;
+        self.judge_exports(number, expected || context.times_remote_forgot() > 0, context)?;
+        let needs_write_lock = needs_write_lock || last_log(context).has_heard("rebootstrap begins");
         match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
-            Driven::Done(Err(Error::OperationInProgress)) if is_second => {
-                self.counts.second_operations += 1;
-                Ok(false)
-            }
-            Driven::Done(_) if is_second => {
-                let message = format!("client {number} was let into a second operation at the same time");
-                Err(Violation::of(NO_SURPRISE, message))
-            }
             Driven::Done(Ok(reason)) => {
-                // Whatever happened to the remote before it is known.
-                self.client_mut(number).followed_epoch = epoch_before;
-                self.judge_told_rebootstrap(number, reason).map(|()| true)
+                // The client knows everything that had happened to the remote before.
+                self.clients[number].followed_epoch = epoch_before;
+                self.accept_reported_rebootstrap(number, reason, context).map(|()| true)
             }
-            Driven::Done(Err(Error::Busy { .. })) if needs_write_lock && self.holds_open(number) => {
-                self.counts.busy += 1;
-                self.running().end = StepEnd::Busy;
+            Driven::Done(Err(Error::Busy { .. }))
+                if needs_write_lock && self.clients[number].holds_open() =>
+            {
+                self.recorder.counts.busy += 1;
+                context.end = End::Busy;
                 Ok(false)
             }
             Driven::Done(Err(error)) => {
-                self.judge_error("operation", number, &error)?;
-                self.decide_after_refusal(number, &engine, &error)?;
-                self.end_if_poisoned(number, &engine);
+                self.judge_error(number, "operation", &error, context)?;
+                self.decide_after_refusal(number, &engine, &error, context)?;
+                // The application does as a poisoned engine says, and opens it again when it needs it next.
+                if engine.is_poisoned() {
+                    self.end_process(number);
+                }
                 Ok(false)
             }
         }
     }
 
-    /// Takes note of the disk errors that have struck a client.
-    pub(super) fn note_disk_errors(&mut self, number: u8) {
-        for (kind, file) in self.client(number).disk.take_struck_errors() {
-            self.counts.disk_errors += 1;
-            self.strike(FaultKind::from(kind), Target::File(file));
+    /// Runs a second operation while one is under way. Files that an operation is changing are not looked at.
+    fn operate_second(
+        &mut self,
+        number: u8,
+        kind: Operation,
+        context: &mut StepContext,
+        operation: impl Future<Output = Result<Option<RebootstrapReason>, Error>>,
+    ) -> Result<bool, Violation> {
+        match self.drive(number, kind, context, operation)? {
+            Driven::Crashed | Driven::Abandoned => Ok(false),
+            Driven::Done(Err(Error::OperationInProgress)) => {
+                self.recorder.counts.second_operations += 1;
+                Ok(false)
+            }
+            Driven::Done(_) => {
+                let message = format!("client {number} was let into a second operation at the same time");
+                Err(Violation::of(NO_SURPRISE, message))
+            }
         }
     }
 
-    /// The application does as a poisoned engine says, and opens it anew when it needs it next.
-    fn end_if_poisoned(&mut self, number: u8, engine: &Engine) {
-        if engine.is_poisoned() {
-            self.end_process(number);
+    /// Drives a future of the engine to its end, serving what it waits for.
+    ///
+    /// # Errors
+    /// A panic, an operation without end, or an invariant that a step inside it broke.
+    pub(super) fn drive<T>(
+        &mut self,
+        number: u8,
+        kind: Operation,
+        context: &mut StepContext,
+        future: impl Future<Output = T>,
+    ) -> Result<Driven<T>, Violation> {
+        self.record(Lane::Application(number), "begin", kind.name(), &[]);
+        let crashes = self.clients[number].crashes;
+        let is_second = context.is_operating(number);
+        if !is_second {
+            context.operating = Some(number);
+        }
+        context
+            .operations
+            .push(OperationLog { is_opening: kind == Operation::Open, ..OperationLog::default() });
+        let driven = self.poll_to_end(number, crashes, context, future)?;
+        self.note_disk_errors(number, context);
+        if !is_second {
+            self.referee.judge_damage(&self.clients[number], last_log(context))?;
+            context.operating = None;
+        }
+        let verb = match driven {
+            Driven::Done(_) => "end",
+            Driven::Abandoned => "given up",
+            Driven::Crashed => "cut off",
+        };
+        self.record(Lane::Application(number), verb, kind.name(), &[]);
+        if matches!(driven, Driven::Crashed) {
+            self.recorder.counts.crashes_inside += 1;
+            // A step inside the operation may have reaped it already.
+            if self.clients[number].crashes == crashes {
+                self.reap(number, true, context);
+            }
+        }
+        Ok(driven)
+    }
+
+    fn judge_exports(&mut self, number: u8, expected: bool, context: &StepContext) -> Result<(), Violation> {
+        self.referee.judge_exports(number, last_log(context), expected, context, &mut self.recorder)
+    }
+
+    /// An operation may fail only where a fault struck whose row of the atlas allows for it.
+    pub(super) fn judge_error(
+        &mut self,
+        number: u8,
+        what: &str,
+        error: &Error,
+        context: &mut StepContext,
+    ) -> Result<(), Violation> {
+        self.referee.judge_error(&self.clients[number], what, error, context, &mut self.recorder)
+    }
+
+    fn accept_reported_rebootstrap(
+        &mut self,
+        number: u8,
+        reported: Option<RebootstrapReason>,
+        context: &StepContext,
+    ) -> Result<(), Violation> {
+        self.referee.judge_reported_rebootstrap(number, last_log(context), reported)?;
+        if let Some(reason) = reported {
+            self.record(Lane::Client(number), "re-bootstrap", &format!("{reason:?}"), &[]);
+            self.clients[number].mishaps.retain(|mishap| !mishap.is_of_replica());
+        }
+        Ok(())
+    }
+
+    /// Counts the disk errors that have struck a client.
+    pub(super) fn note_disk_errors(&mut self, number: u8, context: &mut StepContext) {
+        for (kind, file) in self.clients[number].disk.take_struck_errors() {
+            self.recorder.counts.disk_errors += 1;
+            self.strike(FaultKind::from(kind), Target::File(file), context);
         }
     }
 
     /// Ends a client's process in good order.
     pub(super) fn end_process(&mut self, number: u8) {
-        self.client_mut(number).process = None;
-        self.ledger.end_process(number);
+        self.clients[number].process = None;
+        self.referee.ledger.end_process(number);
     }
 
-    /// An error is right only where a fault struck whose row of the atlas allows for it.
-    pub(super) fn judge_error(&mut self, what: &str, number: u8, error: &Error) -> Result<(), Violation> {
-        self.running().end = StepEnd::Failed;
-        self.record(Lane::Application(number), "error", &error_chain(error), &[]);
-        let shown = if error.is_retryable() { Promise::Reported } else { Promise::Refused };
-        if shown == Promise::Reported {
-            self.counts.errors_reported += 1;
-        } else {
-            self.counts.errors_refused += 1;
-        }
-        if let Error::HistoryUnsettled { rebootstraps } = error
-            && self.times_forgotten_inside() >= *rebootstraps as usize
-        {
-            return Ok(());
-        }
-        let mishaps = self.mishap_rows(number, error);
-        let rows: Vec<&Row> = self.running().struck.iter().copied().chain(mishaps).collect();
-        let judged = atlas::judge(&rows, shown);
-        judged.map_err(|blame| {
-            Violation::of(NO_SURPRISE, format!("client {number}'s {what} {blame}: {}", error_chain(error)))
-        })
-    }
-
-    /// Polls a future of the engine's to its end, serving what it waits for.
-    pub fn drive<T>(
-        &mut self,
-        number: u8,
-        kind: Operation,
-        future: impl Future<Output = T>,
-    ) -> Result<Driven<T>, Violation> {
-        self.record(Lane::Application(number), "begin", kind.name(), &[]);
-        let crashes = self.client(number).crashes;
-        // A second operation is not let in, and has no waits of its own.
-        let is_second = self.is_operating(number);
-        if !is_second {
-            let running = self.running();
-            running.operating = Some(number);
-            running.is_opening = kind == Operation::Open;
-            running.heard_before = running.heard.len();
-            running.requests_before = running.requests.len();
-        }
-        let outcome = self.poll_to_end(number, crashes, future)?;
-        self.note_disk_errors(number);
-        if !is_second {
-            self.judge_damage(number)?;
-            self.running().operating = None;
-        }
-        match outcome {
-            Driven::Done(value) => {
-                self.record(Lane::Application(number), "end", kind.name(), &[]);
-                Ok(Driven::Done(value))
-            }
-            Driven::Abandoned => {
-                self.record(Lane::Application(number), "given up", kind.name(), &[]);
-                Ok(Driven::Abandoned)
-            }
-            Driven::Crashed => {
-                self.record(Lane::Application(number), "cut off", kind.name(), &[]);
-                self.counts.crashes_inside += 1;
-                // What ran inside the operation may have buried it already.
-                if self.client(number).crashes == crashes {
-                    self.bury(number, true);
-                }
-                Ok(Driven::Crashed)
-            }
+    /// Kills a client's process if it runs.
+    pub(super) fn kill_if_running(&mut self, number: u8, context: &mut StepContext) {
+        if self.clients[number].process.is_some() {
+            self.clients[number].disk.crash_now(&CrashKind::Kill);
+            self.reap(number, false, context);
         }
     }
 
-    pub(super) fn poll_to_end<T>(
-        &mut self,
-        number: u8,
-        crashes: u32,
-        future: impl Future<Output = T>,
-    ) -> Result<Driven<T>, Violation> {
-        let disk = self.client(number).disk.clone();
-        let mut context = Context::from_waker(Waker::noop());
-        let mut future = pin!(future);
-        loop {
-            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
-            self.hear(number);
-            if disk.is_down() {
-                return Ok(Driven::Crashed);
-            }
-            match polled {
-                Err(panic) => {
-                    return Err(violation_of_panic(number, &*panic));
-                }
-                Ok(Poll::Ready(value)) => return Ok(Driven::Done(value)),
-                Ok(Poll::Pending) => self.suspended(number)?,
-            }
-            if disk.is_down() || self.client(number).crashes != crashes {
-                return Ok(Driven::Crashed);
-            }
-            if std::mem::take(&mut self.running().is_abandoned) {
-                return Ok(Driven::Abandoned);
-            }
-        }
-    }
-
-    /// Something may happen here: the engine waits.
-    pub(super) fn suspended(&mut self, number: u8) -> Result<(), Violation> {
-        let running = self.running();
-        running.suspensions += 1;
-        let nth_now = running.suspensions;
-        let awaits_chunk = self.client(number).mailbox.awaited_chunk().is_some();
-        let running = self.running();
-        running.suspensions_bounded += u32::from(!awaits_chunk);
-        if running.suspensions_bounded > SUSPENSIONS_MAX {
-            return Err(Violation::of(
-                ENDS,
-                format!("client {number} suspended more than {SUSPENSIONS_MAX} times in one step"),
-            ));
-        }
-        self.take_image_if_due(number, Some(nth_now));
-        let crash = self.take_pending(|fault| match fault {
-            Fault::CrashSuspended { nth, kind } if *nth == nth_now => Some(kind.clone()),
-            _ => None,
-        });
-        if let Some(kind) = crash {
-            let fault = Fault::CrashSuspended { nth: nth_now, kind: kind.clone() };
-            self.record(Lane::Application(number), "fault", &fault.to_string(), &[]);
-            self.client(number).disk.crash_now(&kind);
-            return Ok(());
-        }
-        let abandoned = self.take_pending(|fault| match fault {
-            Fault::Abandon { nth, arrives } if *nth == nth_now => Some(*arrives),
-            _ => None,
-        });
-        if let Some(arrives) = abandoned {
-            self.abandon(number, nth_now, arrives);
-            return Ok(());
-        }
-        let crashes = self.client(number).crashes;
-        let is_up = |world: &Self| {
-            let client = world.client(number);
-            client.crashes == crashes && !client.disk.is_down()
-        };
-        for wait in self.running().waits_told() {
-            self.interleave(wait)?;
-            if !is_up(self) {
-                return Ok(());
-            }
-        }
-        self.interleave(Wait::Suspension { nth: nth_now })?;
-        if !is_up(self) {
-            return Ok(());
-        }
-        if let Some(request) = self.client(number).mailbox.take_request() {
-            let place = self.note_request(number, &request);
-            self.interleave_at(place, Wait::Request)?;
-            if is_up(self) {
-                let answer = self.exchange(number, &request, place);
-                let remote_crashes = self.remote_crashes;
-                self.interleave_at(place, Wait::Response)?;
-                if is_up(self) {
-                    let answer = self.survived_way(answer, place, remote_crashes);
-                    self.client(number).mailbox.answer(answer);
-                }
-            }
-        } else if let Some(nth) = self.client(number).mailbox.awaited_chunk() {
-            let place = self.last_request();
-            let remote_crashes = self.remote_crashes;
-            self.interleave_at(place, |of| Wait::Chunk { of, nth })?;
-            if let Some(place) = place.filter(|_| is_up(self) && self.remote_crashes != remote_crashes) {
-                self.strike(FaultKind::RemoteCrash, Target::Route(place.route));
-                self.client(number).mailbox.cut_body();
-            }
-        }
-        Ok(())
-    }
-
-    /// The application drops the operation that is suspended now.
-    pub(super) fn abandon(&mut self, number: u8, nth: u32, arrives: bool) {
-        let fault = Fault::Abandon { nth, arrives };
-        self.record(Lane::Application(number), "fault", &fault.to_string(), &[]);
-        self.strike(FaultKind::Abandon, Target::Suspension);
-        let request = self.client(number).mailbox.take_request();
-        if let Some(request) = request.filter(|_| arrives) {
-            self.serve_to_nobody(&request);
-            self.inform_pilot();
-        }
-        self.running().is_abandoned = true;
-    }
-
-    /// The machine or the process is down: whatever ran on it is gone, and what survived is on its disk.
-    pub(super) fn bury(&mut self, number: u8, inside: bool) {
+    /// Drops the process of a machine that went down, and starts the machine again from what survived on its disk. `inside` says whether
+    /// an operation or a transaction was under way.
+    pub(super) fn reap(&mut self, number: u8, inside: bool, context: &mut StepContext) {
         self.end_process(number);
-        let client = self.client_mut(number);
+        let client = &mut self.clients[number];
         client.crashes += 1;
-        let report = client.disk.take_crash();
+        let report = client.disk.take_crash().expect("a machine that is reaped has crashed");
         client.disk.restart();
         // An abandoned request must not be served to the next process.
         drop(client.mailbox.take_request());
-        let report = report.expect("a machine that is buried has crashed");
-        self.mark_windows(number, &report);
-        self.client_mut(number).is_recovering = true;
-        match report.kind {
-            CrashKind::PowerLoss { .. } => self.counts.power_losses += 1,
-            CrashKind::Kill => self.counts.kills += 1,
-        }
-        // Files without a role are none of the engine's; nothing strikes there but a crash.
+        let (is_opening, heard) = match context.operation() {
+            Some(log) => (log.is_opening, &log.heard[..]),
+            None => (false, &[][..]),
+        };
+        // The ghost went on reporting to its next suspension.
+        let ghostly = heard.iter().rev().take_while(|heard| heard.event_count > report.event_count).count();
+        let site = CrashSite {
+            is_opening,
+            is_recovery: client.is_recovering && is_opening,
+            heard: &heard[..heard.len() - ghostly],
+            operation: report.place.map(|place| (place.file, place.operation)),
+        };
+        client.is_recovering = true;
+        // Files without a role are none of the engine's; only a crash strikes there.
         let target = match report.place {
             Some(place) => Target::File(place.file),
             None if inside => Target::Suspension,
             None => Target::Between,
         };
-        self.strike(FaultKind::from(&report.kind), target);
-        self.fates.crashes.push((self.running_id(), report));
+        let kind = FaultKind::from(&report.kind);
+        let windows = self.recorder.note_crash(context.id, report, &site);
+        context.windows.extend(windows);
+        context.end = End::Crashed;
+        self.strike(kind, target, context);
     }
+}
+
+/// The log of the operation that was driven last.
+fn last_log(context: &StepContext) -> &OperationLog {
+    context.operation().expect("an operation was driven in this step")
 }
 
 /// Why a push has replaced Synced, in itself or in the pull that followed.
@@ -407,7 +319,7 @@ pub(super) fn rebootstrap_of(push: &PushReport) -> Option<RebootstrapReason> {
     push.rebootstrapped.or(push.pull.as_ref().and_then(|pull| pull.rebootstrapped))
 }
 
-/// A panic of the engine's, or the end that its disk has put to a hang.
+/// A panic of the engine, or of the disk that ends a hang.
 pub(super) fn violation_of_panic(number: u8, panic: &(dyn Any + Send)) -> Violation {
     if panic.is::<Hang>() {
         return Violation::of(ENDS, format!("client {number} waits for ever inside a call"));
@@ -415,7 +327,7 @@ pub(super) fn violation_of_panic(number: u8, panic: &(dyn Any + Send)) -> Violat
     Violation::of(NO_PANIC, format!("client {number}: {}", panic_message(panic)))
 }
 
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a message".into())

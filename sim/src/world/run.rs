@@ -17,12 +17,12 @@ use crate::judge::counts::Counts;
 use crate::judge::verdict::{ENDS, Violation};
 use crate::lock::lock;
 use crate::schedule::{Schedule, Step};
-use crate::search::explore::SharedPilot;
 use crate::world::World;
 use crate::world::clock;
 use crate::world::fates::Fates;
 use crate::world::finals::FinalDatabase;
 use crate::world::listener::Listener;
+use crate::world::pilot::SharedPilot;
 use crate::world::snapshot::Snapshots;
 use crate::world::trace::{Event, Lane, Trace};
 
@@ -112,26 +112,27 @@ fn watched(limit: Duration, history: impl FnOnce(&AtomicU32) -> Outcome + Send +
     }
 }
 
-/// Runs a schedule under a pilot, who forks it. In a forked process this does not return.
+/// Runs a schedule under a pilot that may fork the process. `end` is called on the history's own thread, the only one that a forked process
+/// has, with the outcome or with the simulator's panic.
 ///
 /// # Panics
-/// As [`run`] does, and when a process cannot be forked.
+/// When `end` does.
 #[expect(clippy::disallowed_methods, reason = "each history has a thread of its own, and one")]
-pub(crate) fn run_piloted(schedule: &Schedule, pilot: &SharedPilot, client: u8) {
+pub(crate) fn run_piloted(
+    schedule: &Schedule,
+    pilot: &SharedPilot,
+    client: u8,
+    end: impl FnOnce(thread::Result<Outcome>) + Send,
+) {
     thread::scope(|scope| {
-        let tell_all = || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let history = || {
+            end(catch_unwind(AssertUnwindSafe(|| {
                 let prepare = |world: &mut World| world.set_pilot(pilot.clone(), client);
                 run_here(schedule, RunOptions::default(), &AtomicU32::new(NO_STEP), prepare)
-            }));
-            let mut pilot = lock(pilot);
-            match outcome {
-                Ok(outcome) => pilot.finish(&outcome),
-                Err(panic) => pilot.fail(panic),
-            }
+            })));
         };
         let builder = thread::Builder::new().name(THREAD_NAME.into());
-        let history = builder.spawn_scoped(scope, tell_all).expect("a thread can be started");
+        let history = builder.spawn_scoped(scope, history).expect("a thread can be started");
         if let Err(panic) = history.join() {
             resume_unwind(panic);
         }

@@ -31,7 +31,7 @@ pub struct Done<'a> {
     /// How it ended.
     pub end: End,
     /// What the engine has said meanwhile.
-    pub heard: &'a [Heard],
+    pub heard: &'a [&'a Heard],
     /// What struck.
     pub struck: &'a [&'static Row],
     /// What others did meanwhile, as schedules call it.
@@ -211,7 +211,7 @@ mod tests {
                 verb: "sync",
                 writes: &[],
                 end: End::Succeeded,
-                heard: &heard,
+                heard: &heard.each_ref(),
                 struck: &[],
                 inside: &[],
                 windows: &[],
@@ -232,7 +232,7 @@ mod tests {
             verb: "pull",
             writes: &[],
             end: End::Succeeded,
-            heard: &said,
+            heard: &said.each_ref(),
             struck: &[],
             inside: &[],
             windows: &[],

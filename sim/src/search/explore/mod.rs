@@ -26,12 +26,11 @@ use std::time::Duration;
 pub use pilot::{Finding, Pilot};
 pub use set::{default_set, of_length, of_schedule};
 
+use crate::lock::lock;
 use crate::schedule::Schedule;
+use crate::world::pilot::SharedPilot;
 use crate::world::run::run_piloted;
 use fork::{Child, Shared, Side, count};
-
-/// The pilot of a history, known to its world and to a machine's disk.
-pub type SharedPilot = Arc<Mutex<Pilot>>;
 
 /// One step of one schedule, to be struck in every way.
 #[derive(Debug, Clone)]
@@ -116,7 +115,12 @@ fn work(units: &[Unit], options: Options, shared: &Arc<Shared>, findings: &Arc<F
         let struck = unit.schedule.steps.iter().find(|step| step.id == unit.struck_step);
         let client = struck.and_then(|step| step.action.client()).expect("a unit strikes a client's step");
         let pilot = Pilot::new(shared.clone(), findings.clone(), unit, options.crashes_max);
-        run_piloted(&unit.schedule, &Arc::new(Mutex::new(pilot)), client);
+        let pilot = Arc::new(Mutex::new(pilot));
+        let steering: SharedPilot = pilot.clone();
+        run_piloted(&unit.schedule, &steering, client, |ended| match ended {
+            Ok(outcome) => lock(&pilot).finish(&outcome),
+            Err(panic) => lock(&pilot).fail(panic),
+        });
         if shared.is_stopped() {
             return;
         }

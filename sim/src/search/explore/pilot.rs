@@ -26,7 +26,8 @@ use crate::fault::Fault;
 use crate::fault::{CrashKind, CrashPoint, Moment, SECTOR_BYTES, Survival, Tear};
 use crate::fault::{NetworkFault, RequestPlace};
 use crate::schedule::Schedule;
-use crate::world::disk::{self, Site};
+use crate::world::disk::Site;
+use crate::world::pilot;
 use crate::world::run::Outcome;
 
 /// A write of which everything has reached the disk but its beginning, which is the header of a frame, say.
@@ -90,29 +91,6 @@ impl Pilot {
             is_child: false,
             considered: BTreeSet::new(),
         }
-    }
-
-    /// A step begins.
-    pub fn begin_step(&mut self, step: u32) {
-        self.step = step;
-    }
-
-    /// The remote or what was acknowledged has changed; `context` is a hash of both.
-    pub fn set_context(&mut self, context: u64) {
-        self.context = context;
-    }
-
-    /// A request is about to be served. The fault that strikes it, in a process of its own.
-    pub fn consider_request(&mut self, place: RequestPlace) -> Option<Fault> {
-        if self.step != self.struck_step || self.crashes + self.fates > 0 || self.shared.is_stopped() {
-            return None;
-        }
-        let fates = [NetworkFault::LoseRequest, NetworkFault::LoseResponse];
-        fates.into_iter().map(|fault| Fault::Network { at: place, fault }).find(|fault| {
-            let is_child = self.fork(fault.clone());
-            self.fates += u32::from(is_child);
-            is_child
-        })
     }
 
     /// The history is over. The process that began exploring goes on; others report and end here.
@@ -210,7 +188,27 @@ impl Pilot {
     }
 }
 
-impl disk::Pilot for Pilot {
+impl pilot::Pilot for Pilot {
+    fn begin_step(&mut self, step: u32) {
+        self.step = step;
+    }
+
+    fn set_context(&mut self, context: u64) {
+        self.context = context;
+    }
+
+    fn consider_request(&mut self, place: RequestPlace) -> Option<Fault> {
+        if self.step != self.struck_step || self.crashes + self.fates > 0 || self.shared.is_stopped() {
+            return None;
+        }
+        let fates = [NetworkFault::LoseRequest, NetworkFault::LoseResponse];
+        fates.into_iter().map(|fault| Fault::Network { at: place, fault }).find(|fault| {
+            let is_child = self.fork(fault.clone());
+            self.fates += u32::from(is_child);
+            is_child
+        })
+    }
+
     fn consider(&mut self, site: &Site<'_>) -> Option<CrashPoint> {
         let recovery = self.advance_recovery(site);
         let grain = self.grain()?;

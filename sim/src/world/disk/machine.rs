@@ -14,10 +14,11 @@ use super::image::{Inode, Operation};
 use super::names::Names;
 use super::places::Places;
 use super::report::CrashReport;
-use super::site::{Pilot, Site};
+use super::site::Site;
 use crate::fault::{Access, CrashKind, CrashPoint, DiskErrorKind, FileClass, Moment, OperationKind, Place};
 use crate::judge::MetadataVersion;
 use crate::lock::lock;
+use crate::world::pilot::SharedPilot;
 use crate::world::trace::{Lane, SharedTrace};
 
 /// The time from one start of the machine to the next. Its files live as long as a process of it has them open.
@@ -111,7 +112,7 @@ pub(super) struct Machine {
     pub(super) metadata_versions: Vec<MetadataVersion>,
     pub(super) names: Names,
     pub(super) crash: Option<CrashReport>,
-    pub(super) pilot: Option<Arc<Mutex<dyn Pilot>>>,
+    pub(super) pilot: Option<SharedPilot>,
 }
 
 impl Machine {

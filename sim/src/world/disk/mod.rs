@@ -41,13 +41,14 @@ use std::sync::{Arc, Mutex};
 pub use io::{Hang, SimIo};
 pub use names::NameReader;
 pub use report::CrashReport;
-pub use site::{Aftermath, Pilot, Site};
+pub use site::{Aftermath, Site};
 
 use crate::fault::{
     CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Moment, OperationKind, Place,
 };
 use crate::judge::MetadataVersion;
 use crate::lock::lock;
+use crate::world::pilot::SharedPilot;
 use crate::world::trace::{Lane, SharedTrace, Trace};
 use files::Files;
 use machine::{Boot, Machine};
@@ -115,7 +116,7 @@ impl Disk {
     }
 
     /// Lets `pilot` see every operation from here on.
-    pub fn set_pilot(&self, pilot: Arc<Mutex<dyn Pilot>>) {
+    pub fn set_pilot(&self, pilot: SharedPilot) {
         lock(&self.machine).pilot = Some(pilot);
     }
 

@@ -7,13 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::files::Files;
 use super::image::Operation;
 use super::machine::Mutation;
-use crate::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
-
-/// Sees every operation of the living before it happens.
-pub trait Pilot: Send {
-    /// A crash that is to strike at the operation, before, inside or after it.
-    fn consider(&mut self, site: &Site<'_>) -> Option<CrashPoint>;
-}
+use crate::fault::{CrashKind, FileClass, Moment, OperationKind, Place, Survival};
 
 /// An operation that is about to happen.
 pub struct Site<'a> {

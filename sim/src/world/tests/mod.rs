@@ -1,5 +1,8 @@
 //! That the world turns an engine which goes wrong inside a call into the right violation.
 
+mod files;
+mod planted;
+
 use std::sync::{Arc, Mutex};
 
 use plimsoll_engine::{Error, RebootstrapReason};
@@ -8,6 +11,10 @@ use turso_core::{Completion, IO};
 use super::*;
 use crate::fault::atlas::{FaultKind, Target};
 use crate::judge::verdict::{ENDS, NO_PANIC, NO_SURPRISE};
+use crate::schedule::Action;
+use crate::world::client::Engine;
+use crate::world::context::StepContext;
+use crate::world::operations::Operation;
 use crate::world::trace::Trace;
 
 fn world() -> World {
@@ -18,20 +25,23 @@ fn world() -> World {
 fn a_wait_for_nothing_is_a_violation_and_no_hang() {
     let _in_virtual_time = clock::enter(0);
     let mut world = world();
-    let io = world.client(0).disk.io();
+    let io = world.clients[0].disk.io();
     let waits = async {
         let never = Completion::new_sync(|_| ());
         io.wait_for_completion(never).is_ok()
     };
-    let violation = world.drive(0, Operation::Push, waits).err().expect("it never ends");
+    let violation =
+        world.drive(0, Operation::Push, &mut StepContext::default(), waits).err().expect("it never ends");
     assert_eq!(violation.invariant, ENDS.name);
 }
 
 #[test]
 fn an_operation_that_suspends_for_ever_is_a_violation_and_no_hang() {
     let _in_virtual_time = clock::enter(0);
-    let violation =
-        world().drive(0, Operation::Push, std::future::pending::<()>()).err().expect("it never ends");
+    let violation = world()
+        .drive(0, Operation::Push, &mut StepContext::default(), std::future::pending::<()>())
+        .err()
+        .expect("it never ends");
     assert_eq!(violation.invariant, ENDS.name);
 }
 
@@ -39,7 +49,7 @@ fn an_operation_that_suspends_for_ever_is_a_violation_and_no_hang() {
 fn a_panic_is_a_violation() {
     let _in_virtual_time = clock::enter(0);
     let violation = world()
-        .drive(0, Operation::Push, async { panic!("on purpose") })
+        .drive(0, Operation::Push, &mut StepContext::default(), async { panic!("on purpose") })
         .err()
         .map(|violation| violation.invariant);
     assert_eq!(violation, Some(NO_PANIC.name));
@@ -49,14 +59,17 @@ fn a_panic_is_a_violation() {
 fn an_error_without_a_fault_is_a_violation() {
     let _in_virtual_time = clock::enter(0);
     let mut world = world();
+    let mut context = StepContext::default();
     let error = || Error::Busy { file: "x".into() };
-    let violation = world.judge_error("operation", 0, &error()).err().map(|violation| violation.invariant);
+    let violation =
+        world.judge_error(0, "operation", &error(), &mut context).err().map(|violation| violation.invariant);
     assert_eq!(violation, Some(NO_SURPRISE.name));
     world.strike(
         FaultKind::Disk(crate::fault::DiskErrorKind::WriteFails),
         Target::File(crate::fault::FileClass::DraftWal),
+        &mut context,
     );
-    assert!(world.judge_error("operation", 0, &error()).is_ok(), "the atlas allows for it now");
+    assert!(world.judge_error(0, "operation", &error(), &mut context).is_ok(), "the atlas allows for it now");
 }
 
 /// Has client 0 do `operation` after `before`, and tells what was found.
@@ -69,8 +82,8 @@ fn found_in(
     for (id, action) in (1..).zip([Action::Pull { client: 0 }].iter().chain(before)) {
         world.step(&Step::new(id, action.clone())).expect("nothing is wrong yet");
     }
-    let found = world.operate(0, Operation::Pull, operation);
-    (world.counts.rebootstraps, found.map_err(|violation| violation.invariant))
+    let found = world.operate(0, Operation::Pull, &mut StepContext::default(), operation);
+    (world.recorder.counts.rebootstraps, found.map_err(|violation| violation.invariant))
 }
 
 #[test]

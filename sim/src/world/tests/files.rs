@@ -1,19 +1,15 @@
-//! Each check fires, and it alone, in a world in which its promise was broken by hand.
+//! Each check on files fires, and it alone, in a world in which its promise was broken by hand.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use super::claims::Stamp;
-use super::format::{FRAME_BYTES, Wal};
-use super::pages::wal_bytes;
-use super::verdict::{DURABLE_FIRST, MONOTONE, NO_LOCAL_RESIDUE, SYNCED_PREFIX, WATERMARK};
-use super::*;
+use crate::judge::format::{FRAME_BYTES, Wal};
+use crate::judge::verdict::{CAUGHT_UP, NO_LOCAL_RESIDUE, SYNCED_PREFIX, WATERMARK};
+use crate::judge::{Claims, Epochs, Files, wal_bytes};
 use crate::schedule::{Action, Header, Step};
-use crate::world::World;
-use crate::world::clock;
+use crate::world::context::StepContext;
 use crate::world::listener::Inbox;
 use crate::world::trace::Trace;
+use crate::world::{World, clock};
 
 /// A world in which client 0 has pulled two transactions of the remote's.
 fn world() -> World {
@@ -35,11 +31,11 @@ fn world() -> World {
 fn judged(tamper: impl FnOnce(&mut Files, &mut Claims), after_crash: bool) -> Option<&'static str> {
     let _in_virtual_time = clock::enter(0);
     let world = world();
-    let client = world.client(0);
+    let client = &world.clients[0];
     let mut files = Files::read(&client.paths, |path| client.disk.read(path));
     let mut claims = client.claims().unwrap();
     tamper(&mut files, &mut claims);
-    let verdict = files.judge(&claims, world.remote.history(), after_crash);
+    let verdict = files.judge(&claims, world.server.remote.history(), after_crash);
     verdict.and_then(|_| files.judge_residue(&claims)).err().map(|violation| violation.invariant)
 }
 
@@ -153,68 +149,24 @@ fn a_local_tail_behind_the_last_named_frame() {
     assert_eq!(judged(tamper, false), Some(NO_LOCAL_RESIDUE.name));
 }
 
-fn claims() -> Claims {
-    Claims {
-        phase: "ready".into(),
-        synced_generation: 3,
-        synced_frame_no: Some(7),
-        synced_wal_frames: 2,
-        draft_wal_match_watermark: 4,
-        synced_wal_match_watermark: 2,
-        draft_changed_pages: vec![],
-        draft_wal_moving_frames: 0,
-        draft_wal_moving_stamp: Stamp { salts: [0, 0] },
-        attempted_transaction_no: 9,
-        history_id: None,
-        attachment: "attached".into(),
-    }
-}
-
-/// A version of the metadata that says how Draft hangs on Synced, and that frame 5 of its log is being moved, put in place while `range` of
-/// `path` was not durable.
-fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
-    judge_version_in("ready", attachment, path, range)
-}
-
-fn judge_version_in(phase: &str, attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
-    let paths = Paths::new("c");
-    let text = r#"{"checksum": 0, "metadata": {"phase": "PHASE", "synced_generation": 3, "synced_frame_no": 7,
-        "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "draft_changed_pages": [],
-        "draft_wal_moving_frames": 5, "draft_wal_moving_stamp": {"salts": [0, 0]}, "attempted_transaction_no": 9, "attachment": "ATTACHMENT"}}"#;
-    let version = MetadataVersion {
-        event_count: 0,
-        path: paths.metadata.clone(),
-        bytes: text.replace("ATTACHMENT", attachment).replace("PHASE", phase).into(),
-        unsynced: BTreeMap::from([(path.to_owned(), vec![range])]),
-        durable_lengths: BTreeMap::new(),
+#[test]
+fn a_replica_of_what_the_remote_was_before_it_was_restored() {
+    let _in_virtual_time = clock::enter(0);
+    let mut world = world();
+    let judged = |world: &World| {
+        let client = &world.clients[0];
+        let files = Files::read(&client.paths, |path| client.disk.read(path));
+        files.judge(&client.claims().unwrap(), world.server.remote.history(), false)
     };
-    judge_durability(&version, &paths).err().map(|violation| violation.invariant)
-}
-
-#[test]
-fn metadata_before_the_frames_that_it_names() {
-    assert_eq!(judge_version("attached", "c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
-    assert_eq!(judge_version("attached", "c-draft-wal", 12_392..16_512), Some(DURABLE_FIRST.name));
-    assert_eq!(judge_version("attached", "c-draft-wal", 16_512..20_632), Some(DURABLE_FIRST.name));
-    assert_eq!(judge_version("attached", "c-synced", 0..1), Some(DURABLE_FIRST.name));
-    assert_eq!(judge_version("replacing", "c-synced-next", 4096..8192), Some(DURABLE_FIRST.name));
-    assert_eq!(judge_version("severed", "c-draft", 0..1), Some(DURABLE_FIRST.name));
-}
-
-/// Frame 5 ends at byte 20,632: a shorter log is not the one any more that is being moved.
-#[test]
-fn a_compaction_names_its_log_until_it_is_emptied() {
-    let judged = |range| judge_version_in("compacting_draft", "attached", "c-draft-wal", range);
-    assert_eq!(judged(16_512..20_632), Some(DURABLE_FIRST.name));
-    assert_eq!(judged(0..u64::MAX), Some(DURABLE_FIRST.name));
-    assert_eq!(judged(0..32), None);
-}
-
-#[test]
-fn what_the_metadata_does_not_name_may_be_volatile() {
-    assert_eq!(judge_version("attached", "c-synced-wal", 8272..u64::MAX), None);
-    assert_eq!(judge_version("attached", "c-draft-wal", 20_632..24_000), None);
-    assert_eq!(judge_version("severed", "c-synced", 0..u64::MAX), None);
+    let of = |oldest, newest| Ok(Epochs { oldest, newest });
+    assert_eq!(judged(&world), of(0, 0));
+    world.server.remote.restore(0, 0);
+    assert_eq!(judged(&world), of(0, 1), "nothing was forgotten");
+    world.server.remote.restore(0, 1);
+    assert_eq!(judged(&world), of(0, 1), "what it replicates was forgotten");
+    world.step(&Step::new(9, Action::RemoteTransaction { writes: vec![] })).unwrap();
+    assert_eq!(judged(&world), of(0, 1), "equal numbers are not equal pages");
+    assert_eq!(world.judge_caught_up(0, &StepContext::default()).unwrap_err().invariant, CAUGHT_UP.name);
 }
 
 #[test]
@@ -229,52 +181,4 @@ fn a_draft_that_is_detached_has_no_watermark() {
         rot(&mut files.synced_wal, claims.synced_wal_frames);
     };
     assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
-}
-
-#[test]
-fn a_replica_of_what_the_remote_was_before_it_was_restored() {
-    let _in_virtual_time = clock::enter(0);
-    let mut world = world();
-    let judged = |world: &World| {
-        let client = world.client(0);
-        let files = Files::read(&client.paths, |path| client.disk.read(path));
-        files.judge(&client.claims().unwrap(), world.remote.history(), false)
-    };
-    let of = |oldest, newest| Ok(Epochs { oldest, newest });
-    assert_eq!(judged(&world), of(0, 0));
-    world.remote.restore(0, 0);
-    assert_eq!(judged(&world), of(0, 1), "nothing was forgotten");
-    world.remote.restore(0, 1);
-    assert_eq!(judged(&world), of(0, 1), "what it replicates was forgotten");
-    world.step(&Step::new(9, Action::RemoteTransaction { writes: vec![] })).unwrap();
-    assert_eq!(judged(&world), of(0, 1), "equal numbers are not equal pages");
-    assert_eq!(world.judge_caught_up(0).unwrap_err().invariant, crate::judge::verdict::CAUGHT_UP.name);
-}
-
-fn durable(claims: Claims, epoch: usize) -> Durable {
-    Durable { claims, epochs: Some(Epochs { oldest: epoch, newest: epoch }) }
-}
-
-#[test]
-fn progress_that_goes_back() {
-    let later = claims();
-    for earlier in [
-        Claims { synced_generation: 4, synced_frame_no: Some(0), ..claims() },
-        Claims { synced_frame_no: Some(8), ..claims() },
-        Claims { attempted_transaction_no: 10, ..claims() },
-    ] {
-        let violation = judge_monotone(&durable(earlier, 1), &durable(later.clone(), 1)).unwrap_err();
-        assert_eq!(violation.invariant, MONOTONE.name);
-    }
-    let earlier = Claims { synced_generation: 2, synced_frame_no: Some(90), ..claims() };
-    assert_eq!(judge_monotone(&durable(earlier, 1), &durable(later.clone(), 1)), Ok(()));
-    let new_export = Claims { synced_frame_no: Some(0), attachment: "detached".into(), ..claims() };
-    assert_eq!(judge_monotone(&durable(later.clone(), 1), &durable(new_export, 1)), Ok(()));
-    let of_a_former_epoch = Claims { synced_generation: 9, ..claims() };
-    assert_eq!(judge_monotone(&durable(of_a_former_epoch, 0), &durable(later, 1)), Ok(()));
-    // Of what two epochs have in common the newer one may have gone on, and a new export may be of its beginning.
-    let common = Durable { claims: claims(), epochs: Some(Epochs { oldest: 0, newest: 1 }) };
-    let beginning = Claims { synced_generation: 1, ..claims() };
-    assert_eq!(judge_monotone(&common, &durable(beginning.clone(), 1)), Ok(()));
-    assert!(judge_monotone(&common, &durable(beginning, 0)).is_err());
 }

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use turso_core::{Buffer, Completion, IO, OpenFlags, Value};
 
-use super::image::Sample;
-use super::operations::Driven;
-use super::*;
 use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES};
-use crate::judge::judge_integrity_answer;
-use crate::judge::ledger::{Entry, Fate};
+use crate::judge::ledger::{Entry, Fate, Ledger};
 use crate::judge::verdict::*;
-use crate::judge::{Claims, Durable};
-use crate::schedule::TransactionEnd;
+use crate::judge::{Claims, Durable, judge_integrity_answer};
 use crate::schedule::workload::{Effect, Writer};
+use crate::schedule::{Action, TransactionEnd};
+use crate::world::context::StepContext;
+use crate::world::operations::{Driven, Operation};
+use crate::world::referee::{Activity, Sample};
 use crate::world::trace::Trace;
+use crate::world::*;
 
 /// Breaks one promise in a sound world, and has the world judged.
 type Breaker = fn(&mut World) -> Result<(), Violation>;
@@ -25,24 +25,24 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     (SYNCED_PREFIX, |world| {
         flip(world, &synced_wal(world), last_byte_of_frame(1));
         // What the disk itself has noticed is another invariant's.
-        let _noticed = world.client(0).disk.take_touched_names();
+        let _noticed = world.clients[0].disk.take_touched_names();
         world.judge_step(Some(0))
     }),
     (NO_LOCAL_RESIDUE, |world| {
-        let end = world.client(0).disk.read(&synced_wal(world)).map_or(0, |bytes| bytes.len());
+        let end = world.clients[0].disk.read(&synced_wal(world)).map_or(0, |bytes| bytes.len());
         overwrite(world, &synced_wal(world), end, vec![0; FRAME_BYTES]);
         world.judge_step(Some(0))
     }),
     (WATERMARK, |world| {
         let frames = member(world, "draft_wal_match_watermark");
-        let path = world.client(0).paths.draft_wal.clone();
+        let path = world.clients[0].paths.draft_wal.clone();
         flip(world, &path, last_byte_of_frame(frames as usize));
-        let _noticed = world.client(0).disk.take_touched_names();
+        let _noticed = world.clients[0].disk.take_touched_names();
         world.judge_step(Some(0))
     }),
     (DURABLE_FIRST, |world| {
         flip(world, &synced_wal(world), last_byte_of_frame(1));
-        let client = world.client(0);
+        let client = &world.clients[0];
         let aside = format!("{}-aside", client.paths.metadata);
         let io = client.disk.io();
         plimsoll_engine::Storage::rename(&*io, &client.paths.metadata, &aside).expect("it is there");
@@ -57,7 +57,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         let mut file = metadata(world);
         file["metadata"]["attempted_transaction_no"] = 99.into();
         let claims = Claims::parse(file.to_string().as_bytes()).expect("it is whole");
-        world.client_mut(0).durable = Some(Durable { claims, epochs: None });
+        world.clients[0].durable = Some(Durable { claims, epochs: None });
         world.judge_step(Some(0))
     }),
     (EXACTLY_ONCE, |world| {
@@ -66,7 +66,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     }),
     (ATOMIC_PUSH, |world| {
         let effects = vec![Effect::Appended("first".into()), Effect::Appended("second".into())];
-        world.ledger.enter(Entry::new(Writer::Remote, effects, Fate::Maybe));
+        world.referee.ledger.enter(Entry::new(Writer::Remote, effects, Fate::Maybe));
         on_remote(world, "INSERT INTO log (token) VALUES ('first')");
         world.judge_step(None)
     }),
@@ -80,59 +80,62 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     }),
     (CAUGHT_UP, |world| {
         on_remote(world, "INSERT INTO log (token) VALUES ('news')");
-        world.client_mut(0).seen_ends = vec![(9, 9)];
-        world.judge_caught_up(0)
+        world.clients[0].seen_ends = vec![(9, 9)];
+        world.judge_caught_up(0, &StepContext::default())
     }),
     (NO_SURPRISE, |world| {
         world.end_process(0);
-        let path = world.client(0).paths.metadata.clone();
+        let path = world.clients[0].paths.metadata.clone();
         overwrite(world, &path, 0, b"!".to_vec());
-        let _noticed = world.client(0).disk.take_touched_names();
+        let _noticed = world.clients[0].disk.take_touched_names();
         world.step(&Step::new(90, Action::Pull { client: 0 }))
     }),
     (NO_PANIC, |world| {
-        world.drive(0, Operation::Push, async { panic!("on purpose") }).map(|_: Driven<()>| ())
+        world
+            .drive(0, Operation::Push, &mut StepContext::default(), async { panic!("on purpose") })
+            .map(|_: Driven<()>| ())
     }),
     (RESUMES, |world| {
-        let path = world.client(0).paths.metadata.clone();
+        let path = world.clients[0].paths.metadata.clone();
         overwrite(world, &path, 0, b"!".to_vec());
-        world.sample = Sample::Due { nth_suspension: 1, key: 0 };
-        world.take_image_if_due(0, None);
-        world.judge_image()
+        world.referee.sample = Sample::Due { nth_suspension: 1, key: 0 };
+        world.referee.take_image_if_due(&world.clients[0], &world.server, None);
+        world.referee.judge_image(&world.header, &world.clients, &world.server)
     }),
-    (ENDS, |world| world.drive(0, Operation::Push, pending::<()>()).map(|_| ())),
+    (ENDS, |world| world.drive(0, Operation::Push, &mut StepContext::default(), pending::<()>()).map(|_| ())),
     (NOTHING_LOST, |world| {
         world.heal_and_judge()?;
         let effects = vec![Effect::Appended("lost".into())];
-        world.ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Committed));
-        world.judge_end()
+        world.referee.ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Committed));
+        world.referee.judge_end(&mut world.clients, &world.server)
     }),
     (LIVENESS, |world| {
         world.heal_and_judge()?;
         world.end_process(0);
-        world.judge_end()
+        world.referee.judge_end(&mut world.clients, &world.server)
     }),
     (CONVERGENCE, |world| {
         world.heal_and_judge()?;
         on_client(world, "INSERT INTO item VALUES (12345, 'nobody')");
-        world.judge_end()
+        world.referee.judge_end(&mut world.clients, &world.server)
     }),
     (QUIESCENCE, |world| {
         world.heal_and_judge()?;
-        let before = world.moments();
-        let path = format!("{}-else", world.client(0).paths.base);
+        let before = Activity::of(&world.clients, &world.server);
+        let path = format!("{}-else", world.clients[0].paths.base);
         overwrite(world, &path, 0, b"!".to_vec());
-        world.judge_quiescence(&before)
+        let after = Activity::of(&world.clients, &world.server);
+        world.referee.judge_quiescence(&before, &after)
     }),
     (INTEGRITY, |_| {
         judge_integrity_answer("sound", Ok(vec![vec![Value::build_text("ok")]]))?;
         judge_integrity_answer("unsound", Ok(vec![vec![Value::build_text("row 1 is missing from index")]]))
     }),
     (NOT_VACUOUS, |world| {
-        world.ledger = Ledger::default();
+        world.referee.ledger = Ledger::default();
         let effects = vec![Effect::Appended("nowhere".into())];
-        world.ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Committed));
-        world.judge_convergence()
+        world.referee.ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Committed));
+        world.referee.judge_convergence(&mut world.clients, &world.server)
     }),
 ];
 
@@ -154,7 +157,7 @@ fn sound_world() -> World {
 }
 
 fn synced_wal(world: &World) -> String {
-    world.client(0).paths.synced_wal.clone()
+    world.clients[0].paths.synced_wal.clone()
 }
 
 fn last_byte_of_frame(frame_no: usize) -> usize {
@@ -162,7 +165,7 @@ fn last_byte_of_frame(frame_no: usize) -> usize {
 }
 
 fn metadata(world: &World) -> serde_json::Value {
-    let client = world.client(0);
+    let client = &world.clients[0];
     serde_json::from_slice(&client.disk.read(&client.paths.metadata).expect("it has metadata")).unwrap()
 }
 
@@ -172,23 +175,23 @@ fn member(world: &World, name: &str) -> u64 {
 
 /// Writes behind the engine's back.
 fn overwrite(world: &World, path: &str, offset: usize, bytes: Vec<u8>) {
-    let file = world.client(0).disk.io().open_file(path, OpenFlags::Create, false).unwrap();
+    let file = world.clients[0].disk.io().open_file(path, OpenFlags::Create, false).unwrap();
     let done =
         file.pwrite(offset as u64, Arc::new(Buffer::new(bytes)), Completion::new_write(|_| ())).unwrap();
     assert!(done.succeeded());
 }
 
 fn flip(world: &World, path: &str, offset: usize) {
-    let byte = world.client(0).disk.read(path).expect("it is there")[offset];
+    let byte = world.clients[0].disk.read(path).expect("it is there")[offset];
     overwrite(world, path, offset, vec![byte ^ 1]);
 }
 
 fn on_remote(world: &mut World, sql: &str) {
-    world.remote.transact(|connection| connection.execute(sql)).unwrap();
+    world.server.remote.transact(|connection| connection.execute(sql)).unwrap();
 }
 
 fn on_client(world: &World, sql: &str) {
-    world.client(0).process.as_ref().expect("it runs").connection.execute(sql).unwrap();
+    world.clients[0].process.as_ref().expect("it runs").connection.execute(sql).unwrap();
 }
 
 #[test]

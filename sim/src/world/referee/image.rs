@@ -11,18 +11,21 @@ use std::task::{Context, Poll, Waker};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::World;
-use super::operations::{SUSPENSIONS_MAX, violation_of_panic};
+use super::Referee;
 use crate::fault::{CrashKind, FileClass, Survival};
+use crate::judge::history::History;
 use crate::judge::ledger::{Content, Ledger};
 use crate::judge::verdict::{ENDS, READS, RESUMES, Violation};
-use crate::judge::{Claims, Files};
-use crate::schedule::Step;
-use crate::schedule::workload::{LOG, QUIET};
+use crate::judge::{self, Claims, Files, Paths};
+use crate::schedule::{Header, Step};
 use crate::text::error_chain;
 use crate::world::client::{Client, Engine, read_content};
+use crate::world::clients::Clients;
 use crate::world::disk::Disk;
+use crate::world::drive::SUSPENSIONS_MAX;
 use crate::world::network::Mailbox;
+use crate::world::operations::violation_of_panic;
+use crate::world::server::Server;
 
 /// Of so many steps of clients one is looked at, on average, until the history's image is taken.
 const STEPS_PER_IMAGE: u64 = 6;
@@ -31,7 +34,7 @@ const SUSPENSIONS_PER_IMAGE: u64 = 24;
 
 /// Where a history's one image comes from.
 #[derive(Default)]
-pub(super) enum Sample {
+pub(in crate::world) enum Sample {
     /// No step was chosen yet.
     #[default]
     Open,
@@ -49,7 +52,7 @@ pub(super) enum Sample {
 }
 
 /// What a crash would leave.
-pub(super) struct Image {
+pub(in crate::world) struct Image {
     client: u8,
     kind: CrashKind,
     disk: Disk,
@@ -57,79 +60,88 @@ pub(super) struct Image {
     ledger: Ledger,
 }
 
-impl World {
+impl Sample {
     /// Chooses, by the header's key, the step in which the image is taken.
-    pub(super) fn plan_image(&mut self, step: &Step) {
-        // Whoever explores looks at every crash by itself.
-        if !self.checks
-            || self.pilot.is_some()
-            || !matches!(self.sample, Sample::Open)
-            || step.action.client().is_none()
-        {
+    pub(in crate::world) fn plan(&mut self, header: &Header, step: &Step) {
+        if !matches!(self, Self::Open) || step.action.client().is_none() {
             return;
         }
         let mut name = [0; 12];
-        name[..8].copy_from_slice(&self.header.key.to_le_bytes());
+        name[..8].copy_from_slice(&header.key.to_le_bytes());
         name[8..].copy_from_slice(&step.id.to_le_bytes());
         let key = xxh3_64(&name);
         if key.is_multiple_of(STEPS_PER_IMAGE) {
             let nth_suspension = (key >> 16) % SUSPENSIONS_PER_IMAGE + 1;
-            self.sample = Sample::Due { nth_suspension: nth_suspension as u32, key };
+            *self = Self::Due { nth_suspension: nth_suspension as u32, key };
         }
     }
+}
 
+impl Referee {
     /// Takes the image if it is due at this suspension, or at all where `nth_suspension` is `None`.
-    pub(super) fn take_image_if_due(&mut self, number: u8, nth_suspension: Option<u32>) {
+    pub(in crate::world) fn take_image_if_due(
+        &mut self,
+        client: &Client,
+        server: &Server,
+        nth_suspension: Option<u32>,
+    ) {
         let Sample::Due { nth_suspension: due, key } = self.sample else { return };
         if nth_suspension.is_some_and(|nth| nth != due) {
             return;
         }
-        if self.client(number).is_damaged() {
+        if client.is_damaged() {
             // It may be refused, and does not hold what it should.
             self.sample = Sample::Judged;
             return;
         }
         let kind = kind_of(key >> 32);
-        let disk = self.client(number).disk.crash_image(&kind);
+        let disk = client.disk.crash_image(&kind);
         let mut ledger = self.ledger.clone();
         // What the remote does wrong is found where the history itself is judged.
-        let tokens = |sql: &str| -> Vec<String> {
-            self.remote.query(sql).iter().map(|row| row[0].to_string()).collect()
-        };
-        if ledger.observe_remote(&tokens(LOG), &tokens(QUIET)).is_ok() {
-            self.sample = Sample::Taken(Box::new(Image { client: number, kind, disk, ledger }));
+        let (log, quiet) = server.tokens();
+        if ledger.observe_remote(&log, &quiet).is_ok() {
+            self.sample = Sample::Taken(Box::new(Image { client: client.number, kind, disk, ledger }));
         }
     }
 
-    /// Judges the image, if one was taken in this step: page by page, and by opening it.
-    pub(super) fn judge_image(&mut self) -> Result<(), Violation> {
-        if !matches!(self.sample, Sample::Taken(_)) {
-            return Ok(());
-        }
-        let Sample::Taken(image) = std::mem::replace(&mut self.sample, Sample::Judged) else { return Ok(()) };
-        self.counts.images_opened += 1;
-        self.judge_image_files(&image).and_then(|()| self.open_image(&image)).map_err(|violation| {
+    /// Judges the image, if one was taken: page by page, and by opening it.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub(in crate::world) fn judge_image(
+        &mut self,
+        header: &Header,
+        clients: &Clients,
+        server: &Server,
+    ) -> Result<(), Violation> {
+        let Sample::Taken(image) = &self.sample else { return Ok(()) };
+        self.images_opened += 1;
+        let judged = image.judge(header, &clients[image.client], server.history());
+        let judged = judged.map_err(|violation| {
             let message = format!("in what a {} would have left: {}", image.kind, violation.message);
             Violation { message, ..violation }
-        })
+        });
+        self.sample = Sample::Judged;
+        judged
     }
+}
 
-    fn judge_image_files(&self, image: &Image) -> Result<(), Violation> {
-        let paths = &self.client(image.client).paths;
-        let claims = image.disk.read(&paths.metadata).and_then(|bytes| Claims::parse(&bytes));
-        match claims {
-            Some(claims) if claims.has_replica() => Files::read(paths, |path| image.disk.read(path))
-                .judge(&claims, self.remote.history(), true)
-                .map(|_| ()),
-            _ => Ok(()),
+impl Image {
+    fn judge(&self, header: &Header, client: &Client, history: &History) -> Result<(), Violation> {
+        self.judge_files(&client.paths, history)?;
+        match content_of(client, self, header)? {
+            None => Ok(()),
+            Some(content) => judge_content(self.ledger.clone(), self.client, &content),
         }
     }
 
-    fn open_image(&self, image: &Image) -> Result<(), Violation> {
-        let client = self.client(image.client);
-        match content_of(client, image, &self.header)? {
-            None => Ok(()),
-            Some(content) => judge_content(image.ledger.clone(), image.client, &content),
+    fn judge_files(&self, paths: &Paths, history: &History) -> Result<(), Violation> {
+        let claims = self.disk.read(&paths.metadata).and_then(|bytes| Claims::parse(&bytes));
+        match claims {
+            Some(claims) if claims.has_replica() => {
+                Files::read(paths, |path| self.disk.read(path)).judge(&claims, history, true).map(|_| ())
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -148,11 +160,7 @@ fn kind_of(key: u64) -> CrashKind {
 }
 
 /// Opens the image without a network and reads what its application would see; `None` if it needs the network first.
-fn content_of(
-    client: &Client,
-    image: &Image,
-    header: &crate::schedule::Header,
-) -> Result<Option<Content>, Violation> {
+fn content_of(client: &Client, image: &Image, header: &Header) -> Result<Option<Content>, Violation> {
     let io = image.disk.io();
     let mailbox = Mailbox::default();
     let opening = {
@@ -186,9 +194,7 @@ fn content_of(
 /// Judges by a copy of the ledger: what the image shows settles nothing in the history.
 fn judge_content(mut ledger: Ledger, client: u8, content: &Content) -> Result<(), Violation> {
     ledger.end_process(client);
-    ledger
-        .observe_client(client, content)
-        .map_err(|finding| crate::judge::violation(finding, "its application"))
+    ledger.observe_client(client, content).map_err(|finding| judge::violation(finding, "its application"))
 }
 
 #[cfg(test)]

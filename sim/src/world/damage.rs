@@ -1,0 +1,216 @@
+//! Damage to a client's directory and to the remote's history from outside, and how their users react.
+//!
+//! The simulated user decides at once. If a client's files are refused or corrupt, the user deletes the directory and starts over. If the
+//! directory turns out to be an older copy, the user gives up the transactions that may or may not be on the remote.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plimsoll_engine::{Error, InDoubt};
+
+use super::World;
+use super::client::{Client, Engine, Mishap};
+use super::context::StepContext;
+use super::disk::DiskCopy;
+use super::operations::{Driven, Operation};
+use super::trace::Lane;
+use crate::fault::atlas::{FaultKind, Target};
+use crate::fault::{Damage, FileClass};
+use crate::judge;
+use crate::judge::ledger::{Ledger, Moment};
+use crate::judge::verdict::{NO_SURPRISE, Violation};
+use crate::schedule::{Action, Step};
+use crate::text::error_chain;
+
+/// Copies of clients' directories as they were at the ends of steps.
+#[derive(Default)]
+pub(super) struct Copies {
+    /// By client and step, those that a later step asks for; `None` until they are taken, and once they are outdated.
+    wanted: BTreeMap<(u8, u32), Option<DirectoryCopy>>,
+}
+
+impl Copies {
+    /// Keeps the copies that these steps put back.
+    pub fn keep_for(&mut self, steps: &[Step]) {
+        for step in steps {
+            if let Action::RestoreDirectory { client, to_step } = step.action {
+                self.wanted.insert((client, to_step), None);
+            }
+        }
+    }
+
+    /// Takes the copies that are wanted of the end of this step.
+    pub fn take(&mut self, step: u32, clients: &[Client], ledger: &Ledger) {
+        for client in clients {
+            if let Some(copy) = self.wanted.get_mut(&(client.number, step)) {
+                *copy = Some(DirectoryCopy {
+                    disk: client.disk.copy(),
+                    moment: ledger.moment(),
+                    mishaps: client.mishaps.clone(),
+                });
+            }
+        }
+    }
+
+    /// A copy of before an adoption is not put in place any more: it cannot know what was sent under the identity that its successor got, and
+    /// that it sends it again is a limit that the engine's documentation names.
+    fn outdate(&mut self, client: u8) {
+        self.wanted.iter_mut().filter(|((of, _), _)| *of == client).for_each(|(_, copy)| *copy = None);
+    }
+}
+
+/// A client's directory at one moment, what was known of it, and what the ledger held.
+#[derive(Clone)]
+struct DirectoryCopy {
+    disk: DiskCopy,
+    moment: Moment,
+    mishaps: Vec<Mishap>,
+}
+
+impl World {
+    /// Puts a copy back; one of a step that has not been is none, nor is an outdated one.
+    pub(super) fn restore_directory(&mut self, number: u8, to_step: u32, context: &mut StepContext) {
+        let Some(Some(copy)) = self.copies.wanted.get(&(number, to_step)).cloned() else {
+            self.recorder.counts.faults_unreached += 1;
+            return;
+        };
+        self.kill_if_running(number, context);
+        self.referee.ledger.go_back(number, &copy.moment);
+        self.strike(FaultKind::RestoreDirectory, Target::Between, context);
+        let client = &mut self.clients[number];
+        client.disk.put_back(&copy.disk);
+        client.durable = None;
+        client.mishaps = copy.mishaps;
+        client.mishaps.push(Mishap::Older(copy.moment));
+    }
+
+    /// Loses a file, if there is one of that role.
+    pub(super) fn lose_file(&mut self, number: u8, file: FileClass, context: &mut StepContext) {
+        let client = &self.clients[number];
+        let path = client.paths.of(file).map(str::to_owned);
+        let Some(path) = path.filter(|path| client.disk.read(path).is_some()) else {
+            self.recorder.counts.faults_unreached += 1;
+            return;
+        };
+        self.kill_if_running(number, context);
+        assert!(self.clients[number].disk.lose(&path), "it was there");
+        self.strike(FaultKind::LoseFile, Target::File(file), context);
+        self.clients[number].mishaps.push(Mishap::Lost { file, path });
+    }
+
+    /// Lets bytes of a file go bad, between two runs of the client's process, if any are there that the metadata names; see
+    /// [`Claims::named_bytes`](crate::judge::Claims::named_bytes).
+    pub(super) fn rot(
+        &mut self,
+        number: u8,
+        file: FileClass,
+        offset: u32,
+        damage: Damage,
+        context: &mut StepContext,
+    ) {
+        let client = &self.clients[number];
+        let named = client.claims().map_or(0, |claims| {
+            claims.named_bytes(file, &client.disk.read(&client.paths.draft_wal).unwrap_or_default())
+        });
+        let path = client.paths.of(file).map(str::to_owned);
+        let found = path.and_then(|path| client.disk.read(&path).map(|content| (path, content)));
+        let Some((path, content)) = found.filter(|(_, content)| named.min(content.len() as u64) > 0) else {
+            self.recorder.counts.faults_unreached += 1;
+            return;
+        };
+        self.kill_if_running(number, context);
+        let offset = (u64::from(offset) % named.min(content.len() as u64)) as usize;
+        let (offset, bytes) = damage.of(&content, offset);
+        self.clients[number].disk.overwrite(&path, offset, &bytes);
+        self.strike(FaultKind::Rot, Target::File(file), context);
+        self.clients[number].mishaps.push(Mishap::Rotten { file, path, offset, bytes });
+    }
+
+    /// The remote goes back; what was acknowledged and is gone is nobody's fault.
+    pub(super) fn restore_remote(
+        &mut self,
+        generations_back: u64,
+        transactions_back: u64,
+    ) -> Result<(), Violation> {
+        self.referee.judge_remote(&self.server)?;
+        self.server.restore(generations_back, transactions_back);
+        let (log, quiet) = self.server.tokens();
+        let begun = self.referee.ledger.begin_epoch(&log, &quiet);
+        begun.map_err(|finding| judge::violation(finding, "the restored remote"))?;
+        self.recorder.counts.remote_restores += 1;
+        Ok(())
+    }
+
+    /// What the user does whose files were refused: if a mishap explains it, he begins anew in an empty directory.
+    pub(super) fn decide_after_refused_open(
+        &mut self,
+        number: u8,
+        error: &Error,
+        written_before: u64,
+    ) -> Result<(), Violation> {
+        let named = match error {
+            Error::MissingFile { file }
+            | Error::ForeignFile { file }
+            | Error::Damaged { file, .. }
+            | Error::BadMetadata { file, .. } => file,
+            _ => return Ok(()),
+        };
+        let client = &self.clients[number];
+        let explains = |mishap: &Mishap| match mishap {
+            Mishap::Lost { file: FileClass::Metadata, .. } => matches!(error, Error::ForeignFile { .. }),
+            Mishap::Lost { path, .. } | Mishap::Rotten { path, .. } => path == named,
+            Mishap::Older(_) => false,
+        };
+        let is_explained = client.mishaps.iter().any(explains);
+        let is_untouched = client.disk.totals().bytes_written == written_before;
+        if !is_explained || !is_untouched {
+            let message = format!(
+                "client {number}'s files were refused{}: {}",
+                if is_untouched { "" } else { " and written to" },
+                error_chain(error)
+            );
+            return Err(Violation::of(NO_SURPRISE, message));
+        }
+        self.referee.ledger.begin_anew(number);
+        let client = &mut self.clients[number];
+        client.disk.wipe();
+        client.durable = None;
+        client.mishaps.clear();
+        self.record(Lane::Client(number), "begins anew", "", &[]);
+        Ok(())
+    }
+
+    /// What the user does whose directory turned out to be an older copy.
+    pub(super) fn decide_after_refusal(
+        &mut self,
+        number: u8,
+        engine: &Arc<Engine>,
+        error: &Error,
+        context: &mut StepContext,
+    ) -> Result<(), Violation> {
+        let Error::ForeignAcknowledgement { .. } = error else { return Ok(()) };
+        // Which of the transactions since then are in doubt cannot be seen from here.
+        for mishap in self.clients[number].mishaps.clone() {
+            if let Mishap::Older(moment) = mishap {
+                self.referee.ledger.withdraw(number, &moment);
+            }
+        }
+        self.copies.outdate(number);
+        let adoption =
+            self.drive(number, Operation::Pull, context, async { engine.adopt(InDoubt::Discard).await })?;
+        match adoption {
+            Driven::Crashed | Driven::Abandoned => Ok(()),
+            Driven::Done(Ok(_)) => {
+                self.recorder.counts.adoptions += 1;
+                self.clients[number].mishaps.retain(|mishap| !matches!(mishap, Mishap::Older(_)));
+                self.record(Lane::Client(number), "adopts", "", &[]);
+                Ok(())
+            }
+            Driven::Done(Err(Error::Busy { .. })) if self.clients[number].holds_open() => {
+                self.recorder.counts.busy += 1;
+                Ok(())
+            }
+            Driven::Done(Err(error)) => self.judge_error(number, "adoption", &error, context),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Polling one future of the engine: what happens whenever it suspends.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::Request;
+
+use super::World;
+use super::context::StepContext;
+use super::exchange::{Exchange, line_of, serve_to_nobody};
+use super::network::{Answer, Lost};
+use super::operations::{Driven, violation_of_panic};
+use super::trace::Lane;
+use crate::fault::atlas::{FaultKind, Target};
+use crate::fault::{Fault, RequestPlace, Route};
+use crate::judge::verdict::{ENDS, Violation};
+use crate::schedule::Wait;
+
+/// More suspensions than the operations of one step need. Those that wait for a chunk of a body do not count: a body in tiny chunks has
+/// as many chunks as bytes, but an end. Of 300 swarm seeds no step took more than 294. A history that goes on up to here ends within a
+/// second, so shrinking can run it as often as it needs.
+pub(super) const SUSPENSIONS_MAX: u32 = 3_000;
+
+/// What the application does with an operation that has suspended.
+#[derive(PartialEq, Eq)]
+enum Patience {
+    Waits,
+    GivesUp,
+}
+
+impl World {
+    pub(super) fn poll_to_end<T>(
+        &mut self,
+        number: u8,
+        crashes: u32,
+        step: &mut StepContext,
+        future: impl Future<Output = T>,
+    ) -> Result<Driven<T>, Violation> {
+        let disk = self.clients[number].disk.clone();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut future = pin!(future);
+        loop {
+            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+            step.hear(self.recorder.hear(number));
+            if disk.is_down() {
+                return Ok(Driven::Crashed);
+            }
+            let patience = match polled {
+                Err(panic) => return Err(violation_of_panic(number, &*panic)),
+                Ok(Poll::Ready(value)) => return Ok(Driven::Done(value)),
+                Ok(Poll::Pending) => self.suspended(number, step)?,
+            };
+            if !self.is_up(number, crashes) {
+                return Ok(Driven::Crashed);
+            }
+            if patience == Patience::GivesUp {
+                return Ok(Driven::Abandoned);
+            }
+        }
+    }
+
+    /// Whether the client's machine has not gone down since it had crashed `crashes` times.
+    fn is_up(&self, number: u8, crashes: u32) -> bool {
+        let client = &self.clients[number];
+        client.crashes == crashes && !client.disk.is_down()
+    }
+
+    /// The engine waits: something may happen here.
+    fn suspended(&mut self, number: u8, context: &mut StepContext) -> Result<Patience, Violation> {
+        let nth = self.count_suspension(number, context)?;
+        self.referee.take_image_if_due(&self.clients[number], &self.server, Some(nth));
+        let crash = context.take_pending(|fault| match fault {
+            Fault::CrashSuspended { nth: due, kind } if *due == nth => Some((fault.clone(), kind.clone())),
+            _ => None,
+        });
+        if let Some((fault, kind)) = crash {
+            self.record(Lane::Application(number), "fault", &fault.to_string(), &[]);
+            self.clients[number].disk.crash_now(&kind);
+            return Ok(Patience::Waits);
+        }
+        let abandoned = context.take_pending(|fault| match fault {
+            Fault::Abandon { nth: due, arrives } if *due == nth => Some((fault.clone(), *arrives)),
+            _ => None,
+        });
+        if let Some((fault, arrives)) = abandoned {
+            self.record(Lane::Application(number), "fault", &fault.to_string(), &[]);
+            self.abandon(number, arrives, context);
+            return Ok(Patience::GivesUp);
+        }
+        self.let_others_run(number, nth, context)?;
+        Ok(Patience::Waits)
+    }
+
+    fn count_suspension(&mut self, number: u8, context: &mut StepContext) -> Result<u32, Violation> {
+        context.suspensions += 1;
+        let awaits_chunk = self.clients[number].mailbox.awaited_chunk().is_some();
+        context.suspensions_bounded += u32::from(!awaits_chunk);
+        if context.suspensions_bounded > SUSPENSIONS_MAX {
+            let message = format!("client {number} suspended more than {SUSPENSIONS_MAX} times in one step");
+            return Err(Violation::of(ENDS, message));
+        }
+        Ok(context.suspensions)
+    }
+
+    /// The application drops the operation that is suspended now.
+    fn abandon(&mut self, number: u8, arrives: bool, context: &mut StepContext) {
+        self.strike(FaultKind::Abandon, Target::Suspension, context);
+        let request = self.clients[number].mailbox.take_request();
+        if let Some(request) = request.filter(|_| arrives) {
+            serve_to_nobody(&request, &mut self.server, &self.recorder);
+            self.inform_pilot();
+        }
+    }
+
+    /// Runs the steps that wait for this suspension, and serves the request that the engine waits for. It ends early when the client's
+    /// machine goes down.
+    fn let_others_run(&mut self, number: u8, nth: u32, context: &mut StepContext) -> Result<(), Violation> {
+        let crashes = self.clients[number].crashes;
+        for wait in context.take_reported() {
+            self.interleave(wait, context)?;
+            if !self.is_up(number, crashes) {
+                return Ok(());
+            }
+        }
+        self.interleave(Wait::Suspension { nth }, context)?;
+        if !self.is_up(number, crashes) {
+            return Ok(());
+        }
+        if let Some(request) = self.clients[number].mailbox.take_request() {
+            self.serve(number, &request, crashes, context)
+        } else if let Some(nth) = self.clients[number].mailbox.awaited_chunk() {
+            self.await_chunk(number, nth, crashes, context)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Serves a request of the engine; other steps may run before it arrives and before its answer does.
+    fn serve(
+        &mut self,
+        number: u8,
+        request: &Request<Bytes>,
+        crashes: u32,
+        context: &mut StepContext,
+    ) -> Result<(), Violation> {
+        self.recorder.counts.requests += 1;
+        let (lane, numbers) = (Lane::Network, [u64::from(number)]);
+        self.recorder.record_bytes(lane, "request", &line_of(request), &numbers, request.body());
+        let place = Route::of(request).map(|route| context.add_request(route));
+        self.interleave_at(place, Wait::Request, context)?;
+        if !self.is_up(number, crashes) {
+            return Ok(());
+        }
+        let answer = self.exchange(number, request, place, context);
+        let remote_crashes = self.server.crashes();
+        self.interleave_at(place, Wait::Response, context)?;
+        if !self.is_up(number, crashes) {
+            return Ok(());
+        }
+        let answer = match (answer, place) {
+            // The machine went down while the answer was on its way.
+            (Ok(_), Some(place)) if self.server.crashes() != remote_crashes => {
+                self.strike(FaultKind::RemoteCrash, Target::Route(place.route), context);
+                Err(Lost)
+            }
+            (answer, _) => answer,
+        };
+        self.clients[number].mailbox.answer(answer);
+        Ok(())
+    }
+
+    fn exchange(
+        &mut self,
+        number: u8,
+        request: &Request<Bytes>,
+        place: Option<RequestPlace>,
+        context: &mut StepContext,
+    ) -> Result<Answer, Lost> {
+        let exchange = Exchange {
+            header: &self.header,
+            late: &mut self.late,
+            server: &mut self.server,
+            recorder: &mut self.recorder,
+            context,
+            steering: &self.steering,
+            ledger: &self.referee.ledger,
+            seen_ends: &mut self.clients[number].seen_ends,
+            request,
+            place,
+        };
+        exchange.run()
+    }
+
+    /// Other steps may run before a chunk of a body arrives. It never does if the remote's machine goes down.
+    fn await_chunk(
+        &mut self,
+        number: u8,
+        nth: u32,
+        crashes: u32,
+        context: &mut StepContext,
+    ) -> Result<(), Violation> {
+        let place = context.last_request();
+        let remote_crashes = self.server.crashes();
+        self.interleave_at(place, |of| Wait::Chunk { of, nth }, context)?;
+        if let Some(place) = place
+            && self.is_up(number, crashes)
+            && self.server.crashes() != remote_crashes
+        {
+            self.strike(FaultKind::RemoteCrash, Target::Route(place.route), context);
+            self.clients[number].mailbox.cut_body();
+        }
+        Ok(())
+    }
+}

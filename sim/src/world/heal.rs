@@ -1,0 +1,111 @@
+//! The heal: no more faults, and everyone syncs until nothing moves.
+
+use super::World;
+use super::client::Engine;
+use super::clock;
+use super::context::StepContext;
+use super::exchange::deliver;
+use super::operations::{Operation, rebootstrap_of};
+use super::referee::Activity;
+use super::step::STEP_MS;
+use super::trace::Lane;
+use crate::judge::verdict::{LIVENESS, Violation};
+use crate::schedule::TransactionEnd;
+
+/// The id under which the heal runs; no schedule's step has it.
+const HEAL_STEP: u32 = u32::MAX;
+/// Rounds of the heal beyond one for each client.
+const ROUNDS_EXTRA: usize = 4;
+
+impl World {
+    /// Ends the faults, syncs until nothing moves, and judges what has to hold then.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn heal_and_judge(&mut self) -> Result<(), Violation> {
+        self.heal()?;
+        if self.referee.is_judging() {
+            self.referee.judge_end(&mut self.clients, &self.server)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn heal(&mut self) -> Result<(), Violation> {
+        let mut context = self.begin_healing();
+        self.let_go(&mut context)?;
+        let rounds_max = self.clients.all().len() + ROUNDS_EXTRA;
+        for _ in 0..rounds_max {
+            let before = Activity::of(&self.clients, &self.server);
+            if !self.sync_round(&mut context)? {
+                let after = Activity::of(&self.clients, &self.server);
+                return if self.referee.is_judging() {
+                    self.referee.judge_quiescence(&before, &after)
+                } else {
+                    Ok(())
+                };
+            }
+        }
+        let message = format!("after {rounds_max} rounds of syncs without faults something still moves");
+        Err(Violation::of(LIVENESS, message))
+    }
+
+    /// Faults that have not struck no longer do, and requests under way arrive. Processes stay as they are.
+    fn begin_healing(&mut self) -> StepContext {
+        clock::advance(STEP_MS);
+        self.record(Lane::World, "heal", "no more faults: everybody syncs until nothing moves", &[]);
+        for client in self.clients.all() {
+            client.disk.begin_step(HEAL_STEP);
+            client.disk.heal();
+        }
+        deliver(self.late.take_all(), &mut self.server, &self.recorder);
+        StepContext::of_heal(HEAL_STEP)
+    }
+
+    /// Applications end the readers and transactions that they hold open.
+    fn let_go(&mut self, context: &mut StepContext) -> Result<(), Violation> {
+        for number in self.clients.numbers() {
+            self.close_reader(number, context)?;
+            self.end_held(number, TransactionEnd::Rollback, context)?;
+        }
+        Ok(())
+    }
+
+    /// Everyone syncs once; whether that moved anything.
+    fn sync_round(&mut self, context: &mut StepContext) -> Result<bool, Violation> {
+        let mut moved = false;
+        for number in self.clients.numbers() {
+            let this_moved = self.sync(number, context)?;
+            if self.referee.is_judging() && this_moved {
+                self.judge_step(Some(number))?;
+            }
+            moved |= this_moved;
+        }
+        Ok(moved)
+    }
+
+    /// Opens a client if need be and syncs it; whether that moved anything.
+    pub(super) fn sync(&mut self, number: u8, context: &mut StepContext) -> Result<bool, Violation> {
+        let was_open = self.clients[number].process.is_some();
+        let mut moved = false;
+        let succeeded = self.operate(number, Operation::Sync, context, async |engine: &Engine| {
+            let report = engine.sync().await?;
+            let (push, pull) = (&report.push, &report.pull);
+            moved = push.recovered
+                || push.rebased
+                || pull.rebased
+                || pull.checkpointed
+                || push.compacted
+                || pull.compacted
+                || push.requests > 0
+                || push.frames + pull.frames > 0
+                || push.generations_crossed + pull.generations_crossed > 0;
+            Ok(rebootstrap_of(push).or(pull.rebootstrapped))
+        })?;
+        if succeeded {
+            self.judge_caught_up(number, context)?;
+        }
+        // A refused client may have recovered and still need to sync.
+        Ok(moved || !was_open || !succeeded)
+    }
+}

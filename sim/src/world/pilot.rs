@@ -1,0 +1,68 @@
+//! A pilot steers a history from outside: it sees every place where something could strike, and may add a fault there.
+//!
+//! The explorer is one. Ordinary histories have none.
+
+use std::sync::{Arc, Mutex};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::disk::Site;
+use super::server::Server;
+use crate::fault::{CrashPoint, Fault, RequestPlace};
+use crate::judge::ledger::Ledger;
+use crate::lock::lock;
+
+/// Decides what strikes one client of a history.
+pub trait Pilot: Send {
+    /// A step begins.
+    fn begin_step(&mut self, step: u32);
+
+    /// The remote or what was acknowledged has changed; `context` is a hash of both.
+    fn set_context(&mut self, context: u64);
+
+    /// A request is about to be served. The fault that strikes it, if any.
+    fn consider_request(&mut self, place: RequestPlace) -> Option<Fault>;
+
+    /// An operation on the client's disk is about to happen. The crash that strikes before, inside or after it, if any.
+    fn consider(&mut self, site: &Site<'_>) -> Option<CrashPoint>;
+}
+
+/// A pilot, shared by a world and a machine's disk.
+pub type SharedPilot = Arc<Mutex<dyn Pilot>>;
+
+/// The pilot of a world, if it has one.
+#[derive(Default)]
+pub(super) struct Steering(Option<SharedPilot>);
+
+impl Steering {
+    /// Lets `pilot` steer from here on.
+    pub fn set(&mut self, pilot: SharedPilot) {
+        self.0 = Some(pilot);
+    }
+
+    /// Whether there is a pilot.
+    pub fn is_steered(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Tells the pilot that a step begins.
+    pub fn begin_step(&self, step: u32) {
+        if let Some(pilot) = &self.0 {
+            lock(pilot).begin_step(step);
+        }
+    }
+
+    /// Tells the pilot the state that the disks do not show.
+    pub fn inform(&self, server: &Server, ledger: &Ledger) {
+        let Some(pilot) = &self.0 else { return };
+        let (generation, frame_count) = server.position();
+        let state = [generation, frame_count, ledger.fingerprint()];
+        let bytes: Vec<u8> = state.iter().flat_map(|number| number.to_le_bytes()).collect();
+        lock(pilot).set_context(xxh3_64(&bytes));
+    }
+
+    /// The fault with which the pilot strikes a request, if any.
+    pub fn consider_request(&self, place: Option<RequestPlace>) -> Option<Fault> {
+        lock(self.0.as_ref()?).consider_request(place?)
+    }
+}

@@ -1,0 +1,161 @@
+//! Everything that is kept of a history: its trace, its counts and marks, what happened to its faults, and what can be drawn of it.
+//!
+//! The recorder decides nothing. Recording is the same whether or not the trace keeps its events.
+
+use std::mem::take;
+
+use super::client::Client;
+use super::disk::CrashReport;
+use super::fates::Fates;
+use super::listener::Inbox;
+use super::snapshot::{Snapshot, Snapshots};
+use super::trace::{Lane, SharedTrace};
+use crate::fault::atlas::{self, FaultKind, Row, Target};
+use crate::fault::{CrashKind, Fault};
+use crate::judge::MetadataVersion;
+use crate::judge::counts::Counts;
+use crate::judge::marks::{self, CrashSite, Done, Heard};
+use crate::lock::lock;
+use crate::schedule::workload::Writer;
+use crate::schedule::{During, Step};
+
+/// What is kept of one history.
+pub(super) struct Recorder {
+    /// What happened, counted.
+    pub counts: Counts,
+    /// What happened to the faults.
+    pub fates: Fates,
+    /// What can be drawn; nothing unless the trace keeps its events.
+    pub snapshots: Snapshots,
+    trace: SharedTrace,
+    /// Events of engines that were not collected yet.
+    inbox: Inbox,
+}
+
+impl Recorder {
+    /// The recorder of a history that begins.
+    pub fn new(trace: SharedTrace, inbox: Inbox) -> Self {
+        Self {
+            counts: Counts { histories: 1, ..Counts::default() },
+            fates: Fates::default(),
+            snapshots: Snapshots::default(),
+            trace,
+            inbox,
+        }
+    }
+
+    /// Records an event.
+    pub fn record(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64]) {
+        self.record_bytes(lane, verb, place, numbers, &[]);
+    }
+
+    /// Records an event that carries bytes.
+    pub fn record_bytes(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
+        lock(&self.trace).record(lane, verb, place, numbers, bytes);
+    }
+
+    /// Collects what a client's engine has reported since the last call.
+    pub fn hear(&mut self, client: u8) -> Vec<Heard> {
+        let heard = take(&mut *lock(&self.inbox));
+        for event in &heard {
+            self.record(Lane::Client(client), event.name, &event.fields, &[]);
+            self.counts.marks.reach_event(event.name);
+        }
+        heard
+    }
+
+    /// Counts a fault that strikes; its row of the atlas.
+    ///
+    /// # Panics
+    /// When the atlas has no such row: nothing strikes that nothing is promised about.
+    pub fn strike(&mut self, kind: FaultKind, target: Target) -> &'static Row {
+        let row = atlas::row(kind, target).unwrap_or_else(|| panic!("the atlas has no row {kind}/{target}"));
+        *self.counts.struck.entry(row.name()).or_default() += 1;
+        match kind {
+            FaultKind::LoseRequest => self.counts.requests_lost += 1,
+            FaultKind::LoseResponse => self.counts.responses_lost += 1,
+            _ => {}
+        }
+        row
+    }
+
+    /// Notes faults of a step whose place was never reached.
+    pub fn note_unreached(&mut self, step: u32, faults: Vec<Fault>) {
+        for fault in faults {
+            self.note_never_reached(step, &fault.to_string());
+            self.fates.unreached.push((step, fault));
+        }
+    }
+
+    /// Notes steps that should have run at waits that never came.
+    pub fn note_not_run(&mut self, during: &[During]) {
+        for step in during.iter().flat_map(|during| during.step.all()) {
+            self.note_step_not_run(step);
+        }
+    }
+
+    /// Notes a step inside another that could not run.
+    pub fn note_step_not_run(&mut self, step: &Step) {
+        self.note_never_reached(step.id, &step.to_string());
+        self.fates.not_run.push(step.id);
+    }
+
+    fn note_never_reached(&mut self, step: u32, what: &str) {
+        self.record(Lane::World, "never reached", what, &[u64::from(step)]);
+        self.counts.faults_unreached += 1;
+    }
+
+    /// Counts a crash of a client in a step, and marks the windows that it is in; their names.
+    pub fn note_crash(&mut self, step: u32, report: CrashReport, site: &CrashSite<'_>) -> Vec<&'static str> {
+        let verb = match report.kind {
+            CrashKind::Kill => {
+                self.counts.kills += 1;
+                "kill"
+            }
+            CrashKind::PowerLoss { .. } => {
+                self.counts.power_losses += 1;
+                "power loss"
+            }
+        };
+        self.fates.crashes.push((step, report));
+        let windows = marks::WINDOWS.iter().filter(|window| (window.holds)(site));
+        let reached = windows.map(|window| {
+            self.counts.marks.reach_window(verb, window);
+            window.name
+        });
+        reached.collect()
+    }
+
+    /// Marks the shapes of the statements of a transaction that has committed.
+    pub fn mark_shapes(&mut self, writer: Writer, shapes: impl IntoIterator<Item = &'static str>) {
+        for shape in shapes {
+            self.counts.marks.reach_shape(writer.into(), shape);
+        }
+    }
+
+    /// Marks the situations that a finished step was in.
+    pub fn mark_faults(&mut self, done: &Done<'_>) {
+        for fault in marks::FAULTS.iter().filter(|fault| (fault.holds)(done)) {
+            self.counts.marks.reach_fault(fault);
+        }
+    }
+
+    /// Keeps what can be drawn of this moment, if events are kept.
+    pub fn snapshot(&mut self, step: u32, remote: (u64, u64), clients: &[Client]) {
+        if self.keeps_events() {
+            let event_count = lock(&self.trace).event_count();
+            self.snapshots.steps.push(Snapshot::of(event_count, step, remote, clients));
+        }
+    }
+
+    /// Keeps what versions of a client's metadata say, if events are kept.
+    pub fn observe_metadata(&mut self, client: u8, versions: &[MetadataVersion]) {
+        if self.keeps_events() {
+            self.snapshots.observe_metadata(client, versions);
+        }
+    }
+
+    fn keeps_events(&self) -> bool {
+        lock(&self.trace).keeps_events()
+    }
+}

@@ -1,0 +1,133 @@
+//! What has to hold once the faults are over and nothing moves any more.
+
+use super::Referee;
+use crate::judge::judge_integrity_answer;
+use crate::judge::ledger::Content;
+use crate::judge::verdict::{CONVERGENCE, LIVENESS, NOT_VACUOUS, NOTHING_LOST, QUIESCENCE, Violation};
+use crate::schedule::workload::LOOSE;
+use crate::text::error_chain;
+use crate::world::client::Client;
+use crate::world::clients::Clients;
+use crate::world::server::Server;
+
+/// Where the remote stands, and what each client's disk has taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::world) struct Activity(u64, u64, Vec<u64>);
+
+impl Activity {
+    /// The activity so far.
+    pub fn of(clients: &Clients, server: &Server) -> Self {
+        let (generation, frame_count) = server.position();
+        Self(generation, frame_count, clients.bytes_written())
+    }
+}
+
+impl Referee {
+    /// Everything has arrived, all databases are alike, and all are sound.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub(in crate::world) fn judge_end(
+        &mut self,
+        clients: &mut Clients,
+        server: &Server,
+    ) -> Result<(), Violation> {
+        if let Some(token) = self.ledger.missing_on_remote() {
+            let message = format!("{token} was committed and never reached the remote");
+            return Err(Violation::of(NOTHING_LOST, message));
+        }
+        self.judge_convergence(clients, server)?;
+        self.judge_integrity(clients, server)
+    }
+
+    /// All databases hold the rows that the acknowledged transactions explain.
+    ///
+    /// # Errors
+    /// The broken invariant.
+    pub(in crate::world) fn judge_convergence(
+        &mut self,
+        clients: &mut Clients,
+        server: &Server,
+    ) -> Result<(), Violation> {
+        self.checks += 1;
+        let expected = self.ledger.remote_content();
+        if self.ledger.client_commits_to_stand() > 0 && expected == Content::initial() {
+            return Err(Violation::of(
+                NOT_VACUOUS,
+                "transactions were committed and the databases are empty",
+            ));
+        }
+        self.judge_final("the remote", &server.content())?;
+        for number in clients.numbers() {
+            match clients[number].content() {
+                Some(Ok(content)) => {
+                    self.judge_final(&format!("client {number}"), &content)?;
+                    judge_loose(&clients[number], server)?;
+                }
+                Some(Err(error)) => {
+                    let message = format!("client {number} cannot be read: {}", error_chain(&error));
+                    return Err(Violation::of(CONVERGENCE, message));
+                }
+                None => {
+                    let message = format!("client {number} is not running after the heal");
+                    return Err(Violation::of(LIVENESS, message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_final(&self, whose: &str, content: &Content) -> Result<(), Violation> {
+        let judged = self.ledger.judge_final(content);
+        judged.map_err(|difference| Violation::of(CONVERGENCE, format!("{whose}: {difference}")))
+    }
+
+    /// A round of syncs in which nobody reports that anything moved has left no trace either.
+    ///
+    /// # Errors
+    /// A violation naming what moved.
+    pub(in crate::world) fn judge_quiescence(
+        &mut self,
+        before: &Activity,
+        after: &Activity,
+    ) -> Result<(), Violation> {
+        self.checks += 1;
+        if before == after {
+            return Ok(());
+        }
+        let numbers =
+            |Activity(generation, frames, bytes): &Activity| format!("({generation}, {frames}, {bytes:?})");
+        let message = format!(
+            "generation, frames and bytes written went from {} to {} with nothing to do",
+            numbers(before),
+            numbers(after)
+        );
+        Err(Violation::of(QUIESCENCE, message))
+    }
+
+    fn judge_integrity(&mut self, clients: &Clients, server: &Server) -> Result<(), Violation> {
+        const SQL: &str = "PRAGMA integrity_check";
+        self.checks += 1;
+        judge_integrity_answer("the remote", Ok(server.remote.query(SQL)))?;
+        for client in clients.all() {
+            if let Some(process) = &client.process {
+                let answer = process.connection.query(SQL, &[]);
+                judge_integrity_answer(&format!("client {}", client.number), answer)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows that no acknowledged transaction determines are the same everywhere.
+fn judge_loose(client: &Client, server: &Server) -> Result<(), Violation> {
+    let Some(process) = &client.process else { return Ok(()) };
+    let remote = server.remote.query(LOOSE);
+    match process.connection.query(LOOSE, &[]) {
+        Ok(rows) if rows == remote => Ok(()),
+        other => {
+            let message = format!("client {}: `loose` is {other:?}, on the remote {remote:?}", client.number);
+            Err(Violation::of(CONVERGENCE, message))
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A step from its begin to its end.
+
+use super::World;
+use super::client::Engine;
+use super::clock;
+use super::context::StepContext;
+use super::exchange::deliver;
+use super::operations::{Operation, rebootstrap_of};
+use super::trace::Lane;
+use crate::fault::Fault;
+use crate::fault::atlas::{FaultKind, Target};
+use crate::judge::marks::Done;
+use crate::judge::verdict::Violation;
+use crate::schedule::workload::Writer;
+use crate::schedule::{Action, Step, TransactionEnd};
+
+/// How far virtual time moves before each step.
+pub(super) const STEP_MS: u64 = 1_000;
+
+impl World {
+    /// Runs one step and judges what it left.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn step(&mut self, step: &Step) -> Result<(), Violation> {
+        let mut context = self.begin_step(step);
+        let acted = self.act(step, &mut context);
+        self.end_step(step, context);
+        acted?;
+        if let Some(number) = step.action.client() {
+            self.referee.take_image_if_due(&self.clients[number], &self.server, None);
+        }
+        if self.referee.is_judging() {
+            self.judge_step(step.action.client())?;
+            self.referee.judge_image(&self.header, &self.clients, &self.server)?;
+        }
+        self.copies.take(step.id, self.clients.all(), &self.referee.ledger);
+        Ok(())
+    }
+
+    /// What has to hold after every step: for the remote, and for the client that acted.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub(super) fn judge_step(&mut self, client: Option<u8>) -> Result<(), Violation> {
+        self.referee.judge_remote(&self.server)?;
+        let Some(number) = client else { return Ok(()) };
+        let client = &mut self.clients[number];
+        self.referee.judge_files(client, &self.server, &mut self.recorder)?;
+        if client.process.is_some() { self.referee.judge_content(client, &self.server) } else { Ok(()) }
+    }
+
+    fn begin_step(&mut self, step: &Step) -> StepContext {
+        clock::advance(STEP_MS);
+        self.recorder.counts.steps += 1;
+        self.record(Lane::World, "step", &step.action.to_string(), &[u64::from(step.id)]);
+        for client in self.clients.all() {
+            client.disk.begin_step(step.id);
+        }
+        let mut context = StepContext::new(step);
+        // An explorer looks at every crash by itself.
+        if self.referee.is_judging() && !self.steering.is_steered() {
+            self.referee.sample.plan(&self.header, step);
+        }
+        self.steering.begin_step(step.id);
+        self.inform_pilot();
+        self.arm(step, step.action.client(), &mut context);
+        deliver(self.late.at_step(step.id), &mut self.server, &self.recorder);
+        context
+    }
+
+    /// Lets the faults of a step wait for their places, those on files in the disk of `machine`.
+    pub(super) fn arm(&self, step: &Step, machine: Option<u8>, context: &mut StepContext) {
+        for fault in &step.faults {
+            match (fault, machine) {
+                (Fault::Crash(point), Some(number)) => self.clients[number].disk.arm(point.clone()),
+                (Fault::Disk(error), Some(number)) => self.clients[number].disk.arm_error(*error),
+                _ => context.pending.push(fault.clone()),
+            }
+        }
+    }
+
+    /// The faults of a step that still wait in a client's disk; they no longer do.
+    pub(super) fn disarm(&self, number: u8) -> impl Iterator<Item = Fault> {
+        let disk = &self.clients[number].disk;
+        let crashes = disk.take_unreached().into_iter().map(Fault::Crash);
+        crashes.chain(disk.take_unreached_errors().into_iter().map(Fault::Disk))
+    }
+
+    fn end_step(&mut self, step: &Step, mut context: StepContext) {
+        deliver(self.late.after_step(), &mut self.server, &self.recorder);
+        let mut unreached = std::mem::take(&mut context.pending);
+        for number in self.clients.numbers() {
+            unreached.extend(self.disarm(number));
+        }
+        self.recorder.note_unreached(step.id, unreached);
+        self.recorder.note_not_run(&context.during);
+        self.mark_faults(step, &context);
+        let (generation, frame_count) = self.server.position();
+        self.record(Lane::Remote, "stands at", "generation and frame", &[generation, frame_count]);
+        self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id)]);
+        self.recorder.snapshot(step.id, self.server.position(), self.clients.all());
+    }
+
+    /// Marks the situations that a finished step was in.
+    pub(super) fn mark_faults(&mut self, step: &Step, context: &StepContext) {
+        let ledger = &self.referee.ledger;
+        let has_pending =
+            step.action.client().is_some_and(|number| ledger.has_pending(Writer::Client(number)));
+        let heard: Vec<_> = context.heard().collect();
+        self.recorder.mark_faults(&Done {
+            verb: step.action.verb(),
+            writes: match &step.action {
+                Action::Transaction { writes, end: TransactionEnd::Commit, .. } => writes,
+                _ => &[],
+            },
+            end: context.end,
+            heard: &heard,
+            struck: &context.struck,
+            inside: &context.inside,
+            windows: &context.windows,
+            has_pending,
+        });
+    }
+
+    /// Counts a fault that strikes in the running step, by whose row of the atlas the step's end is judged.
+    pub(super) fn strike(&mut self, kind: FaultKind, target: Target, context: &mut StepContext) {
+        context.struck.push(self.recorder.strike(kind, target));
+    }
+
+    /// Does what the step says.
+    pub(super) fn act(&mut self, step: &Step, context: &mut StepContext) -> Result<(), Violation> {
+        match &step.action {
+            Action::Transaction { client, writes, end } => self.transact(*client, writes, *end, context),
+            Action::EndTransaction { client, end } => self.end_held(*client, *end, context),
+            Action::OpenReader { client } => {
+                self.ensure_open(*client, context)?;
+                self.open_reader(*client, context)
+            }
+            Action::CloseReader { client } => self.close_reader(*client, context),
+            Action::Pull { client } => {
+                let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
+                let succeeded = self.operate(*client, Operation::Pull, context, pull)?;
+                if succeeded { self.judge_caught_up(*client, context) } else { Ok(()) }
+            }
+            Action::Push { client } => {
+                let push = async |engine: &Engine| engine.push().await.map(|report| rebootstrap_of(&report));
+                self.operate(*client, Operation::Push, context, push).map(drop)
+            }
+            Action::Sync { client } => self.sync(*client, context).map(drop),
+            Action::Close { client } => {
+                self.record(Lane::Application(*client), "close", "", &[]);
+                self.end_process(*client);
+                Ok(())
+            }
+            Action::Crash { client, kind } => {
+                self.clients[*client].disk.crash_now(kind);
+                // An operation under way finds out by itself.
+                if !context.is_operating(*client) {
+                    self.reap(*client, false, context);
+                }
+                Ok(())
+            }
+            Action::RemoteTransaction { writes } => {
+                self.transact_on_remote(step.id, writes);
+                Ok(())
+            }
+            Action::RemoteCheckpoint => {
+                self.recorder.counts.generations += u64::from(self.server.remote.checkpoint());
+                Ok(())
+            }
+            Action::RemoteRestart => {
+                self.server.restart();
+                self.inform_pilot();
+                self.strike(FaultKind::RemoteRestart, Target::Between, context);
+                Ok(())
+            }
+            Action::RemoteCrash { kind } => {
+                self.server.crash(kind);
+                self.inform_pilot();
+                self.strike(FaultKind::RemoteCrash, Target::Between, context);
+                Ok(())
+            }
+            Action::RemotePrune => {
+                self.recorder.counts.prunes += u64::from(self.server.remote.prune());
+                Ok(())
+            }
+            Action::RemoteRestore { generations_back, transactions_back } => {
+                self.restore_remote((*generations_back).into(), (*transactions_back).into())
+            }
+            Action::RestoreDirectory { client, to_step } => {
+                self.restore_directory(*client, *to_step, context);
+                Ok(())
+            }
+            Action::LoseFile { client, file } => {
+                self.lose_file(*client, *file, context);
+                Ok(())
+            }
+            Action::Rot { client, file, offset, damage } => {
+                self.rot(*client, *file, *offset, *damage, context);
+                Ok(())
+            }
+        }
+    }
+
+    /// A client whose pull has succeeded has caught up.
+    pub(super) fn judge_caught_up(&mut self, number: u8, context: &StepContext) -> Result<(), Violation> {
+        let remote_forgot = context.times_remote_forgot() > 0;
+        self.referee.judge_caught_up(&self.clients[number], &self.server, remote_forgot)
+    }
+}
