@@ -7,7 +7,7 @@
 pub mod commands;
 pub mod lying;
 pub mod meter;
-pub mod place;
 pub mod planted;
 pub mod property;
+pub mod sandbox;
 pub mod scenario;

@@ -15,10 +15,12 @@
 //! Nothing runs before [`heal`](Scenario::heal). It runs the whole history under every invariant, with everybody synced at the end, and
 //! panics where one is broken or where a fault has found no place: a scenario whose fault struck nothing says nothing.
 //!
-//! Left out: what is not in a schedule. Scripts that call the engine themselves run in a [`Place`](crate::place::Place).
+//! Left out: what is not in a schedule. Scripts that call the engine themselves run in a [`Sandbox`](crate::sandbox::Sandbox).
 
 use plimsoll_sim::fault::Fault;
-use plimsoll_sim::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
+use plimsoll_sim::fault::{
+    CrashKind, CrashPoint, FileClass, Moment, OperationKind, OperationPlace, Survival,
+};
 use plimsoll_sim::fault::{NetworkFault, RequestPlace, Route};
 use plimsoll_sim::judge::counts::Counts;
 use plimsoll_sim::report::timeline::timeline;
@@ -336,5 +338,5 @@ pub fn told(event: &str, nth: u32) -> Wait {
 
 /// The machine goes down at the `nth` such operation on such a file.
 pub fn crash(moment: Moment, operation: OperationKind, file: FileClass, nth: u32, kind: CrashKind) -> Fault {
-    Fault::Crash(CrashPoint { place: Place { file, operation, nth }, moment, kind })
+    Fault::Crash(CrashPoint { place: OperationPlace { file, operation, nth }, moment, kind })
 }

@@ -1,13 +1,13 @@
 //! What applications do on their connections, and what they are kept from doing.
 
 use plimsoll_engine::Error;
-use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_scenarios::sandbox::{Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 use turso_core::Value;
 
 #[test]
 fn a_statement_that_would_break_the_engine_is_refused_and_nothing_of_its_text_runs() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -26,7 +26,7 @@ fn a_statement_that_would_break_the_engine_is_refused_and_nothing_of_its_text_ru
 
 #[test]
 fn a_prepared_statement_sees_schemas_change_locally_and_remotely() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -51,7 +51,7 @@ fn a_prepared_statement_sees_schemas_change_locally_and_remotely() {
 /// The table is made again, renamed, and given other columns, here and there; a statement that was prepared before goes with it.
 #[test]
 fn a_prepared_write_goes_where_the_schema_has_gone_and_nothing_of_it_is_lost() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (k INTEGER PRIMARY KEY, a, b)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -80,7 +80,7 @@ fn a_prepared_write_goes_where_the_schema_has_gone_and_nothing_of_it_is_lost() {
 
 #[test]
 fn an_application_uses_parameters_and_transactions() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -104,7 +104,7 @@ fn an_application_uses_parameters_and_transactions() {
 /// Whoever opens the file by another way can do anything to it; then the engine says so.
 #[test]
 fn a_checkpoint_behind_the_engines_back_is_an_error_and_no_panic() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use plimsoll_engine::Error;
-use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_scenarios::sandbox::{Sandbox, rows};
 use plimsoll_sim::text::error_chain;
 use plimsoll_sim::world::in_process::block_on;
 use turso_core::{Buffer, Completion, File, OpenFlags};
 
 /// Runs a script in both places; what it tells has to be the same. Returns that, with paths as `DIR/…`.
-fn alike(script: impl Fn(&Place, &mut Vec<String>)) -> Vec<String> {
-    let told = |place: Place| {
+fn alike(script: impl Fn(&Sandbox, &mut Vec<String>)) -> Vec<String> {
+    let told = |place: Sandbox| {
         let mut lines = Vec::new();
         script(&place, &mut lines);
         let path = place.path("a");
         let directory = path.strip_suffix("/a.db").unwrap();
         lines.iter().map(|line| line.replace(directory, "DIR")).collect::<Vec<_>>()
     };
-    let simulated = told(Place::simulated());
-    assert_eq!(simulated, told(Place::real()));
+    let simulated = told(Sandbox::simulated());
+    assert_eq!(simulated, told(Sandbox::real()));
     assert!(!simulated.is_empty(), "a script has to tell something");
     simulated
 }
@@ -30,30 +30,30 @@ fn told<T>(result: Result<T, Error>) -> String {
     }
 }
 
-fn file(place: &Place, suffix: &str) -> Arc<dyn File> {
+fn file(place: &Sandbox, suffix: &str) -> Arc<dyn File> {
     let path = format!("{}{suffix}", place.path("a"));
     place.io().open_file(&path, OpenFlags::Create, false).unwrap()
 }
 
-fn write(place: &Place, suffix: &str, offset: u64, bytes: &[u8]) {
+fn write(place: &Sandbox, suffix: &str, offset: u64, bytes: &[u8]) {
     let buffer = Arc::new(Buffer::new(bytes.to_vec()));
     let completion = file(place, suffix).pwrite(offset, buffer, Completion::new_write(|_| {})).unwrap();
     place.io().wait_for_completion(completion).unwrap();
 }
 
-fn cut(place: &Place, suffix: &str, length: u64) {
+fn cut(place: &Sandbox, suffix: &str, length: u64) {
     let completion = file(place, suffix).truncate(length, Completion::new_trunc(|_| {})).unwrap();
     place.io().wait_for_completion(completion).unwrap();
 }
 
 /// A client that has pulled two rows and closed again.
-fn closed_client(place: &Place) {
+fn closed_client(place: &Sandbox) {
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1), (2)"]);
     drop(place.open("a").unwrap());
 }
 
 /// Opens the client, and pulls if that worked.
-fn opened(place: &Place) -> String {
+fn opened(place: &Sandbox) -> String {
     match place.open("a") {
         Ok(engine) => format!("opens, then the pull: {}", told(block_on(engine.pull()))),
         Err(error) => told::<()>(Err(error)),
@@ -106,7 +106,7 @@ fn foreign_files_are_refused_alike() {
 
 #[test]
 fn damaged_files_are_refused_alike() {
-    type Damage = fn(&Place);
+    type Damage = fn(&Sandbox);
     let damages: [(&str, Damage); 4] = [
         ("-info", |place| write(place, "-info", 20, b"#")),
         ("-info", |place| cut(place, "-info", 30)),
@@ -127,7 +127,7 @@ fn damaged_files_are_refused_alike() {
 
 #[test]
 fn a_damaged_replica_is_fetched_again_alike() {
-    let damages: [fn(&Place); 2] =
+    let damages: [fn(&Sandbox); 2] =
         [|place| cut(place, "-synced-wal", 100), |place| write(place, "-synced-wal", 32 + 24 + 2000, b"rot")];
     for damage in damages {
         let lines = alike(|place, lines| {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use plimsoll_engine::{Options, PullReport, PushReport, SyncEngine};
 use plimsoll_scenarios::meter::{Counts, Meter, MeteredRemote};
-use plimsoll_scenarios::place::{Engine, Place, rows};
+use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
 use plimsoll_sim::world::in_process::{InProcess, block_on};
 use plimsoll_sim::world::memory::Memory;
 use plimsoll_sim::world::remote::Remote;
@@ -155,7 +155,7 @@ fn the_hundredth_push_reads_what_is_pending_and_not_what_the_others_have_sent() 
 /// Whoever opens the database reads the log from the last rebase on, but once.
 #[test]
 fn a_push_after_opening_reads_the_change_log_once() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let push = |engine: &Engine| {
         engine.connect().unwrap().execute("INSERT INTO t VALUES (1)").unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_engine::{Error, FileOperation, LocalStorage, Options, SyncEngine};
-use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_scenarios::sandbox::{Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 use turso_core::io::FileSyncType;
 use turso_core::{
@@ -54,7 +54,7 @@ fn the_table_of_the_thirty_faults_names_tests_that_exist() {
 /// The acknowledgement of what was pushed stands in the next generation; what it covers must not be replayed.
 #[test]
 fn a_pull_across_a_generation_replays_nothing_that_was_acknowledged_there() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -76,7 +76,7 @@ fn a_pull_across_a_generation_replays_nothing_that_was_acknowledged_there() {
 /// The core keeps a page 1 of its own ready for a database that was empty when it was opened.
 #[test]
 fn a_snapshot_keeps_its_first_page() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
     place.remote.with_remote(plimsoll_sim::world::remote::Remote::checkpoint);
     let engine = place.open("a").unwrap();
@@ -88,7 +88,7 @@ fn a_snapshot_keeps_its_first_page() {
 
 #[test]
 fn the_core_checkpoints_nothing_by_itself() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place
         .open_with("a", |options| options.draft_wal_frames_max(100_000).synced_wal_frames_max(100_000))
@@ -191,7 +191,7 @@ impl IO for Failing {
 #[test]
 fn a_file_operation_that_fails_ends_its_wait() {
     for operation in [FileOperation::Write, FileOperation::Sync] {
-        let place = Place::real();
+        let place = Sandbox::real();
         let io = Arc::new(Failing { inner: PlatformIO::new().unwrap(), operation });
         let path = place.path("a");
         let opening =

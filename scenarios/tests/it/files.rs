@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll_engine::{Error, RebootstrapReason};
-use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_scenarios::sandbox::{Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 use turso_core::{Buffer, Completion, IO, OpenFlags};
 
@@ -19,14 +19,14 @@ fn write(io: &Arc<dyn IO>, path: &str, offset: u64, bytes: &[u8]) {
 }
 
 /// A place with a client that has pulled something, closed again.
-fn place_with_client() -> Place {
-    let place = Place::simulated();
+fn place_with_client() -> Sandbox {
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     drop(place.open("a").unwrap());
     place
 }
 
-fn refusal(place: &Place) -> Error {
+fn refusal(place: &Sandbox) -> Error {
     match place.open("a") {
         Ok(_) => panic!("the files were accepted"),
         Err(error) => error,
@@ -35,7 +35,7 @@ fn refusal(place: &Place) -> Error {
 
 #[test]
 fn a_database_that_is_not_the_engines_is_not_overwritten() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     let draft = format!("{}-draft", place.path("a"));
     write(place.io(), &draft, 0, b"somebody else's");
     assert!(matches!(refusal(&place), Error::ForeignFile { file } if file == draft));
@@ -69,7 +69,7 @@ fn truncate(io: &Arc<dyn IO>, path: &str, length: u64) {
 }
 
 /// Damages a replica beside which a local transaction waits; the next sync has to fetch another one and to keep the transaction.
-fn is_healed(damage: impl Fn(&Place, &str)) {
+fn is_healed(damage: impl Fn(&Sandbox, &str)) {
     for ending in ["-synced", "-synced-wal"] {
         let place = place_with_client();
         place.open("a").unwrap().connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();

@@ -1,12 +1,12 @@
 //! The flows without faults, each in both places: on the simulated disk and on real files.
 
-use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_scenarios::sandbox::{Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 
 /// Runs a script in both places.
-pub fn everywhere(script: impl Fn(Place)) {
-    script(Place::simulated());
-    script(Place::real());
+pub fn everywhere(script: impl Fn(Sandbox)) {
+    script(Sandbox::simulated());
+    script(Sandbox::real());
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_push_after_a_generation_change_sends_nothing_twice() {
 
 #[test]
 fn a_pull_without_news_writes_nothing() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     engine.connect().unwrap().execute("INSERT INTO t VALUES (1)").unwrap();
@@ -138,7 +138,7 @@ fn a_table_made_by_two_clients_is_made_once() {
 
 #[test]
 fn the_engine_runs_under_tokio_as_well() {
-    let place = Place::real();
+    let place = Sandbox::real();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let engine = std::sync::Arc::new(runtime.block_on(place.open_async("a")).unwrap());
@@ -153,7 +153,7 @@ fn the_engine_runs_under_tokio_as_well() {
 
 #[test]
 fn a_second_operation_at_the_same_time_is_refused() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -168,7 +168,7 @@ fn a_second_operation_at_the_same_time_is_refused() {
 
 #[test]
 fn a_writer_in_the_middle_of_a_transaction_makes_a_pull_busy_and_loses_nothing() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -208,7 +208,7 @@ fn a_dropped_table_does_not_renumber_what_was_pushed() {
 /// carries must not be given to another transaction, or the late POST would acknowledge that one.
 #[test]
 fn the_number_of_a_void_transaction_is_not_given_again() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, 'old')"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -231,7 +231,7 @@ fn the_number_of_a_void_transaction_is_not_given_again() {
 
 #[test]
 fn a_user_table_with_a_name_like_the_engines_is_replicated() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
     connection.execute("CREATE TABLE plimsoll_line (v)").unwrap();

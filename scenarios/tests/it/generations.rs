@@ -5,13 +5,13 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use plimsoll_engine::{Error, InDoubt, RebootstrapReason};
 use plimsoll_scenarios::lying::Lying;
-use plimsoll_scenarios::place::{Engine, Place, rows};
+use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 use plimsoll_sim::world::remote::Remote;
 
 /// A place with a table `t (v)` on the remote and a client that has pulled it.
-fn place() -> (Place, Engine) {
-    let place = Place::simulated();
+fn place() -> (Sandbox, Engine) {
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     (place, engine)
@@ -25,11 +25,11 @@ fn local(engine: &Engine) -> Vec<String> {
     rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v")
 }
 
-fn remote(place: &Place) -> Vec<String> {
+fn remote(place: &Sandbox) -> Vec<String> {
     place.remote_rows("SELECT v FROM t ORDER BY v")
 }
 
-fn checkpoint(place: &Place) {
+fn checkpoint(place: &Sandbox) {
     assert!(place.remote.with_remote(Remote::checkpoint));
 }
 
@@ -91,7 +91,7 @@ fn what_is_lost_with_a_restored_remote_is_reported() {
 
 /// Two histories with equal numbers: nothing but their name, or the frames themselves, tells them apart.
 fn restored_and_grown_again(names_history: bool) {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote.with_remote(|remote| remote.set_names_history(names_history));
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
@@ -122,7 +122,7 @@ fn a_restored_remote_without_a_name_is_told_apart_by_its_frames() {
 
 #[test]
 fn a_restored_remote_without_a_name_is_told_apart_also_when_it_has_grown_past_the_client() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote.with_remote(|remote| remote.set_names_history(false));
     place.remote_executes(&["CREATE TABLE t (v)", "CREATE TABLE u (v)"]);
     place.remote_executes(&["INSERT INTO t VALUES ('before')"]);
@@ -140,7 +140,7 @@ fn a_restored_remote_without_a_name_is_told_apart_also_when_it_has_grown_past_th
 /// The remote goes back by three of four transactions while their first frames are on their way, and goes on otherwise.
 #[test]
 fn a_remote_that_is_restored_in_the_middle_of_a_pull_is_followed() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let way = Lying::to(&place.remote);
     let engine = block_on(place.open_through("a", way.clone())).unwrap();
@@ -167,7 +167,7 @@ fn a_remote_that_is_restored_in_the_middle_of_a_pull_is_followed() {
 #[test]
 fn a_remote_that_is_restored_again_and_again_ends_the_operation_and_loses_nothing() {
     for (restores_inside, is_settled) in [(2, true), (3, false)] {
-        let place = Place::simulated();
+        let place = Sandbox::simulated();
         place.remote_executes(&["CREATE TABLE t (v)"]);
         let way = Lying::to(&place.remote);
         let engine = block_on(place.open_through("a", way.clone())).unwrap();
@@ -196,7 +196,7 @@ fn a_remote_that_is_restored_again_and_again_ends_the_operation_and_loses_nothin
 
 /// What `/info` named as the newest generation is closed and pruned before its export is asked for.
 fn pruned_before_its_export(is_first: bool) {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES ('one')"]);
     checkpoint(&place);
     let way = Lying::to(&place.remote);
@@ -233,7 +233,7 @@ fn a_generation_that_is_pruned_before_its_export_does_not_stop_a_re_bootstrap() 
 
 #[test]
 fn a_client_that_is_behind_the_restored_state_of_a_remote_without_a_name_walks_on() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote.with_remote(|remote| remote.set_names_history(false));
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
@@ -265,7 +265,7 @@ fn answer(status: StatusCode, body: &str) -> Option<Response<Bytes>> {
 
 #[test]
 fn one_wrong_answer_is_no_reason_to_re_bootstrap() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let way = Lying::to(&place.remote);
     let engine = block_on(place.open_through("a", way.clone())).unwrap();
@@ -304,7 +304,7 @@ fn a_bad_export_is_refused_and_the_next_try_works() {
     ];
     for is_first in [true, false] {
         for lie in lies {
-            let place = Place::simulated();
+            let place = Sandbox::simulated();
             place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES ('one')"]);
             checkpoint(&place);
             let way = Lying::to(&place.remote);
@@ -336,7 +336,7 @@ fn a_bad_export_is_refused_and_the_next_try_works() {
 
 #[test]
 fn an_interrupted_first_pull_does_not_open_as_an_older_database() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     for v in 0..5 {
         place.remote_executes(&[&format!("INSERT INTO t VALUES ({v})")]);
@@ -356,7 +356,7 @@ fn an_interrupted_first_pull_does_not_open_as_an_older_database() {
 }
 
 /// An older copy with a transaction that the original has sent since, and with one that was written into the copy.
-fn older_copy_with_rows_in_doubt() -> (Place, Engine) {
+fn older_copy_with_rows_in_doubt() -> (Sandbox, Engine) {
     let (mut place, engine) = place();
     write(&engine, "sent since");
     let copy = place.copy();

@@ -1,13 +1,13 @@
 //! What must not grow without bound under a client that runs for long.
 
-use plimsoll_scenarios::place::{Engine, Place, rows};
+use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
 use plimsoll_scenarios::scenario::{A, Scenario, append, told};
 use plimsoll_sim::schedule::{Action, TransactionEnd};
 use plimsoll_sim::world::in_process::block_on;
 
 const WAL_FRAMES_MAX: u64 = 40;
 
-fn open_small(place: &Place) -> Engine {
+fn open_small(place: &Sandbox) -> Engine {
     place.open_with("a", |options| options.draft_wal_frames_max(WAL_FRAMES_MAX)).unwrap()
 }
 
@@ -16,7 +16,7 @@ const WAL_BYTES_BOUND: u64 = 2 * WAL_FRAMES_MAX * 4120;
 
 #[test]
 fn drafts_log_does_not_grow_with_the_number_of_pulls() {
-    for place in [Place::simulated(), Place::real()] {
+    for place in [Sandbox::simulated(), Sandbox::real()] {
         place.remote_executes(&["CREATE TABLE t (v)"]);
         let engine = open_small(&place);
         let connection = engine.connect().unwrap();
@@ -34,7 +34,7 @@ fn drafts_log_does_not_grow_with_the_number_of_pulls() {
 
 #[test]
 fn drafts_log_does_not_grow_under_a_client_that_only_pushes() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = open_small(&place);
     let connection = engine.connect().unwrap();
@@ -50,7 +50,7 @@ fn drafts_log_does_not_grow_under_a_client_that_only_pushes() {
 
 #[test]
 fn the_change_log_does_not_grow_under_a_client_that_only_pushes() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open_with("a", |options| options.change_log_records_max(10)).unwrap();
     let connection = engine.connect().unwrap();
@@ -70,7 +70,7 @@ fn the_change_log_does_not_grow_under_a_client_that_only_pushes() {
 /// What local transactions did to pages before the compaction is put back at the rebase, although Draft's past is gone.
 #[test]
 fn a_local_change_from_before_a_compaction_does_not_outlive_its_rebase() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, 'old')"]);
     let engine = place.open_with("a", |options| options.draft_wal_frames_max(1)).unwrap();
     let connection = engine.connect().unwrap();
@@ -86,7 +86,7 @@ fn a_local_change_from_before_a_compaction_does_not_outlive_its_rebase() {
 
 #[test]
 fn a_reader_delays_a_compaction_and_a_pull_succeeds_all_the_same() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
     let engine = place.open_with("a", |options| options.draft_wal_frames_max(1)).unwrap();
     let (reader, writer) = (engine.connect().unwrap(), engine.connect().unwrap());

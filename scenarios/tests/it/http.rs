@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_engine::{Error, HttpRemote, LocalStorage, Options, Remote as _, SyncEngine};
-use plimsoll_scenarios::place::rows;
+use plimsoll_scenarios::sandbox::rows;
 use plimsoll_sim::judge::ledger::Content;
 use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate};

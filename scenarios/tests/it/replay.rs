@@ -1,7 +1,7 @@
 //! Rows of every shape, replayed in a rebase and by a push, and the conflicts that are reported.
 
 use plimsoll_engine::{Conflict, LocalConnection};
-use plimsoll_scenarios::place::{Engine, Place, rows};
+use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 
 use crate::flows::everywhere;
@@ -24,7 +24,7 @@ impl Meeting {
         }
     }
 
-    fn check_in(&self, place: &Place, pull_first: bool) {
+    fn check_in(&self, place: &Sandbox, pull_first: bool) {
         place.remote_executes(self.schema);
         let (a, at_a) = client(place, "a");
         let (b, at_b) = client(place, "b");
@@ -55,7 +55,7 @@ impl Meeting {
     }
 }
 
-fn client(place: &Place, name: &str) -> (Engine, LocalConnection) {
+fn client(place: &Sandbox, name: &str) -> (Engine, LocalConnection) {
     let engine = place.open(name).unwrap();
     let connection = engine.connect().unwrap();
     (engine, connection)
@@ -430,7 +430,7 @@ fn a_table_made_and_changed_before_the_first_push_arrives_as_it_is() {
 
 #[test]
 fn reports_name_the_first_conflicts_and_count_all() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v)"]);
     let (a, at_a) = client(&place, "a");
     at_a.execute("BEGIN").unwrap();

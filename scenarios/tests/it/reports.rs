@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use plimsoll_engine::Progress;
-use plimsoll_scenarios::place::Place;
+use plimsoll_scenarios::sandbox::Sandbox;
 use plimsoll_sim::world::in_process::block_on;
 
 #[test]
 fn reports_count_what_was_done() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -29,7 +29,7 @@ fn reports_count_what_was_done() {
 
 #[test]
 fn asking_for_statistics_changes_nothing() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open("a").unwrap();
     let connection = engine.connect().unwrap();
@@ -52,7 +52,7 @@ fn asking_for_statistics_changes_nothing() {
 
 #[test]
 fn a_bootstrap_and_a_pull_report_their_progress() {
-    let place = Place::simulated();
+    let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (zeroblob(50000))"]);
     place.remote.with_remote(plimsoll_sim::world::remote::Remote::checkpoint);
     let seen: Arc<Mutex<Vec<Progress>>> = Arc::default();

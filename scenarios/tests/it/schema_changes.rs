@@ -1,12 +1,12 @@
 //! The schema changes while there are pending changes on the other side.
 
 use plimsoll_engine::{Conflict, ConflictKind, Error, LocalConnection};
-use plimsoll_scenarios::place::{Engine, Place, rows};
+use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 
 use crate::flows::everywhere;
 
-pub(crate) fn client(place: &Place, name: &str) -> (Engine, LocalConnection) {
+pub(crate) fn client(place: &Sandbox, name: &str) -> (Engine, LocalConnection) {
     let engine = place.open(name).unwrap();
     let connection = engine.connect().unwrap();
     (engine, connection)
@@ -20,7 +20,7 @@ pub(crate) fn run(connection: &LocalConnection, statements: &[&str]) {
 
 /// Syncs until everybody has everything, and expects the same rows everywhere.
 pub(crate) fn expect_everywhere(
-    place: &Place,
+    place: &Sandbox,
     clients: &[&(Engine, LocalConnection)],
     sql: &str,
     expected: &[&str],

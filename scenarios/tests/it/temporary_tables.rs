@@ -1,7 +1,7 @@
 //! Temporary tables, whose rows the core records as if they were rows of the database's tables.
 
 use plimsoll_engine::{Error, LocalConnection};
-use plimsoll_scenarios::place::rows;
+use plimsoll_scenarios::sandbox::rows;
 use plimsoll_sim::world::in_process::block_on;
 
 use crate::flows::everywhere;

@@ -1,7 +1,7 @@
 //! What the core's change log leaves out: views, triggers and what they do, new names of tables and columns.
 
 use plimsoll_engine::Error;
-use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_scenarios::sandbox::{Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 
 use crate::flows::everywhere;
@@ -143,7 +143,7 @@ fn a_prepared_statement_that_changes_the_schema_is_written_down_each_time() {
 }
 
 /// A connection of the core's own: its changes are captured, but nobody writes down what the capture leaves out.
-fn without_notes(place: &Place, name: &str, statements: &[&str]) {
+fn without_notes(place: &Sandbox, name: &str, statements: &[&str]) {
     let connection = place.raw_connection(&format!("{}-draft", place.path(name)));
     connection.wal_auto_actions_disable();
     connection.execute("PRAGMA capture_data_changes_conn('full,turso_cdc')").unwrap();

@@ -2,7 +2,7 @@
 //! database would never end.
 
 use plimsoll_engine::Error;
-use plimsoll_scenarios::place::{Place, rows};
+use plimsoll_scenarios::sandbox::{Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 
 /// Real files and threads: during the rebases of the pulls the writers wait, and no row is lost or there twice.
@@ -10,7 +10,7 @@ use plimsoll_sim::world::in_process::block_on;
 #[expect(clippy::disallowed_methods, reason = "real threads are what this is about")]
 fn writers_on_other_threads_wait_for_a_rebase_and_lose_nothing() {
     const ROWS: usize = 60;
-    let place = Place::real();
+    let place = Sandbox::real();
     place.remote_executes(&["CREATE TABLE t (v)"]);
     let engine = place.open_with("a", |options| options.busy_timeout_ms(60_000)).unwrap();
     std::thread::scope(|scope| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use plimsoll_sim::search::explore::{self, Finding, Options, Progress, Unit};
+use plimsoll_sim::search::explore::{self, ExploredFailure, Options, Progress, Unit};
 use plimsoll_sim::search::generate::Profile;
 use plimsoll_sim::text::counted;
 use plimsoll_sim::world::run::{RunOptions, run};
@@ -87,9 +87,9 @@ impl Explore {
         Ok(if status == STATUS_CLEAN && interrupt.is_interrupted() { STATUS_INTERRUPTED } else { status })
     }
 
-    fn report(&self, findings: &[Finding]) -> Result<u8, Problem> {
+    fn report(&self, findings: &[ExploredFailure]) -> Result<u8, Problem> {
         let mut status = STATUS_CLEAN;
-        for (number, Finding { unit, schedule }) in findings.iter().enumerate().take(SHOWN_MAX) {
+        for (number, ExploredFailure { unit, schedule }) in findings.iter().enumerate().take(SHOWN_MAX) {
             let path = self.out.join(format!("explored-{number}.jsonl"));
             let Some(violation) = run(schedule, RunOptions::default()).violation else {
                 files::write(&path, &schedule.print())?;

@@ -10,7 +10,7 @@ use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{FileClass, Place};
+use super::{FileClass, OperationPlace};
 
 /// Which of the unsynced operations survive a power loss. Operations are numbered from 0, in the order they were made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
@@ -191,7 +191,7 @@ pub enum Moment {
 #[serde(deny_unknown_fields)]
 pub struct CrashPoint {
     /// The operation it strikes at.
-    pub place: Place,
+    pub place: OperationPlace,
     /// Before, inside or after it.
     pub moment: Moment,
     /// How it strikes.

@@ -33,7 +33,7 @@ pub(crate) use disk::Access;
 pub use disk::{DiskError, DiskErrorKind, Lasts};
 pub use network::{Arrival, Contradiction, Delivery, NetworkFault, Wire};
 pub(crate) use ordinal::Ordinal;
-pub use place::{FileClass, OperationKind, Place};
+pub use place::{FileClass, OperationKind, OperationPlace};
 pub use rot::Damage;
 pub use route::{RequestPlace, Route};
 

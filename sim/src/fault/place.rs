@@ -124,7 +124,7 @@ impl OperationKind {
 /// One operation of a step, by meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct OperationPlace {
     /// The file it is done to.
     pub file: FileClass,
     /// What is done.
@@ -133,7 +133,7 @@ pub struct Place {
     pub nth: u32,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for OperationPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = match self.file {
             FileClass::Any => "any file",

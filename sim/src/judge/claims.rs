@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
+use super::database_files::wal_bytes;
 use super::format::Wal;
-use super::pages::wal_bytes;
 use crate::fault::FileClass;
 
 /// What the metadata claims, as far as it is checked. Members that mean nothing here are passed over.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Paths;
 use super::claims::Claims;
-use super::pages::{Epochs, wal_bytes};
+use super::database_files::{Epochs, wal_bytes};
 use super::verdict::{DURABLE_FIRST, MONOTONE, Violation};
 
 /// A version of the metadata at the moment it was renamed into place, and what of the disk was unsynced then.

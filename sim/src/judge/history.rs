@@ -12,7 +12,8 @@ use bytes::Bytes;
 use turso_core::LimboError;
 
 use crate::judge::format::{
-    DatabaseHeader, FRAME_BYTES, FrameHeader, Image, PAGE_BYTES, Page, WAL_HEADER_BYTES, Wal, WalHeader,
+    DatabaseHeader, DatabaseImage, FRAME_BYTES, FrameHeader, PAGE_BYTES, Page, WAL_HEADER_BYTES, Wal,
+    WalHeader,
 };
 
 /// All generations of a remote, numbered from 1; the last is the current one.
@@ -28,7 +29,7 @@ pub struct History {
 
 /// A place where the history ended once, or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct End {
+pub struct LogEnd {
     /// The last generation.
     pub generation: u64,
     /// Its last frame; 0 for the snapshot.
@@ -124,7 +125,7 @@ impl History {
         }
         if let Some(before) = self.generations.last() {
             let folded = before.image_at(before.frame_count());
-            if let Some(difference) = folded.first_difference(&Image::of_main(&snapshot)) {
+            if let Some(difference) = folded.first_difference(&DatabaseImage::of_main(&snapshot)) {
                 return Err(wrong(format!(
                     "its snapshot is not what the one before ended with: {difference}"
                 )));
@@ -166,7 +167,7 @@ impl History {
 
     /// The database after the transactions that are complete at `frame_no` of a generation of an epoch; 0 is the snapshot. `None`
     /// if there is no such generation or no such frame.
-    pub fn image_at(&self, epoch: usize, generation: u64, frame_no: u64) -> Option<Image<'_>> {
+    pub fn image_at(&self, epoch: usize, generation: u64, frame_no: u64) -> Option<DatabaseImage<'_>> {
         let generations = self.past.get(epoch).unwrap_or(&self.generations);
         let generation = generations.get(usize::try_from(generation.checked_sub(1)?).ok()?)?;
         (frame_no <= generation.frame_count()).then(|| generation.image_at(frame_no))
@@ -174,11 +175,11 @@ impl History {
 
     /// Where the history ended so many generations ago, or, for none, so many transactions ago; the beginning if it is not
     /// that old.
-    pub fn past_end(&self, generations: u64, transactions: usize) -> End {
+    pub fn past_end(&self, generations: u64, transactions: usize) -> LogEnd {
         let generation = self.generation_current().saturating_sub(generations).max(1);
         let of = &self.generations[generation as usize - 1];
         let back = if generations == 0 { transactions } else { 0 };
-        End { generation, frame_no: of.commit_points().rev().nth(back).unwrap_or(0) }
+        LogEnd { generation, frame_no: of.commit_points().rev().nth(back).unwrap_or(0) }
     }
 
     /// Appends what was read behind the last known frame of the log.
@@ -227,7 +228,7 @@ impl History {
     /// If that isn't the snapshot with the frames folded in.
     pub(crate) fn close_generation(&mut self, main: Bytes) {
         let folded = self.current().image_at(self.current().frame_count());
-        if let Some(difference) = folded.first_difference(&Image::of_main(&main)) {
+        if let Some(difference) = folded.first_difference(&DatabaseImage::of_main(&main)) {
             panic!(
                 "{CONTRADICTION}: its checkpoint wrote something else than its frames (right): {difference}"
             );
@@ -265,7 +266,8 @@ impl History {
     }
 
     fn push(&mut self, snapshot: Bytes) {
-        let page_bytes = Image::of_main(&snapshot).page_count() as usize * crate::judge::format::PAGE_BYTES;
+        let page_bytes =
+            DatabaseImage::of_main(&snapshot).page_count() as usize * crate::judge::format::PAGE_BYTES;
         assert_eq!(
             snapshot.len(),
             page_bytes,
@@ -323,14 +325,14 @@ impl Generation {
         std::iter::once(0).chain(self.frames.iter().enumerate().filter_map(commit))
     }
 
-    fn image_at(&self, frame_no: u64) -> Image<'_> {
+    fn image_at(&self, frame_no: u64) -> DatabaseImage<'_> {
         let commit = self.commit_points().rfind(|&commit| commit <= frame_no).expect("0 is a commit point");
         let frames = &self.frames[..commit as usize];
         match frames.last() {
-            None => Image::of_main(&self.snapshot),
+            None => DatabaseImage::of_main(&self.snapshot),
             Some(last) => {
                 let pages = frames.iter().map(|frame| (frame.header.page_no, frame.page()));
-                Image::overlay(&self.snapshot, pages, last.header.db_size)
+                DatabaseImage::overlay(&self.snapshot, pages, last.header.db_size)
             }
         }
     }

@@ -9,7 +9,7 @@
 //! | [`ledger`] | what was acknowledged to whom, and the content that follows from it |
 //! | [`history`] | the remote's model: every generation's snapshot and frames |
 //! | `claims`, `paths` | what a client's metadata claims, and where its files are |
-//! | `pages`, `durability` | page-level checks, and checks on versions of the metadata |
+//! | `database_files`, `durability` | page-level checks, and checks on versions of the metadata |
 //! | [`mod@format`] | parsers for database files and WALs |
 //! | [`marks`] | the situations that a sweep must have been in |
 //!
@@ -17,26 +17,26 @@
 
 mod claims;
 pub mod counts;
+mod database_files;
 mod durability;
 pub mod format;
 pub mod history;
 pub mod ledger;
 pub mod marks;
-mod pages;
 mod paths;
 pub mod verdict;
 
 use turso_core::Value;
 
 pub use claims::{Claims, Named};
-pub use durability::{Durable, MetadataVersion, judge_durability, judge_monotone};
 #[cfg(test)]
-pub(crate) use pages::wal_bytes;
-pub use pages::{Epochs, Files};
+pub(crate) use database_files::wal_bytes;
+pub use database_files::{DatabaseFiles, Epochs};
+pub use durability::{Durable, MetadataVersion, judge_durability, judge_monotone};
 pub use paths::Paths;
 
 use crate::text::error_chain;
-use ledger::Finding;
+use ledger::Discrepancy;
 use verdict::{ATOMIC_PUSH, EXACTLY_ONCE, INTEGRITY, Invariant, LOCAL_DURABILITY, READS, Violation};
 
 /// One database's answer to `PRAGMA integrity_check`.
@@ -52,12 +52,12 @@ pub(crate) fn judge_integrity_answer(
     Err(Violation::of(INTEGRITY, format!("{whose}: {complaint}")))
 }
 
-pub(crate) fn violation(finding: Finding, whose: &str) -> Violation {
+pub(crate) fn violation(finding: Discrepancy, whose: &str) -> Violation {
     let of = |invariant: Invariant, message: String| Violation::of(invariant, format!("{whose}: {message}"));
     match finding {
-        Finding::NotOnce(message) => of(EXACTLY_ONCE, message),
-        Finding::Torn(message) => of(ATOMIC_PUSH, message),
-        Finding::Lost(message) => of(LOCAL_DURABILITY, message),
-        Finding::Unexplained(message) => of(READS, message),
+        Discrepancy::NotOnce(message) => of(EXACTLY_ONCE, message),
+        Discrepancy::Torn(message) => of(ATOMIC_PUSH, message),
+        Discrepancy::Lost(message) => of(LOCAL_DURABILITY, message),
+        Discrepancy::Unexplained(message) => of(READS, message),
     }
 }

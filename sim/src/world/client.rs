@@ -15,7 +15,7 @@ use crate::fault::FileClass;
 use crate::judge::history::History;
 use crate::judge::ledger::{Content, Moment};
 use crate::judge::verdict::Violation;
-use crate::judge::{Claims, Durable, Epochs, Files, Paths};
+use crate::judge::{Claims, DatabaseFiles, Durable, Epochs, Paths};
 use crate::schedule::Header;
 use crate::schedule::workload::{LOG, read_rows};
 
@@ -204,8 +204,8 @@ impl Client {
     }
 
     /// Its database files as they are.
-    pub fn files(&self) -> Files {
-        Files::read(&self.paths, |path| self.disk.read(path))
+    pub fn files(&self) -> DatabaseFiles {
+        DatabaseFiles::read(&self.paths, |path| self.disk.read(path))
     }
 
     /// What its metadata says right now; `None` when there is none, it does not parse, or it is rotten.

@@ -5,7 +5,7 @@
 
 use crate::fault::atlas::Row;
 use crate::fault::{Fault, RequestPlace, Route};
-use crate::judge::marks::{End, Heard};
+use crate::judge::marks::{Heard, StepEnd};
 use crate::schedule::{During, EngineEvent, Step, Wait};
 
 /// One running step.
@@ -32,7 +32,7 @@ pub(super) struct StepContext {
     /// The crash windows in which its client went down.
     pub windows: Vec<&'static str>,
     /// How its own action ended.
-    pub end: End,
+    pub end: StepEnd,
     /// Moments that have come since the last suspension because of what the engine reported.
     reported: Vec<Wait>,
     /// The clients that operate in the steps around it.

@@ -13,7 +13,7 @@ use super::server::Server;
 use super::trace::Lane;
 use crate::fault::atlas::{FaultKind, Target};
 use crate::fault::{Arrival, CrashKind, Delivery, Fault, NetworkFault, RequestPlace, Route, Wire};
-use crate::judge::history::End;
+use crate::judge::history::LogEnd;
 use crate::judge::ledger::Ledger;
 use crate::schedule::Header;
 
@@ -104,7 +104,7 @@ impl Exchange<'_> {
     }
 
     /// Notes where the history ends according to an answer. Only an answer that has no frames to give says so.
-    fn note_end(&mut self, response: &Response<Bytes>, end: End) {
+    fn note_end(&mut self, response: &Response<Bytes>, end: LogEnd) {
         let is_for_frames = self.place.is_some_and(|place| place.route == Route::PullFrames);
         if is_for_frames && response.status() == StatusCode::BAD_REQUEST {
             self.seen_ends.push((end.generation, end.frame_no));

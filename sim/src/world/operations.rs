@@ -13,7 +13,7 @@ use super::disk::Hang;
 use super::trace::Lane;
 use crate::fault::CrashKind;
 use crate::fault::atlas::{FaultKind, Target};
-use crate::judge::marks::{CrashSite, End};
+use crate::judge::marks::{CrashSite, StepEnd};
 use crate::judge::verdict::{ENDS, NO_PANIC, NO_SURPRISE, Violation};
 
 /// How an operation that was driven to its end has ended.
@@ -143,7 +143,7 @@ impl World {
                 if needs_write_lock && self.clients[number].holds_open() =>
             {
                 self.recorder.counts.busy += 1;
-                context.end = End::Busy;
+                context.end = StepEnd::Busy;
                 Ok(false)
             }
             Driven::Done(Err(error)) => {
@@ -304,7 +304,7 @@ impl World {
         let kind = FaultKind::from(&report.kind);
         let windows = self.recorder.note_crash(context.id, report, &site);
         context.windows.extend(windows);
-        context.end = End::Crashed;
+        context.end = StepEnd::Crashed;
         self.strike(kind, target, context);
     }
 }

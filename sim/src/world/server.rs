@@ -15,7 +15,7 @@ use super::finals::{FinalDatabase, read_tables};
 use super::remote::Remote;
 use super::trace::{Lane, SharedTrace};
 use crate::fault::CrashKind;
-use crate::judge::history::{End, History};
+use crate::judge::history::{History, LogEnd};
 use crate::judge::ledger::Content;
 use crate::schedule::Header;
 use crate::schedule::workload::{LOG, QUIET, SCHEMA};
@@ -32,7 +32,7 @@ pub(super) struct Server {
     /// How often the machine went down.
     crashes: u32,
     /// The end of the history when it had its schema; no answer is older.
-    schema_end: End,
+    schema_end: LogEnd,
 }
 
 impl Server {
@@ -76,7 +76,7 @@ impl Server {
         self.boot(acknowledged);
     }
 
-    fn boot(&mut self, acknowledged: End) {
+    fn boot(&mut self, acknowledged: LogEnd) {
         drop(self.disk.take_crash());
         self.disk.restart();
         self.remote.reopen(self.disk.io(), acknowledged);
@@ -89,7 +89,7 @@ impl Server {
         request: &Request<Bytes>,
         generations: u64,
         transactions: usize,
-    ) -> Option<(Response<Bytes>, End)> {
+    ) -> Option<(Response<Bytes>, LogEnd)> {
         let end = self.history().past_end(generations, transactions).max(self.schema_end);
         let response = self.remote.serve_as_of(request, end).filter(|_| end != self.remote.end())?;
         Some((response, end))

@@ -11,7 +11,7 @@ use super::operations::violation_of_panic;
 use super::trace::Lane;
 use super::writes::{Ran, run_writes};
 use crate::judge::ledger::{Entry, Fate};
-use crate::judge::marks::End;
+use crate::judge::marks::StepEnd;
 use crate::judge::verdict::Violation;
 use crate::schedule::TransactionEnd;
 use crate::schedule::workload::{Write, Writer};
@@ -57,7 +57,7 @@ impl World {
             }
         }
         if failed.is_some() {
-            context.end = End::Failed;
+            context.end = StepEnd::Failed;
         }
         let fate = attempt.fate(end, is_down, failed.is_some());
         let fate_in_words = match fate {

@@ -4,7 +4,7 @@ use crate::schedule::workload::own::{self, OwnState};
 use crate::schedule::workload::plan::{Planned, alter, plan, rule};
 use std::collections::BTreeSet;
 
-use crate::schedule::workload::shapes::{Statement, shapes_of};
+use crate::schedule::workload::shapes::{RanStatement, shapes_of};
 use crate::schedule::workload::{Effect, Write, Writer};
 use crate::world::sql::Sql;
 
@@ -53,7 +53,7 @@ pub fn run_writes<S: Sql>(
             };
             connection.execute(&planned.sql)?;
             if finds_row {
-                let statement = Statement { write, sql: &planned.sql };
+                let statement = RanStatement { write, sql: &planned.sql };
                 ran.shapes.extend(shapes_of(writer.into(), statement).map(|shape| shape.name));
                 ran.effects.extend(planned.effects);
             }

@@ -13,7 +13,7 @@ use super::*;
 use crate::fault::Damage;
 use crate::fault::{Arrival, Contradiction, NetworkFault, RequestPlace};
 use crate::fault::{
-    CrashKind, CrashPoint, DiskError, DiskErrorKind, Lasts, Moment, OperationKind, Place, Survival,
+    CrashKind, CrashPoint, DiskError, DiskErrorKind, Lasts, Moment, OperationKind, OperationPlace, Survival,
 };
 use crate::lock::lock;
 use crate::schedule::workload::Write;
@@ -26,7 +26,7 @@ fn faults(row: &Row) -> Vec<Fault> {
     let power_loss = || CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
     let crash = |kind: CrashKind| match row.target {
         Target::File(file) => {
-            let place = Place { file, operation: OperationKind::AnyMutation, nth: 1 };
+            let place = OperationPlace { file, operation: OperationKind::AnyMutation, nth: 1 };
             vec![Fault::Crash(CrashPoint { place, moment: Moment::After, kind })]
         }
         Target::Suspension => vec![Fault::CrashSuspended { nth: 5, kind }],
@@ -126,7 +126,8 @@ fn actions() -> Vec<Action> {
 fn earlier(row: &Row) -> Option<(usize, Fault)> {
     let leaves_a_temporary = (row.kind, row.target)
         == (FaultKind::Disk(DiskErrorKind::TruncateFails), Target::File(FileClass::MetadataTemporary));
-    let place = Place { file: FileClass::MetadataTemporary, operation: OperationKind::Write, nth: 1 };
+    let place =
+        OperationPlace { file: FileClass::MetadataTemporary, operation: OperationKind::Write, nth: 1 };
     let point = CrashPoint { place, moment: Moment::After, kind: CrashKind::Kill };
     leaves_a_temporary.then_some((4, Fault::Crash(point)))
 }
@@ -228,7 +229,7 @@ fn struck(row: &Row, quiet: &Quiet) -> Vec<Outcome> {
 /// A file is lost or goes bad, or the directory is again as it was after the first pull, behind one of the actions. A new export is only there
 /// in the middle of one, so that one is crashed.
 fn mishap_after(row: &Row, step: usize) -> Outcome {
-    let renamed = Place { file: FileClass::Synced, operation: OperationKind::Rename, nth: 1 };
+    let renamed = OperationPlace { file: FileClass::Synced, operation: OperationKind::Rename, nth: 1 };
     let mishap = match (row.kind, row.target) {
         // Inside a WAL's first frame; metadata is shorter, and the offset is counted on from its beginning.
         (FaultKind::Rot, Target::File(file)) => {
@@ -336,7 +337,7 @@ fn a_row_stands_once() {
 
 #[test]
 fn a_fault_at_any_file_is_one_of_all_files_rows() {
-    let place = Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 1 };
+    let place = OperationPlace { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 1 };
     let point = CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill };
     assert_eq!(rows_of(&Fault::Crash(point)).len(), 7);
 }

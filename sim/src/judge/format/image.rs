@@ -14,38 +14,38 @@ static ZEROS: Page = [0; PAGE_BYTES];
 
 /// The pages of a database at one moment.
 #[derive(Debug, Clone)]
-pub struct Image<'a> {
+pub struct DatabaseImage<'a> {
     page_count: u32,
     /// Page 1 first. Ends with the last page that some file holds: a page count may be a damaged file's claim of
     /// millions.
     pages: Vec<&'a Page>,
 }
 
-impl<'a> Image<'a> {
+impl<'a> DatabaseImage<'a> {
     /// What a reader sees when the log ends at `frame_no`: the main file and the transactions that are complete by
     /// then. The page count is that of the newest commit frame, or of the main file.
-    pub fn at(main: &'a [u8], wal: &Wal<'a>, frame_no: u64) -> Image<'a> {
+    pub fn at(main: &'a [u8], wal: &Wal<'a>, frame_no: u64) -> DatabaseImage<'a> {
         match wal.commit_boundary_at_or_before(frame_no) {
-            0 => Image::of_main(main),
-            commit => Image::pages_at(main, wal, commit, wal.frame(commit).db_size),
+            0 => DatabaseImage::of_main(main),
+            commit => DatabaseImage::pages_at(main, wal, commit, wal.frame(commit).db_size),
         }
     }
 
     /// The main file under exactly `frame_count` frames, complete transaction or not. The page count is the caller's
     /// word, since inside a transaction the log has none.
-    pub fn pages_at(main: &'a [u8], wal: &Wal<'a>, frame_count: u64, page_count: u32) -> Image<'a> {
-        Image::overlay(main, wal.pages(frame_count), page_count)
+    pub fn pages_at(main: &'a [u8], wal: &Wal<'a>, frame_count: u64, page_count: u32) -> DatabaseImage<'a> {
+        DatabaseImage::overlay(main, wal.pages(frame_count), page_count)
     }
 
     /// A main file alone. Its page count is the header's, valid by SQLite's rule or not: these are the core's files
     /// ([`DatabaseHeader::page_count`]). Without a header, or with a count of 0, it is that of the whole pages.
-    pub fn of_main(main: &'a [u8]) -> Image<'a> {
+    pub fn of_main(main: &'a [u8]) -> DatabaseImage<'a> {
         let whole_pages = main.as_chunks::<PAGE_BYTES>().0.len() as u32;
         let page_count = match DatabaseHeader::parse(main) {
             Some(header) if header.page_count != 0 => header.page_count,
             _ => whole_pages,
         };
-        Image::overlay(main, std::iter::empty(), page_count)
+        DatabaseImage::overlay(main, std::iter::empty(), page_count)
     }
 
     /// `page_count` pages of a main file, each replaced by the last of `frames` that carries it. A page that is in
@@ -54,7 +54,7 @@ impl<'a> Image<'a> {
         main: &'a [u8],
         frames: impl Iterator<Item = (u32, &'a Page)>,
         page_count: u32,
-    ) -> Image<'a> {
+    ) -> DatabaseImage<'a> {
         let mut pages: Vec<&'a Page> = main.as_chunks().0.iter().take(page_count as usize).collect();
         for (page_no, page) in frames {
             if page_no == 0 || page_no > page_count {
@@ -66,7 +66,7 @@ impl<'a> Image<'a> {
             }
             pages[index] = page;
         }
-        Image { page_count, pages }
+        DatabaseImage { page_count, pages }
     }
 
     /// Pages of the database.
@@ -81,14 +81,14 @@ impl<'a> Image<'a> {
     }
 
     /// That they differ in length, or else the lowest page in which two images differ; `None` when they are equal.
-    pub fn first_difference(&self, other: &Image<'_>) -> Option<Difference> {
+    pub fn first_difference(&self, other: &DatabaseImage<'_>) -> Option<Difference> {
         self.first_difference_among(other, |_| true)
     }
 
     /// As [`first_difference`](Self::first_difference), but of the pages only those that are `compared`.
     pub fn first_difference_among(
         &self,
-        other: &Image<'_>,
+        other: &DatabaseImage<'_>,
         compared: impl Fn(u32) -> bool,
     ) -> Option<Difference> {
         if self.page_count != other.page_count {

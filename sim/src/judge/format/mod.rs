@@ -14,7 +14,7 @@
 mod image;
 mod wal;
 
-pub use image::{Difference, Image};
+pub use image::{DatabaseImage, Difference};
 pub use wal::{FrameHeader, Wal, WalHeader};
 
 /// Bytes of a database page; the one size that the wire protocol knows.

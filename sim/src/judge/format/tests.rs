@@ -52,17 +52,20 @@ fn an_image_is_what_a_checkpoint_writes() {
     let wal = Wal::parse(&wal);
     assert_eq!(wal.verified_frames(), wal.frame_count());
     assert!(wal.frame_count() > 40, "one frame a transaction at least");
-    let before = Image::at(&main, &wal, wal.frame_count());
+    let before = DatabaseImage::at(&main, &wal, wal.frame_count());
 
     live.checkpoint();
     let main = live.main();
     assert!(live.wal().is_empty());
-    let after = Image::of_main(&main);
+    let after = DatabaseImage::of_main(&main);
     assert_eq!(before.first_difference(&after), None);
     assert_eq!(after.page_count() as usize * PAGE_BYTES, main.len());
     let header = DatabaseHeader::parse(&main).unwrap();
     assert_eq!(header.page_count, after.page_count());
-    assert!(!header.page_count_is_valid, "the core has learnt SQLite's rule: so should Image::of_main");
+    assert!(
+        !header.page_count_is_valid,
+        "the core has learnt SQLite's rule: so should DatabaseImage::of_main"
+    );
     assert_eq!((header.page_bytes, header.write_version, header.read_version), (4096, 2, 2));
 }
 
@@ -78,9 +81,9 @@ fn an_image_inside_a_transaction_is_the_one_before_it() {
     assert_eq!(wal.commit_boundary_at_or_before(inside), 0);
     assert_eq!(wal.commit_boundary_at_or_before(u64::MAX), wal.frame_count());
 
-    let snapshot = Image::of_main(&main);
-    assert_eq!(Image::at(&main, &wal, inside).first_difference(&snapshot), None);
-    let torn = Image::pages_at(&main, &wal, inside, snapshot.page_count());
+    let snapshot = DatabaseImage::of_main(&main);
+    assert_eq!(DatabaseImage::at(&main, &wal, inside).first_difference(&snapshot), None);
+    let torn = DatabaseImage::pages_at(&main, &wal, inside, snapshot.page_count());
     let difference = torn.first_difference(&snapshot).unwrap();
     assert!(matches!(difference, Difference::Page { .. }), "{difference}");
 }
@@ -121,21 +124,21 @@ fn bytes_that_are_no_files_hold_nothing() {
         assert_eq!(DatabaseHeader::parse(&bytes), None);
     }
     assert_eq!(FrameHeader::parse(&[0; 23]), None);
-    assert_eq!(Image::of_main(&[]).page_count(), 0);
-    assert_eq!(Image::of_main(&[7; PAGE_BYTES + 1]).page_count(), 1);
+    assert_eq!(DatabaseImage::of_main(&[]).page_count(), 0);
+    assert_eq!(DatabaseImage::of_main(&[7; PAGE_BYTES + 1]).page_count(), 1);
 }
 
 #[test]
 fn a_page_that_is_nowhere_is_zeros() {
-    let image = Image::overlay(&[], std::iter::empty(), 2);
+    let image = DatabaseImage::overlay(&[], std::iter::empty(), 2);
     assert_eq!(image.page(2), Some(&[0; PAGE_BYTES]));
     assert_eq!(image.page(3), None);
-    let longer = Image::overlay(&[], std::iter::empty(), 3);
+    let longer = DatabaseImage::overlay(&[], std::iter::empty(), 3);
     let difference = image.first_difference(&longer).unwrap();
     assert_eq!(difference.to_string(), "2 pages on the left, 3 on the right");
 
     let marked = [1; PAGE_BYTES];
-    let marked = Image::overlay(&[], [(2, &marked)].into_iter(), 2);
+    let marked = DatabaseImage::overlay(&[], [(2, &marked)].into_iter(), 2);
     assert_eq!(marked.first_difference(&image), Some(Difference::Page { page_no: 2, offset: 0 }));
     assert_eq!(image.first_difference(&marked).unwrap().to_string(), "page 2 differs from byte 0 on");
 }

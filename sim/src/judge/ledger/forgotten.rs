@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fate, Finding, Ledger};
+use super::{Discrepancy, Fate, Ledger};
 use crate::schedule::workload::Writer;
 
 /// What the ledger held at one moment.
@@ -16,8 +16,8 @@ impl Ledger {
     /// Takes note that the remote was restored, and now has this log and these tokens of `quiet`.
     ///
     /// # Errors
-    /// A [`Finding`] when nobody has written one of them.
-    pub fn begin_epoch(&mut self, log: &[String], quiet: &[String]) -> Result<(), Finding> {
+    /// A [`Discrepancy`] when nobody has written one of them.
+    pub fn begin_epoch(&mut self, log: &[String], quiet: &[String]) -> Result<(), Discrepancy> {
         let mut last_quiet = BTreeMap::new();
         for token in quiet {
             let number = self.number_of(token)?;

@@ -35,7 +35,7 @@ pub use forgotten::Moment;
 
 /// What the ledger finds wrong, by the promise that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
+pub enum Discrepancy {
     /// A transaction stands on the remote twice, or stands there although it must not.
     NotOnce(String),
     /// A transaction stands there in part.
@@ -130,15 +130,15 @@ impl Ledger {
     /// Takes note of the remote's log, which can only have grown.
     ///
     /// # Errors
-    /// A [`Finding`] when a transaction is there twice, in part, or must not be there.
-    pub fn observe_remote(&mut self, log: &[String], quiet: &[String]) -> Result<(), Finding> {
+    /// A [`Discrepancy`] when a transaction is there twice, in part, or must not be there.
+    pub fn observe_remote(&mut self, log: &[String], quiet: &[String]) -> Result<(), Discrepancy> {
         self.observe_remote_log(log)?;
         for token in quiet {
             let number = self.number_of(token)?;
             let writer = self.entries[number].writer;
             match self.entries[number].fate {
                 Fate::Absent => {
-                    return Err(Finding::NotOnce(format!(
+                    return Err(Discrepancy::NotOnce(format!(
                         "{token} is on the remote, but was never committed"
                     )));
                 }
@@ -158,7 +158,9 @@ impl Ledger {
                 let entry = &self.entries[earlier];
                 if entry.quiet_token().is_none() {
                     let first = entry.first_token();
-                    return Err(Finding::Lost(format!("{token} is on the remote, {first} before it is not")));
+                    return Err(Discrepancy::Lost(format!(
+                        "{token} is on the remote, {first} before it is not"
+                    )));
                 }
                 let is_later = |other: &usize| *other > earlier && self.entries[*other].writer == writer;
                 let place = self.remote_order.iter().position(is_later).unwrap_or(self.remote_order.len());
@@ -170,7 +172,11 @@ impl Ledger {
     }
 
     /// Whoever shows a transaction shows every earlier one of the same writer; a quiet one must not be missing before one that is there.
-    fn check_quiet_order(&self, visible: &BTreeSet<usize>, except: Option<Writer>) -> Result<(), Finding> {
+    fn check_quiet_order(
+        &self,
+        visible: &BTreeSet<usize>,
+        except: Option<Writer>,
+    ) -> Result<(), Discrepancy> {
         let mut last: BTreeMap<Writer, usize> = BTreeMap::new();
         for &number in visible {
             last.insert(self.entries[number].writer, number);
@@ -182,7 +188,7 @@ impl Ledger {
                 && last.get(&entry.writer).is_some_and(|last| *last > number);
             if is_expected && !visible.contains(&number) && entry.quiet_token().is_some() {
                 let later = self.entries[last[&entry.writer]].first_token();
-                return Err(Finding::Lost(format!(
+                return Err(Discrepancy::Lost(format!(
                     "{later} is there, {} before it is not",
                     entry.first_token()
                 )));
@@ -191,9 +197,9 @@ impl Ledger {
         Ok(())
     }
 
-    fn observe_remote_log(&mut self, log: &[String]) -> Result<(), Finding> {
+    fn observe_remote_log(&mut self, log: &[String]) -> Result<(), Discrepancy> {
         let mut rows = log.get(self.remote_log_rows..).ok_or_else(|| {
-            Finding::Unexplained(format!(
+            Discrepancy::Unexplained(format!(
                 "the remote's log shrank from {} rows to {}",
                 self.remote_log_rows,
                 log.len()
@@ -208,14 +214,14 @@ impl Ledger {
             }
             match self.entries[number].fate {
                 Fate::Absent => {
-                    return Err(Finding::NotOnce(format!(
+                    return Err(Discrepancy::NotOnce(format!(
                         "{first} is on the remote, but was never committed"
                     )));
                 }
                 Fate::Maybe | Fate::Doubtful | Fate::Committed => self.entries[number].fate = Fate::Committed,
             }
             if self.remote_order.contains(&number) {
-                return Err(Finding::NotOnce(format!("{first} is on the remote twice")));
+                return Err(Discrepancy::NotOnce(format!("{first} is on the remote twice")));
             }
             self.remote_order.push(number);
             rows = &rows[tokens.len()..];
@@ -224,24 +230,26 @@ impl Ledger {
         Ok(())
     }
 
-    fn number_of(&self, token: &str) -> Result<usize, Finding> {
-        let unknown = || Finding::Unexplained(format!("{token} was written by nobody"));
+    fn number_of(&self, token: &str) -> Result<usize, Discrepancy> {
+        let unknown = || Discrepancy::Unexplained(format!("{token} was written by nobody"));
         self.by_token.get(token).copied().ok_or_else(unknown)
     }
 
-    fn misplaced(&self, first: &str, number: usize, missing: &str) -> Finding {
+    fn misplaced(&self, first: &str, number: usize, missing: &str) -> Discrepancy {
         if self.remote_order.contains(&number) {
-            return Finding::NotOnce(format!("{first} is on the remote twice"));
+            return Discrepancy::NotOnce(format!("{first} is on the remote twice"));
         }
-        Finding::Torn(format!("{first} is on the remote, {missing} of the same transaction is not behind it"))
+        Discrepancy::Torn(format!(
+            "{first} is on the remote, {missing} of the same transaction is not behind it"
+        ))
     }
 
     /// Judges what a client's database shows. A maybe of that client's is settled by it.
     ///
     /// # Errors
-    /// A [`Finding`] when an own transaction is missing or came back, or when the content is not that of a prefix of the remote's
+    /// A [`Discrepancy`] when an own transaction is missing or came back, or when the content is not that of a prefix of the remote's
     /// order with the client's own transactions on top.
-    pub fn observe_client(&mut self, client: u8, actual: &Content) -> Result<(), Finding> {
+    pub fn observe_client(&mut self, client: u8, actual: &Content) -> Result<(), Discrepancy> {
         let writer = Writer::Client(client);
         let visible = self.visible(actual)?;
         for (number, entry) in self.entries.iter_mut().enumerate().filter(|(_, entry)| entry.writer == writer)
@@ -251,7 +259,9 @@ impl Ledger {
                 (Fate::Maybe, false) => entry.fate = Fate::Absent,
                 (Fate::Absent, true) => {
                     let first = entry.first_token();
-                    return Err(Finding::Unexplained(format!("{first} was never committed and is there")));
+                    return Err(Discrepancy::Unexplained(format!(
+                        "{first} was never committed and is there"
+                    )));
                 }
                 (Fate::Committed, _) | (Fate::Absent | Fate::Doubtful, false) => {}
             }
@@ -278,7 +288,7 @@ impl Ledger {
         epoch: usize,
         visible: &BTreeSet<usize>,
         actual: &Content,
-    ) -> Result<(), Finding> {
+    ) -> Result<(), Discrepancy> {
         let is_missing = |(number, entry): &(usize, &Entry)| {
             entry.writer == writer
                 && entry.fate == Fate::Committed
@@ -286,19 +296,19 @@ impl Ledger {
                 && !visible.contains(number)
         };
         if let Some((_, entry)) = self.entries.iter().enumerate().find(is_missing) {
-            return Err(Finding::Lost(format!("{} was committed and is gone", entry.first_token())));
+            return Err(Discrepancy::Lost(format!("{} was committed and is gone", entry.first_token())));
         }
         self.check_quiet_order(visible, Some(writer))?;
         self.check_void_of(writer, actual)?;
         let expected = self.content_of(self.client_order(writer, epoch, visible));
         match actual.difference(&expected, &self.void_rows()) {
-            Some(difference) => Err(Finding::Unexplained(difference)),
+            Some(difference) => Err(Discrepancy::Unexplained(difference)),
             None => Ok(()),
         }
     }
 
     /// The transactions that a database shows.
-    fn visible(&self, actual: &Content) -> Result<BTreeSet<usize>, Finding> {
+    fn visible(&self, actual: &Content) -> Result<BTreeSet<usize>, Discrepancy> {
         let mut visible = BTreeSet::new();
         for token in &actual.log {
             visible.insert(self.number_of(token)?);
@@ -355,10 +365,10 @@ impl Ledger {
     }
 
     /// What a client has deleted in a void transaction stays deleted for it.
-    fn check_void_of(&self, writer: Writer, actual: &Content) -> Result<(), Finding> {
+    fn check_void_of(&self, writer: Writer, actual: &Content) -> Result<(), Discrepancy> {
         let mut own = self.void.iter().filter(|void| void.writer == writer);
         match own.find_map(|void| void.row_left_in(actual)) {
-            Some(row) => Err(Finding::Lost(format!("{row} was deleted and is there again"))),
+            Some(row) => Err(Discrepancy::Lost(format!("{row} was deleted and is there again"))),
             None => Ok(()),
         }
     }

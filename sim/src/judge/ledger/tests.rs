@@ -23,33 +23,33 @@ fn ledger() -> Ledger {
 
 #[test]
 fn a_transaction_in_part_is_torn() {
-    assert!(matches!(ledger().observe_remote(&log(&["a1", "r"]), &[]), Err(Finding::Torn(_))));
+    assert!(matches!(ledger().observe_remote(&log(&["a1", "r"]), &[]), Err(Discrepancy::Torn(_))));
 }
 
 #[test]
 fn a_transaction_twice_is_not_once() {
     assert!(matches!(
         ledger().observe_remote(&log(&["a1", "a2", "a1", "a2"]), &[]),
-        Err(Finding::NotOnce(_))
+        Err(Discrepancy::NotOnce(_))
     ));
 }
 
 #[test]
 fn a_rolled_back_transaction_must_not_appear() {
-    assert!(matches!(ledger().observe_remote(&log(&["b"]), &[]), Err(Finding::NotOnce(_))));
+    assert!(matches!(ledger().observe_remote(&log(&["b"]), &[]), Err(Discrepancy::NotOnce(_))));
 }
 
 #[test]
 fn a_shrinking_remote_is_unexplained() {
     let mut ledger = ledger();
     ledger.observe_remote(&log(&["a1", "a2"]), &[]).unwrap();
-    assert!(matches!(ledger.observe_remote(&log(&["a1"]), &[]), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.observe_remote(&log(&["a1"]), &[]), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
 fn a_missing_own_transaction_is_lost() {
     let content = Content { log: log(&["r"]), ..Content::initial() };
-    assert!(matches!(ledger().observe_client(0, &content), Err(Finding::Lost(_))));
+    assert!(matches!(ledger().observe_client(0, &content), Err(Discrepancy::Lost(_))));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_maybe_is_settled_by_the_first_look() {
     let without = Content { log: log(&["a1", "a2"]), ..Content::initial() };
     ledger.observe_client(0, &without).unwrap();
     let with = Content { log: log(&["a1", "a2", "c"]), ..Content::initial() };
-    assert!(matches!(ledger.observe_client(0, &with), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.observe_client(0, &with), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_failed_commit_is_open_until_the_next_process_shows_it() {
     ledger.observe_client(0, &without).unwrap();
     ledger.end_process(0);
     ledger.observe_client(0, &with).unwrap();
-    assert!(matches!(ledger.observe_client(0, &without), Err(Finding::Lost(_))));
+    assert!(matches!(ledger.observe_client(0, &without), Err(Discrepancy::Lost(_))));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn foreign_transactions_are_seen_in_the_remotes_order() {
     ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
     ledger.observe_remote(&log(&["r", "s"]), &[]).unwrap();
     let gap = Content { log: log(&["s", "a1", "a2"]), ..Content::initial() };
-    assert!(matches!(ledger.observe_client(0, &gap), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.observe_client(0, &gap), Err(Discrepancy::Unexplained(_))));
 }
 
 fn quiet(writer: Writer, token: &str, fate: Fate) -> Entry {
@@ -112,17 +112,17 @@ const CLIENT: Writer = Writer::Client(0);
 fn a_rolled_back_quiet_transaction_must_not_appear() {
     let mut ledger = Ledger::default();
     ledger.enter(quiet(CLIENT, "q", Fate::Absent));
-    assert!(matches!(ledger.observe_remote(&[], &log(&["q"])), Err(Finding::NotOnce(_))));
+    assert!(matches!(ledger.observe_remote(&[], &log(&["q"])), Err(Discrepancy::NotOnce(_))));
 }
 
 #[test]
 fn a_quiet_transaction_of_nobody_is_unexplained() {
-    assert!(matches!(ledger().observe_remote(&[], &log(&["q"])), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger().observe_remote(&[], &log(&["q"])), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
 fn what_comes_before_a_quiet_transaction_must_not_be_missing_on_the_remote() {
-    assert!(matches!(quiet_ledger(CLIENT).observe_remote(&[], &log(&["q1"])), Err(Finding::Lost(_))));
+    assert!(matches!(quiet_ledger(CLIENT).observe_remote(&[], &log(&["q1"])), Err(Discrepancy::Lost(_))));
     quiet_ledger(CLIENT).observe_remote(&log(&["a"]), &log(&["q1"])).unwrap();
 }
 
@@ -132,7 +132,7 @@ fn a_quiet_transaction_must_not_be_missing_on_the_remote_before_a_later_one() {
     let later = ledger
         .observe_remote(&log(&["a", "z"]), &[])
         .and_then(|()| ledger.observe_client(1, &showing(&["a", "z"], &[])));
-    assert!(matches!(later, Err(Finding::Lost(_))), "{later:?}");
+    assert!(matches!(later, Err(Discrepancy::Lost(_))), "{later:?}");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_quiet_transaction_that_came_back_out_of_turn_is_lost() {
     let mut ledger = quiet_ledger(CLIENT);
     ledger.observe_remote(&log(&["a"]), &log(&["q2"])).unwrap();
     let older = showing(&["a"], &[(CLIENT, "q1")]);
-    assert!(matches!(ledger.observe_client(0, &older), Err(Finding::Lost(_))));
+    assert!(matches!(ledger.observe_client(0, &older), Err(Discrepancy::Lost(_))));
     assert_eq!(ledger.observe_client(1, &older), Ok(()), "another client may be behind");
 }
 
@@ -152,14 +152,14 @@ fn a_quiet_transaction_without_its_rows_is_unexplained() {
     ledger.enter(with_row);
     ledger.observe_remote(&[], &log(&["q"])).unwrap();
     let torn = showing(&[], &[(Writer::Remote, "q")]);
-    assert!(matches!(ledger.observe_client(0, &torn), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.observe_client(0, &torn), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
 fn a_row_that_a_void_transaction_has_deleted_is_lost_when_its_writer_sees_it_again() {
     let mut ledger = Ledger::default();
     ledger.enter(void(CLIENT, "ballast/3", Fate::Committed));
-    assert!(matches!(ledger.observe_client(0, &Content::initial()), Err(Finding::Lost(_))));
+    assert!(matches!(ledger.observe_client(0, &Content::initial()), Err(Discrepancy::Lost(_))));
     assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "it may be under way");
     assert!(ledger.judge_final(&Content::initial()).is_err(), "it has arrived in the end");
 }
@@ -170,7 +170,7 @@ fn a_row_that_only_a_rolled_back_void_transaction_would_have_deleted_stays() {
     ledger.enter(void(CLIENT, "ballast/3", Fate::Absent));
     let mut without = Content::initial();
     without.rows.remove("ballast/3");
-    assert!(matches!(ledger.observe_client(1, &without), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.observe_client(1, &without), Err(Discrepancy::Unexplained(_))));
     assert!(ledger.judge_final(&without).is_err());
 }
 
@@ -186,7 +186,7 @@ fn a_view_belongs_to_the_transaction_that_made_it() {
     let mut with = without.clone();
     with.rows.extend([view]);
     for client in [0, 1] {
-        assert!(matches!(ledger.observe_client(client, &without), Err(Finding::Unexplained(_))));
+        assert!(matches!(ledger.observe_client(client, &without), Err(Discrepancy::Unexplained(_))));
         assert_eq!(ledger.observe_client(client, &with), Ok(()));
     }
     assert!(ledger.judge_final(&without).is_err());
@@ -235,17 +235,17 @@ fn what_a_restored_remote_has_forgotten_may_come_back_once() {
     assert_eq!(ledger.judge_final(&content(&["a1", "a2", "d"])), Ok(()));
     assert!(ledger.judge_final(&content(&["a1", "a2"])).is_err(), "what came back has to stay");
     let twice = ledger.observe_remote(&log(&["a1", "a2", "d", "d"]), &[]);
-    assert!(matches!(twice, Err(Finding::NotOnce(_))));
+    assert!(matches!(twice, Err(Discrepancy::NotOnce(_))));
 }
 
 #[test]
 fn what_a_restored_remote_has_kept_must_not_come_again_nor_vanish() {
     let again = restored().observe_remote(&log(&["a1", "a2", "a1", "a2"]), &[]);
-    assert!(matches!(again, Err(Finding::NotOnce(_))));
+    assert!(matches!(again, Err(Discrepancy::NotOnce(_))));
     let shrunk = restored().observe_remote(&[], &[]);
-    assert!(matches!(shrunk, Err(Finding::Unexplained(_))));
+    assert!(matches!(shrunk, Err(Discrepancy::Unexplained(_))));
     let client = restored().observe_client(0, &content(&["d"]));
-    assert!(matches!(client, Err(Finding::Lost(_))));
+    assert!(matches!(client, Err(Discrepancy::Lost(_))));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn what_was_not_on_the_restored_remote_has_to_arrive_all_the_same() {
     ledger.enter(entry(Writer::Client(0), &["e"], Fate::Committed));
     assert_eq!(ledger.missing_on_remote(), Some("e"));
     let client = ledger.observe_client(0, &content(&["a1", "a2"]));
-    assert!(matches!(client, Err(Finding::Lost(_))));
+    assert!(matches!(client, Err(Discrepancy::Lost(_))));
 }
 
 #[test]
@@ -266,15 +266,15 @@ fn a_client_follows_a_former_epoch_for_a_while_and_never_returns_to_it() {
     ledger.observe_remote(&log(&["a1", "a2", "s"]), &[]).unwrap();
     ledger.observe_client(0, &before).unwrap();
     let mixed = content(&["a1", "a2", "r", "s", "d"]);
-    assert!(matches!(ledger.observe_client(0, &mixed), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.observe_client(0, &mixed), Err(Discrepancy::Unexplained(_))));
     ledger.observe_client(0, &content(&["a1", "a2", "s", "d"])).unwrap();
-    assert!(matches!(ledger.observe_client(0, &before), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.observe_client(0, &before), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
 fn a_restored_remote_holds_nothing_that_nobody_wrote() {
     let mut ledger = Ledger::default();
-    assert!(matches!(ledger.begin_epoch(&[], &log(&["q"])), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.begin_epoch(&[], &log(&["q"])), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
@@ -300,9 +300,9 @@ fn copied() -> (Ledger, Moment) {
 #[test]
 fn an_older_copy_may_be_without_what_is_newer_and_not_without_the_rest() {
     let (mut ledger, moment) = copied();
-    assert!(matches!(ledger.clone().observe_client(0, &content(&["a"])), Err(Finding::Lost(_))));
+    assert!(matches!(ledger.clone().observe_client(0, &content(&["a"])), Err(Discrepancy::Lost(_))));
     ledger.go_back(0, &moment);
-    assert!(matches!(ledger.clone().observe_client(0, &content(&[])), Err(Finding::Lost(_))));
+    assert!(matches!(ledger.clone().observe_client(0, &content(&[])), Err(Discrepancy::Lost(_))));
     ledger.observe_client(0, &content(&["a"])).unwrap();
     assert_eq!(ledger.missing_on_remote(), Some("a"));
 }
@@ -315,7 +315,7 @@ fn what_an_older_copy_has_sent_before_comes_back_from_the_remote() {
     ledger.observe_client(0, &content(&["a"])).unwrap();
     ledger.observe_client(0, &content(&["a", "b"])).unwrap();
     let twice = ledger.observe_remote(&log(&["a", "b", "b"]), &[]);
-    assert!(matches!(twice, Err(Finding::NotOnce(_))));
+    assert!(matches!(twice, Err(Discrepancy::NotOnce(_))));
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn what_was_open_when_the_copy_was_taken_is_open_again() {
     ledger.go_back(0, &moment);
     ledger.clone().observe_client(0, &content(&["a"])).unwrap();
     ledger.observe_client(0, &content(&[])).unwrap();
-    assert!(matches!(ledger.observe_client(0, &content(&["a"])), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.observe_client(0, &content(&["a"])), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn an_older_copy_may_follow_a_former_epoch_again() {
     ledger.observe_remote(&log(&["a1", "a2", "s"]), &[]).unwrap();
     ledger.observe_client(1, &content(&["a1", "a2", "s"])).unwrap();
     let former = content(&["a1", "a2", "r"]);
-    assert!(matches!(ledger.clone().observe_client(1, &former), Err(Finding::Unexplained(_))));
+    assert!(matches!(ledger.clone().observe_client(1, &former), Err(Discrepancy::Unexplained(_))));
     ledger.go_back(1, &moment);
     ledger.observe_client(1, &former).unwrap();
 }
@@ -349,7 +349,7 @@ fn what_a_user_gives_up_may_be_gone_and_what_is_older_may_not() {
     let (mut ledger, moment) = copied();
     ledger.withdraw(0, &moment);
     assert_eq!(ledger.client_commits_to_stand(), 1);
-    assert!(matches!(ledger.clone().observe_client(0, &content(&["b"])), Err(Finding::Lost(_))));
+    assert!(matches!(ledger.clone().observe_client(0, &content(&["b"])), Err(Discrepancy::Lost(_))));
     ledger.observe_client(0, &content(&["a"])).unwrap();
 }
 

@@ -9,7 +9,7 @@ use crate::schedule::workload::{Table, Write};
 
 /// How a step's own action ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum End {
+pub enum StepEnd {
     /// It did what it was to do.
     #[default]
     Succeeded,
@@ -29,7 +29,7 @@ pub struct Done<'a> {
     /// What was written, if it was a transaction.
     pub writes: &'a [Write],
     /// How it ended.
-    pub end: End,
+    pub end: StepEnd,
     /// What the engine has said meanwhile.
     pub heard: &'a [&'a Heard],
     /// What struck.
@@ -93,7 +93,7 @@ impl Done<'_> {
     }
 
     fn wrote(&self, is_meant: impl Fn(&Write) -> bool) -> bool {
-        self.end == End::Succeeded && self.writes.iter().any(is_meant)
+        self.end == StepEnd::Succeeded && self.writes.iter().any(is_meant)
     }
 }
 
@@ -120,7 +120,7 @@ faults! {
     "6, the watermark off by one", "a pull finds nothing while local transactions wait",
         |done| done.has_pending && done.says("nothing to pull");
     "7, a blank page over the snapshot", "a client bootstraps and is written to",
-        |done| done.says("bootstrap ends") && done.end == End::Succeeded;
+        |done| done.says("bootstrap ends") && done.end == StepEnd::Succeeded;
     "8, a generation's end half done", "a process is killed when the log is empty and the metadata still counts its frames",
         |done| done.lost_in(FaultKind::Kill, &["log emptied, not named"]);
     "9, metadata durable before data", "power is lost around a write of the metadata that names frames",
@@ -154,18 +154,18 @@ faults! {
     "22, a generation pruned", "a client finds its generation gone",
         |done| done.rebootstraps_for("generation_pruned");
     "23, a handle across a cut", "Synced is cut under a running process",
-        |done| done.verb != "open" && done.says("tail cut") && done.end == End::Succeeded;
+        |done| done.verb != "open" && done.says("tail cut") && done.end == StepEnd::Succeeded;
     "24, a failed session ended twice", "a write to Draft's log fails inside a rebase",
         |done| done.says("rebase begins") && done.was_struck(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::NoSpace), FaultKind::Disk(DiskErrorKind::PartialWrite { bytes: 0 })],
             &[Target::File(FileClass::DraftWal)]);
     "25, a commit while a push waits", "the application commits between a push's request and its answer",
         |done| done.says("batch sent") && done.inside.contains(&"transaction");
     "26, a newer generation unseen", "the remote ends its generation in the middle of a pull",
-        |done| done.verb != "push" && done.inside.contains(&"remote checkpoint") && done.end == End::Succeeded;
+        |done| done.verb != "push" && done.inside.contains(&"remote checkpoint") && done.end == StepEnd::Succeeded;
     "27, Draft growing without bound", "Draft's log passes its limit",
         |done| done.says("compaction done");
     "28, a writer in the way", "a rebase meets an open transaction",
-        |done| done.end == End::Busy;
+        |done| done.end == StepEnd::Busy;
     "29, an empty push", "a push has nothing to send",
         |done| done.says("nothing to send");
     "30, names that need quotes", "rows of a table with an odd name are written",
@@ -189,7 +189,7 @@ mod tests {
         let done = Done {
             verb: "pull",
             writes: &[],
-            end: End::Succeeded,
+            end: StepEnd::Succeeded,
             heard: &[],
             struck: &[],
             inside: &[],
@@ -210,7 +210,7 @@ mod tests {
             let done = Done {
                 verb: "sync",
                 writes: &[],
-                end: End::Succeeded,
+                end: StepEnd::Succeeded,
                 heard: &heard.each_ref(),
                 struck: &[],
                 inside: &[],
@@ -231,7 +231,7 @@ mod tests {
         let done = Done {
             verb: "pull",
             writes: &[],
-            end: End::Succeeded,
+            end: StepEnd::Succeeded,
             heard: &said.each_ref(),
             struck: &[],
             inside: &[],

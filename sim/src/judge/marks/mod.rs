@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use plimsoll_engine::events::EVENTS;
 use serde::{Deserialize, Serialize};
 
-pub use faults::{Done, End, FAULTS, FaultMark};
+pub use faults::{Done, FAULTS, FaultMark, StepEnd};
 pub use heard::Heard;
 pub use windows::{CrashSite, WINDOWS, Window};
 

@@ -9,7 +9,7 @@ use super::{Table, Write, Writer};
 
 /// A statement that has run, and whose it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Statement<'a> {
+pub struct RanStatement<'a> {
     /// What it is a part of.
     pub write: &'a Write,
     /// Its text.
@@ -24,7 +24,7 @@ pub struct Shape {
     /// Who is to use it.
     pub by: &'static [Side],
     /// Whether a statement has it.
-    pub holds: fn(&Statement<'_>) -> bool,
+    pub holds: fn(&RanStatement<'_>) -> bool,
 }
 
 /// On which side a writer is.
@@ -59,7 +59,7 @@ const BOTH: &[Side] = &[Side::Client, Side::Remote];
 const REMOTE: &[Side] = &[Side::Remote];
 
 /// The shapes that a statement of a writer's has.
-pub fn shapes_of(side: Side, statement: Statement<'_>) -> impl Iterator<Item = &'static Shape> {
+pub fn shapes_of(side: Side, statement: RanStatement<'_>) -> impl Iterator<Item = &'static Shape> {
     SHAPES.iter().filter(move |shape| shape.by.contains(&side) && (shape.holds)(&statement))
 }
 
@@ -115,7 +115,7 @@ shapes! {
     "DROP TRIGGER", BOTH, |of| of.begins("DROP TRIGGER");
 }
 
-impl Statement<'_> {
+impl RanStatement<'_> {
     fn begins(&self, words: &str) -> bool {
         self.sql.starts_with(words)
     }

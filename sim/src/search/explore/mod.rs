@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-pub use pilot::{Finding, Pilot};
+pub use pilot::{ExploredFailure, Pilot};
 pub use set::{default_set, of_length, of_schedule};
 
 use crate::lock::lock;
@@ -80,7 +80,7 @@ pub fn explore(
     options: Options,
     stop: &AtomicBool,
     mut on_progress: impl FnMut(Progress),
-) -> io::Result<(Progress, Vec<Finding>)> {
+) -> io::Result<(Progress, Vec<ExploredFailure>)> {
     let shared = Arc::new(Shared::new()?);
     let findings = Arc::new(tempfile::tempfile()?);
     let mut workers = Vec::new();
@@ -157,7 +157,7 @@ fn progress(shared: &Shared) -> Progress {
     }
 }
 
-fn read_findings(mut file: &File) -> io::Result<Vec<Finding>> {
+fn read_findings(mut file: &File) -> io::Result<Vec<ExploredFailure>> {
     let mut text = String::new();
     file.rewind()?;
     file.read_to_string(&mut text)?;

@@ -38,7 +38,7 @@ const STATUS_PANICKED: i32 = 101;
 
 /// A history that broke an invariant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Finding {
+pub struct ExploredFailure {
     /// The name of the unit that it belongs to.
     pub unit: String,
     /// The history as a schedule that can be replayed.
@@ -105,7 +105,7 @@ impl Pilot {
         let mut status = 0;
         if outcome.violation.is_some() {
             count(&totals.violations);
-            let finding = Finding { unit: self.unit.clone(), schedule: self.schedule.clone() };
+            let finding = ExploredFailure { unit: self.unit.clone(), schedule: self.schedule.clone() };
             let mut line = serde_json::to_vec(&finding).expect("plain data serializes");
             line.push(b'\n');
             // One call: other processes append to the same file.

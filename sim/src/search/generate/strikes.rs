@@ -8,7 +8,7 @@ use super::{Mix, pick};
 use crate::fault::atlas::{self, FaultKind, Target, is_rot_promised};
 use crate::fault::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
 use crate::fault::{
-    CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Lasts, Moment, OperationKind, Place,
+    CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Lasts, Moment, OperationKind, OperationPlace,
     Survival, Tear,
 };
 use crate::fault::{Damage, Fault};
@@ -38,11 +38,11 @@ pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, standing: St
     if let Some(&(file, operation, often)) =
         aimed.filter(|_| kind == CrashKind::Kill && rng.random_ratio(1, 3))
     {
-        let place = Place { file, operation, nth: nth(rng, often) };
+        let place = OperationPlace { file, operation, nth: nth(rng, often) };
         return Some(Fault::Crash(CrashPoint { place, moment: Moment::Before, kind }));
     }
     let (file, operation, often) = *places.choose(rng)?;
-    let place = Place { file, operation, nth: nth(rng, often) };
+    let place = OperationPlace { file, operation, nth: nth(rng, often) };
     let moment = match rng.random_range(0..3) {
         0 => Moment::Before,
         1 => Moment::Inside { bytes: rng.random_range(0..5000) },

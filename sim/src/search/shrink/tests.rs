@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
 use crate::fault::Fault;
-use crate::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
+use crate::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, OperationPlace, Survival};
 use crate::judge::verdict::MONOTONE;
 use crate::schedule::{Action, Header, Step, TransactionEnd};
 use crate::search::generate::{Profile, generate};
@@ -45,7 +45,7 @@ fn only_what_the_failure_needs_is_left() {
 
 #[test]
 fn a_crash_that_may_come_between_operations_is_no_fault_any_more() {
-    let place = Place { file: FileClass::DraftWal, operation: OperationKind::Sync, nth: 1 };
+    let place = OperationPlace { file: FileClass::DraftWal, operation: OperationKind::Sync, nth: 1 };
     let crash = Fault::Crash(CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill });
     let pull = Step { faults: vec![crash], ..Step::new(2, Action::Pull { client: 0 }) };
     let schedule = Schedule::new(Header::new(1), vec![Step::new(1, Action::Sync { client: 0 }), pull]);
@@ -100,7 +100,7 @@ fn the_runs_are_bounded_and_can_be_stopped() {
 #[test]
 fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
     let kind = |survival| CrashKind::PowerLoss { survival, torn: None };
-    let place = Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 9 };
+    let place = OperationPlace { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 9 };
     let point = CrashPoint {
         place,
         moment: Moment::After,
@@ -120,7 +120,11 @@ fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
         }
         let report = crate::world::disk::CrashReport {
             point: Some(point.clone()),
-            place: Some(Place { file: FileClass::Metadata, operation: OperationKind::Rename, nth: 1 }),
+            place: Some(OperationPlace {
+                file: FileClass::Metadata,
+                operation: OperationKind::Rename,
+                nth: 1,
+            }),
             kind: point.kind.clone(),
             unsynced_operations: 8,
             survivors,
@@ -148,7 +152,7 @@ fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
 
 #[test]
 fn a_place_moves_with_what_a_dropped_step_did_before_it() {
-    let place = |nth| Place { file: FileClass::Metadata, operation: OperationKind::Sync, nth };
+    let place = |nth| OperationPlace { file: FileClass::Metadata, operation: OperationKind::Sync, nth };
     let crash =
         |nth| Fault::Crash(CrashPoint { place: place(nth), moment: Moment::Before, kind: CrashKind::Kill });
     let step = |id, action, nth| Step { faults: vec![crash(nth)], ..Step::new(id, action) };
@@ -177,7 +181,7 @@ fn a_place_moves_with_what_a_dropped_step_did_before_it() {
 
 #[test]
 fn another_operation_comes_to_a_place_where_a_fault_less_leaves_nothing_to_do() {
-    let place = Place { file: FileClass::SyncedWal, operation: OperationKind::Sync, nth: 1 };
+    let place = OperationPlace { file: FileClass::SyncedWal, operation: OperationKind::Sync, nth: 1 };
     let crash = Fault::Crash(CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill });
     let abandon = Fault::Abandon { nth: 1, arrives: false };
     let pull = Action::Pull { client: 0 };

@@ -1,6 +1,6 @@
 //! What a disk holds: directory entries and the contents behind them.
 //!
-//! An [`Image`] knows one thing, how an operation changes it; the file system's view of now, its durable state and what
+//! An [`DiskImage`] knows one thing, how an operation changes it; the file system's view of now, its durable state and what
 //! is left after a power loss are all images that differ in which operations were applied. Contents are shared between
 //! images until one of them changes, so taking a copy of a whole disk copies no content.
 
@@ -47,12 +47,12 @@ impl Operation {
 
 /// Directory entries and contents. A content without an entry belongs to a removed file that is still open.
 #[derive(Clone, Default)]
-pub(super) struct Image {
+pub(super) struct DiskImage {
     pub(super) entries: BTreeMap<String, Inode>,
     contents: BTreeMap<Inode, Arc<Vec<u8>>>,
 }
 
-impl Image {
+impl DiskImage {
     /// The file at `path`, if there is one.
     pub(super) fn file(&self, path: &str) -> Option<Arc<Vec<u8>>> {
         let inode = self.entries.get(path)?;

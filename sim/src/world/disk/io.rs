@@ -22,7 +22,7 @@ use turso_core::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::errors::Strike;
-use super::files::{Files, directory_of};
+use super::file_system::{FileSystem, directory_of};
 use super::image::{Inode, Operation};
 use super::machine::{Boot, Machine, Mutation, Purpose};
 use crate::fault::{Access, DiskErrorKind};
@@ -244,7 +244,7 @@ struct Mount {
 }
 
 impl Mount {
-    fn with_machine<R>(&self, f: impl FnOnce(&mut Machine, &mut Files) -> R) -> R {
+    fn with_machine<R>(&self, f: impl FnOnce(&mut Machine, &mut FileSystem) -> R) -> R {
         self.boot.waits.store(0, Ordering::Relaxed);
         let mut machine = lock(&self.machine);
         let mut files = lock(&self.boot.files);

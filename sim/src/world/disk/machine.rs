@@ -9,13 +9,15 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Totals;
 use super::errors::{DiskErrors, Strike};
-use super::files::Files;
+use super::file_system::FileSystem;
 use super::image::{Inode, Operation};
 use super::names::Names;
 use super::places::Places;
 use super::report::CrashReport;
 use super::site::Site;
-use crate::fault::{Access, CrashKind, CrashPoint, DiskErrorKind, FileClass, Moment, OperationKind, Place};
+use crate::fault::{
+    Access, CrashKind, CrashPoint, DiskErrorKind, FileClass, Moment, OperationKind, OperationPlace,
+};
 use crate::judge::MetadataVersion;
 use crate::lock::lock;
 use crate::world::pilot::SharedPilot;
@@ -28,7 +30,7 @@ pub(super) struct Boot {
     /// Unique in this process, so that the core's registry of open databases keeps simulations and boots apart. It is
     /// the one number here that depends on what else runs, and it never reaches a file or the trace.
     pub(super) device: u64,
-    pub(super) files: Mutex<Files>,
+    pub(super) files: Mutex<FileSystem>,
     /// Random draws of ghosts, which must not shift those of the living.
     pub(super) ghost_draws: AtomicU64,
     /// Waits since the last operation on a file.
@@ -36,7 +38,7 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    pub(super) fn start(files: Files) -> Arc<Self> {
+    pub(super) fn start(files: FileSystem) -> Arc<Self> {
         // Far above the device numbers of the host, with which the core's registry could confuse them.
         static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 63);
         let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
@@ -71,7 +73,7 @@ impl Mutation {
     }
 
     /// What it is to the disk errors.
-    fn accesses(&self, files: &Files) -> &'static [Access] {
+    fn accesses(&self, files: &FileSystem) -> &'static [Access] {
         match self {
             Self::Apply(Operation::Write { inode, offset, bytes }) => {
                 let grows = offset + bytes.len() as u64 > files.current().content(*inode).len() as u64;
@@ -86,7 +88,7 @@ impl Mutation {
         }
     }
 
-    pub(super) fn perform(self, files: &mut Files, path: &str) {
+    pub(super) fn perform(self, files: &mut FileSystem, path: &str) {
         match self {
             Self::Apply(operation) => files.apply(operation),
             Self::Sync(inode) => files.sync(inode),
@@ -102,7 +104,7 @@ pub(super) struct Machine {
     pub(super) trace: SharedTrace,
     pub(super) boot: Arc<Boot>,
     /// While the machine is down: what the next boot starts from.
-    pub(super) survived: Option<Files>,
+    pub(super) survived: Option<FileSystem>,
     pub(super) step: u32,
     pub(super) places: Places,
     pub(super) errors: DiskErrors,
@@ -122,7 +124,7 @@ impl Machine {
             lane,
             key,
             trace,
-            boot: Boot::start(Files::default()),
+            boot: Boot::start(FileSystem::default()),
             survived: None,
             step: 0,
             places: Places::default(),
@@ -145,7 +147,7 @@ impl Machine {
     pub(super) fn perform(
         &mut self,
         boot: &Arc<Boot>,
-        files: &mut Files,
+        files: &mut FileSystem,
         path: &str,
         mutation: Mutation,
     ) -> Result<(), Strike> {
@@ -179,7 +181,7 @@ impl Machine {
     }
 
     /// Does what a process of `boot` asks for, and crashes where a crash is due.
-    fn perform_or_crash(&mut self, boot: &Arc<Boot>, files: &mut Files, path: &str, mutation: Mutation) {
+    fn perform_or_crash(&mut self, boot: &Arc<Boot>, files: &mut FileSystem, path: &str, mutation: Mutation) {
         if self.is_ghost(boot) {
             mutation.perform(files, path);
             return;
@@ -216,13 +218,13 @@ impl Machine {
     }
 
     /// The armed `point` strikes at `place`.
-    fn strike(&mut self, files: &Files, path: &str, point: &CrashPoint, place: Place) {
+    fn strike(&mut self, files: &FileSystem, path: &str, point: &CrashPoint, place: OperationPlace) {
         self.record("fault", &point.to_string(), &[], &[]);
         self.crash(files, &point.kind, path, Some((point, place)));
     }
 
     /// Does it, counted and traced.
-    fn execute(&mut self, files: &mut Files, path: &str, mutation: Mutation) {
+    fn execute(&mut self, files: &mut FileSystem, path: &str, mutation: Mutation) {
         self.operations_in_step += 1;
         self.totals.operations += 1;
         let kind = mutation.kind();
@@ -251,7 +253,7 @@ impl Machine {
     }
 
     /// Looks whether the operation changes what the metadata names.
-    fn guard(&mut self, files: &Files, path: &str, mutation: &Mutation) {
+    fn guard(&mut self, files: &FileSystem, path: &str, mutation: &Mutation) {
         let (range, empties) = match mutation {
             Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
                 (*offset..*offset + bytes.len() as u64, false)
@@ -269,10 +271,10 @@ impl Machine {
     /// Takes the machine down; `files` are what the crash finds.
     pub(super) fn crash(
         &mut self,
-        files: &Files,
+        files: &FileSystem,
         kind: &CrashKind,
         path: &str,
-        struck: Option<(&CrashPoint, Place)>,
+        struck: Option<(&CrashPoint, OperationPlace)>,
     ) {
         let unsynced_operations = files.unsynced_operations();
         let survivors = files.survivors(kind);
@@ -296,7 +298,7 @@ impl Machine {
     }
 
     /// Calls `f` with the files that count: those that survived while the machine is down, else the boot's.
-    pub(super) fn with_files<R>(&mut self, f: impl FnOnce(&mut Self, &Files) -> R) -> R {
+    pub(super) fn with_files<R>(&mut self, f: impl FnOnce(&mut Self, &FileSystem) -> R) -> R {
         if let Some(survived) = self.survived.take() {
             let result = f(self, &survived);
             // A further crash has put a newer image in its place.

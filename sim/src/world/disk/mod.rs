@@ -16,7 +16,7 @@
 //! | `crash` | the words of a schedule: crash points, places, survival |
 //! | `errors` | errors instead of success: armed, lasting, struck |
 //! | `image` | entries and contents, and how an operation changes them |
-//! | `files` | current state, durable state and the log between |
+//! | `file_system` | current state, durable state and the log between |
 //! | `names` | what versions of the metadata that could survive name, guarded |
 //! | `places` | counters of a step's operations, armed crash points |
 //! | `site` | an operation about to happen, for whoever decides where a crash strikes |
@@ -24,7 +24,7 @@
 //! | `io` | the traits: `IO`, `File`, `Clock`, `Storage` |
 
 mod errors;
-mod files;
+mod file_system;
 mod image;
 mod io;
 mod machine;
@@ -44,13 +44,13 @@ pub use report::CrashReport;
 pub use site::{Aftermath, Site};
 
 use crate::fault::{
-    CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Moment, OperationKind, Place,
+    CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Moment, OperationKind, OperationPlace,
 };
 use crate::judge::MetadataVersion;
 use crate::lock::lock;
 use crate::world::pilot::SharedPilot;
 use crate::world::trace::{Lane, SharedTrace, Trace};
-use files::Files;
+use file_system::FileSystem;
 use machine::{Boot, Machine};
 use places::Places;
 
@@ -62,7 +62,7 @@ pub struct Disk {
 
 /// All files of a disk at one moment. It shares its content with the disk that it was taken of.
 #[derive(Clone)]
-pub struct DiskCopy(Files);
+pub struct DiskCopy(FileSystem);
 
 /// What a disk did in its lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Disk {
     pub fn arm_ahead(&self, nth: u32, kind: CrashKind) {
         let mut machine = lock(&self.machine);
         let nth = machine.places.operations().saturating_add(nth);
-        let place = Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth };
+        let place = OperationPlace { file: FileClass::Any, operation: OperationKind::AnyMutation, nth };
         machine.places.arm(CrashPoint { place, moment: Moment::Before, kind });
     }
 
@@ -218,7 +218,7 @@ impl Disk {
         self.replace_files("wipe", "", empty);
     }
 
-    fn replace_files(&self, verb: &'static str, path: &str, files: Files) {
+    fn replace_files(&self, verb: &'static str, path: &str, files: FileSystem) {
         let mut machine = lock(&self.machine);
         assert!(machine.survived.is_none(), "{} is down", machine.lane);
         machine.record(verb, path, &[], &[]);

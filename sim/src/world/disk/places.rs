@@ -1,6 +1,6 @@
 //! Counts the operations of a step by place, and tells which armed crash point is reached.
 
-use crate::fault::{CrashPoint, FileClass, OperationKind, Place};
+use crate::fault::{CrashPoint, FileClass, OperationKind, OperationPlace};
 
 #[derive(Default)]
 pub(super) struct Places {
@@ -24,7 +24,11 @@ impl Places {
 
     /// Counts an operation that is about to happen. The armed point that strikes at it, if any, is disarmed; of several
     /// at one operation the first armed. With it comes the place of the operation by its own file and kind.
-    pub(super) fn reach(&mut self, file: FileClass, operation: OperationKind) -> Option<(CrashPoint, Place)> {
+    pub(super) fn reach(
+        &mut self,
+        file: FileClass,
+        operation: OperationKind,
+    ) -> Option<(CrashPoint, OperationPlace)> {
         // A file without a role is counted as any file only, and not twice.
         let files = if file == FileClass::Any { &[FileClass::Any][..] } else { &[file, FileClass::Any] };
         let operations = [operation, OperationKind::AnyMutation];
@@ -38,7 +42,7 @@ impl Places {
                 && operations.contains(&place.operation)
                 && self.reached[place.file as usize][place.operation as usize] == place.nth
         });
-        let place = Place { file, operation, nth: self.reached[file as usize][operation as usize] };
+        let place = OperationPlace { file, operation, nth: self.reached[file as usize][operation as usize] };
         struck.map(|index| (self.armed.remove(index), place))
     }
 }

@@ -1,6 +1,6 @@
 //! What a crash has done to a machine.
 
-use crate::fault::{CrashKind, CrashPoint, Place};
+use crate::fault::{CrashKind, CrashPoint, OperationPlace};
 
 /// What a crash did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub struct CrashReport {
     /// The armed point that was reached; `None` if the crash was ordered between operations.
     pub point: Option<CrashPoint>,
     /// The operation that it struck at, by its own file and kind; `None` like `point`.
-    pub place: Option<Place>,
+    pub place: Option<OperationPlace>,
     /// How the machine went down.
     pub kind: CrashKind,
     /// How many operations were unsynced at that moment.

@@ -4,28 +4,28 @@ use std::hash::{Hash as _, Hasher};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::files::Files;
+use super::file_system::FileSystem;
 use super::image::Operation;
 use super::machine::Mutation;
-use crate::fault::{CrashKind, FileClass, Moment, OperationKind, Place, Survival};
+use crate::fault::{CrashKind, FileClass, Moment, OperationKind, OperationPlace, Survival};
 
 /// An operation that is about to happen.
 pub struct Site<'a> {
     nth: u32,
     path: &'a str,
-    files: &'a Files,
+    files: &'a FileSystem,
     mutation: &'a Mutation,
 }
 
 impl<'a> Site<'a> {
-    pub(super) fn new(nth: u32, path: &'a str, files: &'a Files, mutation: &'a Mutation) -> Self {
+    pub(super) fn new(nth: u32, path: &'a str, files: &'a FileSystem, mutation: &'a Mutation) -> Self {
         Self { nth, path, files, mutation }
     }
 
     /// The operation's place, as the how-manieth operation of the step.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: self.nth }
+    pub fn place(&self) -> OperationPlace {
+        OperationPlace { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: self.nth }
     }
 
     /// Takes the operation's kind and its file into `hasher`.
@@ -64,7 +64,7 @@ impl<'a> Site<'a> {
 
 /// A disk at the moment of a crash.
 pub struct Aftermath {
-    files: Files,
+    files: FileSystem,
     /// Hashes of what is durable and of as many of the unsynced operations, oldest first, as the index says.
     prefixes: Vec<u64>,
 }

@@ -16,7 +16,7 @@ use crate::fault::{CrashKind, FileClass, Survival};
 use crate::judge::history::History;
 use crate::judge::ledger::{Content, Ledger};
 use crate::judge::verdict::{ENDS, READS, RESUMES, Violation};
-use crate::judge::{self, Claims, Files, Paths};
+use crate::judge::{self, Claims, DatabaseFiles, Paths};
 use crate::schedule::{Header, Step};
 use crate::text::error_chain;
 use crate::world::client::{Client, Engine, read_content};
@@ -46,13 +46,13 @@ pub(in crate::world) enum Sample {
         key: u64,
     },
     /// It was taken.
-    Taken(Box<Image>),
+    Taken(Box<CrashImage>),
     /// It was judged.
     Judged,
 }
 
 /// What a crash would leave.
-pub(in crate::world) struct Image {
+pub(in crate::world) struct CrashImage {
     client: u8,
     kind: CrashKind,
     disk: Disk,
@@ -100,7 +100,7 @@ impl Referee {
         // What the remote does wrong is found where the history itself is judged.
         let (log, quiet) = server.tokens();
         if ledger.observe_remote(&log, &quiet).is_ok() {
-            self.sample = Sample::Taken(Box::new(Image { client: client.number, kind, disk, ledger }));
+            self.sample = Sample::Taken(Box::new(CrashImage { client: client.number, kind, disk, ledger }));
         }
     }
 
@@ -126,7 +126,7 @@ impl Referee {
     }
 }
 
-impl Image {
+impl CrashImage {
     fn judge(&self, header: &Header, client: &Client, history: &History) -> Result<(), Violation> {
         self.judge_files(&client.paths, history)?;
         match content_of(client, self, header)? {
@@ -138,9 +138,9 @@ impl Image {
     fn judge_files(&self, paths: &Paths, history: &History) -> Result<(), Violation> {
         let claims = self.disk.read(&paths.metadata).and_then(|bytes| Claims::parse(&bytes));
         match claims {
-            Some(claims) if claims.has_replica() => {
-                Files::read(paths, |path| self.disk.read(path)).judge(&claims, history, true).map(|_| ())
-            }
+            Some(claims) if claims.has_replica() => DatabaseFiles::read(paths, |path| self.disk.read(path))
+                .judge(&claims, history, true)
+                .map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -160,7 +160,7 @@ fn kind_of(key: u64) -> CrashKind {
 }
 
 /// Opens the image without a network and reads what its application would see; `None` if it needs the network first.
-fn content_of(client: &Client, image: &Image, header: &Header) -> Result<Option<Content>, Violation> {
+fn content_of(client: &Client, image: &CrashImage, header: &Header) -> Result<Option<Content>, Violation> {
     let io = image.disk.io();
     let mailbox = Mailbox::default();
     let opening = {

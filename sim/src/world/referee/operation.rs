@@ -4,7 +4,7 @@ use plimsoll_engine::{Error, RebootstrapReason};
 
 use super::Referee;
 use crate::fault::atlas::{self, FaultKind, Promise, Row, Target};
-use crate::judge::marks::End;
+use crate::judge::marks::StepEnd;
 use crate::judge::verdict::{NO_SURPRISE, Violation};
 use crate::schedule::Header;
 use crate::text::error_chain;
@@ -32,7 +32,7 @@ impl Referee {
         recorder: &mut Recorder,
     ) -> Result<(), Violation> {
         let number = client.number;
-        context.end = End::Failed;
+        context.end = StepEnd::Failed;
         recorder.record(Lane::Application(number), "error", &error_chain(error), &[]);
         let shown = if error.is_retryable() { Promise::Reported } else { Promise::Refused };
         if shown == Promise::Reported {

@@ -27,9 +27,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use turso_core::{Connection, IO, LimboError, Value};
 
-use crate::judge::history::{self, Closed, End, History, ResumeError};
+use crate::judge::history::{self, Closed, History, LogEnd, ResumeError};
 use append::OpenTransaction;
-use store::{Statement, Store};
+use store::{BoundStatement, Store};
 
 /// What a simulated remote calls its history.
 const HISTORY_ID: &str = "h1";
@@ -98,7 +98,7 @@ impl Remote {
     ///
     /// # Panics
     /// If the disk does not hold what `acknowledged` names, or something else than this history.
-    pub fn reopen(&mut self, io: Arc<dyn IO>, acknowledged: End) {
+    pub fn reopen(&mut self, io: Arc<dyn IO>, acknowledged: LogEnd) {
         (self.open, self.completed) = (None, None);
         self.store =
             self.store.reopen(io).expect("the remote's database opens whatever became of its machine");
@@ -194,7 +194,7 @@ impl Remote {
     /// # Panics
     /// If the query is wrong.
     pub fn query(&self, sql: &str) -> Vec<Vec<Value>> {
-        let rows = store::execute(self.store.shared(), &Statement::new(sql));
+        let rows = store::execute(self.store.shared(), &BoundStatement::new(sql));
         rows.unwrap_or_else(|error| panic!("a checker's query of the remote failed: {sql}: {error}")).rows
     }
 
@@ -217,8 +217,8 @@ impl Remote {
     }
 
     /// Where the history ends.
-    pub fn end(&self) -> End {
-        End { generation: self.generation(), frame_no: self.frame_count() }
+    pub fn end(&self) -> LogEnd {
+        LogEnd { generation: self.generation(), frame_no: self.frame_count() }
     }
 
     /// What the remote ever was.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Remote;
 use super::pipeline::{self, Failure};
 use crate::judge::format::FRAME_BYTES;
-use crate::judge::history::End;
+use crate::judge::history::LogEnd;
 
 /// What a path names.
 enum Route<'a> {
@@ -95,12 +95,12 @@ impl Remote {
 
     /// Answers a request that changes nothing as it would have been answered when the history ended at `end`; `None` for
     /// another request.
-    pub fn serve_as_of(&self, request: &Request<Bytes>, end: End) -> Option<Response<Bytes>> {
+    pub fn serve_as_of(&self, request: &Request<Bytes>, end: LogEnd) -> Option<Response<Bytes>> {
         let route = Route::parse(request.uri().path())?;
         (request.method() == Method::GET).then(|| self.look_up(route, end))
     }
 
-    fn look_up(&self, route: Route<'_>, end: End) -> Response<Bytes> {
+    fn look_up(&self, route: Route<'_>, end: LogEnd) -> Response<Bytes> {
         match route {
             Route::Info => json(
                 StatusCode::OK,
@@ -112,7 +112,7 @@ impl Remote {
         }
     }
 
-    fn export(&self, generation: u64, end: End) -> Response<Bytes> {
+    fn export(&self, generation: u64, end: LogEnd) -> Response<Bytes> {
         match self.history.served(generation).filter(|_| generation <= end.generation) {
             Some(generation) => binary(generation.snapshot().clone()),
             None => error(StatusCode::NOT_FOUND, "no such generation"),
@@ -121,7 +121,7 @@ impl Remote {
 
     /// `GET /sync`: the frames of the range that exist, or why there are none. Archived generations are answered like
     /// the current one; a range may end inside a transaction.
-    fn frames(&self, range: Range, end: End) -> Response<Bytes> {
+    fn frames(&self, range: Range, end: LogEnd) -> Response<Bytes> {
         let known = self.history.served(range.generation).filter(|_| range.generation <= end.generation);
         let Some(generation) = known else {
             return error(StatusCode::NOT_FOUND, "no such generation");
@@ -159,7 +159,12 @@ impl Remote {
     }
 }
 
-pub(super) fn status(code: StatusCode, status: Status, end: End, baton: Option<String>) -> Response<Bytes> {
+pub(super) fn status(
+    code: StatusCode,
+    status: Status,
+    end: LogEnd,
+    baton: Option<String>,
+) -> Response<Bytes> {
     json(code, &StatusObject { baton, status, generation: end.generation, max_frame_no: end.frame_no })
 }
 

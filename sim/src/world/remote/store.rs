@@ -18,22 +18,22 @@ use crate::judge::history::CONTRADICTION;
 
 /// A statement with its positional arguments.
 #[derive(Debug, Clone)]
-pub(super) struct Statement {
+pub(super) struct BoundStatement {
     /// Exactly one SQL statement.
     pub sql: String,
     /// Argument n is bound to parameter n + 1; parameters without one are NULL.
     pub args: Vec<Value>,
 }
 
-impl Statement {
+impl BoundStatement {
     /// A statement without arguments.
-    pub fn new(sql: impl Into<String>) -> Statement {
-        Statement { sql: sql.into(), args: Vec::new() }
+    pub fn new(sql: impl Into<String>) -> BoundStatement {
+        BoundStatement { sql: sql.into(), args: Vec::new() }
     }
 
     /// The statement with these arguments.
-    pub fn with_args(self, args: impl IntoIterator<Item = Value>) -> Statement {
-        Statement { args: args.into_iter().collect(), ..self }
+    pub fn with_args(self, args: impl IntoIterator<Item = Value>) -> BoundStatement {
+        BoundStatement { args: args.into_iter().collect(), ..self }
     }
 }
 
@@ -188,7 +188,10 @@ pub(super) fn configure(connection: &Connection) {
 }
 
 /// Runs one statement to its end.
-pub(super) fn execute(connection: &Arc<Connection>, statement: &Statement) -> Result<Executed, LimboError> {
+pub(super) fn execute(
+    connection: &Arc<Connection>,
+    statement: &BoundStatement,
+) -> Result<Executed, LimboError> {
     let mut prepared = connection.prepare(&statement.sql)?;
     if !statement.sql[prepared.tail_offset()..].trim_matches([' ', '\n', '\t', ';']).is_empty() {
         return Err(LimboError::InvalidArgument("more than one statement".to_owned()));

@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use turso_core::{LimboError, Numeric};
 
-use super::store::{Executed, Statement};
+use super::store::{BoundStatement, Executed};
 
 /// The body of a request.
 #[derive(Deserialize)]
@@ -40,18 +40,18 @@ pub(super) struct Stmt {
 }
 
 impl Stmt {
-    pub fn statement(&self) -> Statement {
-        Statement::new(&self.sql).with_args(self.args.iter().cloned().map(turso_core::Value::from))
+    pub fn statement(&self) -> BoundStatement {
+        BoundStatement::new(&self.sql).with_args(self.args.iter().cloned().map(turso_core::Value::from))
     }
 }
 
 #[derive(Deserialize)]
 pub(super) struct Batch {
-    pub steps: Vec<Step>,
+    pub steps: Vec<BatchStep>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Step {
+pub(super) struct BatchStep {
     /// Without one the step runs always.
     #[serde(default)]
     pub condition: Option<Condition>,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::judge::format::{FRAME_BYTES, Wal};
 use crate::judge::verdict::{CAUGHT_UP, NO_LOCAL_RESIDUE, SYNCED_PREFIX, WATERMARK};
-use crate::judge::{Claims, Epochs, Files, wal_bytes};
+use crate::judge::{Claims, DatabaseFiles, Epochs, wal_bytes};
 use crate::schedule::{Action, Header, Step};
 use crate::world::context::StepContext;
 use crate::world::listener::Inbox;
@@ -28,11 +28,11 @@ fn world() -> World {
 }
 
 /// Judges client 0's files after `tamper` has had them; the name of the broken invariant, if any.
-fn judged(tamper: impl FnOnce(&mut Files, &mut Claims), after_crash: bool) -> Option<&'static str> {
+fn judged(tamper: impl FnOnce(&mut DatabaseFiles, &mut Claims), after_crash: bool) -> Option<&'static str> {
     let _in_virtual_time = clock::enter(0);
     let world = world();
     let client = &world.clients[0];
-    let mut files = Files::read(&client.paths, |path| client.disk.read(path));
+    let mut files = DatabaseFiles::read(&client.paths, |path| client.disk.read(path));
     let mut claims = client.claims().unwrap();
     tamper(&mut files, &mut claims);
     let verdict = files.judge(&claims, world.server.remote.history(), after_crash);
@@ -54,13 +54,13 @@ fn untouched_files_are_sound() {
 #[test]
 fn a_page_of_synced_that_is_not_the_remotes() {
     let tamper =
-        |files: &mut Files, claims: &mut Claims| rot(&mut files.synced_wal, claims.synced_wal_frames);
+        |files: &mut DatabaseFiles, claims: &mut Claims| rot(&mut files.synced_wal, claims.synced_wal_frames);
     assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
 }
 
 #[test]
 fn a_log_of_synced_that_is_forgotten() {
-    let tamper = |files: &mut Files, claims: &mut Claims| {
+    let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         claims.synced_wal_frames = 0;
         claims.synced_wal_match_watermark = 0;
         files.synced_wal = Arc::default();
@@ -70,7 +70,7 @@ fn a_log_of_synced_that_is_forgotten() {
 
 #[test]
 fn a_log_of_synced_that_ends_too_early() {
-    let tamper = |files: &mut Files, claims: &mut Claims| {
+    let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         Arc::make_mut(&mut files.synced_wal).truncate(wal_bytes(claims.synced_wal_frames - 1) as usize);
     };
     assert_eq!(judged(tamper, true), Some(SYNCED_PREFIX.name));
@@ -78,28 +78,29 @@ fn a_log_of_synced_that_ends_too_early() {
 
 #[test]
 fn a_generation_that_the_remote_never_had() {
-    let tamper = |_: &mut Files, claims: &mut Claims| claims.synced_generation += 1;
+    let tamper = |_: &mut DatabaseFiles, claims: &mut Claims| claims.synced_generation += 1;
     assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
 }
 
 #[test]
 fn a_page_of_draft_that_is_not_synceds() {
-    let tamper =
-        |files: &mut Files, claims: &mut Claims| rot(&mut files.draft_wal, claims.draft_wal_match_watermark);
+    let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
+        rot(&mut files.draft_wal, claims.draft_wal_match_watermark)
+    };
     assert_eq!(judged(tamper, false), Some(WATERMARK.name));
 }
 
 #[test]
 fn only_the_pages_that_a_compaction_gave_up_may_differ() {
     let page_no = std::cell::Cell::new(0);
-    let tamper = |files: &mut Files, claims: &mut Claims| {
+    let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         let watermark = claims.draft_wal_match_watermark;
         page_no.set(Wal::parse(&files.draft_wal).frame(watermark).page_no);
         rot(&mut files.draft_wal, watermark);
         claims.draft_changed_pages = vec![(page_no.get(), page_no.get())];
     };
     assert_eq!(judged(tamper, false), None);
-    let tamper_elsewhere = |files: &mut Files, claims: &mut Claims| {
+    let tamper_elsewhere = |files: &mut DatabaseFiles, claims: &mut Claims| {
         rot(&mut files.draft_wal, claims.draft_wal_match_watermark);
         claims.draft_changed_pages = vec![(page_no.get() + 1, u32::MAX)];
     };
@@ -109,7 +110,7 @@ fn only_the_pages_that_a_compaction_gave_up_may_differ() {
 #[test]
 fn a_log_of_draft_that_is_broken_where_a_compaction_has_begun_to_move_it() {
     let tamper = |moved: u64| {
-        move |files: &mut Files, claims: &mut Claims| {
+        move |files: &mut DatabaseFiles, claims: &mut Claims| {
             claims.draft_wal_moving_frames = claims.draft_wal_match_watermark + moved;
             Arc::make_mut(&mut files.draft_wal)
                 .truncate(wal_bytes(claims.draft_wal_match_watermark) as usize);
@@ -121,14 +122,14 @@ fn a_log_of_draft_that_is_broken_where_a_compaction_has_begun_to_move_it() {
 
 #[test]
 fn a_compaction_that_nobody_announced() {
-    let tamper = |files: &mut Files, _: &mut Claims| files.draft_wal = Arc::default();
+    let tamper = |files: &mut DatabaseFiles, _: &mut Claims| files.draft_wal = Arc::default();
     assert_eq!(judged(tamper, false), Some(WATERMARK.name));
 }
 
 #[test]
 fn a_watermark_of_draft_that_is_one_off() {
     for moved in [1, u64::MAX] {
-        let tamper = |_: &mut Files, claims: &mut Claims| {
+        let tamper = |_: &mut DatabaseFiles, claims: &mut Claims| {
             claims.draft_wal_match_watermark = claims.draft_wal_match_watermark.wrapping_add(moved);
         };
         assert_eq!(judged(tamper, false), Some(WATERMARK.name));
@@ -138,14 +139,15 @@ fn a_watermark_of_draft_that_is_one_off() {
 #[test]
 fn a_watermark_of_synced_that_is_one_transaction_off() {
     // Each of the remote's transactions changes the log table, its index and page 1 at least.
-    let tamper = |_: &mut Files, claims: &mut Claims| claims.synced_wal_match_watermark -= 1;
+    let tamper = |_: &mut DatabaseFiles, claims: &mut Claims| claims.synced_wal_match_watermark -= 1;
     assert_eq!(judged(tamper, false), Some(WATERMARK.name));
 }
 
 #[test]
 fn a_local_tail_behind_the_last_named_frame() {
-    let tamper =
-        |files: &mut Files, _: &mut Claims| Arc::make_mut(&mut files.synced_wal).extend([0; FRAME_BYTES]);
+    let tamper = |files: &mut DatabaseFiles, _: &mut Claims| {
+        Arc::make_mut(&mut files.synced_wal).extend([0; FRAME_BYTES])
+    };
     assert_eq!(judged(tamper, false), Some(NO_LOCAL_RESIDUE.name));
 }
 
@@ -155,7 +157,7 @@ fn a_replica_of_what_the_remote_was_before_it_was_restored() {
     let mut world = world();
     let judged = |world: &World| {
         let client = &world.clients[0];
-        let files = Files::read(&client.paths, |path| client.disk.read(path));
+        let files = DatabaseFiles::read(&client.paths, |path| client.disk.read(path));
         files.judge(&client.claims().unwrap(), world.server.remote.history(), false)
     };
     let of = |oldest, newest| Ok(Epochs { oldest, newest });
@@ -171,12 +173,12 @@ fn a_replica_of_what_the_remote_was_before_it_was_restored() {
 
 #[test]
 fn a_draft_that_is_detached_has_no_watermark() {
-    let tamper = |files: &mut Files, claims: &mut Claims| {
+    let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         claims.attachment = "detached".into();
         rot(&mut files.draft_wal, claims.draft_wal_match_watermark);
     };
     assert_eq!(judged(tamper, false), None);
-    let tamper = |files: &mut Files, claims: &mut Claims| {
+    let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         claims.attachment = "detached".into();
         rot(&mut files.synced_wal, claims.synced_wal_frames);
     };

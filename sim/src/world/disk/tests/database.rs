@@ -73,7 +73,7 @@ fn a_crash_anywhere_keeps_the_acknowledged_rows_and_the_database_whole() {
         let moment = [Moment::Before, Moment::Inside { bytes: 5_000 }, Moment::After][seed as usize % 3];
         let survival = Survival::Subset { keep_percent: (seed * 7 % 101) as u8, key: seed };
         disk.arm(CrashPoint {
-            place: Place {
+            place: OperationPlace {
                 file: FileClass::Any,
                 operation: OperationKind::AnyMutation,
                 nth: seed as u32 % 40 + 1,

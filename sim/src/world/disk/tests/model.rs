@@ -11,7 +11,7 @@ use super::*;
 const PATHS: [&str; 4] = ["a-draft", "a-draft-wal", "a-info.tmp", "a-info"];
 
 #[derive(Clone)]
-enum Step {
+enum ModelStep {
     Create(&'static str, usize),
     Remove(&'static str),
     Rename(&'static str, &'static str, usize),
@@ -22,7 +22,7 @@ enum Step {
 /// Every operation ever made and whether a sync has covered it.
 #[derive(Default)]
 struct Model {
-    history: Vec<(Step, bool)>,
+    history: Vec<(ModelStep, bool)>,
     files: usize,
 }
 
@@ -37,19 +37,19 @@ impl Model {
                 continue;
             }
             match step {
-                Step::Create(path, file) => drop(names.insert(*path, *file)),
-                Step::Remove(path) => drop(names.remove(path)),
-                Step::Rename(from, to, file) => {
+                ModelStep::Create(path, file) => drop(names.insert(*path, *file)),
+                ModelStep::Remove(path) => drop(names.remove(path)),
+                ModelStep::Rename(from, to, file) => {
                     names.remove(from);
                     names.insert(*to, *file);
                 }
-                Step::Write(_, _, bytes) if bytes.is_empty() => {}
-                Step::Write(file, offset, bytes) => {
+                ModelStep::Write(_, _, bytes) if bytes.is_empty() => {}
+                ModelStep::Write(file, offset, bytes) => {
                     let longer = files[*file].len().max(offset + bytes.len());
                     files[*file].resize(longer, 0);
                     files[*file].splice(*offset..offset + bytes.len(), bytes.iter().copied());
                 }
-                Step::Truncate(file, len) => files[*file].resize(*len, 0),
+                ModelStep::Truncate(file, len) => files[*file].resize(*len, 0),
             }
         }
         (names, files)
@@ -64,11 +64,11 @@ impl Model {
         self.replay(|_| true).0
     }
 
-    fn push(&mut self, step: Step) {
+    fn push(&mut self, step: ModelStep) {
         self.history.push((step, false));
     }
 
-    fn sync(&mut self, covered: impl Fn(&Step) -> bool) {
+    fn sync(&mut self, covered: impl Fn(&ModelStep) -> bool) {
         for (step, synced) in &mut self.history {
             *synced |= covered(step);
         }
@@ -144,13 +144,13 @@ impl Pair {
                 Some(&file) => self.touch(path, file, doing),
                 None => {
                     process.create(path);
-                    model.push(Step::Create(path, model.files));
+                    model.push(ModelStep::Create(path, model.files));
                     model.files += 1;
                 }
             },
             Deed::SyncDirectory => {
                 process.sync_dir(PATHS[0]);
-                model.sync(|step| !matches!(step, Step::Write(..) | Step::Truncate(..)));
+                model.sync(|step| !matches!(step, ModelStep::Write(..) | ModelStep::Truncate(..)));
             }
             Deed::LosePower(survival) => {
                 disk.crash_now(&power_loss(survival));
@@ -172,23 +172,23 @@ impl Pair {
         match doing {
             Doing::Remove => {
                 process.remove(path);
-                model.push(Step::Remove(path));
+                model.push(ModelStep::Remove(path));
             }
             Doing::RenameTo(to) => {
                 process.rename(path, to);
-                model.push(Step::Rename(path, to, file));
+                model.push(ModelStep::Rename(path, to, file));
             }
             Doing::Sync => {
                 process.sync(path);
-                model.sync(|step| matches!(step, Step::Write(of, ..) | Step::Truncate(of, _) if *of == file));
+                model.sync(|step| matches!(step, ModelStep::Write(of, ..) | ModelStep::Truncate(of, _) if *of == file));
             }
             Doing::Truncate { len } => {
                 process.truncate(path, len);
-                model.push(Step::Truncate(file, len as usize));
+                model.push(ModelStep::Truncate(file, len as usize));
             }
             Doing::Write { offset, bytes } => {
                 process.write(path, offset, &bytes);
-                model.push(Step::Write(file, offset as usize, bytes));
+                model.push(ModelStep::Write(file, offset as usize, bytes));
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn point(file: FileClass, operation: OperationKind, nth: u32, moment: Moment) -> CrashPoint {
-    CrashPoint { place: Place { file, operation, nth }, moment, kind: EVERYTHING }
+    CrashPoint { place: OperationPlace { file, operation, nth }, moment, kind: EVERYTHING }
 }
 
 /// Writes twice to a draft with a crash at the second write, and returns what survived.
@@ -111,7 +111,7 @@ fn every_operation_of_a_metadata_replacement_has_a_place() {
 fn the_words_of_a_crash_print_and_parse() {
     let kind =
         CrashKind::PowerLoss { survival: Survival::Prefix { operations: 3 }, torn: Some(Tear::Bytes(512)) };
-    let place = Place { file: FileClass::SyncedWal, operation: OperationKind::Sync, nth: 12 };
+    let place = OperationPlace { file: FileClass::SyncedWal, operation: OperationKind::Sync, nth: 12 };
     let point = CrashPoint { place, moment: Moment::Inside { bytes: 7 }, kind };
     assert_eq!(
         point.to_string(),

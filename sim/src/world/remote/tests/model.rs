@@ -1,7 +1,7 @@
 //! The history, and that the model notices what isn't so.
 
 use super::*;
-use crate::judge::format::Image;
+use crate::judge::format::DatabaseImage;
 use crate::world::remote::files;
 use crate::world::remote::history::History;
 
@@ -13,7 +13,7 @@ fn the_image_at_a_generations_end_is_the_next_snapshot() {
     remote.checkpoint();
     let history = remote.history();
     let folded = history.image_at(0, 1, end).unwrap();
-    assert_eq!(folded.first_difference(&Image::of_main(history.current().snapshot())), None);
+    assert_eq!(folded.first_difference(&DatabaseImage::of_main(history.current().snapshot())), None);
     assert_eq!(folded.first_difference(&history.image_at(0, 2, 0).unwrap()), None);
     assert!(folded.first_difference(&history.image_at(0, 1, 0).unwrap()).is_some());
     assert!(history.image_at(0, 1, end + 1).is_none());

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fault::{CrashKind, Survival};
-use crate::judge::format::{FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader, Image};
+use crate::judge::format::{DatabaseImage, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader};
 use crate::world::clock;
 use crate::world::disk::Disk;
 use crate::world::remote::files;
@@ -222,8 +222,8 @@ impl Pair {
                     (header.page_no, page)
                 });
                 let image = match end {
-                    0 => Image::of_main(export.body()),
-                    _ => Image::overlay(export.body(), pages, headers[end - 1].db_size),
+                    0 => DatabaseImage::of_main(export.body()),
+                    _ => DatabaseImage::overlay(export.body(), pages, headers[end - 1].db_size),
                 };
                 prop_assert_eq!(&read(&image), rows, "generation {}, frame {}", generation, end);
             }
@@ -233,7 +233,7 @@ impl Pair {
 }
 
 /// The rows in a database's pages; `None` if there is no table.
-fn read(image: &Image<'_>) -> Option<Rows> {
+fn read(image: &DatabaseImage<'_>) -> Option<Rows> {
     let bytes: Vec<u8> =
         (1..=image.page_count()).filter_map(|no| image.page(no)).flatten().copied().collect();
     let io: Arc<dyn IO> = Arc::new(MemoryIO::new());

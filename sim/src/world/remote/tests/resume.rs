@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, Place, Survival};
+use crate::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, OperationPlace, Survival};
 use crate::world::clock;
 use crate::world::disk::Disk;
 use crate::world::trace::{Lane, Trace};
@@ -21,7 +21,7 @@ fn what_is_found_in_the_log_on_resuming_survives_a_power_loss() {
 
     // Killed after the commit's last write, before its sync.
     disk.begin_step(1);
-    let place = Place { file: FileClass::Any, operation: OperationKind::Sync, nth: 1 };
+    let place = OperationPlace { file: FileClass::Any, operation: OperationKind::Sync, nth: 1 };
     disk.arm(CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill });
     transact(&mut remote, &["INSERT INTO t VALUES ('written')"]);
     assert!(disk.is_down());

@@ -19,7 +19,7 @@ use turso_core::{
 pub type Engine = SyncEngine<InProcess>;
 
 /// A file system for clients, and a remote.
-pub struct Place {
+pub struct Sandbox {
     io: Arc<dyn IO>,
     storage: Arc<dyn Storage>,
     directory: String,
@@ -34,7 +34,7 @@ enum Keep {
     Real { _directory: tempfile::TempDir },
 }
 
-impl Place {
+impl Sandbox {
     /// On a simulated disk, in virtual time. One at a time on a thread.
     pub fn simulated() -> Self {
         let clock = clock::enter(0);

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use super::format::{FRAME_BYTES, Image, WAL_HEADER_BYTES, Wal};
+use super::format::{DatabaseImage, FRAME_BYTES, WAL_HEADER_BYTES, Wal};
 use super::history::History;
 use super::verdict::{NO_LOCAL_RESIDUE, SYNCED_PREFIX, Violation, WATERMARK};
 use super::{Claims, Paths};
 
 /// A client's database files at one moment.
-pub struct Files {
+pub struct DatabaseFiles {
     pub(crate) draft: Arc<Vec<u8>>,
     pub(crate) draft_wal: Arc<Vec<u8>>,
     pub(crate) synced: Arc<Vec<u8>>,
     pub(crate) synced_wal: Arc<Vec<u8>>,
 }
 
-impl Files {
+impl DatabaseFiles {
     /// Reads them with `read`; a missing one is empty.
     pub fn read(paths: &Paths, read: impl Fn(&str) -> Option<Arc<Vec<u8>>>) -> Self {
         let read = |path: &str| read(path).unwrap_or_default();
@@ -53,7 +53,7 @@ impl Files {
             return Err(Violation::of(WATERMARK, format!("Draft's WAL has {problem}")));
         }
         let (generation, frame_no) = claims.progress();
-        let synced = Image::at(&self.synced, &synced_wal, synced_end);
+        let synced = DatabaseImage::at(&self.synced, &synced_wal, synced_end);
         let mut problem = None;
         let mut is_of = |epoch: &usize| match history.image_at(*epoch, generation, frame_no) {
             None => false,
@@ -80,8 +80,8 @@ impl Files {
         if claims.is_detached() {
             return Ok(epochs);
         }
-        let synced = Image::at(&self.synced, &synced_wal, synced_watermark);
-        let draft = Image::pages_at(&self.draft, &draft_wal, draft_watermark, synced.page_count());
+        let synced = DatabaseImage::at(&self.synced, &synced_wal, synced_watermark);
+        let draft = DatabaseImage::pages_at(&self.draft, &draft_wal, draft_watermark, synced.page_count());
         let is_claimed = |page_no: u32| {
             !claims.draft_changed_pages.iter().any(|&(first, last)| (first..=last).contains(&page_no))
         };

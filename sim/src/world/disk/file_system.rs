@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::image::{Image, Inode, Operation};
+use super::image::{DiskImage, Inode, Operation};
 use crate::fault::{CrashKind, FileClass, Survival, Tear};
 use crate::judge::MetadataVersion;
 
@@ -24,9 +24,9 @@ use crate::judge::MetadataVersion;
 const WHOLE_FILE: Range<u64> = 0..u64::MAX;
 
 #[derive(Clone, Default)]
-pub(super) struct Files {
-    current: Image,
-    durable: Image,
+pub(super) struct FileSystem {
+    current: DiskImage,
+    durable: DiskImage,
     /// Every unsynced operation of the machine, oldest first.
     log: Vec<Operation>,
     next_inode: Inode,
@@ -34,12 +34,12 @@ pub(super) struct Files {
     dropped: BTreeSet<Inode>,
 }
 
-impl Files {
-    pub(super) fn current(&self) -> &Image {
+impl FileSystem {
+    pub(super) fn current(&self) -> &DiskImage {
         &self.current
     }
 
-    pub(super) fn durable(&self) -> &Image {
+    pub(super) fn durable(&self) -> &DiskImage {
         &self.durable
     }
 
