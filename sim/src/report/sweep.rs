@@ -212,11 +212,23 @@ impl FailureReport {
     }
 }
 
-/// The summary, one line a subject.
+/// The summary, one line per subject.
 impl fmt::Display for SweepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_histories(f)?;
+        self.write_network(f)?;
+        self.write_outcomes(f)?;
+        self.write_marks(f)
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, text: fmt::Arguments<'_>) -> fmt::Result {
+    writeln!(f, "{name:<12}{text}")
+}
+
+impl SweepReport {
+    fn write_histories(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { counts, seeds, .. } = self;
-        let mut line = |name: &str, text: String| writeln!(f, "{name:<12}{text}");
         let of_seeds = if seeds.end == u64::MAX {
             format!("of seeds from {} on", seeds.start)
         } else {
@@ -227,26 +239,20 @@ impl fmt::Display for SweepReport {
             [shard] => format!(", shard {shard}"),
             _ => format!(", {} shards", self.shards.len()),
         };
+        let histories = HumanCount(counts.histories);
+        let speed = counts.histories as f64 / self.seconds.max(1e-9);
+        let jobs = self.jobs;
         line(
+            f,
             "histories",
-            format!(
-                "{} {of_seeds}{shard}, {:.0} a second on {} threads",
-                HumanCount(counts.histories),
-                counts.histories as f64 / self.seconds.max(1e-9),
-                self.jobs
-            ),
+            format_args!("{histories} {of_seeds}{shard}, {speed:.0} a second on {jobs} threads"),
         )?;
+        let (steps, commits) = (HumanCount(counts.steps), HumanCount(counts.client_commits));
+        line(f, "steps", format_args!("{steps}, {commits} transactions committed by clients"))?;
         line(
-            "steps",
-            format!(
-                "{}, {} transactions committed by clients",
-                HumanCount(counts.steps),
-                HumanCount(counts.client_commits)
-            ),
-        )?;
-        line(
+            f,
             "",
-            format!(
+            format_args!(
                 "{} steps inside others, {} transactions and {} readers held open; {} operations refused as the second, {} busy",
                 HumanCount(counts.steps_inside),
                 HumanCount(counts.held_open),
@@ -255,18 +261,21 @@ impl fmt::Display for SweepReport {
                 HumanCount(counts.busy)
             ),
         )?;
+        let (kills, power_losses) = (HumanCount(counts.kills), HumanCount(counts.power_losses));
+        let inside = HumanCount(counts.crashes_inside);
         line(
+            f,
             "crashes",
-            format!(
-                "{} kills, {} power losses; {} of them inside an operation",
-                HumanCount(counts.kills),
-                HumanCount(counts.power_losses),
-                HumanCount(counts.crashes_inside)
-            ),
-        )?;
+            format_args!("{kills} kills, {power_losses} power losses; {inside} of them inside an operation"),
+        )
+    }
+
+    fn write_network(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
         line(
+            f,
             "requests",
-            format!(
+            format_args!(
                 "{}; {} lost, {} more applied but their response lost",
                 HumanCount(counts.requests),
                 HumanCount(counts.requests_lost),
@@ -275,8 +284,9 @@ impl fmt::Display for SweepReport {
         )?;
         let struck = |kinds: &[FaultKind]| HumanCount(kinds.iter().map(|&kind| counts.struck_by(kind)).sum());
         line(
+            f,
             "",
-            format!(
+            format_args!(
                 "{} delayed, {} duplicated; bodies: {} cut, {} in crumbs, {} garbage; {} wrong statuses, {} untrue answers",
                 struck(&[FaultKind::Delay]),
                 struck(&[FaultKind::Duplicate]),
@@ -288,65 +298,71 @@ impl fmt::Display for SweepReport {
             ),
         )?;
         line(
+            f,
             "",
-            format!(
+            format_args!(
                 "{} operations given up; the remote: {} restarts, {} crashes",
                 struck(&[FaultKind::Abandon]),
                 struck(&[FaultKind::RemoteRestart]),
                 struck(&[FaultKind::RemoteCrash])
             ),
-        )?;
+        )
+    }
+
+    fn write_outcomes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        let errors = HumanCount(counts.disk_errors);
+        let (reported, refused) = (HumanCount(counts.errors_reported), HumanCount(counts.errors_refused));
         line(
+            f,
             "disk errors",
-            format!(
-                "{}; {} operations reported an error, {} were refused",
-                HumanCount(counts.disk_errors),
-                HumanCount(counts.errors_reported),
-                HumanCount(counts.errors_refused)
-            ),
+            format_args!("{errors}; {reported} operations reported an error, {refused} were refused"),
         )?;
+        let struck = HumanCount(counts.struck.values().sum());
+        let unreached = HumanCount(counts.faults_unreached);
+        let percent = 100 * counts.histories_struck / counts.histories.max(1);
         line(
+            f,
             "faults",
-            format!(
-                "{} struck, {} found no place; {}% of the histories saw both a crash and a network fault",
-                HumanCount(counts.struck.values().sum()),
-                HumanCount(counts.faults_unreached),
-                100 * counts.histories_struck / counts.histories.max(1)
+            format_args!(
+                "{struck} struck, {unreached} found no place; {percent}% of the histories saw both a crash and a network fault"
             ),
         )?;
+        let (generations, prunes) = (HumanCount(counts.generations), HumanCount(counts.prunes));
+        let restores = HumanCount(counts.remote_restores);
         line(
+            f,
             "remote",
-            format!(
-                "{} generation changes, {} prunes, {} restores to an older state",
-                HumanCount(counts.generations),
-                HumanCount(counts.prunes),
-                HumanCount(counts.remote_restores)
+            format_args!(
+                "{generations} generation changes, {prunes} prunes, {restores} restores to an older state"
             ),
         )?;
+        let (rebootstraps, adoptions) = (HumanCount(counts.rebootstraps), HumanCount(counts.adoptions));
         line(
+            f,
             "recoveries",
-            format!(
-                "{} re-bootstraps, {} older copies adopted",
-                HumanCount(counts.rebootstraps),
-                HumanCount(counts.adoptions)
-            ),
+            format_args!("{rebootstraps} re-bootstraps, {adoptions} older copies adopted"),
         )?;
-        line(
-            "judged",
-            format!("{}; {}", counted(counts.checks, "time"), counted(self.failure_count(), "violation")),
-        )?;
-        line("marks", format!("{} of {} reached", counts.marks.reached(), MARKS.len()))?;
-        // Beside failures only the count: most such sweeps ended at one, and what they have not come to would stand in its way.
+        let (judged, violations) =
+            (counted(counts.checks, "time"), counted(self.failure_count(), "violation"));
+        line(f, "judged", format_args!("{judged}; {violations}"))
+    }
+
+    /// Names the marks that were never reached. Beside failures only their number: most such sweeps end early, and the list would hide
+    /// the failure.
+    fn write_marks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let marks = &self.counts.marks;
+        line(f, "marks", format_args!("{} of {} reached", marks.reached(), MARKS.len()))?;
         if self.failure_count() > 0 {
             return Ok(());
         }
-        let missing: Vec<&Mark> = counts.marks.missing().collect();
+        let missing: Vec<&Mark> = marks.missing().collect();
         for mark in missing.iter().take(MARKS_SHOWN_MAX) {
-            line("", format!("never: {}", mark.name))?;
+            line(f, "", format_args!("never: {}", mark.name))?;
         }
         match missing.len().saturating_sub(MARKS_SHOWN_MAX) {
             0 => Ok(()),
-            more => line("", format!("and {more} more")),
+            more => line(f, "", format_args!("and {more} more")),
         }
     }
 }

@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::atlas::{is_rot_promised, rows_of};
-
-use super::{Action, FORMAT, Header, Schedule, Step};
+use super::validate::Check;
+use super::{FORMAT, Header, Schedule, Step};
 
 /// What a file says to its human readers: lines that begin with `#`, without the sign and the space behind it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +113,7 @@ impl Schedule {
         let mut comments = Comments::default();
         let mut waiting = Vec::new();
         let mut schedule: Option<Self> = None;
+        let mut check = Check::default();
         for (line, text) in (1..).zip(text.lines()) {
             let trimmed = text.trim();
             if let Some(comment) = text.trim_start().strip_prefix('#') {
@@ -130,7 +130,8 @@ impl Schedule {
                         if !lines.is_empty() {
                             comments.before_step.insert(step.id, lines);
                         }
-                        schedule.push_checked(line, step)?;
+                        check.step(line, &schedule.header, &step)?;
+                        schedule.steps.push(step);
                     }
                 }
             }
@@ -139,42 +140,6 @@ impl Schedule {
         let schedule = schedule.ok_or(ScheduleError::Empty)?;
         Ok(Self { comments, ..schedule })
     }
-
-    fn push_checked(&mut self, line: usize, step: Step) -> Result<(), ScheduleError> {
-        check_promised(line, "", &step)?;
-        let clients = self.header.clients;
-        let mut ids: Vec<u32> = self.all_steps().iter().map(|earlier| earlier.id).collect();
-        for step in step.all() {
-            if let Some(client) = step.action.client().filter(|&client| client >= clients) {
-                return Err(ScheduleError::Client { line, client, clients });
-            }
-            if ids.contains(&step.id) {
-                return Err(ScheduleError::Id { line, id: step.id });
-            }
-            ids.push(step.id);
-        }
-        self.steps.push(step);
-        Ok(())
-    }
-}
-
-/// Nothing strikes that nothing is promised about; `within` is the path to the step.
-fn check_promised(line: usize, within: &str, step: &Step) -> Result<(), ScheduleError> {
-    if let Some(index) = step.faults.iter().position(|fault| rows_of(fault).is_empty()) {
-        let field = format!("{within}faults[{index}]");
-        let fault = serde_json::to_string(&step.faults[index]).expect("plain data serializes");
-        return Err(ScheduleError::Unpromised { line, field, fault });
-    }
-    if let Action::Rot { file, .. } = step.action
-        && !is_rot_promised(file)
-    {
-        let field = format!("{within}action.rot.file");
-        return Err(ScheduleError::Unpromised { line, field, fault: format!("rot of {file}") });
-    }
-    let mut carried = step.during.iter().enumerate();
-    carried.try_for_each(|(index, during)| {
-        check_promised(line, &format!("{within}during[{index}].step."), &during.step)
-    })
 }
 
 /// Another version's header may have other fields, so its version is looked at first.

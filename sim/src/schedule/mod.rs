@@ -10,11 +10,13 @@
 //! | `wait` | moments inside an operation at which other steps run |
 //! | [`workload`] | writes as data, and their SQL |
 //! | `file` | the file format and its parser |
+//! | `validate` | whether steps and faults are possible |
 //! | `words` | steps in English |
 
 mod file;
 mod header;
 mod step;
+mod validate;
 mod wait;
 mod words;
 pub mod workload;

@@ -1,8 +1,7 @@
 //! The FaultAtlas: what the engine promises under each fault, at each file and route where it can strike.
 //!
 //! One table, [`ATLAS`]. The generator draws no fault that has no row; the world judges every error by the rows of the faults that
-//! struck in its step; `plimsoll atlas` prints it. A promise can be weakened here and nowhere else. A new fault is one line in
-//! [`FaultKind`] and one line a place in the table; the world calls [`World::strike`](crate::world::World::strike) when it strikes.
+//! struck in its step; `plimsoll atlas` prints it. A promise can be weakened here and nowhere else.
 //!
 //! | module | holds |
 //! |---|---|
@@ -117,6 +116,11 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
         (target, of_row) => target == of_row,
     };
     ATLAS.iter().filter(|row| row.kind == kind).filter(is_meant).collect()
+}
+
+/// Whether the atlas promises anything under this fault at its place. A schedule with another fault is refused.
+pub fn is_promised(fault: &Fault) -> bool {
+    !rows_of(fault).is_empty()
 }
 
 /// Judges an error that was shown as `shown` by the rows that struck: one of them has to allow for it.

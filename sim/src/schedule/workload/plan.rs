@@ -109,33 +109,8 @@ pub(crate) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
             delete(&Row::new(table, writer, Key::Shared(shared)))
         }
         Write::Erase { .. } => Vec::new(),
-        Write::Rekey { table, own } => {
-            let row = Row::new(table, writer, Key::Own(own));
-            let fresh = row.with_fresh_key(token);
-            let sql = format!(
-                "UPDATE {} SET {}, {} = '{token}' WHERE {}",
-                table.name(),
-                fresh.assignments(),
-                table.token_column(),
-                row.condition()
-            );
-            vec![Planned::on_row(&row, sql, vec![row.gone(), fresh.set(token)])]
-        }
-        Write::Swap { table, own, with } => {
-            let [one, other] = [own, with].map(|own| Row::new(table, writer, Key::Own(own)));
-            let middle = one.with_fresh_key(token);
-            let pass = |from: &Row, to: &Row, effects| {
-                let (to, from) = (to.assignments(), from.condition());
-                Planned::always(format!("UPDATE {} SET {to} WHERE {from}", table.name()), effects)
-            };
-            let swapped =
-                if own == with { Vec::new() } else { vec![Effect::Swapped(one.name(), other.name())] };
-            vec![
-                pass(&one, &middle, Vec::new()),
-                pass(&other, &one, Vec::new()),
-                pass(&middle, &other, swapped),
-            ]
-        }
+        Write::Rekey { table, own } => rekey(&Row::new(table, writer, Key::Own(own)), token),
+        Write::Swap { table, own, with } => swap(table, writer, [own, with], token),
         Write::Claim { own, label } => {
             let row = Row::new(Table::Item, writer, Key::Own(own));
             let label = format!("{writer}-{label}");
@@ -183,20 +158,47 @@ pub(crate) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
         }
         // They depend on what is there.
         Write::Own(_) | Write::Widen { .. } | Write::Narrow { .. } | Write::Rule => Vec::new(),
-        Write::Extra { number, own } => {
-            let table = format!("extra_{number}");
-            let id = format!("{writer}-{own}");
-            let create = format!("CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, token TEXT)");
-            let index = format!("CREATE INDEX IF NOT EXISTS {table}_token ON {table} (token)");
-            let insert = format!("INSERT OR REPLACE INTO {table} VALUES ('{id}', '{token}')");
-            let set = Effect::Set(row_name(&table, id), token.to_owned());
-            vec![
-                Planned::always(create, Vec::new()),
-                Planned::always(index, Vec::new()),
-                Planned::always(insert, vec![set]),
-            ]
-        }
+        Write::Extra { number, own } => extra(number, &format!("{writer}-{own}"), token),
     }
+}
+
+/// Gives a row a key that was never used.
+fn rekey(row: &Row, token: &str) -> Vec<Planned> {
+    let fresh = row.with_fresh_key(token);
+    let sql = format!(
+        "UPDATE {} SET {}, {} = '{token}' WHERE {}",
+        row.table.name(),
+        fresh.assignments(),
+        row.table.token_column(),
+        row.condition()
+    );
+    vec![Planned::on_row(row, sql, vec![row.gone(), fresh.set(token)])]
+}
+
+/// Exchanges the keys of two own rows, by way of a third key.
+fn swap(table: Table, writer: Writer, own: [u8; 2], token: &str) -> Vec<Planned> {
+    let [one, other] = own.map(|own| Row::new(table, writer, Key::Own(own)));
+    let middle = one.with_fresh_key(token);
+    let pass = |from: &Row, to: &Row, effects| {
+        let (to, from) = (to.assignments(), from.condition());
+        Planned::always(format!("UPDATE {} SET {to} WHERE {from}", table.name()), effects)
+    };
+    let swapped = if own[0] == own[1] { Vec::new() } else { vec![Effect::Swapped(one.name(), other.name())] };
+    vec![pass(&one, &middle, Vec::new()), pass(&other, &one, Vec::new()), pass(&middle, &other, swapped)]
+}
+
+/// Creates an extra table with an index, if it is not there yet, and sets its row `id`.
+fn extra(number: u8, id: &str, token: &str) -> Vec<Planned> {
+    let table = format!("extra_{number}");
+    let create = format!("CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, token TEXT)");
+    let index = format!("CREATE INDEX IF NOT EXISTS {table}_token ON {table} (token)");
+    let insert = format!("INSERT OR REPLACE INTO {table} VALUES ('{id}', '{token}')");
+    let set = Effect::Set(row_name(&table, id), token.to_owned());
+    vec![
+        Planned::always(create, Vec::new()),
+        Planned::always(index, Vec::new()),
+        Planned::always(insert, vec![set]),
+    ]
 }
 
 fn delete(row: &Row) -> Vec<Planned> {
