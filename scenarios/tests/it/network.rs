@@ -2,8 +2,7 @@
 
 use plimsoll_scenarios::scenario::{A, KILL, NOTHING_SURVIVES, Scenario, append, on};
 use plimsoll_sim::fault::Fault;
-use plimsoll_sim::fault::atlas::FaultKind;
-use plimsoll_sim::fault::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
+use plimsoll_sim::fault::{Arrival, Contradiction, NetworkFault, NetworkFaultKind, RequestPlace, Route};
 use plimsoll_sim::fault::{CrashKind, Survival, Tear};
 use plimsoll_sim::schedule::{Action, PushMode, Wait};
 
@@ -75,7 +74,7 @@ fn a_push_that_arrives_twice_is_applied_once() {
         t.client(A).commits([append(10)]);
         t.client(A).syncs();
         let counts = t.holds();
-        assert_eq!(counts.struck_by(FaultKind::Duplicate), 1);
+        assert_eq!(counts.struck_by(NetworkFaultKind::Duplicate), 1);
     }
 }
 
@@ -139,7 +138,7 @@ fn bodies_in_crumbs_are_the_same_bodies() {
         t.client(A).commits([append(10)]);
         t.client(A).pushes().struck_by([on(Route::Pipeline, 1, NetworkFault::Chunks { bytes: 1 })]);
         let counts = t.holds();
-        assert_eq!(counts.struck_by(FaultKind::TinyChunks), 2);
+        assert_eq!(counts.struck_by(NetworkFaultKind::TinyChunks), 2);
     }
 }
 
@@ -153,7 +152,7 @@ fn garbage_is_noticed_on_every_route() {
             t.client(A).commits([append(10)]);
             t.client(A).pushes().struck_by([on(Route::Pipeline, 1, NetworkFault::Garbage { bytes })]);
             let counts = t.holds();
-            assert_eq!(counts.struck_by(FaultKind::Garbage), 2);
+            assert_eq!(counts.struck_by(NetworkFaultKind::Garbage), 2);
         }
     }
 }
@@ -194,7 +193,7 @@ fn a_remote_that_contradicts_itself_is_not_believed() {
         t.client(A).pulls().struck_by([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
         t.client(A).syncs();
         let counts = t.holds();
-        assert_eq!(counts.struck_by(FaultKind::UntrueAnswer), 2, "{how:?}");
+        assert_eq!(counts.struck_by(NetworkFaultKind::UntrueAnswer), 2, "{how:?}");
     }
 }
 
@@ -218,7 +217,7 @@ fn an_answer_from_before_a_checkpoint_delays_and_destroys_nothing() {
         t.client(A).pushes().struck_by([on(Route::PullFrames, 1, stale)]);
         t.client(A).syncs();
         let counts = t.holds();
-        assert_eq!(counts.struck_by(FaultKind::StaleAnswer), 2);
+        assert_eq!(counts.struck_by(NetworkFaultKind::StaleAnswer), 2);
     }
 }
 
@@ -238,7 +237,7 @@ fn a_push_whose_server_lost_power_after_it_took_effect_is_not_applied_twice() {
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
     let counts = t.holds();
-    assert_eq!(counts.struck_by(FaultKind::RemoteCrash), 1);
+    assert_eq!(counts.struck_by(NetworkFaultKind::RemoteCrash), 1);
 }
 
 #[test]

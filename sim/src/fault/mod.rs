@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `crash` | kills and power losses, and which unsynced operations survive them |
 //! | `disk` | file operations that fail |
-//! | `network` | what happens to a request or to its response |
+//! | `network`, `contradiction` | what happens to a request or to its response |
 //! | `rot` | bytes of a file that change silently |
 //! | `place`, `route`, `ordinal` | where a fault strikes: files, operations, requests, and the occurrence within the step |
 //! | [`atlas`] | the FaultAtlas: every fault at every place, and the promise |
@@ -15,6 +15,7 @@
 //! Absent: the disk, the network and the schedule. Nothing here runs.
 
 pub mod atlas;
+mod contradiction;
 mod crash;
 mod disk;
 mod network;
@@ -28,10 +29,11 @@ use std::fmt;
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
+pub use contradiction::Contradiction;
 pub use crash::{CrashKind, CrashPoint, Moment, SECTOR_BYTES, Survival, Tear};
 pub(crate) use disk::Access;
 pub use disk::{DiskError, DiskErrorKind, Lasts};
-pub use network::{Arrival, Contradiction, Delivery, NetworkFault, Wire};
+pub use network::{Arrival, Delivery, NetworkFault, NetworkFaultKind, Wire};
 pub(crate) use ordinal::Ordinal;
 pub use place::{FileClass, OperationKind, OperationPlace};
 pub use rot::Damage;

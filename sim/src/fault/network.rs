@@ -1,17 +1,6 @@
-//! What becomes of one request or of the answer to it: plain data, as it stands in a schedule.
+//! What happens to one request or to its response: plain data, and how each fault interferes with an exchange.
 //!
-//! What each promises, that is, what the engine makes of it:
-//!
-//! | fault | promise |
-//! |---|---|
-//! | lost, cut, clean short body, garbage, wrong status | the operation reports an error that can be retried (but for a status that blames the request), or succeeds; nothing is lost or doubled |
-//! | delayed, duplicated | besides, what arrives late or twice changes nothing that it would not have changed in time and once |
-//! | the remote's machine goes down | the same as for a lost response; what was not answered is whole or absent |
-//! | tiny chunks | nothing is noticed |
-//! | contradiction, stale answer | the operation succeeds or reports an error; the files stay as they were or become as the remote is |
-//!
-//! After each of them an honest answer lets the next operation succeed. Left out: a body of well-formed frames that are not the
-//! remote's, which nobody can tell from the right ones, because the protocol has no checksum that a receiver may rely on.
+//! The promises stand in the [`atlas`](super::atlas). Absent: a body of well-formed frames that are not the remote's.
 
 use std::fmt;
 
@@ -21,7 +10,7 @@ use http::{Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{CrashKind, Ordinal, RequestPlace};
+use super::{Contradiction, CrashKind, Ordinal, RequestPlace, Route};
 
 /// Bytes of a frame on the wire: a header of 24 bytes and a page of 4,096.
 const FRAME_BYTES: usize = 24 + 4096;
@@ -91,6 +80,102 @@ pub enum NetworkFault {
     },
 }
 
+/// A sort of network fault, as the atlas knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetworkFaultKind {
+    /// A request never reaches the remote.
+    LoseRequest,
+    /// A request takes effect, its response never arrives.
+    LoseResponse,
+    /// The remote's machine goes down, and what it was answering is lost.
+    RemoteCrash,
+    /// A request arrives when its sender has given up.
+    Delay,
+    /// A request arrives twice.
+    Duplicate,
+    /// The connection is lost inside a body.
+    Cut,
+    /// A body ends in good order before it is complete.
+    EndEarly,
+    /// A body arrives in tiny chunks.
+    TinyChunks,
+    /// A body means nothing.
+    Garbage,
+    /// An answer has a status that the protocol does not give, and that may be another the next time.
+    WrongStatus,
+    /// An answer has a status that says that the request itself is wrong.
+    BlamingStatus,
+    /// An answer contradicts the state of the remote.
+    UntrueAnswer,
+    /// An answer is what the remote would have said earlier.
+    StaleAnswer,
+}
+
+impl NetworkFaultKind {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::LoseRequest,
+        Self::LoseResponse,
+        Self::RemoteCrash,
+        Self::Delay,
+        Self::Duplicate,
+        Self::Cut,
+        Self::EndEarly,
+        Self::TinyChunks,
+        Self::Garbage,
+        Self::WrongStatus,
+        Self::BlamingStatus,
+        Self::UntrueAnswer,
+        Self::StaleAnswer,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LoseRequest => "lose-request",
+            Self::LoseResponse => "lose-response",
+            Self::RemoteCrash => "remote-crash",
+            Self::Delay => "delay",
+            Self::Duplicate => "duplicate",
+            Self::Cut => "cut",
+            Self::EndEarly => "end-early",
+            Self::TinyChunks => "tiny-chunks",
+            Self::Garbage => "garbage",
+            Self::WrongStatus => "wrong-status",
+            Self::BlamingStatus => "blaming-status",
+            Self::UntrueAnswer => "untrue-answer",
+            Self::StaleAnswer => "stale-answer",
+        }
+    }
+}
+
+impl NetworkFault {
+    /// Its sort when it strikes a request of this route.
+    pub fn kind(&self, route: Route) -> NetworkFaultKind {
+        use NetworkFaultKind as Kind;
+        match self {
+            Self::LoseRequest => Kind::LoseRequest,
+            Self::LoseResponse => Kind::LoseResponse,
+            Self::RemoteCrash { .. } => Kind::RemoteCrash,
+            Self::Delay { .. } => Kind::Delay,
+            Self::Duplicate { .. } => Kind::Duplicate,
+            Self::Cut { .. } => Kind::Cut,
+            Self::EndEarly { .. } => Kind::EndEarly,
+            Self::Chunks { .. } => Kind::TinyChunks,
+            Self::Garbage { .. } => Kind::Garbage,
+            // The protocol has 400 there: it is the body that is wrong.
+            Self::WrongStatus { code: 400, .. } if matches!(route, Route::PullFrames | Route::PushFrames) => {
+                Kind::WrongStatus
+            }
+            Self::WrongStatus { code: 404 | 408 | 410 | 425 | 429, .. } => Kind::WrongStatus,
+            Self::WrongStatus { code: 400..=499, .. } => Kind::BlamingStatus,
+            Self::WrongStatus { .. } => Kind::WrongStatus,
+            Self::Contradict(_) => Kind::UntrueAnswer,
+            Self::Stale { .. } => Kind::StaleAnswer,
+        }
+    }
+}
+
 /// When a message that is under way arrives. Whatever has not arrived by then does when the faults end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -103,38 +188,6 @@ pub enum Arrival {
     AtStep(u32),
     /// When the step after this one has ended.
     AfterNextStep,
-}
-
-/// How an answer is untrue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Contradiction {
-    /// The current generation is off by so much.
-    Generation(i8),
-    /// The number of frames is off by so much.
-    MaxFrameNo(i8),
-    /// The status word is another one.
-    Word,
-}
-
-impl Contradiction {
-    /// The body with the untruth in it; `None` if it has nothing to be untrue about.
-    fn distort(self, body: &[u8]) -> Option<Bytes> {
-        let mut object: serde_json::Value = serde_json::from_slice(body).ok()?;
-        let (members, by): (&[&str], i8) = match self {
-            Self::Generation(by) => (&["generation", "current_generation"], by),
-            Self::MaxFrameNo(by) => (&["max_frame_no"], by),
-            Self::Word => {
-                *object.get_mut("status")? = "ok".into();
-                return serde_json::to_vec(&object).ok().map(Bytes::from);
-            }
-        };
-        let member = members.iter().find(|member| object.get(**member).is_some())?;
-        let number = object.get(*member)?.as_u64()?;
-        let untrue = number.saturating_add_signed(by.into());
-        object[*member] = untrue.into();
-        (untrue != number).then(|| serde_json::to_vec(&object).ok().map(Bytes::from))?
-    }
 }
 
 /// What a fault can do with one request and its answer.
@@ -351,8 +404,51 @@ impl fmt::Display for Arrival {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Faults of this sort, so varied that one of them finds its place in every history of some length.
+    pub fn examples(kind: NetworkFaultKind) -> Vec<NetworkFault> {
+        let arrivals =
+            [Arrival::AtOnce, Arrival::AfterRequests(2), Arrival::AfterNextStep, Arrival::AtStep(8)];
+        let lengths = [0, 30, 4096, 4120, 4121];
+        let each_length = |fault: fn(u32) -> NetworkFault| lengths.map(fault).to_vec();
+        use NetworkFaultKind as Kind;
+        match kind {
+            Kind::LoseRequest => vec![NetworkFault::LoseRequest],
+            Kind::LoseResponse => vec![NetworkFault::LoseResponse],
+            Kind::RemoteCrash => [1, 2, 3, 100]
+                .map(|operation| NetworkFault::RemoteCrash {
+                    operation,
+                    kind: CrashKind::PowerLoss { survival: crate::fault::Survival::Nothing, torn: None },
+                })
+                .to_vec(),
+            Kind::Delay => arrivals.map(|until| NetworkFault::Delay { until }).to_vec(),
+            Kind::Duplicate => arrivals.map(|until| NetworkFault::Duplicate { until }).to_vec(),
+            Kind::Cut => each_length(|bytes| NetworkFault::Cut { bytes }),
+            Kind::EndEarly => each_length(|bytes| NetworkFault::EndEarly { bytes }),
+            Kind::TinyChunks => each_length(|bytes| NetworkFault::Chunks { bytes }),
+            Kind::Garbage => each_length(|bytes| NetworkFault::Garbage { bytes }),
+            Kind::WrongStatus => [(429, true), (404, false), (500, true), (503, false)]
+                .map(|(code, takes_effect)| NetworkFault::WrongStatus { code, takes_effect })
+                .to_vec(),
+            Kind::BlamingStatus => [(401, true), (403, false), (409, true), (422, false)]
+                .map(|(code, takes_effect)| NetworkFault::WrongStatus { code, takes_effect })
+                .to_vec(),
+            Kind::UntrueAnswer => [
+                Contradiction::Generation(1),
+                Contradiction::Generation(-1),
+                Contradiction::MaxFrameNo(1),
+                Contradiction::MaxFrameNo(-1),
+                Contradiction::Word,
+            ]
+            .map(NetworkFault::Contradict)
+            .to_vec(),
+            Kind::StaleAnswer => [(0, 1), (1, 0)]
+                .map(|(generations, transactions)| NetworkFault::Stale { generations, transactions })
+                .to_vec(),
+        }
+    }
 
     #[test]
     fn garbage_is_the_same_again_and_no_whole_number_of_frames() {
@@ -361,27 +457,5 @@ mod tests {
         assert_eq!(garbage(7, 100).len(), 100);
         assert_eq!(garbage(7, 2 * FRAME_BYTES as u32).len(), 2 * FRAME_BYTES + 1);
         assert_eq!(garbage(7, 0).len(), 1);
-    }
-
-    #[test]
-    fn only_what_is_said_can_be_untrue() {
-        let status = br#"{"baton":null,"status":"checkpoint_needed","generation":1,"max_frame_no":4}"#;
-        let distort = |how: Contradiction, body: &[u8]| {
-            how.distort(body).map(|body| serde_json::from_slice::<serde_json::Value>(&body).unwrap())
-        };
-        assert_eq!(distort(Contradiction::Generation(1), status).unwrap()["generation"], 2);
-        assert_eq!(distort(Contradiction::MaxFrameNo(-2), status).unwrap()["max_frame_no"], 2);
-        assert_eq!(distort(Contradiction::Word, status).unwrap()["status"], "ok");
-        assert_eq!(
-            distort(Contradiction::Generation(-1), br#"{"current_generation":1}"#).unwrap()["current_generation"],
-            0
-        );
-        assert_eq!(distort(Contradiction::MaxFrameNo(1), br#"{"current_generation":1}"#), None);
-        assert_eq!(distort(Contradiction::Generation(1), b"frames"), None);
-        assert_eq!(
-            distort(Contradiction::Generation(-1), br#"{"generation":0}"#),
-            None,
-            "nothing is below 0"
-        );
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::marks::MarkCounts;
+use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::FaultKind;
 
 /// What happened, counted. Faults are counted when they struck, not when they were planned.
@@ -114,13 +115,14 @@ impl Counts {
     }
 
     /// How often a sort of fault struck, wherever.
-    pub fn struck_by(&self, kind: FaultKind) -> u64 {
+    pub fn struck_by(&self, kind: impl Into<FaultKind>) -> u64 {
+        let kind = kind.into();
         let is_kind = |row: &str| row.split('/').next() == Some(kind.name());
         self.struck.iter().filter(|(row, _)| is_kind(row)).map(|(_, count)| count).sum()
     }
 
     /// Faults of the network, lost messages included.
     pub fn network_faults(&self) -> u64 {
-        FaultKind::NETWORK.iter().map(|&kind| self.struck_by(kind)).sum()
+        NetworkFaultKind::ALL.iter().map(|&kind| self.struck_by(kind)).sum()
     }
 }

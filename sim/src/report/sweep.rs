@@ -10,6 +10,7 @@ use std::ops::Range;
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
+use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::FaultKind;
 use crate::judge::counts::Counts;
 use crate::judge::marks::{MARKS, Mark};
@@ -288,13 +289,22 @@ impl SweepReport {
             "",
             format_args!(
                 "{} delayed, {} duplicated; bodies: {} cut, {} in crumbs, {} garbage; {} wrong statuses, {} untrue answers",
-                struck(&[FaultKind::Delay]),
-                struck(&[FaultKind::Duplicate]),
-                struck(&[FaultKind::Cut, FaultKind::EndEarly]),
-                struck(&[FaultKind::TinyChunks]),
-                struck(&[FaultKind::Garbage]),
-                struck(&[FaultKind::WrongStatus, FaultKind::BlamingStatus]),
-                struck(&[FaultKind::UntrueAnswer, FaultKind::StaleAnswer])
+                struck(&[FaultKind::Network(NetworkFaultKind::Delay)]),
+                struck(&[FaultKind::Network(NetworkFaultKind::Duplicate)]),
+                struck(&[
+                    FaultKind::Network(NetworkFaultKind::Cut),
+                    FaultKind::Network(NetworkFaultKind::EndEarly)
+                ]),
+                struck(&[FaultKind::Network(NetworkFaultKind::TinyChunks)]),
+                struck(&[FaultKind::Network(NetworkFaultKind::Garbage)]),
+                struck(&[
+                    FaultKind::Network(NetworkFaultKind::WrongStatus),
+                    FaultKind::Network(NetworkFaultKind::BlamingStatus)
+                ]),
+                struck(&[
+                    FaultKind::Network(NetworkFaultKind::UntrueAnswer),
+                    FaultKind::Network(NetworkFaultKind::StaleAnswer)
+                ])
             ),
         )?;
         line(

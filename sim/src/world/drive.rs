@@ -14,6 +14,7 @@ use super::exchange::{Exchange, line_of, serve_to_nobody};
 use super::network::{Answer, Lost};
 use super::operations::{Driven, violation_of_panic};
 use super::trace::Lane;
+use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{FaultKind, Target};
 use crate::fault::{Fault, RequestPlace, Route};
 use crate::judge::verdict::{ENDS, Violation};
@@ -163,7 +164,11 @@ impl World {
         let answer = match (answer, place) {
             // The machine went down while the answer was on its way.
             (Ok(_), Some(place)) if self.server.crashes() != remote_crashes => {
-                self.strike(FaultKind::RemoteCrash, Target::Route(place.route), context);
+                self.strike(
+                    FaultKind::Network(NetworkFaultKind::RemoteCrash),
+                    Target::Route(place.route),
+                    context,
+                );
                 Err(Lost)
             }
             (answer, _) => answer,
@@ -209,7 +214,11 @@ impl World {
             && self.is_up(number, crashes)
             && self.server.crashes() != remote_crashes
         {
-            self.strike(FaultKind::RemoteCrash, Target::Route(place.route), context);
+            self.strike(
+                FaultKind::Network(NetworkFaultKind::RemoteCrash),
+                Target::Route(place.route),
+                context,
+            );
             self.clients[number].mailbox.cut_body();
         }
         Ok(())

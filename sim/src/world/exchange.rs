@@ -151,7 +151,7 @@ impl Wire for Struck<'_, '_> {
         let Exchange { recorder, context, request, .. } = self.exchange;
         let struck = Fault::Network { at: self.at, fault: self.fault.clone() };
         recorder.record(Lane::Network, "fault", &struck.to_string(), &[]);
-        let kind = FaultKind::of_message(self.fault, self.at.route);
+        let kind = FaultKind::Network(self.fault.kind(self.at.route));
         context.struck.push(recorder.strike(kind, Target::Route(self.at.route)));
         recorder.record_bytes(Lane::Network, verb, &line_of(request), numbers, body);
         self.is_struck = true;

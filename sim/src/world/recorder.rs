@@ -10,6 +10,7 @@ use super::fates::Fates;
 use super::listener::Inbox;
 use super::snapshot::{Snapshot, Snapshots};
 use super::trace::{Lane, SharedTrace};
+use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{self, FaultKind, Row, Target};
 use crate::fault::{CrashKind, Fault};
 use crate::judge::MetadataVersion;
@@ -72,8 +73,8 @@ impl Recorder {
         let row = atlas::row(kind, target).unwrap_or_else(|| panic!("the atlas has no row {kind}/{target}"));
         *self.counts.struck.entry(row.name()).or_default() += 1;
         match kind {
-            FaultKind::LoseRequest => self.counts.requests_lost += 1,
-            FaultKind::LoseResponse => self.counts.responses_lost += 1,
+            FaultKind::Network(NetworkFaultKind::LoseRequest) => self.counts.requests_lost += 1,
+            FaultKind::Network(NetworkFaultKind::LoseResponse) => self.counts.responses_lost += 1,
             _ => {}
         }
         row

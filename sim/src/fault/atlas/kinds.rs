@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::fault::{CrashKind, DiskErrorKind};
-use crate::fault::{NetworkFault, Route};
+use crate::fault::{CrashKind, DiskErrorKind, NetworkFaultKind};
 
 /// A sort of fault, without its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,34 +11,12 @@ pub enum FaultKind {
     Kill,
     /// The machine loses power.
     PowerLoss,
+    /// Something happens to a request or to its response.
+    Network(NetworkFaultKind),
     /// An operation on a file fails; of the [sort](DiskErrorKind::sort) alone.
     Disk(DiskErrorKind),
-    /// A request never reaches the remote.
-    LoseRequest,
-    /// A request takes effect, its response never arrives.
-    LoseResponse,
     /// The remote's machine goes down, and what it was answering is lost.
     RemoteCrash,
-    /// A request arrives when its sender has given up.
-    Delay,
-    /// A request arrives twice.
-    Duplicate,
-    /// The connection is lost inside a body.
-    Cut,
-    /// A body ends in good order before it is complete.
-    EndEarly,
-    /// A body arrives in tiny chunks.
-    TinyChunks,
-    /// A body means nothing.
-    Garbage,
-    /// An answer has a status that the protocol does not give, and that may be another the next time.
-    WrongStatus,
-    /// An answer has a status that says that the request itself is wrong.
-    BlamingStatus,
-    /// An answer contradicts the state of the remote.
-    UntrueAnswer,
-    /// An answer is what the remote would have said earlier.
-    StaleAnswer,
     /// The remote's server restarts between two requests.
     RemoteRestart,
     /// An operation is dropped, its process lives on.
@@ -53,41 +30,13 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// Those that befall messages.
-    pub const NETWORK: &[Self] = &[
-        Self::LoseRequest,
-        Self::LoseResponse,
-        Self::RemoteCrash,
-        Self::Delay,
-        Self::Duplicate,
-        Self::Cut,
-        Self::EndEarly,
-        Self::TinyChunks,
-        Self::Garbage,
-        Self::WrongStatus,
-        Self::BlamingStatus,
-        Self::UntrueAnswer,
-        Self::StaleAnswer,
-    ];
-
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
             Self::PowerLoss => "power-loss",
+            Self::Network(kind) => kind.name(),
             Self::Disk(error) => error.name(),
-            Self::LoseRequest => "lose-request",
-            Self::LoseResponse => "lose-response",
-            Self::Delay => "delay",
-            Self::Duplicate => "duplicate",
-            Self::Cut => "cut",
-            Self::EndEarly => "end-early",
-            Self::TinyChunks => "tiny-chunks",
-            Self::Garbage => "garbage",
-            Self::WrongStatus => "wrong-status",
-            Self::BlamingStatus => "blaming-status",
-            Self::UntrueAnswer => "untrue-answer",
-            Self::StaleAnswer => "stale-answer",
             Self::RemoteCrash => "remote-crash",
             Self::RemoteRestart => "remote-restart",
             Self::Abandon => "abandon",
@@ -119,30 +68,8 @@ impl From<DiskErrorKind> for FaultKind {
     }
 }
 
-impl FaultKind {
-    /// The sort of a fault that befalls a request of this route or its answer.
-    pub fn of_message(fault: &NetworkFault, route: Route) -> Self {
-        match fault {
-            NetworkFault::LoseRequest => Self::LoseRequest,
-            NetworkFault::LoseResponse => Self::LoseResponse,
-            NetworkFault::RemoteCrash { .. } => Self::RemoteCrash,
-            NetworkFault::Delay { .. } => Self::Delay,
-            NetworkFault::Duplicate { .. } => Self::Duplicate,
-            NetworkFault::Cut { .. } => Self::Cut,
-            NetworkFault::EndEarly { .. } => Self::EndEarly,
-            NetworkFault::Chunks { .. } => Self::TinyChunks,
-            NetworkFault::Garbage { .. } => Self::Garbage,
-            // The protocol has 400 there: it is the body that is wrong.
-            NetworkFault::WrongStatus { code: 400, .. }
-                if matches!(route, Route::PullFrames | Route::PushFrames) =>
-            {
-                Self::WrongStatus
-            }
-            NetworkFault::WrongStatus { code: 404 | 408 | 410 | 425 | 429, .. } => Self::WrongStatus,
-            NetworkFault::WrongStatus { code: 400..=499, .. } => Self::BlamingStatus,
-            NetworkFault::WrongStatus { .. } => Self::WrongStatus,
-            NetworkFault::Contradict(_) => Self::UntrueAnswer,
-            NetworkFault::Stale { .. } => Self::StaleAnswer,
-        }
+impl From<NetworkFaultKind> for FaultKind {
+    fn from(kind: NetworkFaultKind) -> Self {
+        Self::Network(kind)
     }
 }

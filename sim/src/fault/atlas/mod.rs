@@ -107,7 +107,7 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
         Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
         Fault::CrashSuspended { kind, .. } => (FaultKind::from(kind), Target::Suspension),
         Fault::Abandon { .. } => (FaultKind::Abandon, Target::Suspension),
-        Fault::Network { at, fault } => (FaultKind::of_message(fault, at.route), Target::Route(at.route)),
+        Fault::Network { at, fault } => (FaultKind::Network(fault.kind(at.route)), Target::Route(at.route)),
         Fault::Disk(error) => (FaultKind::from(error.error), Target::File(error.file)),
     };
     let is_meant = |row: &&Row| match (target, row.target) {

@@ -1,8 +1,7 @@
 //! The table: every fault at every place where it can strike, and what is promised then.
 
 use super::{FaultKind, Promise, Row, Target};
-use crate::fault::Route;
-use crate::fault::{DiskErrorKind, FileClass};
+use crate::fault::{DiskErrorKind, FileClass, NetworkFaultKind, Route};
 
 const fn at(kind: FaultKind, target: Target, promise: Promise, reason: &'static str) -> Row {
     Row { kind, target, promise, reason }
@@ -13,19 +12,22 @@ const fn fails(error: DiskErrorKind, file: FileClass, reason: &'static str) -> R
     at(FaultKind::Disk(error), Target::File(file), Promise::Reported, reason)
 }
 
+/// Something happens to a request of this route, or to its response.
+const fn on(kind: NetworkFaultKind, route: Route, promise: Promise, reason: &'static str) -> Row {
+    at(FaultKind::Network(kind), Target::Route(route), promise, reason)
+}
+
 /// Every fault that the engine promises anything about.
 pub const ATLAS: &[Row] = {
     use DiskErrorKind::*;
-    use FaultKind::*;
+    use FaultKind::{Abandon, Kill, LoseFile, PowerLoss, RemoteRestart, RestoreDirectory, Rot};
     use FileClass::*;
+    use NetworkFaultKind::*;
     use Promise::*;
     use Route::*;
     use Target::{Between, Suspension};
     const fn file(file: FileClass) -> Target {
         Target::File(file)
-    }
-    const fn route(route: Route) -> Target {
-        Target::Route(route)
     }
     &[
         // The process or the machine goes down.
@@ -169,171 +171,146 @@ pub const ATLAS: &[Row] = {
         fails(RenameFails, Metadata, "the version before stays in place"),
         fails(SyncDirectoryFails, Metadata, "either version may be durable, and what both name is kept"),
         // Messages.
-        at(LoseRequest, route(Info), Reported, "asked again by the next operation"),
-        at(LoseRequest, route(Export), Reported, "the bootstrap starts over"),
-        at(LoseRequest, route(PullFrames), Reported, "the walk goes on where the metadata says"),
-        at(LoseRequest, route(Pipeline), Reported, "nothing was applied; sent again"),
-        at(
+        on(LoseRequest, Info, Reported, "asked again by the next operation"),
+        on(LoseRequest, Export, Reported, "the bootstrap starts over"),
+        on(LoseRequest, PullFrames, Reported, "the walk goes on where the metadata says"),
+        on(LoseRequest, Pipeline, Reported, "nothing was applied; sent again"),
+        on(
             LoseRequest,
-            route(PushFrames),
+            PushFrames,
             Reported,
             "the remote holds at most an open transaction; the tail is cut off and built anew",
         ),
-        at(LoseResponse, route(Info), Reported, "asked again by the next operation"),
-        at(LoseResponse, route(Export), Reported, "the bootstrap starts over"),
-        at(LoseResponse, route(PullFrames), Reported, "the walk goes on where the metadata says"),
-        at(
+        on(LoseResponse, Info, Reported, "asked again by the next operation"),
+        on(LoseResponse, Export, Reported, "the bootstrap starts over"),
+        on(LoseResponse, PullFrames, Reported, "the walk goes on where the metadata says"),
+        on(
             LoseResponse,
-            route(Pipeline),
+            Pipeline,
             Reported,
             "the acknowledgement row tells the next push that it was applied",
         ),
-        at(Delay, route(Info), Reported, "asked again by the next operation"),
-        at(Delay, route(Export), Reported, "the bootstrap starts over"),
-        at(Delay, route(PullFrames), Reported, "the walk goes on where the metadata says"),
-        at(
+        on(Delay, Info, Reported, "asked again by the next operation"),
+        on(Delay, Export, Reported, "the bootstrap starts over"),
+        on(Delay, PullFrames, Reported, "the walk goes on where the metadata says"),
+        on(
             Delay,
-            route(Pipeline),
+            Pipeline,
             Reported,
             "the guard refuses it once anything else was acknowledged, and else it is the first to arrive",
         ),
-        at(Duplicate, route(Info), Masked, "reading twice changes nothing"),
-        at(Duplicate, route(Export), Masked, "reading twice changes nothing"),
-        at(Duplicate, route(PullFrames), Masked, "reading twice changes nothing"),
-        at(
+        on(Duplicate, Info, Masked, "reading twice changes nothing"),
+        on(Duplicate, Export, Masked, "reading twice changes nothing"),
+        on(Duplicate, PullFrames, Masked, "reading twice changes nothing"),
+        on(
             Duplicate,
-            route(Pipeline),
+            Pipeline,
             Masked,
             "the guard refuses the second, and the first one's acknowledgement is found",
         ),
-        at(Cut, route(Info), Reported, "half a JSON text is none"),
-        at(Cut, route(Export), Reported, "its header says how many pages there are"),
-        at(
+        on(Cut, Info, Reported, "half a JSON text is none"),
+        on(Cut, Export, Reported, "its header says how many pages there are"),
+        on(
             Cut,
-            route(PullFrames),
+            PullFrames,
             Reported,
             "only whole frames count, and the end of history is never learnt from a body",
         ),
-        at(Cut, route(Pipeline), Reported, "the acknowledgement row tells the next push that it was applied"),
-        at(EndEarly, route(Info), Reported, "half a JSON text is none"),
-        at(EndEarly, route(Export), Reported, "its header says how many pages there are"),
-        at(
+        on(Cut, Pipeline, Reported, "the acknowledgement row tells the next push that it was applied"),
+        on(EndEarly, Info, Reported, "half a JSON text is none"),
+        on(EndEarly, Export, Reported, "its header says how many pages there are"),
+        on(
             EndEarly,
-            route(PullFrames),
+            PullFrames,
             Reported,
             "only whole frames count, and the end of history is never learnt from a body",
         ),
-        at(
-            EndEarly,
-            route(Pipeline),
-            Reported,
-            "the acknowledgement row tells the next push that it was applied",
-        ),
-        at(TinyChunks, route(Info), Masked, "bodies are streams"),
-        at(TinyChunks, route(Export), Masked, "bodies are streams"),
-        at(TinyChunks, route(PullFrames), Masked, "bodies are streams"),
-        at(TinyChunks, route(Pipeline), Masked, "bodies are streams"),
-        at(Garbage, route(Info), Reported, "it is not the expected JSON"),
-        at(Garbage, route(Export), Reported, "it has no database header"),
-        at(
+        on(EndEarly, Pipeline, Reported, "the acknowledgement row tells the next push that it was applied"),
+        on(TinyChunks, Info, Masked, "bodies are streams"),
+        on(TinyChunks, Export, Masked, "bodies are streams"),
+        on(TinyChunks, PullFrames, Masked, "bodies are streams"),
+        on(TinyChunks, Pipeline, Masked, "bodies are streams"),
+        on(Garbage, Info, Reported, "it is not the expected JSON"),
+        on(Garbage, Export, Reported, "it has no database header"),
+        on(
             Garbage,
-            route(PullFrames),
+            PullFrames,
             Reported,
             "it is no whole number of frames; what was appended of it is cut off",
         ),
-        at(
-            Garbage,
-            route(Pipeline),
-            Reported,
-            "the acknowledgement row tells the next push what was applied",
-        ),
-        at(WrongStatus, route(Info), Reported, "nothing is concluded from it"),
-        at(WrongStatus, route(Export), Reported, "nothing is concluded from it"),
-        at(WrongStatus, route(PullFrames), Reported, "nothing is concluded from it"),
-        at(
+        on(Garbage, Pipeline, Reported, "the acknowledgement row tells the next push what was applied"),
+        on(WrongStatus, Info, Reported, "nothing is concluded from it"),
+        on(WrongStatus, Export, Reported, "nothing is concluded from it"),
+        on(WrongStatus, PullFrames, Reported, "nothing is concluded from it"),
+        on(
             WrongStatus,
-            route(Pipeline),
+            Pipeline,
             Reported,
             "the acknowledgement row tells the next push whether it was applied",
         ),
-        at(
+        on(BlamingStatus, Info, Refused, "nothing is concluded from it, but that asking again is no use"),
+        on(BlamingStatus, Export, Refused, "nothing is concluded from it, but that asking again is no use"),
+        on(
             BlamingStatus,
-            route(Info),
+            PullFrames,
             Refused,
             "nothing is concluded from it, but that asking again is no use",
         ),
-        at(
+        on(
             BlamingStatus,
-            route(Export),
-            Refused,
-            "nothing is concluded from it, but that asking again is no use",
-        ),
-        at(
-            BlamingStatus,
-            route(PullFrames),
-            Refused,
-            "nothing is concluded from it, but that asking again is no use",
-        ),
-        at(
-            BlamingStatus,
-            route(Pipeline),
+            Pipeline,
             Refused,
             "should it have been applied all the same, the acknowledgement row tells the next push",
         ),
-        at(
-            BlamingStatus,
-            route(PushFrames),
-            Refused,
-            "should they have been taken, the next walk finds them",
-        ),
-        at(UntrueAnswer, route(Info), Reported, "the export of a generation that does not exist fails"),
-        at(
+        on(BlamingStatus, PushFrames, Refused, "should they have been taken, the next walk finds them"),
+        on(UntrueAnswer, Info, Reported, "the export of a generation that does not exist fails"),
+        on(
             UntrueAnswer,
-            route(PullFrames),
+            PullFrames,
             Reported,
             "a generation is entered once it has answered; a remote that went back is asked again",
         ),
-        at(
+        on(
             UntrueAnswer,
-            route(PushFrames),
+            PushFrames,
             Reported,
             "what was taken is not believed to be; the next walk finds it",
         ),
-        at(StaleAnswer, route(Info), Masked, "an older generation is as good a beginning"),
-        at(StaleAnswer, route(Export), Reported, "the bootstrap starts over"),
-        at(
+        on(StaleAnswer, Info, Masked, "an older generation is as good a beginning"),
+        on(StaleAnswer, Export, Reported, "the bootstrap starts over"),
+        on(
             StaleAnswer,
-            route(PullFrames),
+            PullFrames,
             Reported,
             "the end of history is an older one; what is behind the client is no reason to destroy anything",
         ),
         // The same for a push in frames.
-        at(
+        on(
             LoseResponse,
-            route(PushFrames),
+            PushFrames,
             Reported,
             "the next walk finds the frames at the same numbers, the acknowledgement among them",
         ),
-        at(Delay, route(PushFrames), Reported, "its numbers fit the state that it was built on and no other"),
-        at(Duplicate, route(PushFrames), Masked, "the second is equal to what is there"),
-        at(Cut, route(PushFrames), Reported, "the next walk finds what was taken"),
-        at(EndEarly, route(PushFrames), Reported, "the next walk finds what was taken"),
-        at(TinyChunks, route(PushFrames), Masked, "bodies are streams"),
-        at(Garbage, route(PushFrames), Reported, "the next walk finds what was taken"),
-        at(WrongStatus, route(PushFrames), Reported, "the next walk finds what was taken"),
+        on(Delay, PushFrames, Reported, "its numbers fit the state that it was built on and no other"),
+        on(Duplicate, PushFrames, Masked, "the second is equal to what is there"),
+        on(Cut, PushFrames, Reported, "the next walk finds what was taken"),
+        on(EndEarly, PushFrames, Reported, "the next walk finds what was taken"),
+        on(TinyChunks, PushFrames, Masked, "bodies are streams"),
+        on(Garbage, PushFrames, Reported, "the next walk finds what was taken"),
+        on(WrongStatus, PushFrames, Reported, "the next walk finds what was taken"),
         // The remote's machine, and operations that are given up.
         at(RemoteRestart, Between, Masked, "a push in frames whose baton is gone is built anew"),
-        at(RemoteCrash, Between, Masked, "what was answered was synced"),
-        at(RemoteCrash, route(Info), Reported, "asked again by the next operation"),
-        at(RemoteCrash, route(Export), Reported, "the bootstrap starts over"),
-        at(RemoteCrash, route(PullFrames), Reported, "the walk goes on where the metadata says"),
-        at(
+        at(FaultKind::RemoteCrash, Between, Masked, "what was answered was synced"),
+        on(RemoteCrash, Info, Reported, "asked again by the next operation"),
+        on(RemoteCrash, Export, Reported, "the bootstrap starts over"),
+        on(RemoteCrash, PullFrames, Reported, "the walk goes on where the metadata says"),
+        on(
             RemoteCrash,
-            route(Pipeline),
+            Pipeline,
             Reported,
             "the acknowledgement row is there exactly when the transaction is",
         ),
-        at(RemoteCrash, route(PushFrames), Reported, "the next walk finds what has survived"),
+        on(RemoteCrash, PushFrames, Reported, "the next walk finds what has survived"),
         at(Abandon, Suspension, Masked, "each durable step leaves a state that can be taken up"),
     ]
 };

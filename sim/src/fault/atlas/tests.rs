@@ -11,10 +11,11 @@ use http::Request;
 
 use super::*;
 use crate::fault::Damage;
-use crate::fault::{Arrival, Contradiction, NetworkFault, RequestPlace};
+use crate::fault::network::tests::examples;
 use crate::fault::{
     CrashKind, CrashPoint, DiskError, DiskErrorKind, Lasts, Moment, OperationKind, OperationPlace, Survival,
 };
+use crate::fault::{NetworkFaultKind, RequestPlace};
 use crate::lock::lock;
 use crate::schedule::workload::Write;
 use crate::schedule::{Action, Header, PushMode, Schedule, ScheduleError, Step, TransactionEnd};
@@ -52,50 +53,12 @@ fn faults(row: &Row) -> Vec<Fault> {
             .map(|(nth, arrives)| Fault::Abandon { nth, arrives })
             .to_vec(),
         FaultKind::LoseFile | FaultKind::RestoreDirectory | FaultKind::Rot => vec![],
-        kind => {
-            network_faults(kind).into_iter().map(|fault| Fault::Network { at: request(), fault }).collect()
+        FaultKind::Network(kind) => {
+            examples(kind).into_iter().map(|fault| Fault::Network { at: request(), fault }).collect()
         }
-    }
-}
-
-fn network_faults(kind: FaultKind) -> Vec<NetworkFault> {
-    let arrivals = [Arrival::AtOnce, Arrival::AfterRequests(2), Arrival::AfterNextStep, Arrival::AtStep(8)];
-    let lengths = [0, 30, 4096, 4120, 4121];
-    let each_length = |fault: fn(u32) -> NetworkFault| lengths.map(fault).to_vec();
-    match kind {
-        FaultKind::LoseRequest => vec![NetworkFault::LoseRequest],
-        FaultKind::LoseResponse => vec![NetworkFault::LoseResponse],
-        FaultKind::RemoteCrash => [1, 2, 3, 100]
-            .map(|operation| NetworkFault::RemoteCrash {
-                operation,
-                kind: CrashKind::PowerLoss { survival: Survival::Nothing, torn: None },
-            })
-            .to_vec(),
-        FaultKind::Delay => arrivals.map(|until| NetworkFault::Delay { until }).to_vec(),
-        FaultKind::Duplicate => arrivals.map(|until| NetworkFault::Duplicate { until }).to_vec(),
-        FaultKind::Cut => each_length(|bytes| NetworkFault::Cut { bytes }),
-        FaultKind::EndEarly => each_length(|bytes| NetworkFault::EndEarly { bytes }),
-        FaultKind::TinyChunks => each_length(|bytes| NetworkFault::Chunks { bytes }),
-        FaultKind::Garbage => each_length(|bytes| NetworkFault::Garbage { bytes }),
-        FaultKind::WrongStatus => [(429, true), (404, false), (500, true), (503, false)]
-            .map(|(code, takes_effect)| NetworkFault::WrongStatus { code, takes_effect })
-            .to_vec(),
-        FaultKind::BlamingStatus => [(401, true), (403, false), (409, true), (422, false)]
-            .map(|(code, takes_effect)| NetworkFault::WrongStatus { code, takes_effect })
-            .to_vec(),
-        FaultKind::UntrueAnswer => [
-            Contradiction::Generation(1),
-            Contradiction::Generation(-1),
-            Contradiction::MaxFrameNo(1),
-            Contradiction::MaxFrameNo(-1),
-            Contradiction::Word,
-        ]
-        .map(NetworkFault::Contradict)
-        .to_vec(),
-        FaultKind::StaleAnswer => [(0, 1), (1, 0)]
-            .map(|(generations, transactions)| NetworkFault::Stale { generations, transactions })
-            .to_vec(),
-        kind => panic!("{kind} is no fault of the network's"),
+        FaultKind::RemoteRestart | FaultKind::RemoteCrash => {
+            panic!("{} strikes between operations", row.kind)
+        }
     }
 }
 
@@ -346,7 +309,7 @@ fn a_fault_at_any_file_is_one_of_all_files_rows() {
 fn an_error_that_no_struck_row_allows_for_is_blamed() {
     let row = |kind, target| row(kind, target).expect("the atlas has the row");
     let kill = row(FaultKind::Kill, Target::Between);
-    let lost = row(FaultKind::LoseRequest, Target::Route(Route::Info));
+    let lost = row(FaultKind::Network(NetworkFaultKind::LoseRequest), Target::Route(Route::Info));
     let blame = |struck: &[&Row], shown| judge(struck, shown).expect_err("it is to be blamed");
     assert_eq!(blame(&[], Promise::Reported), "failed although no fault struck");
     assert_eq!(

@@ -2,6 +2,7 @@
 //! green with the fault put back. The numbers are those of the engine's own table of them.
 
 use super::heard::Heard;
+use crate::fault::NetworkFaultKind;
 use crate::fault::Route;
 use crate::fault::atlas::{FaultKind, Row, Target};
 use crate::fault::{DiskErrorKind, FileClass};
@@ -112,9 +113,9 @@ faults! {
     "2, double replay across a generation", "a pull crosses a generation and rebases what was acknowledged in part",
         |done| done.says_in_order("generation crossed", "rebase begins") && done.says_some("rebase begins", "acknowledged");
     "3, a late or repeated push", "a push arrives when its sender has given up, or twice",
-        |done| done.was_struck(&[FaultKind::Delay, FaultKind::Duplicate], PUSHES);
+        |done| done.was_struck(&[FaultKind::Network(NetworkFaultKind::Delay), FaultKind::Network(NetworkFaultKind::Duplicate)], PUSHES);
     "4, a short body taken for the end", "a body of frames ends early in good order",
-        |done| done.was_struck(&[FaultKind::EndEarly], &[Target::Route(Route::PullFrames)]);
+        |done| done.was_struck(&[FaultKind::Network(NetworkFaultKind::EndEarly)], &[Target::Route(Route::PullFrames)]);
     "5, a push applied in part", "the remote refuses a statement, or the guard of a push",
         |done| done.says("push refused") || done.says("guard stale");
     "6, the watermark off by one", "a pull finds nothing while local transactions wait",
@@ -148,7 +149,7 @@ faults! {
     "19, Draft is missing", "a client's file is lost",
         |done| done.verb == "lose file";
     "20, a short export accepted", "an export ends early in good order or is cut",
-        |done| done.was_struck(&[FaultKind::EndEarly, FaultKind::Cut], &[Target::Route(Route::Export)]);
+        |done| done.was_struck(&[FaultKind::Network(NetworkFaultKind::EndEarly), FaultKind::Network(NetworkFaultKind::Cut)], &[Target::Route(Route::Export)]);
     "21, the remote restored", "a client finds another history than it had",
         |done| done.rebootstraps_for("history_changed");
     "22, a generation pruned", "a client finds its generation gone",

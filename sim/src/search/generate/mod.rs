@@ -18,7 +18,8 @@ use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
-use crate::fault::atlas::{FaultKind, rows_of};
+use crate::fault::NetworkFaultKind;
+use crate::fault::atlas::rows_of;
 use crate::fault::{CrashKind, DiskErrorKind, FileClass, Survival};
 use crate::schedule::workload::{Key, Table, Write};
 use crate::schedule::{Action, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
@@ -63,7 +64,7 @@ struct Mix {
     write_weights: Vec<(WriteKind, u32)>,
     /// Only writes whose effect does not depend on what transactions before them have left: those may be forgotten.
     independent_writes: bool,
-    network: Vec<(FaultKind, u32)>,
+    network: Vec<(NetworkFaultKind, u32)>,
     inside_percent: u32,
 }
 
@@ -214,9 +215,9 @@ impl Mix {
 }
 
 /// Losses always occur, of the other faults about half in each seed.
-fn network_weights(rng: &mut impl Rng) -> Vec<(FaultKind, u32)> {
-    let mut weights = vec![(FaultKind::LoseRequest, 4), (FaultKind::LoseResponse, 6)];
-    for &kind in &FaultKind::NETWORK[2..] {
+fn network_weights(rng: &mut impl Rng) -> Vec<(NetworkFaultKind, u32)> {
+    let mut weights = vec![(NetworkFaultKind::LoseRequest, 4), (NetworkFaultKind::LoseResponse, 6)];
+    for &kind in &NetworkFaultKind::ALL[2..] {
         if rng.random_bool(0.5) {
             weights.push((kind, rng.random_range(1..12)));
         }

@@ -5,6 +5,7 @@ use rand::{Rng, RngExt};
 
 use super::aim::{Doing, Standing, is_idle, rebases, spots};
 use super::{Mix, pick};
+use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{self, FaultKind, Target, is_rot_promised};
 use crate::fault::{Arrival, Contradiction, NetworkFault, RequestPlace, Route};
 use crate::fault::{
@@ -162,7 +163,7 @@ pub(super) fn network_faults(
     let at = RequestPlace { route, nth };
     let fault = what_befalls(rng, mix, route, id);
     // Only what tells of the remote's state can be untrue or stale.
-    let has_row = atlas::row(FaultKind::of_message(&fault, route), Target::Route(route)).is_some();
+    let has_row = atlas::row(FaultKind::Network(fault.kind(route)), Target::Route(route)).is_some();
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
     // A server that lags behind does so for a while.
     let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
@@ -173,10 +174,16 @@ pub(super) fn network_faults(
 }
 
 fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
-    const OF_A_BODY: [FaultKind; 5] =
-        [FaultKind::Cut, FaultKind::EndEarly, FaultKind::EndEarly, FaultKind::TinyChunks, FaultKind::Garbage];
+    const OF_A_BODY: [NetworkFaultKind; 5] = [
+        NetworkFaultKind::Cut,
+        NetworkFaultKind::EndEarly,
+        NetworkFaultKind::EndEarly,
+        NetworkFaultKind::TinyChunks,
+        NetworkFaultKind::Garbage,
+    ];
     /// What leaves a client in the dark about what the remote has applied, or applies it late.
-    const OF_A_PUSH: [FaultKind; 3] = [FaultKind::LoseResponse, FaultKind::Delay, FaultKind::Duplicate];
+    const OF_A_PUSH: [NetworkFaultKind; 3] =
+        [NetworkFaultKind::LoseResponse, NetworkFaultKind::Delay, NetworkFaultKind::Duplicate];
     let kind = match route {
         // An export is little else than a body, and a client fetches few of them.
         Route::Export if rng.random_bool(0.7) => *pick(rng, &OF_A_BODY),
@@ -184,38 +191,37 @@ fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> Network
         _ => mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight").0,
     };
     match kind {
-        FaultKind::LoseRequest => NetworkFault::LoseRequest,
-        FaultKind::LoseResponse => NetworkFault::LoseResponse,
-        FaultKind::RemoteCrash => {
+        NetworkFaultKind::LoseRequest => NetworkFault::LoseRequest,
+        NetworkFaultKind::LoseResponse => NetworkFault::LoseResponse,
+        NetworkFaultKind::RemoteCrash => {
             let operation = *pick(rng, &[1, 2, 3, 4, 8, 100]);
             NetworkFault::RemoteCrash { operation, kind: crash_kind(rng, mix) }
         }
-        FaultKind::Delay => NetworkFault::Delay { until: arrival(rng, id) },
-        FaultKind::Duplicate => {
+        NetworkFaultKind::Delay => NetworkFault::Delay { until: arrival(rng, id) },
+        NetworkFaultKind::Duplicate => {
             let until = if rng.random_bool(0.3) { Arrival::AtOnce } else { arrival(rng, id) };
             NetworkFault::Duplicate { until }
         }
-        FaultKind::Cut => NetworkFault::Cut { bytes: body_bytes(rng, route) },
-        FaultKind::EndEarly => NetworkFault::EndEarly { bytes: body_bytes(rng, route) },
-        FaultKind::TinyChunks => NetworkFault::Chunks { bytes: *pick(rng, &[1, 7, 100, 4119, 4121]) },
-        FaultKind::Garbage => NetworkFault::Garbage { bytes: body_bytes(rng, route) },
-        FaultKind::WrongStatus => NetworkFault::WrongStatus {
+        NetworkFaultKind::Cut => NetworkFault::Cut { bytes: body_bytes(rng, route) },
+        NetworkFaultKind::EndEarly => NetworkFault::EndEarly { bytes: body_bytes(rng, route) },
+        NetworkFaultKind::TinyChunks => NetworkFault::Chunks { bytes: *pick(rng, &[1, 7, 100, 4119, 4121]) },
+        NetworkFaultKind::Garbage => NetworkFault::Garbage { bytes: body_bytes(rng, route) },
+        NetworkFaultKind::WrongStatus => NetworkFault::WrongStatus {
             code: *pick(rng, &[404, 408, 429, 500, 502, 503, 504]),
             takes_effect: rng.random_bool(0.5),
         },
-        FaultKind::BlamingStatus => NetworkFault::WrongStatus {
+        NetworkFaultKind::BlamingStatus => NetworkFault::WrongStatus {
             code: *pick(rng, &[400, 401, 403, 409, 422]),
             takes_effect: rng.random_bool(0.5),
         },
-        FaultKind::UntrueAnswer => NetworkFault::Contradict(match rng.random_range(0..5) {
+        NetworkFaultKind::UntrueAnswer => NetworkFault::Contradict(match rng.random_range(0..5) {
             0..2 => Contradiction::Generation(*pick(rng, &[-1, 1, 2])),
             2..4 => Contradiction::MaxFrameNo(*pick(rng, &[-3, -1, 1, 2])),
             _ => Contradiction::Word,
         }),
-        FaultKind::StaleAnswer => {
+        NetworkFaultKind::StaleAnswer => {
             NetworkFault::Stale { generations: rng.random_range(0..3), transactions: rng.random_range(1..4) }
         }
-        kind => unreachable!("{kind} befalls no message"),
     }
 }
 

@@ -72,13 +72,7 @@ fn weaker_network(fault: &NetworkFault) -> Vec<NetworkFault> {
             let weaker = NetworkFault::WrongStatus { code: *code, takes_effect: false };
             lost.into_iter().chain([weaker]).collect()
         }
-        NetworkFault::Cut { .. }
-        | NetworkFault::EndEarly { .. }
-        | NetworkFault::Chunks { .. }
-        | NetworkFault::Garbage { .. }
-        | NetworkFault::WrongStatus { takes_effect: false, .. }
-        | NetworkFault::Contradict(_)
-        | NetworkFault::Stale { .. } => lost.into(),
+        _ => lost.into(),
     }
 }
 

@@ -3,6 +3,7 @@
 use plimsoll_engine::{Error, RebootstrapReason};
 
 use super::Referee;
+use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{self, FaultKind, Promise, Row, Target};
 use crate::judge::marks::StepEnd;
 use crate::judge::verdict::{NO_SURPRISE, Violation};
@@ -95,10 +96,10 @@ impl Referee {
         let is_untrue = |row: &&&Row| {
             matches!(
                 row.kind,
-                FaultKind::UntrueAnswer
-                    | FaultKind::StaleAnswer
-                    | FaultKind::WrongStatus
-                    | FaultKind::Garbage
+                FaultKind::Network(NetworkFaultKind::UntrueAnswer)
+                    | FaultKind::Network(NetworkFaultKind::StaleAnswer)
+                    | FaultKind::Network(NetworkFaultKind::WrongStatus)
+                    | FaultKind::Network(NetworkFaultKind::Garbage)
             )
         };
         // The engine does not believe one wrong answer. It cannot know better than two that agree.

@@ -1,0 +1,64 @@
+//! Answers that contradict the remote's state.
+
+use arbitrary::Arbitrary;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// How an answer is untrue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Contradiction {
+    /// The current generation is off by so much.
+    Generation(i8),
+    /// The number of frames is off by so much.
+    MaxFrameNo(i8),
+    /// The status word is another one.
+    Word,
+}
+
+impl Contradiction {
+    /// The body with the untruth in it; `None` if it has nothing to be untrue about.
+    pub(super) fn distort(self, body: &[u8]) -> Option<Bytes> {
+        let mut object: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let (members, by): (&[&str], i8) = match self {
+            Self::Generation(by) => (&["generation", "current_generation"], by),
+            Self::MaxFrameNo(by) => (&["max_frame_no"], by),
+            Self::Word => {
+                *object.get_mut("status")? = "ok".into();
+                return serde_json::to_vec(&object).ok().map(Bytes::from);
+            }
+        };
+        let member = members.iter().find(|member| object.get(**member).is_some())?;
+        let number = object.get(*member)?.as_u64()?;
+        let untrue = number.saturating_add_signed(by.into());
+        object[*member] = untrue.into();
+        (untrue != number).then(|| serde_json::to_vec(&object).ok().map(Bytes::from))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_said_can_be_untrue() {
+        let status = br#"{"baton":null,"status":"checkpoint_needed","generation":1,"max_frame_no":4}"#;
+        let distort = |how: Contradiction, body: &[u8]| {
+            how.distort(body).map(|body| serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+        };
+        assert_eq!(distort(Contradiction::Generation(1), status).unwrap()["generation"], 2);
+        assert_eq!(distort(Contradiction::MaxFrameNo(-2), status).unwrap()["max_frame_no"], 2);
+        assert_eq!(distort(Contradiction::Word, status).unwrap()["status"], "ok");
+        assert_eq!(
+            distort(Contradiction::Generation(-1), br#"{"current_generation":1}"#).unwrap()["current_generation"],
+            0
+        );
+        assert_eq!(distort(Contradiction::MaxFrameNo(1), br#"{"current_generation":1}"#), None);
+        assert_eq!(distort(Contradiction::Generation(1), b"frames"), None);
+        assert_eq!(
+            distort(Contradiction::Generation(-1), br#"{"generation":0}"#),
+            None,
+            "nothing is below 0"
+        );
+    }
+}
