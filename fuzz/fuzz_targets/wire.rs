@@ -61,14 +61,14 @@ enum Announced {
 struct HostileServer {
     honest: InProcess,
     chunk_bytes: usize,
-    fates: Mutex<VecDeque<Fate>>,
+    fault_outcomes: Mutex<VecDeque<Fate>>,
 }
 
 impl Remote for HostileServer {
     type Body = ChunkedBody;
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<ChunkedBody>, RemoteError> {
-        let fate = self.fates.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let fate = self.fault_outcomes.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let serve = || self.honest.with_remote(|remote| remote.serve(&request));
         let (status, body, announced) = match fate.unwrap_or(Fate::Honest) {
             Fate::Honest => {
@@ -129,7 +129,7 @@ fn be_hostile(hostility: Hostility) {
     let server = HostileServer {
         honest: client.remote.clone(),
         chunk_bytes: usize::from(hostility.chunk_bytes).max(1),
-        fates: Mutex::new(hostility.answers.into()),
+        fault_outcomes: Mutex::new(hostility.answers.into()),
     };
     let mode = if hostility.pushes_frames { PushMode::Frames } else { PushMode::Statements };
     if let Ok(engine) = client.open(server, mode) {

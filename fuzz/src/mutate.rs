@@ -88,7 +88,7 @@ fn apply(schedule: &mut Schedule, change: Change) {
         }
         Change::Strike { seed, from, at } => {
             let donor = donor(seed);
-            let struck: Vec<&Step> = donor.steps.iter().filter(|step| !step.faults.is_empty()).collect();
+            let injected: Vec<&Step> = donor.steps.iter().filter(|step| !step.faults.is_empty()).collect();
             if !struck.is_empty() {
                 schedule.steps[index(at, count)].faults = struck[index(from, struck.len())].faults.clone();
             }

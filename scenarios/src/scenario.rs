@@ -6,7 +6,7 @@
 //!
 //! let mut t = Scenario::with_clients(2);
 //! t.client(A).commits([append(10)]);
-//! t.client(A).pushes().struck_by([lose_response(Route::Pipeline, 1)]);
+//! t.client(A).pushes().injected_of([lose_response(Route::Pipeline, 1)]);
 //! t.client(B).syncs();
 //! let healed = t.heal();
 //! assert_eq!(healed.rows_of("log").len(), 2); // Every transaction writes a row of its own there first.
@@ -26,7 +26,7 @@ use plimsoll_sim::judge::counts::Counts;
 use plimsoll_sim::report::timeline::timeline;
 use plimsoll_sim::schedule::workload::{Key, Table, Write};
 use plimsoll_sim::schedule::{Action, During, EngineEvent, Header, Schedule, Step, TransactionEnd, Wait};
-use plimsoll_sim::world::finals::FinalDatabase;
+use plimsoll_sim::world::final_databases::FinalDatabase;
 use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 use turso_core::Value;
 
@@ -84,7 +84,7 @@ impl Scenario {
     /// # Panics
     /// When nothing was said yet.
     pub fn strike_last(&mut self, faults: impl IntoIterator<Item = Fault>) {
-        StepSentence { scenario: self }.struck_by(faults);
+        StepSentence { scenario: self }.injected_of(faults);
     }
 
     /// The steps so far as a schedule.
@@ -122,9 +122,13 @@ impl Scenario {
     fn told(&self, options: RunOptions) -> Outcome {
         let outcome = run(&self.schedule(), options);
         assert_eq!(outcome.violation, None, "in {}", self.schedule().print());
-        let fates = &outcome.fates;
-        assert!(fates.unreached.is_empty(), "found no place: {:?}", fates.unreached);
-        assert!(fates.not_run.is_empty(), "steps inside others that were not run: {:?}", fates.not_run);
+        let fault_outcomes = &outcome.fault_outcomes;
+        assert!(fault_outcomes.unreached.is_empty(), "found no place: {:?}", fault_outcomes.unreached);
+        assert!(
+            fault_outcomes.not_run.is_empty(),
+            "steps inside others that were not run: {:?}",
+            fault_outcomes.not_run
+        );
         outcome
     }
 
@@ -230,7 +234,7 @@ pub struct StepSentence<'a> {
 
 impl StepSentence<'_> {
     /// Faults strike it.
-    pub fn struck_by(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
+    pub fn injected_of(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.step().faults.extend(faults);
         self
     }
@@ -333,7 +337,7 @@ pub fn on(route: Route, nth: u32, fault: NetworkFault) -> Fault {
 /// When the engine has no such event.
 pub fn told(event: &str, nth: u32) -> Wait {
     let event = EngineEvent::named(event).unwrap_or_else(|| panic!("the engine has no event `{event}`"));
-    Wait::Told { event, nth }
+    Wait::Reported { event, nth }
 }
 
 /// The machine goes down at the `nth` such operation on such a file.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use plimsoll_sim::search::generate::{Profile, generate};
-use plimsoll_sim::world::finals::FinalDatabase;
+use plimsoll_sim::world::final_databases::FinalDatabase;
 use plimsoll_sim::world::run::{RunOptions, run};
 use rusqlite::types::Value as SqliteValue;
 use rusqlite::{Connection, OpenFlags};

@@ -129,7 +129,7 @@ const RECOVERY: Flow = Flow {
         t.remote().commits([append(5_000)]);
         t.client(A).commits([note(1)]);
         let in_the_rebase = crash(Moment::After, OperationKind::Write, FileClass::DraftWal, 2, KILL);
-        t.client(A).pulls().struck_by([in_the_rebase]);
+        t.client(A).pulls().injected_of([in_the_rebase]);
         t.client(A).syncs();
         t
     },
@@ -265,8 +265,8 @@ fn survives(flow: &Flow) {
     let at_operation =
         |nth, kind| crash(Moment::After, OperationKind::AnyMutation, FileClass::Any, nth, kind);
     let suspended = |nth, kind| Fault::CrashSuspended { nth, kind };
-    strike(flow, &at_operation, &mut marks);
-    strike(flow, &suspended, &mut marks);
+    inject(flow, &at_operation, &mut marks);
+    inject(flow, &suspended, &mut marks);
     let missed = |window: &&&str| {
         ["kill", "power loss"].iter().any(|kind| marks.of(&format!("{kind}: {window}")) == 0)
     };
@@ -282,7 +282,7 @@ fn metadata_survives() -> CrashKind {
 
 /// Tells the flow again and again, each time with the next fault, until one finds no place.
 #[expect(clippy::disallowed_methods, reason = "histories share nothing, and there are many of them")]
-fn strike(flow: &Flow, fault: &(dyn Fn(u32, CrashKind) -> Fault + Sync), marks: &mut MarkCounts) {
+fn inject(flow: &Flow, fault: &(dyn Fn(u32, CrashKind) -> Fault + Sync), marks: &mut MarkCounts) {
     let struck = |nth, kind| {
         let mut t = (flow.tell)();
         t.strike_last([fault(nth, kind)]);
@@ -297,7 +297,7 @@ fn strike(flow: &Flow, fault: &(dyn Fn(u32, CrashKind) -> Fault + Sync), marks: 
                 .map(|kind| scope.spawn(move || struck(nth, kind)))
                 .map(|history| history.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
-        if outcomes.iter().any(|outcome| !outcome.fates.unreached.is_empty()) {
+        if outcomes.iter().any(|outcome| !outcome.fault_outcomes.unreached.is_empty()) {
             return;
         }
         outcomes.iter().for_each(|outcome| marks.add_all(&outcome.counts.marks));

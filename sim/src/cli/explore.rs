@@ -71,7 +71,7 @@ impl Explore {
             progress.units_done,
             units.len(),
             HumanCount(progress.histories),
-            HumanCount(progress.twice_struck),
+            HumanCount(progress.crashed_twice),
             progress.histories as f64 / seconds.max(1e-9),
         );
         println!(

@@ -98,10 +98,10 @@ fn print_outcome(schedule: &Schedule, outcome: &Outcome) {
         counts.requests,
         counts.messages_lost(),
     );
-    for (step, fault) in &outcome.fates.unreached {
+    for (step, fault) in &outcome.fault_outcomes.unreached {
         println!("never reached in step {step}: {fault}");
     }
-    for step in &outcome.fates.not_run {
+    for step in &outcome.fault_outcomes.not_run {
         println!("never reached: the moment of step {step} inside another");
     }
     let not_run = schedule.steps.len() as u64 - counts.steps;

@@ -208,7 +208,7 @@ pub trait Wire {
     fn garbage_key(&self) -> u64;
 
     /// Reports that the fault strikes, with what the trace says about it. A fault that does not report it counts as never reached.
-    fn strike(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]);
+    fn inject(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]);
 }
 
 /// An answer, and how it arrives.
@@ -241,26 +241,26 @@ impl NetworkFault {
     pub fn apply(&self, wire: &mut impl Wire) -> Option<Delivery> {
         match *self {
             Self::LoseRequest => {
-                wire.strike("request lost", &[], &[]);
+                wire.inject("request lost", &[], &[]);
                 None
             }
             Self::LoseResponse => {
                 wire.serve();
-                wire.strike("response lost", &[], &[]);
+                wire.inject("response lost", &[], &[]);
                 None
             }
             Self::RemoteCrash { operation, ref kind } => {
                 wire.serve_and_crash(operation, kind);
-                wire.strike("remote down", &[], &[]);
+                wire.inject("remote down", &[], &[]);
                 None
             }
             Self::Delay { until } => {
                 wire.send_late(until);
-                wire.strike("request delayed", &[], &[]);
+                wire.inject("request delayed", &[], &[]);
                 None
             }
             Self::Duplicate { until } => {
-                wire.strike("request duplicated", &[], &[]);
+                wire.inject("request duplicated", &[], &[]);
                 let first = wire.serve();
                 if until == Arrival::AtOnce {
                     return Some(Delivery::whole(wire.serve()));
@@ -272,14 +272,14 @@ impl NetworkFault {
                 if takes_effect {
                     wire.serve();
                 }
-                wire.strike("wrong status", &[code.into()], &[]);
+                wire.inject("wrong status", &[code.into()], &[]);
                 Some(Delivery::whole(wrong_status(code)))
             }
             Self::Stale { generations, transactions } => {
                 let Some((response, end)) = wire.serve_stale(generations, transactions) else {
                     return Some(Delivery::whole(wire.serve()));
                 };
-                wire.strike("stale answer", &end, response.body());
+                wire.inject("stale answer", &end, response.body());
                 Some(Delivery::whole(response))
             }
             Self::Cut { .. }
@@ -291,7 +291,7 @@ impl NetworkFault {
                 if let Some(verb) = self.spoil(&mut delivery, wire.garbage_key()) {
                     let body = delivery.response.body();
                     let numbers = [body.len() as u64, delivery.cut_after_bytes.unwrap_or(0) as u64];
-                    wire.strike(verb, &numbers, body);
+                    wire.inject(verb, &numbers, body);
                 }
                 Some(delivery)
             }

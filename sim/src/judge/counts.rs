@@ -16,7 +16,7 @@ pub struct Counts {
     /// Histories.
     pub histories: u64,
     /// Histories that at least one crash and one fault of the network struck.
-    pub histories_struck: u64,
+    pub histories_with_both: u64,
     /// Steps run.
     pub steps: u64,
     /// Steps that ran inside others.
@@ -66,7 +66,7 @@ pub struct Counts {
     /// Operations that ended with an error that no retry can help.
     pub errors_refused: u64,
     /// How often each row of the atlas struck, by its name.
-    pub struck: BTreeMap<String, u64>,
+    pub injected: BTreeMap<String, u64>,
 }
 
 impl Counts {
@@ -74,7 +74,7 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.marks.add_all(&other.marks);
         self.histories += other.histories;
-        self.histories_struck += other.histories_struck;
+        self.histories_with_both += other.histories_with_both;
         self.steps += other.steps;
         self.steps_inside += other.steps_inside;
         self.second_operations += other.second_operations;
@@ -99,8 +99,8 @@ impl Counts {
         self.checks += other.checks;
         self.errors_reported += other.errors_reported;
         self.errors_refused += other.errors_refused;
-        for (row, count) in &other.struck {
-            *self.struck.entry(row.clone()).or_default() += count;
+        for (row, count) in &other.injected {
+            *self.injected.entry(row.clone()).or_default() += count;
         }
     }
 
@@ -115,14 +115,14 @@ impl Counts {
     }
 
     /// How often a sort of fault struck, wherever.
-    pub fn struck_by(&self, kind: impl Into<FaultKind>) -> u64 {
+    pub fn injected_of(&self, kind: impl Into<FaultKind>) -> u64 {
         let kind = kind.into();
         let is_kind = |row: &str| row.split('/').next() == Some(kind.name());
-        self.struck.iter().filter(|(row, _)| is_kind(row)).map(|(_, count)| count).sum()
+        self.injected.iter().filter(|(row, _)| is_kind(row)).map(|(_, count)| count).sum()
     }
 
     /// Faults of the network, lost messages included.
     pub fn network_faults(&self) -> u64 {
-        NetworkFaultKind::ALL.iter().map(|&kind| self.struck_by(kind)).sum()
+        NetworkFaultKind::ALL.iter().map(|&kind| self.injected_of(kind)).sum()
     }
 }

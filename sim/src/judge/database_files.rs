@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::format::{DatabaseImage, FRAME_BYTES, WAL_HEADER_BYTES, Wal};
-use super::history::History;
+use super::remote_log::RemoteLog;
 use super::verdict::{NO_LOCAL_RESIDUE, SYNCED_PREFIX, Violation, WATERMARK};
 use super::{Claims, Paths};
 
@@ -32,7 +32,12 @@ impl DatabaseFiles {
     ///
     /// # Errors
     /// The first broken invariant.
-    pub fn judge(&self, claims: &Claims, history: &History, after_crash: bool) -> Result<Epochs, Violation> {
+    pub fn judge(
+        &self,
+        claims: &Claims,
+        history: &RemoteLog,
+        after_crash: bool,
+    ) -> Result<Epochs, Violation> {
         let synced_wal = Wal::parse(&self.synced_wal);
         let draft_wal = Wal::parse(&self.draft_wal);
         // A checkpoint that the metadata announces may already have emptied the WAL into the main file.

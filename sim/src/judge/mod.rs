@@ -7,7 +7,7 @@
 //! | [`verdict`] | the invariants by name, violations and their signatures |
 //! | [`counts`] | what happened in a history, counted |
 //! | [`ledger`] | what was acknowledged to whom, and the content that follows from it |
-//! | [`history`] | the remote's model: every generation's snapshot and frames |
+//! | [`remote_log`] | the remote's model: every generation's snapshot and frames |
 //! | `claims`, `paths` | what a client's metadata claims, and where its files are |
 //! | `database_files`, `durability` | page-level checks, and checks on versions of the metadata |
 //! | [`mod@format`] | parsers for database files and WALs |
@@ -20,10 +20,10 @@ pub mod counts;
 mod database_files;
 mod durability;
 pub mod format;
-pub mod history;
 pub mod ledger;
 pub mod marks;
 mod paths;
+pub mod remote_log;
 pub mod verdict;
 
 use turso_core::Value;

@@ -208,15 +208,20 @@ impl Section {
 
 /// Each fault that was planned for a step, and whether it struck. One in a step that was not run did not.
 fn fates_of<'a>(step: &'a Step, outcome: &Outcome) -> Vec<(&'a Fault, bool)> {
-    let is_run = !outcome.fates.not_run.contains(&step.id);
-    let mut unreached: Vec<&Fault> =
-        outcome.fates.unreached.iter().filter(|(id, _)| *id == step.id).map(|(_, fault)| fault).collect();
-    let fates = step.faults.iter().map(|fault| {
+    let is_run = !outcome.fault_outcomes.not_run.contains(&step.id);
+    let mut unreached: Vec<&Fault> = outcome
+        .fault_outcomes
+        .unreached
+        .iter()
+        .filter(|(id, _)| *id == step.id)
+        .map(|(_, fault)| fault)
+        .collect();
+    let fault_outcomes = step.faults.iter().map(|fault| {
         let missed = unreached.iter().position(|unreached| *unreached == fault);
         missed.map(|index| unreached.remove(index));
         (fault, is_run && missed.is_none())
     });
-    fates.collect()
+    fault_outcomes.collect()
 }
 
 impl PageRow {

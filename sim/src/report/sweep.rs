@@ -283,7 +283,8 @@ impl SweepReport {
                 HumanCount(counts.responses_lost)
             ),
         )?;
-        let struck = |kinds: &[FaultKind]| HumanCount(kinds.iter().map(|&kind| counts.struck_by(kind)).sum());
+        let struck =
+            |kinds: &[FaultKind]| HumanCount(kinds.iter().map(|&kind| counts.injected_of(kind)).sum());
         line(
             f,
             "",
@@ -328,9 +329,9 @@ impl SweepReport {
             "disk errors",
             format_args!("{errors}; {reported} operations reported an error, {refused} were refused"),
         )?;
-        let struck = HumanCount(counts.struck.values().sum());
+        let struck = HumanCount(counts.injected.values().sum());
         let unreached = HumanCount(counts.faults_unreached);
-        let percent = 100 * counts.histories_struck / counts.histories.max(1);
+        let percent = 100 * counts.histories_with_both / counts.histories.max(1);
         line(
             f,
             "faults",

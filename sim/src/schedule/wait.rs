@@ -23,7 +23,8 @@ pub enum Wait {
         nth: u32,
     },
     /// The engine has told of a decision since it waited last.
-    Told {
+    #[serde(rename = "told")]
+    Reported {
         /// Which.
         event: EngineEvent,
         /// The how-manieth such event of the step, from 1.

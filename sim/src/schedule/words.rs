@@ -77,10 +77,10 @@ impl fmt::Display for Wait {
             Self::Chunk { of, nth } => {
                 write!(f, "before the {} chunk of the response to the {of}", Ordinal(*nth))
             }
-            Self::Told { event, nth: 1 } => {
+            Self::Reported { event, nth: 1 } => {
                 write!(f, "once the engine has told \u{201c}{}\u{201d}", event.name())
             }
-            Self::Told { event, nth } => {
+            Self::Reported { event, nth } => {
                 write!(
                     f,
                     "once the engine has told \u{201c}{}\u{201d} for the {} time",

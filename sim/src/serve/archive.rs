@@ -21,7 +21,7 @@ use bytes::Bytes;
 use turso_core::{IO, LimboError, PlatformIO};
 
 use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES};
-use crate::judge::history::{Closed, ResumeError};
+use crate::judge::remote_log::{Closed, ResumeError};
 use crate::world::remote::Remote;
 
 /// Why a directory could not be opened, or a generation not be closed.

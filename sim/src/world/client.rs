@@ -8,12 +8,12 @@ use turso_core::Value;
 
 use super::application::{Held, Reader};
 use super::disk::Disk;
-use super::finals::{FinalDatabase, read_tables};
+use super::final_databases::{FinalDatabase, read_tables};
 use super::network::Mailbox;
 use super::trace::{Lane, SharedTrace};
 use crate::fault::FileClass;
-use crate::judge::history::History;
 use crate::judge::ledger::{Content, Moment};
+use crate::judge::remote_log::RemoteLog;
 use crate::judge::verdict::Violation;
 use crate::judge::{Claims, DatabaseFiles, Durable, Epochs, Paths};
 use crate::schedule::Header;
@@ -44,12 +44,12 @@ pub struct Client {
     /// The metadata as it was when it was last known to be durable.
     pub durable: Option<Durable>,
     /// What has befallen its files that no engine could undo.
-    pub mishaps: Vec<Mishap>,
+    pub external_damage: Vec<ExternalDamage>,
     /// The remote's epoch when an operation of this client's last succeeded.
     pub followed_epoch: usize,
 }
 
-impl Mishap {
+impl ExternalDamage {
     /// Whether a new export makes up for it.
     pub fn is_of_replica(&self) -> bool {
         match self {
@@ -63,7 +63,7 @@ impl Mishap {
 
 /// What can befall a client's directory from outside.
 #[derive(Debug, Clone)]
-pub enum Mishap {
+pub enum ExternalDamage {
     /// A file is lost.
     Lost {
         /// Its role.
@@ -134,7 +134,7 @@ impl Client {
             process: None,
             is_recovering: false,
             durable: None,
-            mishaps: Vec::new(),
+            external_damage: Vec::new(),
             followed_epoch: 0,
         }
     }
@@ -146,18 +146,18 @@ impl Client {
 
     /// Whether a file of its directory is gone or rotten, and nothing has taken its place yet.
     pub fn is_damaged(&self) -> bool {
-        self.mishaps.iter().any(|mishap| self.shows(mishap))
+        self.external_damage.iter().any(|damage| self.shows(damage))
     }
 
-    /// Whether what a mishap has done to a file is still there.
-    fn shows(&self, mishap: &Mishap) -> bool {
-        match mishap {
-            Mishap::Lost { path, .. } => self.disk.read(path).is_none(),
-            Mishap::Rotten { path, offset, bytes, .. } => {
+    /// Whether what a damage has done to a file is still there.
+    fn shows(&self, damage: &ExternalDamage) -> bool {
+        match damage {
+            ExternalDamage::Lost { path, .. } => self.disk.read(path).is_none(),
+            ExternalDamage::Rotten { path, offset, bytes, .. } => {
                 let content = self.disk.read(path).unwrap_or_default();
                 content.get(*offset..offset + bytes.len()) == Some(bytes)
             }
-            Mishap::Older(_) => false,
+            ExternalDamage::Older(_) => false,
         }
     }
 
@@ -196,7 +196,7 @@ impl Client {
     ///
     /// # Errors
     /// The broken invariant.
-    pub fn epochs(&self, claims: &Claims, history: &History) -> Result<Option<Epochs>, Violation> {
+    pub fn epochs(&self, claims: &Claims, history: &RemoteLog) -> Result<Option<Epochs>, Violation> {
         if self.is_damaged() || !claims.has_replica() {
             return Ok(None);
         }
@@ -210,9 +210,10 @@ impl Client {
 
     /// What its metadata says right now; `None` when there is none, it does not parse, or it is rotten.
     pub fn claims(&self) -> Option<Claims> {
-        let is_of_metadata =
-            |mishap: &&Mishap| matches!(mishap, Mishap::Rotten { file: FileClass::Metadata, .. });
-        if self.mishaps.iter().filter(is_of_metadata).any(|mishap| self.shows(mishap)) {
+        let is_of_metadata = |damage: &&ExternalDamage| {
+            matches!(damage, ExternalDamage::Rotten { file: FileClass::Metadata, .. })
+        };
+        if self.external_damage.iter().filter(is_of_metadata).any(|damage| self.shows(damage)) {
             return None;
         }
         Claims::parse(&self.disk.read(&self.paths.metadata)?)

@@ -16,7 +16,7 @@ pub(super) struct StepContext {
     /// Faults that have not struck yet, without those that wait in a disk.
     pub pending: Vec<Fault>,
     /// Rows of the atlas that have struck.
-    pub struck: Vec<&'static Row>,
+    pub injected: Vec<&'static Row>,
     /// Steps that still have to run inside it.
     pub during: Vec<During>,
     /// The engine's operations in it, the last one perhaps still under way.
@@ -122,7 +122,7 @@ impl StepContext {
                 && let Some(event) = EngineEvent::named(heard.name)
             {
                 let earlier = self.heard().filter(|earlier| earlier.name == heard.name).count();
-                self.reported.push(Wait::Told { event, nth: earlier as u32 + 1 });
+                self.reported.push(Wait::Reported { event, nth: earlier as u32 + 1 });
             }
             self.operation_mut().heard.push(heard);
         }

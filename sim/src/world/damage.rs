@@ -9,7 +9,7 @@ use std::sync::Arc;
 use plimsoll_engine::{Error, InDoubt};
 
 use super::World;
-use super::client::{Client, Engine, Mishap};
+use super::client::{Client, Engine, ExternalDamage};
 use super::context::StepContext;
 use super::disk::DiskCopy;
 use super::operations::{Driven, Operation};
@@ -46,7 +46,7 @@ impl Copies {
                 *copy = Some(DirectoryCopy {
                     disk: client.disk.copy(),
                     moment: ledger.moment(),
-                    mishaps: client.mishaps.clone(),
+                    external_damage: client.external_damage.clone(),
                 });
             }
         }
@@ -64,7 +64,7 @@ impl Copies {
 struct DirectoryCopy {
     disk: DiskCopy,
     moment: Moment,
-    mishaps: Vec<Mishap>,
+    external_damage: Vec<ExternalDamage>,
 }
 
 impl World {
@@ -76,12 +76,12 @@ impl World {
         };
         self.kill_if_running(number, context);
         self.referee.ledger.go_back(number, &copy.moment);
-        self.strike(FaultKind::RestoreDirectory, Target::Between, context);
+        self.inject(FaultKind::RestoreDirectory, Target::Between, context);
         let client = &mut self.clients[number];
         client.disk.put_back(&copy.disk);
         client.durable = None;
-        client.mishaps = copy.mishaps;
-        client.mishaps.push(Mishap::Older(copy.moment));
+        client.external_damage = copy.external_damage;
+        client.external_damage.push(ExternalDamage::Older(copy.moment));
     }
 
     /// Loses a file, if there is one of that role.
@@ -94,8 +94,8 @@ impl World {
         };
         self.kill_if_running(number, context);
         assert!(self.clients[number].disk.lose(&path), "it was there");
-        self.strike(FaultKind::LoseFile, Target::File(file), context);
-        self.clients[number].mishaps.push(Mishap::Lost { file, path });
+        self.inject(FaultKind::LoseFile, Target::File(file), context);
+        self.clients[number].external_damage.push(ExternalDamage::Lost { file, path });
     }
 
     /// Lets bytes of a file go bad, between two runs of the client's process, if any are there that the metadata names; see
@@ -122,8 +122,8 @@ impl World {
         let offset = (u64::from(offset) % named.min(content.len() as u64)) as usize;
         let (offset, bytes) = damage.of(&content, offset);
         self.clients[number].disk.overwrite(&path, offset, &bytes);
-        self.strike(FaultKind::Rot, Target::File(file), context);
-        self.clients[number].mishaps.push(Mishap::Rotten { file, path, offset, bytes });
+        self.inject(FaultKind::Rot, Target::File(file), context);
+        self.clients[number].external_damage.push(ExternalDamage::Rotten { file, path, offset, bytes });
     }
 
     /// The remote goes back; what was acknowledged and is gone is nobody's fault.
@@ -141,7 +141,7 @@ impl World {
         Ok(())
     }
 
-    /// What the user does whose files were refused: if a mishap explains it, he begins anew in an empty directory.
+    /// What the user does whose files were refused: if a damage explains it, he begins anew in an empty directory.
     pub(super) fn decide_after_refused_open(
         &mut self,
         number: u8,
@@ -156,12 +156,14 @@ impl World {
             _ => return Ok(()),
         };
         let client = &self.clients[number];
-        let explains = |mishap: &Mishap| match mishap {
-            Mishap::Lost { file: FileClass::Metadata, .. } => matches!(error, Error::ForeignFile { .. }),
-            Mishap::Lost { path, .. } | Mishap::Rotten { path, .. } => path == named,
-            Mishap::Older(_) => false,
+        let explains = |damage: &ExternalDamage| match damage {
+            ExternalDamage::Lost { file: FileClass::Metadata, .. } => {
+                matches!(error, Error::ForeignFile { .. })
+            }
+            ExternalDamage::Lost { path, .. } | ExternalDamage::Rotten { path, .. } => path == named,
+            ExternalDamage::Older(_) => false,
         };
-        let is_explained = client.mishaps.iter().any(explains);
+        let is_explained = client.external_damage.iter().any(explains);
         let is_untouched = client.disk.totals().bytes_written == written_before;
         if !is_explained || !is_untouched {
             let message = format!(
@@ -175,7 +177,7 @@ impl World {
         let client = &mut self.clients[number];
         client.disk.wipe();
         client.durable = None;
-        client.mishaps.clear();
+        client.external_damage.clear();
         self.record(Lane::Client(number), "begins anew", "", &[]);
         Ok(())
     }
@@ -190,8 +192,8 @@ impl World {
     ) -> Result<(), Violation> {
         let Error::ForeignAcknowledgement { .. } = error else { return Ok(()) };
         // Which of the transactions since then are in doubt cannot be seen from here.
-        for mishap in self.clients[number].mishaps.clone() {
-            if let Mishap::Older(moment) = mishap {
+        for damage in self.clients[number].external_damage.clone() {
+            if let ExternalDamage::Older(moment) = damage {
                 self.referee.ledger.withdraw(number, &moment);
             }
         }
@@ -202,7 +204,9 @@ impl World {
             Driven::Crashed | Driven::Abandoned => Ok(()),
             Driven::Done(Ok(_)) => {
                 self.recorder.counts.adoptions += 1;
-                self.clients[number].mishaps.retain(|mishap| !matches!(mishap, Mishap::Older(_)));
+                self.clients[number]
+                    .external_damage
+                    .retain(|damage| !matches!(damage, ExternalDamage::Older(_)));
                 self.record(Lane::Client(number), "adopts", "", &[]);
                 Ok(())
             }

@@ -108,7 +108,7 @@ impl World {
 
     /// The application drops the operation that is suspended now.
     fn abandon(&mut self, number: u8, arrives: bool, context: &mut StepContext) {
-        self.strike(FaultKind::Abandon, Target::Suspension, context);
+        self.inject(FaultKind::Abandon, Target::Suspension, context);
         let request = self.clients[number].mailbox.take_request();
         if let Some(request) = request.filter(|_| arrives) {
             serve_to_nobody(&request, &mut self.server, &self.recorder);
@@ -164,7 +164,7 @@ impl World {
         let answer = match (answer, place) {
             // The machine went down while the answer was on its way.
             (Ok(_), Some(place)) if self.server.crashes() != remote_crashes => {
-                self.strike(
+                self.inject(
                     FaultKind::Network(NetworkFaultKind::RemoteCrash),
                     Target::Route(place.route),
                     context,
@@ -214,7 +214,7 @@ impl World {
             && self.is_up(number, crashes)
             && self.server.crashes() != remote_crashes
         {
-            self.strike(
+            self.inject(
                 FaultKind::Network(NetworkFaultKind::RemoteCrash),
                 Target::Route(place.route),
                 context,

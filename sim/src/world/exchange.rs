@@ -13,8 +13,8 @@ use super::server::Server;
 use super::trace::Lane;
 use crate::fault::atlas::{FaultKind, Target};
 use crate::fault::{Arrival, CrashKind, Delivery, Fault, NetworkFault, RequestPlace, Route, Wire};
-use crate::judge::history::LogEnd;
 use crate::judge::ledger::Ledger;
+use crate::judge::remote_log::LogEnd;
 use crate::schedule::Header;
 
 /// One exchange, with everything that it can have an effect on.
@@ -64,16 +64,16 @@ impl Exchange<'_> {
         });
         let delivery = match waiting {
             None => Some(Delivery::whole(self.serve())),
-            Some((at, fault)) => self.strike_with(at, fault),
+            Some((at, fault)) => self.inject_with(at, fault),
         };
         deliver(self.late.after_request(), self.server, self.recorder);
         delivery.map(|delivery| self.answer(delivery)).ok_or(Lost)
     }
 
-    fn strike_with(&mut self, at: RequestPlace, fault: NetworkFault) -> Option<Delivery> {
-        let mut struck = Struck { exchange: self, at, fault: &fault, is_struck: false };
+    fn inject_with(&mut self, at: RequestPlace, fault: NetworkFault) -> Option<Delivery> {
+        let mut struck = Struck { exchange: self, at, fault: &fault, is_injected: false };
         let delivery = fault.apply(&mut struck);
-        if !struck.is_struck {
+        if !struck.is_injected {
             // It counts as never reached: its place does not come a second time.
             self.context.pending.push(Fault::Network { at, fault });
         }
@@ -117,7 +117,7 @@ struct Struck<'a, 'b> {
     exchange: &'a mut Exchange<'b>,
     at: RequestPlace,
     fault: &'a NetworkFault,
-    is_struck: bool,
+    is_injected: bool,
 }
 
 impl Wire for Struck<'_, '_> {
@@ -147,13 +147,13 @@ impl Wire for Struck<'_, '_> {
         xxh3_64(format!("{} {} {place:?}", header.key, context.id).as_bytes())
     }
 
-    fn strike(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]) {
+    fn inject(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]) {
         let Exchange { recorder, context, request, .. } = self.exchange;
         let struck = Fault::Network { at: self.at, fault: self.fault.clone() };
         recorder.record(Lane::Network, "fault", &struck.to_string(), &[]);
         let kind = FaultKind::Network(self.fault.kind(self.at.route));
-        context.struck.push(recorder.strike(kind, Target::Route(self.at.route)));
+        context.injected.push(recorder.inject(kind, Target::Route(self.at.route)));
         recorder.record_bytes(Lane::Network, verb, &line_of(request), numbers, body);
-        self.is_struck = true;
+        self.is_injected = true;
     }
 }

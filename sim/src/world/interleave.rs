@@ -62,7 +62,7 @@ impl World {
         self.record(Lane::World, "end of step inside", step.action.verb(), &[u64::from(step.id)]);
         if client.is_some_and(|number| outer.is_operating(number)) {
             // The operation around this step may still feel what the machine met in it.
-            outer.struck.extend(context.struck);
+            outer.injected.extend(context.injected);
         }
         acted?;
         let is_down = client.is_some_and(|number| self.clients[number].disk.is_down());

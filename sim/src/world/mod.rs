@@ -2,7 +2,7 @@
 //!
 //! Everything runs on one thread. An operation of the engine is a future that the world polls by hand; whenever it suspends, the world
 //! looks whether the machine went down meanwhile and what the engine waits for. A crash takes an image of the disk at its very moment; the
-//! process runs on as a ghost to its next suspension and is dropped there, and nothing it still did is seen.
+//! process runs on as a zombie to its next suspension and is dropped there, and nothing it still did is seen.
 //!
 //! Start at [`run`]: it builds a [`World`] and passes it the steps of a schedule. `World` only coordinates; its parts own their state:
 //!
@@ -38,8 +38,8 @@ pub mod disk;
 mod drive;
 pub mod driver;
 mod exchange;
-pub mod fates;
-pub mod finals;
+pub mod fault_outcomes;
+pub mod final_databases;
 mod heal;
 pub mod in_process;
 mod interleave;
@@ -64,8 +64,8 @@ use crate::judge::counts::Counts;
 use crate::schedule::{Header, Step};
 use clients::Clients;
 use damage::Copies;
-use fates::Fates;
-use finals::FinalDatabase;
+use fault_outcomes::FaultOutcomes;
+use final_databases::FinalDatabase;
 use listener::Inbox;
 use network::late::LateRequests;
 use pilot::{SharedPilot, Steering};
@@ -128,12 +128,12 @@ impl World {
     }
 
     /// The counts of a history that is over, and what happened to its faults; its databases are closed.
-    pub fn finish(self) -> (Counts, Fates, Snapshots) {
-        let Recorder { mut counts, fates, snapshots, .. } = self.recorder;
+    pub fn finish(self) -> (Counts, FaultOutcomes, Snapshots) {
+        let Recorder { mut counts, fault_outcomes, snapshots, .. } = self.recorder;
         counts.client_commits = self.referee.ledger.client_commits() as u64;
-        counts.histories_struck = u64::from(counts.crashes() > 0 && counts.network_faults() > 0);
+        counts.histories_with_both = u64::from(counts.crashes() > 0 && counts.network_faults() > 0);
         (counts.checks, counts.images_opened) = self.referee.counts();
-        (counts, fates, snapshots)
+        (counts, fault_outcomes, snapshots)
     }
 
     fn inform_pilot(&self) {

@@ -245,16 +245,16 @@ impl World {
         self.referee.judge_reported_rebootstrap(number, last_log(context), reported)?;
         if let Some(reason) = reported {
             self.record(Lane::Client(number), "re-bootstrap", &format!("{reason:?}"), &[]);
-            self.clients[number].mishaps.retain(|mishap| !mishap.is_of_replica());
+            self.clients[number].external_damage.retain(|damage| !damage.is_of_replica());
         }
         Ok(())
     }
 
     /// Counts the disk errors that have struck a client.
     pub(super) fn note_disk_errors(&mut self, number: u8, context: &mut StepContext) {
-        for (kind, file) in self.clients[number].disk.take_struck_errors() {
+        for (kind, file) in self.clients[number].disk.take_injected_errors() {
             self.recorder.counts.disk_errors += 1;
-            self.strike(FaultKind::from(kind), Target::File(file), context);
+            self.inject(FaultKind::from(kind), Target::File(file), context);
         }
     }
 
@@ -286,12 +286,12 @@ impl World {
             Some(log) => (log.is_opening, &log.heard[..]),
             None => (false, &[][..]),
         };
-        // The ghost went on reporting to its next suspension.
-        let ghostly = heard.iter().rev().take_while(|heard| heard.event_count > report.event_count).count();
+        // The zombie went on reporting to its next suspension.
+        let late = heard.iter().rev().take_while(|heard| heard.event_count > report.event_count).count();
         let site = CrashSite {
             is_opening,
             is_recovery: client.is_recovering && is_opening,
-            heard: &heard[..heard.len() - ghostly],
+            heard: &heard[..heard.len() - late],
             operation: report.place.map(|place| (place.file, place.operation)),
         };
         client.is_recovering = true;
@@ -305,7 +305,7 @@ impl World {
         let windows = self.recorder.note_crash(context.id, report, &site);
         context.windows.extend(windows);
         context.end = StepEnd::Crashed;
-        self.strike(kind, target, context);
+        self.inject(kind, target, context);
     }
 }
 

@@ -6,7 +6,7 @@ use std::mem::take;
 
 use super::client::Client;
 use super::disk::CrashReport;
-use super::fates::Fates;
+use super::fault_outcomes::FaultOutcomes;
 use super::listener::Inbox;
 use super::snapshot::{Snapshot, Snapshots};
 use super::trace::{Lane, SharedTrace};
@@ -25,7 +25,7 @@ pub(super) struct Recorder {
     /// What happened, counted.
     pub counts: Counts,
     /// What happened to the faults.
-    pub fates: Fates,
+    pub fault_outcomes: FaultOutcomes,
     /// What can be drawn; nothing unless the trace keeps its events.
     pub snapshots: Snapshots,
     trace: SharedTrace,
@@ -38,7 +38,7 @@ impl Recorder {
     pub fn new(trace: SharedTrace, inbox: Inbox) -> Self {
         Self {
             counts: Counts { histories: 1, ..Counts::default() },
-            fates: Fates::default(),
+            fault_outcomes: FaultOutcomes::default(),
             snapshots: Snapshots::default(),
             trace,
             inbox,
@@ -69,9 +69,9 @@ impl Recorder {
     ///
     /// # Panics
     /// When the atlas has no such row: nothing strikes that nothing is promised about.
-    pub fn strike(&mut self, kind: FaultKind, target: Target) -> &'static Row {
+    pub fn inject(&mut self, kind: FaultKind, target: Target) -> &'static Row {
         let row = atlas::row(kind, target).unwrap_or_else(|| panic!("the atlas has no row {kind}/{target}"));
-        *self.counts.struck.entry(row.name()).or_default() += 1;
+        *self.counts.injected.entry(row.name()).or_default() += 1;
         match kind {
             FaultKind::Network(NetworkFaultKind::LoseRequest) => self.counts.requests_lost += 1,
             FaultKind::Network(NetworkFaultKind::LoseResponse) => self.counts.responses_lost += 1,
@@ -84,7 +84,7 @@ impl Recorder {
     pub fn note_unreached(&mut self, step: u32, faults: Vec<Fault>) {
         for fault in faults {
             self.note_never_reached(step, &fault.to_string());
-            self.fates.unreached.push((step, fault));
+            self.fault_outcomes.unreached.push((step, fault));
         }
     }
 
@@ -98,7 +98,7 @@ impl Recorder {
     /// Notes a step inside another that could not run.
     pub fn note_step_not_run(&mut self, step: &Step) {
         self.note_never_reached(step.id, &step.to_string());
-        self.fates.not_run.push(step.id);
+        self.fault_outcomes.not_run.push(step.id);
     }
 
     fn note_never_reached(&mut self, step: u32, what: &str) {
@@ -118,7 +118,7 @@ impl Recorder {
                 "power loss"
             }
         };
-        self.fates.crashes.push((step, report));
+        self.fault_outcomes.crashes.push((step, report));
         let windows = marks::WINDOWS.iter().filter(|window| (window.holds)(site));
         let reached = windows.map(|window| {
             self.counts.marks.reach_window(verb, window);

@@ -19,8 +19,8 @@ use crate::lock::lock;
 use crate::schedule::{Schedule, Step};
 use crate::world::World;
 use crate::world::clock;
-use crate::world::fates::Fates;
-use crate::world::finals::FinalDatabase;
+use crate::world::fault_outcomes::FaultOutcomes;
+use crate::world::final_databases::FinalDatabase;
 use crate::world::listener::Listener;
 use crate::world::pilot::SharedPilot;
 use crate::world::snapshot::Snapshots;
@@ -66,7 +66,7 @@ pub struct Outcome {
     /// What happened, counted.
     pub counts: Counts,
     /// What became of the faults.
-    pub fates: Fates,
+    pub fault_outcomes: FaultOutcomes,
     /// What can be drawn of the history, if the events were to be kept.
     pub snapshots: Snapshots,
     /// The databases in the end, the remote's first, if they were to be kept.
@@ -157,7 +157,7 @@ fn run_here(
         world.record(Lane::Verdict, "violation", &violation.to_string(), &[]);
     }
     let databases = if options.keep_databases { world.final_databases() } else { Vec::new() };
-    let (counts, fates, snapshots) = world.finish();
+    let (counts, fault_outcomes, snapshots) = world.finish();
     let trace = lock(&trace);
     Outcome {
         hash: trace.hash(),
@@ -165,7 +165,7 @@ fn run_here(
         event_count: trace.event_count(),
         events: trace.events().to_vec(),
         counts,
-        fates,
+        fault_outcomes,
         snapshots,
         databases,
         violation,

@@ -11,12 +11,12 @@ use plimsoll_engine::Storage;
 
 use super::client::read_content;
 use super::disk::Disk;
-use super::finals::{FinalDatabase, read_tables};
+use super::final_databases::{FinalDatabase, read_tables};
 use super::remote::Remote;
 use super::trace::{Lane, SharedTrace};
 use crate::fault::CrashKind;
-use crate::judge::history::{History, LogEnd};
 use crate::judge::ledger::Content;
+use crate::judge::remote_log::{LogEnd, RemoteLog};
 use crate::schedule::Header;
 use crate::schedule::workload::{LOG, QUIET, SCHEMA};
 
@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// Every state the remote ever had.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &RemoteLog {
         self.remote.history()
     }
 

@@ -116,7 +116,7 @@ impl World {
             },
             end: context.end,
             heard: &heard,
-            struck: &context.struck,
+            injected: &context.injected,
             inside: &context.inside,
             windows: &context.windows,
             has_pending,
@@ -124,8 +124,8 @@ impl World {
     }
 
     /// Counts a fault that strikes in the running step, by whose row of the atlas the step's end is judged.
-    pub(super) fn strike(&mut self, kind: FaultKind, target: Target, context: &mut StepContext) {
-        context.struck.push(self.recorder.strike(kind, target));
+    pub(super) fn inject(&mut self, kind: FaultKind, target: Target, context: &mut StepContext) {
+        context.injected.push(self.recorder.inject(kind, target));
     }
 
     /// Does what the step says.
@@ -172,13 +172,13 @@ impl World {
             Action::RemoteRestart => {
                 self.server.restart();
                 self.inform_pilot();
-                self.strike(FaultKind::RemoteRestart, Target::Between, context);
+                self.inject(FaultKind::RemoteRestart, Target::Between, context);
                 Ok(())
             }
             Action::RemoteCrash { kind } => {
                 self.server.crash(kind);
                 self.inform_pilot();
-                self.strike(FaultKind::RemoteCrash, Target::Between, context);
+                self.inject(FaultKind::RemoteCrash, Target::Between, context);
                 Ok(())
             }
             Action::RemotePrune => {

@@ -29,10 +29,10 @@ fn a_signature_keeps_the_place_and_forgets_what_differs() {
         (
             NO_SURPRISE,
             [
-                "client 2's open failed although no fault struck: c2/local.db-info is damaged at byte 7",
-                "client 0's open failed although no fault struck: c0/local.db-info is damaged at byte 99",
+                "client 2's open failed although no fault was injected: c2/local.db-info is damaged at byte 7",
+                "client 0's open failed although no fault was injected: c0/local.db-info is damaged at byte 99",
             ],
-            "client #'s open failed although no fault struck: #/local.db-info is damaged at byte #",
+            "client #'s open failed although no fault was injected: #/local.db-info is damaged at byte #",
         ),
     ] {
         for message in messages {

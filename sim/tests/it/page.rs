@@ -54,7 +54,7 @@ fn the_page_carries_every_event_and_every_step() {
         assert_eq!(section["faults"].as_array().map(Vec::len), Some(fault_count(step)));
         assert_eq!(section["at_stake"].as_array().map(Vec::len), Some(usize::from(schedule.header.clients)));
     }
-    let not_run = |step: &Step| outcome.fates.not_run.contains(&step.id);
+    let not_run = |step: &Step| outcome.fault_outcomes.not_run.contains(&step.id);
     let faults_not_run: usize = schedule
         .steps
         .iter()
@@ -71,7 +71,7 @@ fn the_page_carries_every_event_and_every_step() {
     };
     assert_eq!(
         sections.iter().map(planned_and_struck).sum::<usize>(),
-        schedule.fault_count() - outcome.fates.unreached.len() - faults_not_run
+        schedule.fault_count() - outcome.fault_outcomes.unreached.len() - faults_not_run
     );
     for plot in history["plots"].as_array().expect("plots") {
         assert!(plot["lines"].as_array().is_some_and(|lines| !lines.is_empty()));

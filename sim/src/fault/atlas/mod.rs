@@ -1,7 +1,7 @@
 //! The FaultAtlas: what the engine promises under each fault, at each file and route where it can strike.
 //!
 //! One table, [`ATLAS`]. The generator draws no fault that has no row; the world judges every error by the rows of the faults that
-//! struck in its step; `plimsoll atlas` prints it. A promise can be weakened here and nowhere else.
+//! injected in its step; `plimsoll atlas` prints it. A promise can be weakened here and nowhere else.
 //!
 //! | module | holds |
 //! |---|---|
@@ -101,7 +101,7 @@ pub fn is_rot_promised(file: FileClass) -> bool {
     row(FaultKind::Rot, Target::File(file)).is_some_and(|row| row.promise != Promise::Nothing)
 }
 
-/// The rows of which one is struck when `fault` strikes; empty when the atlas promises nothing about it.
+/// The rows of which one is injected when `fault` strikes; empty when the atlas promises nothing about it.
 pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
     let (kind, target) = match fault {
         Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
@@ -123,19 +123,19 @@ pub fn is_promised(fault: &Fault) -> bool {
     !rows_of(fault).is_empty()
 }
 
-/// Judges an error that was shown as `shown` by the rows that struck: one of them has to allow for it.
+/// Judges an error that was shown as `shown` by the rows that injected: one of them has to allow for it.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn judge(struck: &[&Row], shown: Promise) -> Result<(), String> {
-    if struck.is_empty() {
-        return Err("failed although no fault struck".to_owned());
+pub fn judge(injected: &[&Row], shown: Promise) -> Result<(), String> {
+    if injected.is_empty() {
+        return Err("failed although no fault was injected".to_owned());
     }
-    if struck.iter().any(|row| row.promise == shown) {
+    if injected.iter().any(|row| row.promise == shown) {
         return Ok(());
     }
     let promised: Vec<String> =
-        struck.iter().map(|row| format!("{} is to be {}", row.name(), row.promise)).collect();
+        injected.iter().map(|row| format!("{} is to be {}", row.name(), row.promise)).collect();
     Err(format!("was {shown}, but {}", promised.join(", ")))
 }
 

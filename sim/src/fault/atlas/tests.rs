@@ -167,10 +167,10 @@ impl Quiet {
 /// How many actions follow the one at which a fault strikes, before the heal.
 const ACTIONS_AFTER: usize = 3;
 
-/// Histories of a row in which its fault struck: in each of its ways at the first and at the last action that it finds a place in. The
+/// Histories of a row in which its fault strikes: in each of its ways at the first and at the last action that it finds a place in. The
 /// sweeps see it everywhere.
 fn struck(row: &Row, quiet: &Quiet) -> Vec<Outcome> {
-    let has_struck = |outcome: &Outcome| outcome.counts.struck.contains_key(&row.name());
+    let has_struck = |outcome: &Outcome| outcome.counts.injected.contains_key(&row.name());
     if row.target == Target::Between && row.kind != FaultKind::RestoreDirectory {
         return vec![crashed_between(row)].into_iter().filter(has_struck).collect();
     }
@@ -193,7 +193,7 @@ fn struck(row: &Row, quiet: &Quiet) -> Vec<Outcome> {
 /// in the middle of one, so that one is crashed.
 fn mishap_after(row: &Row, step: usize) -> Outcome {
     let renamed = OperationPlace { file: FileClass::Synced, operation: OperationKind::Rename, nth: 1 };
-    let mishap = match (row.kind, row.target) {
+    let damage = match (row.kind, row.target) {
         // Inside a WAL's first frame; metadata is shorter, and the offset is counted on from its beginning.
         (FaultKind::Rot, Target::File(file)) => {
             Action::Rot { client: 0, file, offset: 1000, damage: Damage::Bit(3) }
@@ -210,7 +210,7 @@ fn mishap_after(row: &Row, step: usize) -> Outcome {
         let faults = if is_crashed { vec![Fault::Crash(point)] } else { vec![] };
         steps.push(Step { faults, ..Step::new(index as u32 + 1, action) });
         if index == step {
-            steps.push(Step::new(100, mishap.clone()));
+            steps.push(Step::new(100, damage.clone()));
         }
     }
     run(&Schedule::new(header(PushMode::Statements), steps), RunOptions::default())
@@ -310,8 +310,8 @@ fn an_error_that_no_struck_row_allows_for_is_blamed() {
     let row = |kind, target| row(kind, target).expect("the atlas has the row");
     let kill = row(FaultKind::Kill, Target::Between);
     let lost = row(FaultKind::Network(NetworkFaultKind::LoseRequest), Target::Route(Route::Info));
-    let blame = |struck: &[&Row], shown| judge(struck, shown).expect_err("it is to be blamed");
-    assert_eq!(blame(&[], Promise::Reported), "failed although no fault struck");
+    let blame = |injected: &[&Row], shown| judge(injected, shown).expect_err("it is to be blamed");
+    assert_eq!(blame(&[], Promise::Reported), "failed although no fault was injected");
     assert_eq!(
         blame(&[kill], Promise::Reported),
         "was reported, but kill/between-operations is to be masked"

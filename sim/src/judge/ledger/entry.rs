@@ -84,7 +84,7 @@ impl VoidDelete {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryNo {
     /// One that its tokens tell.
-    Told(usize),
+    Logged(usize),
     /// A void one.
     Void(usize),
 }

@@ -8,7 +8,7 @@ use crate::schedule::workload::Writer;
 /// What the ledger held at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Moment {
-    fates: Vec<Fate>,
+    fault_outcomes: Vec<Fate>,
     void_count: usize,
 }
 
@@ -49,7 +49,10 @@ impl Ledger {
 
     /// What there is now, for [`go_back`](Self::go_back).
     pub fn moment(&self) -> Moment {
-        Moment { fates: self.entries.iter().map(|entry| entry.fate).collect(), void_count: self.void.len() }
+        Moment {
+            fault_outcomes: self.entries.iter().map(|entry| entry.fate).collect(),
+            void_count: self.void.len(),
+        }
     }
 
     /// Takes note that a client's files are again as they were at `moment`.
@@ -63,7 +66,7 @@ impl Ledger {
             if entry.writer != Writer::Client(client) {
                 continue;
             }
-            match moment.fates.get(number) {
+            match moment.fault_outcomes.get(number) {
                 Some(Fate::Committed) => {}
                 // What was open then may be there or not.
                 Some(Fate::Maybe | Fate::Doubtful) => {
@@ -81,7 +84,9 @@ impl Ledger {
     /// Takes note that a client's user gives up the transactions since `moment` that have not reached the remote.
     pub fn withdraw(&mut self, client: u8, moment: &Moment) {
         let writer = Writer::Client(client);
-        for entry in self.entries.iter_mut().skip(moment.fates.len()).filter(|entry| entry.writer == writer) {
+        for entry in
+            self.entries.iter_mut().skip(moment.fault_outcomes.len()).filter(|entry| entry.writer == writer)
+        {
             entry.make_optional_from(0);
         }
         self.forget_void(client, moment);

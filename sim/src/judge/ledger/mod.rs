@@ -80,13 +80,13 @@ impl Ledger {
             assert!(earlier.is_none(), "tokens are unique");
         }
         self.entries.push(entry);
-        EntryNo::Told(number)
+        EntryNo::Logged(number)
     }
 
     /// What became of a transaction that was still open when it was written down.
     pub fn resolve(&mut self, entry: EntryNo, fate: Fate) {
         match entry {
-            EntryNo::Told(number) => self.entries[number].fate = fate,
+            EntryNo::Logged(number) => self.entries[number].fate = fate,
             EntryNo::Void(number) => self.void[number].fate = fate,
         }
     }
@@ -407,10 +407,10 @@ impl Ledger {
     /// A hash of what was acknowledged to whom so far.
     pub fn fingerprint(&self) -> u64 {
         let void = self.void.iter().map(|void| void.fate as u8);
-        let fates = self.entries.iter().map(|entry| entry.fate as u8);
+        let fault_outcomes = self.entries.iter().map(|entry| entry.fate as u8);
         let epoch = u8::try_from(self.epoch()).unwrap_or(u8::MAX);
-        let fates: Vec<u8> = fates.chain(void).chain([epoch]).collect();
-        xxh3_64(&fates)
+        let fault_outcomes: Vec<u8> = fault_outcomes.chain(void).chain([epoch]).collect();
+        xxh3_64(&fault_outcomes)
     }
 
     /// Whether the remote lacks a committed transaction of this writer's.

@@ -34,7 +34,7 @@ pub struct Done<'a> {
     /// What the engine has said meanwhile.
     pub heard: &'a [&'a Heard],
     /// What struck.
-    pub struck: &'a [&'static Row],
+    pub injected: &'a [&'static Row],
     /// What others did meanwhile, as schedules call it.
     pub inside: &'a [&'static str],
     /// The crash windows it went down in.
@@ -83,14 +83,14 @@ impl Done<'_> {
         self.heard.iter().any(|heard| heard.name == "rebootstrap begins" && is_for(&heard.fields))
     }
 
-    fn was_struck(&self, kinds: &[FaultKind], targets: &[Target]) -> bool {
-        self.struck
+    fn was_injected(&self, kinds: &[FaultKind], targets: &[Target]) -> bool {
+        self.injected
             .iter()
             .any(|row| kinds.contains(&row.kind) && (targets.is_empty() || targets.contains(&row.target)))
     }
 
     fn lost_in(&self, kind: FaultKind, windows: &[&str]) -> bool {
-        self.was_struck(&[kind], &[]) && self.windows.iter().any(|window| windows.contains(window))
+        self.was_injected(&[kind], &[]) && self.windows.iter().any(|window| windows.contains(window))
     }
 
     fn wrote(&self, is_meant: impl Fn(&Write) -> bool) -> bool {
@@ -113,9 +113,9 @@ faults! {
     "2, double replay across a generation", "a pull crosses a generation and rebases what was acknowledged in part",
         |done| done.says_in_order("generation crossed", "rebase begins") && done.says_some("rebase begins", "acknowledged");
     "3, a late or repeated push", "a push arrives when its sender has given up, or twice",
-        |done| done.was_struck(&[FaultKind::Network(NetworkFaultKind::Delay), FaultKind::Network(NetworkFaultKind::Duplicate)], PUSHES);
+        |done| done.was_injected(&[FaultKind::Network(NetworkFaultKind::Delay), FaultKind::Network(NetworkFaultKind::Duplicate)], PUSHES);
     "4, a short body taken for the end", "a body of frames ends early in good order",
-        |done| done.was_struck(&[FaultKind::Network(NetworkFaultKind::EndEarly)], &[Target::Route(Route::PullFrames)]);
+        |done| done.was_injected(&[FaultKind::Network(NetworkFaultKind::EndEarly)], &[Target::Route(Route::PullFrames)]);
     "5, a push applied in part", "the remote refuses a statement, or the guard of a push",
         |done| done.says("push refused") || done.says("guard stale");
     "6, the watermark off by one", "a pull finds nothing while local transactions wait",
@@ -129,7 +129,7 @@ faults! {
     "9b, an interrupted first pull", "a process is killed when the metadata names a part of its first pull",
         |done| done.lost_in(FaultKind::Kill, &["first pull, in part named"]);
     "10, waiting for success only", "a write, sync or truncate fails under an operation",
-        |done| done.was_struck(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::SyncFails), FaultKind::Disk(DiskErrorKind::TruncateFails)], &[]);
+        |done| done.was_injected(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::SyncFails), FaultKind::Disk(DiskErrorKind::TruncateFails)], &[]);
     "11, a checkpoint by itself", "Synced's log is past its limit while a local tail is on it",
         |done| done.says_in_order("rebase begins", "checkpoint announced");
     "12, a primary key taken by others", "two writers set one key",
@@ -149,7 +149,7 @@ faults! {
     "19, Draft is missing", "a client's file is lost",
         |done| done.verb == "lose file";
     "20, a short export accepted", "an export ends early in good order or is cut",
-        |done| done.was_struck(&[FaultKind::Network(NetworkFaultKind::EndEarly), FaultKind::Network(NetworkFaultKind::Cut)], &[Target::Route(Route::Export)]);
+        |done| done.was_injected(&[FaultKind::Network(NetworkFaultKind::EndEarly), FaultKind::Network(NetworkFaultKind::Cut)], &[Target::Route(Route::Export)]);
     "21, the remote restored", "a client finds another history than it had",
         |done| done.rebootstraps_for("history_changed");
     "22, a generation pruned", "a client finds its generation gone",
@@ -157,7 +157,7 @@ faults! {
     "23, a handle across a cut", "Synced is cut under a running process",
         |done| done.verb != "open" && done.says("tail cut") && done.end == StepEnd::Succeeded;
     "24, a failed session ended twice", "a write to Draft's log fails inside a rebase",
-        |done| done.says("rebase begins") && done.was_struck(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::NoSpace), FaultKind::Disk(DiskErrorKind::PartialWrite { bytes: 0 })],
+        |done| done.says("rebase begins") && done.was_injected(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::NoSpace), FaultKind::Disk(DiskErrorKind::PartialWrite { bytes: 0 })],
             &[Target::File(FileClass::DraftWal)]);
     "25, a commit while a push waits", "the application commits between a push's request and its answer",
         |done| done.says("batch sent") && done.inside.contains(&"transaction");
@@ -192,7 +192,7 @@ mod tests {
             writes: &[],
             end: StepEnd::Succeeded,
             heard: &[],
-            struck: &[],
+            injected: &[],
             inside: &[],
             windows: &[],
             has_pending: true,
@@ -213,7 +213,7 @@ mod tests {
                 writes: &[],
                 end: StepEnd::Succeeded,
                 heard: &heard.each_ref(),
-                struck: &[],
+                injected: &[],
                 inside: &[],
                 windows: &[],
                 has_pending: false,
@@ -234,7 +234,7 @@ mod tests {
             writes: &[],
             end: StepEnd::Succeeded,
             heard: &said.each_ref(),
-            struck: &[],
+            injected: &[],
             inside: &[],
             windows: &[],
             has_pending: false,

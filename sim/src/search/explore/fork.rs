@@ -82,7 +82,7 @@ pub(super) struct Totals {
     /// Variants that led to a state which had been visited.
     pub(super) deduplicated: AtomicU64,
     /// Histories with a second crash.
-    pub(super) twice_struck: AtomicU64,
+    pub(super) crashed_twice: AtomicU64,
     /// Histories that broke an invariant.
     pub(super) violations: AtomicU64,
     /// Sum of the histories' trace hashes: the same whichever process runs which.

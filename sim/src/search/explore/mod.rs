@@ -5,7 +5,7 @@
 //! shared, half-done operations included. States that were visited are not visited again, nor are recoveries struck again that make the
 //! same operations on the same files as another one.
 //!
-//! What is distinguished, for the step that is struck: each of its mutating file operations on the client's machine; before, after and
+//! What is distinguished, for the step that is injected: each of its mutating file operations on the client's machine; before, after and
 //! inside it, a write torn at each sector; a kill, and power losses that nothing, everything, each prefix, and everything but one of the
 //! unsynced operations survive, the last write of each prefix torn at each sector; each request lost, or its response. Where a
 //! request was lost, and in the steps that recover from a crash, crashes are kills and power losses that nothing survives.
@@ -40,7 +40,7 @@ pub struct Unit {
     /// The schedule; the steps behind the struck one are the recovery.
     pub schedule: Schedule,
     /// The id of the step to be struck; a client's.
-    pub struck_step: u32,
+    pub target_step: u32,
 }
 
 /// How much to explore at once, and how deep.
@@ -60,7 +60,7 @@ pub struct Progress {
     /// Histories that were run to their end and judged.
     pub histories: u64,
     /// Of them, those with a second crash.
-    pub twice_struck: u64,
+    pub crashed_twice: u64,
     /// Variants that were not run because they lead to a state that had been visited.
     pub deduplicated: u64,
     /// Histories that broke an invariant.
@@ -112,7 +112,7 @@ pub fn explore(
 fn work(units: &[Unit], options: Options, shared: &Arc<Shared>, findings: &Arc<File>) {
     let totals = shared.totals();
     while let Some(unit) = units.get(totals.next_unit.fetch_add(1, Ordering::Relaxed) as usize) {
-        let struck = unit.schedule.steps.iter().find(|step| step.id == unit.struck_step);
+        let struck = unit.schedule.steps.iter().find(|step| step.id == unit.target_step);
         let client = struck.and_then(|step| step.action.client()).expect("a unit strikes a client's step");
         let pilot = Pilot::new(shared.clone(), findings.clone(), unit, options.crashes_max);
         let pilot = Arc::new(Mutex::new(pilot));
@@ -149,7 +149,7 @@ fn progress(shared: &Shared) -> Progress {
     Progress {
         units_done: totals.units_done.load(Ordering::Relaxed),
         histories: totals.histories.load(Ordering::Relaxed),
-        twice_struck: totals.twice_struck.load(Ordering::Relaxed),
+        crashed_twice: totals.crashed_twice.load(Ordering::Relaxed),
         deduplicated: totals.deduplicated.load(Ordering::Relaxed),
         violations: totals.violations.load(Ordering::Relaxed),
         hash: totals.hash.load(Ordering::Relaxed),

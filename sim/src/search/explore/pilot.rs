@@ -61,7 +61,7 @@ pub struct Pilot {
     unit: String,
     schedule: Schedule,
     /// The step in which the first fault strikes.
-    struck_step: u32,
+    target_step: u32,
     step: u32,
     /// Hash of what the remote holds and what was acknowledged.
     context: u64,
@@ -69,7 +69,7 @@ pub struct Pilot {
     crashes_max: u32,
     /// Hash of how the process went down, and of every operation since.
     recovery: u64,
-    fates: u32,
+    request_faults: u32,
     is_child: bool,
     considered: BTreeSet<u64>,
 }
@@ -81,13 +81,13 @@ impl Pilot {
             findings,
             unit: unit.name.clone(),
             schedule: unit.schedule.clone(),
-            struck_step: unit.struck_step,
+            target_step: unit.target_step,
             step: 0,
             context: 0,
             crashes: 0,
             crashes_max,
             recovery: 0,
-            fates: 0,
+            request_faults: 0,
             is_child: false,
             considered: BTreeSet::new(),
         }
@@ -100,7 +100,7 @@ impl Pilot {
         totals.hash.fetch_add(outcome.hash, Ordering::Relaxed);
         totals.bytes_hash.fetch_add(outcome.bytes_hash, Ordering::Relaxed);
         if self.crashes > 1 {
-            count(&totals.twice_struck);
+            count(&totals.crashed_twice);
         }
         let mut status = 0;
         if outcome.violation.is_some() {
@@ -127,8 +127,8 @@ impl Pilot {
     /// How finely to look here; `None` where nothing is to strike.
     fn grain(&self) -> Option<Grain> {
         let is_in_reach =
-            if self.crashes == 0 { self.step == self.struck_step } else { self.step > self.struck_step };
-        let is_fine = self.crashes + self.fates == 0;
+            if self.crashes == 0 { self.step == self.target_step } else { self.step > self.target_step };
+        let is_fine = self.crashes + self.request_faults == 0;
         let may_strike = is_in_reach && self.crashes < self.crashes_max && !self.shared.is_stopped();
         may_strike.then_some(if is_fine { Grain::Fine } else { Grain::Coarse })
     }
@@ -168,8 +168,8 @@ impl Pilot {
         state[..8].copy_from_slice(&self.context.to_le_bytes());
         state[8..16].copy_from_slice(&place.to_le_bytes());
         state[16..20].copy_from_slice(&self.step.to_le_bytes());
-        state[20..24].copy_from_slice(&(self.crashes + self.fates).to_le_bytes());
-        state[24..].copy_from_slice(&self.struck_step.to_le_bytes());
+        state[20..24].copy_from_slice(&(self.crashes + self.request_faults).to_le_bytes());
+        state[24..].copy_from_slice(&self.target_step.to_le_bytes());
         xxh3_64(&state) ^ xxh3_64(self.unit.as_bytes())
     }
 
@@ -198,13 +198,14 @@ impl pilot::Pilot for Pilot {
     }
 
     fn consider_request(&mut self, place: RequestPlace) -> Option<Fault> {
-        if self.step != self.struck_step || self.crashes + self.fates > 0 || self.shared.is_stopped() {
+        if self.step != self.target_step || self.crashes + self.request_faults > 0 || self.shared.is_stopped()
+        {
             return None;
         }
-        let fates = [NetworkFault::LoseRequest, NetworkFault::LoseResponse];
-        fates.into_iter().map(|fault| Fault::Network { at: place, fault }).find(|fault| {
+        let request_faults = [NetworkFault::LoseRequest, NetworkFault::LoseResponse];
+        request_faults.into_iter().map(|fault| Fault::Network { at: place, fault }).find(|fault| {
             let is_child = self.fork(fault.clone());
-            self.fates += u32::from(is_child);
+            self.request_faults += u32::from(is_child);
             is_child
         })
     }

@@ -5,7 +5,7 @@ use crate::schedule::workload::{Key, Table, Write};
 use crate::schedule::{Action, Header, Schedule, Step, TransactionEnd};
 
 /// The client whose steps are struck.
-const STRUCK: u8 = 0;
+const TARGET: u8 = 0;
 /// The client that only looks on.
 const OTHER: u8 = 1;
 
@@ -18,21 +18,21 @@ pub fn default_set() -> Vec<Unit> {
             vec![remote_commit(), Action::RemoteCheckpoint, remote_commit()],
             pull(),
         ),
-        ("reopening", vec![sync(STRUCK), Action::Close { client: STRUCK }], pull()),
-        ("local commit", vec![sync(STRUCK)], commit(STRUCK)),
-        ("pull", vec![sync(STRUCK), remote_commit(), remote_commit()], pull()),
-        ("push", vec![sync(STRUCK)], push()),
-        ("push after news", vec![sync(STRUCK), remote_commit()], push()),
-        ("sync", vec![sync(STRUCK), commit(OTHER), sync(OTHER)], sync(STRUCK)),
+        ("reopening", vec![sync(TARGET), Action::Close { client: TARGET }], pull()),
+        ("local commit", vec![sync(TARGET)], commit(TARGET)),
+        ("pull", vec![sync(TARGET), remote_commit(), remote_commit()], pull()),
+        ("push", vec![sync(TARGET)], push()),
+        ("push after news", vec![sync(TARGET), remote_commit()], push()),
+        ("sync", vec![sync(TARGET), commit(OTHER), sync(OTHER)], sync(TARGET)),
         (
             "pull across a generation",
-            vec![sync(STRUCK), remote_commit(), Action::RemoteCheckpoint, remote_commit()],
+            vec![sync(TARGET), remote_commit(), Action::RemoteCheckpoint, remote_commit()],
             pull(),
         ),
         (
             "push across generations",
             vec![
-                sync(STRUCK),
+                sync(TARGET),
                 remote_commit(),
                 Action::RemoteCheckpoint,
                 remote_commit(),
@@ -43,7 +43,7 @@ pub fn default_set() -> Vec<Unit> {
         (
             "re-bootstrap",
             vec![
-                sync(STRUCK),
+                sync(TARGET),
                 remote_commit(),
                 Action::RemoteCheckpoint,
                 remote_commit(),
@@ -59,7 +59,7 @@ pub fn default_set() -> Vec<Unit> {
         let is_bootstrap = before.iter().all(|action| action.client().is_none());
         if !is_bootstrap {
             let mut before = before;
-            before.insert(1, commit(STRUCK));
+            before.insert(1, commit(TARGET));
             units.push(unit(format!("{name}, with pending changes"), before, struck));
         }
     }
@@ -68,7 +68,7 @@ pub fn default_set() -> Vec<Unit> {
 
 /// Every sequence of `length` operations, the last one struck. There are six kinds; of the last one, four.
 pub fn of_length(length: u32) -> Vec<Unit> {
-    let kinds = [commit(STRUCK), pull(), push(), sync(STRUCK), remote_commit(), Action::RemoteCheckpoint];
+    let kinds = [commit(TARGET), pull(), push(), sync(TARGET), remote_commit(), Action::RemoteCheckpoint];
     let mut sequences: Vec<Vec<Action>> = vec![Vec::new()];
     for _ in 0..length {
         sequences = sequences
@@ -94,23 +94,23 @@ pub fn of_schedule(schedule: &Schedule) -> Vec<Unit> {
     let unit = |step: &Step| Unit {
         name: format!("step {}, {}", step.id, step.action.verb()),
         schedule: schedule.clone(),
-        struck_step: step.id,
+        target_step: step.id,
     };
     schedule.steps.iter().filter(is_client_step).map(unit).collect()
 }
 
 /// After the struck step the application writes before the first sync: only then does a silent divergence show.
 fn unit(name: String, before: Vec<Action>, struck: Action) -> Unit {
-    let struck_step = before.len() as u32 + 1;
-    let actions = before.into_iter().chain([struck, commit(STRUCK), sync(STRUCK)]);
+    let target_step = before.len() as u32 + 1;
+    let actions = before.into_iter().chain([struck, commit(TARGET), sync(TARGET)]);
     let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
     let header = Header {
         pull_batch_frames: 3,
         push_batch_statements_max: 3,
         synced_wal_frames_max: 12,
-        ..Header::new(u64::from(struck_step))
+        ..Header::new(u64::from(target_step))
     };
-    Unit { name, schedule: Schedule::new(header, steps), struck_step }
+    Unit { name, schedule: Schedule::new(header, steps), target_step }
 }
 
 fn commit(client: u8) -> Action {
@@ -132,11 +132,11 @@ fn remote_commit() -> Action {
 }
 
 fn pull() -> Action {
-    Action::Pull { client: STRUCK }
+    Action::Pull { client: TARGET }
 }
 
 fn push() -> Action {
-    Action::Push { client: STRUCK }
+    Action::Push { client: TARGET }
 }
 
 fn sync(client: u8) -> Action {

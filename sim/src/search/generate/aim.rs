@@ -36,7 +36,7 @@ impl Standing {
 
 /// What holds after a step.
 pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
-    let is_struck = !step.faults.is_empty();
+    let is_injected = !step.faults.is_empty();
     let Some(number) = step.action.client() else {
         let is_news = matches!(
             step.action,
@@ -49,7 +49,7 @@ pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
     let pushes = matches!(step.action, Action::Push { .. } | Action::Sync { .. });
     let is_news_for_others = pushes && own.has_pending;
     own.is_running = !step.faults.iter().any(|fault| fault.crash_kind().is_some());
-    own.was_opened |= !is_struck;
+    own.was_opened |= !is_injected;
     match step.action {
         Action::Transaction { end: TransactionEnd::HeldOpen, .. } => own.holds_open = true,
         Action::Transaction { .. } => own.has_pending = true,
@@ -59,10 +59,10 @@ pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
         }
         Action::OpenReader { .. } => own.reads = true,
         Action::CloseReader { .. } => own.reads = false,
-        Action::Pull { .. } => own.has_news &= is_struck,
+        Action::Pull { .. } => own.has_news &= is_injected,
         // What was pushed comes back.
         Action::Push { .. } => own.has_news |= own.has_pending,
-        Action::Sync { .. } => own.has_news &= is_struck,
+        Action::Sync { .. } => own.has_news &= is_injected,
         Action::Close { .. }
         | Action::Crash { .. }
         | Action::RestoreDirectory { .. }
@@ -75,7 +75,7 @@ pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
         | Action::RemotePrune
         | Action::RemoteRestore { .. } => {}
     }
-    own.has_pending &= !pushes || is_struck;
+    own.has_pending &= !pushes || is_injected;
     own.holds_open &= own.is_running;
     own.reads &= own.is_running;
     if is_news_for_others {

@@ -5,8 +5,8 @@
 //! transaction writes is drawn in `writes`, which faults strike a step in `strikes`; where they find a place is guessed in `aim`.
 
 mod aim;
+mod faults;
 mod limits;
-mod strikes;
 mod writes;
 
 pub use limits::is_within_limits;
@@ -24,7 +24,7 @@ use crate::fault::{CrashKind, DiskErrorKind, FileClass, Survival};
 use crate::schedule::workload::{Key, Table, Write};
 use crate::schedule::{Action, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use aim::{Standing, take_step};
-use strikes::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
+use faults::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
 use writes::{WriteKind, features, remote_writes, shared_rows, stands_apart, writes};
 
 /// Steps of a generated history, before the heal.
@@ -413,15 +413,16 @@ fn during(
                 at = wait(rng, header, operation, standing);
             }
             // What the engine has just decided on, its own application is most likely to upset.
-            let is_upsetting = standing.was_opened && matches!(at, Wait::Told { .. }) && rng.random_bool(0.5);
+            let is_upsetting =
+                standing.was_opened && matches!(at, Wait::Reported { .. }) && rng.random_bool(0.5);
             let action = if is_upsetting {
                 Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
             } else {
                 action_inside(rng, mix, header, client, standing, set)
             };
             let id = id * INSIDE_IDS + number;
-            let is_struck = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
-            let faults = if is_struck {
+            let is_injected = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
+            let faults = if is_injected {
                 network_faults(rng, mix, header, id, &action, Standing::IN_USE)
             } else {
                 Vec::new()

@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::judge::verdict::{Signature, Violation};
 use crate::schedule::Schedule;
-use crate::world::fates::Fates;
+use crate::world::fault_outcomes::FaultOutcomes;
 use crate::world::run::{Outcome, RunOptions, run};
 use reduce::Pass;
 

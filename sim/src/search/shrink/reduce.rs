@@ -2,7 +2,7 @@
 //!
 //! Guarantees: each candidate is smaller than what it was made from. Whether it still fails, the search finds out.
 
-use super::Fates;
+use super::FaultOutcomes;
 use super::moved::with_moved_faults;
 use super::weaken::{fewer, kinds_mut, smaller_action, weaker_fault};
 use crate::fault::Fault;
@@ -95,20 +95,21 @@ fn settled(schedule: &Schedule, outcome: &Outcome) -> Vec<Schedule> {
         with_steps(schedule, schedule.steps[..end].to_vec())
     };
     let reached =
-        |schedule: &Schedule| changed(schedule, |schedule| drop_unreached(schedule, &outcome.fates));
-    let explicit = |schedule: &Schedule| changed(schedule, |schedule| be_explicit(schedule, &outcome.fates));
+        |schedule: &Schedule| changed(schedule, |schedule| drop_unreached(schedule, &outcome.fault_outcomes));
+    let explicit =
+        |schedule: &Schedule| changed(schedule, |schedule| be_explicit(schedule, &outcome.fault_outcomes));
     vec![explicit(&reached(&cut(schedule))), cut(schedule), reached(schedule), explicit(schedule)]
 }
 
-fn drop_unreached(schedule: &mut Schedule, fates: &Fates) {
-    for (id, unreached) in &fates.unreached {
+fn drop_unreached(schedule: &mut Schedule, fault_outcomes: &FaultOutcomes) {
+    for (id, unreached) in &fault_outcomes.unreached {
         if let Some(step) = schedule.step_mut(*id)
             && let Some(index) = step.faults.iter().position(|fault| fault == unreached)
         {
             step.faults.remove(index);
         }
     }
-    for id in &fates.not_run {
+    for id in &fault_outcomes.not_run {
         drop_inside(&mut schedule.steps, *id);
     }
 }
@@ -124,8 +125,8 @@ fn drop_inside(steps: &mut [Step], id: u32) {
 }
 
 /// Puts what a crash did in the place of what it was told to do.
-fn be_explicit(schedule: &mut Schedule, fates: &Fates) {
-    for (id, report) in &fates.crashes {
+fn be_explicit(schedule: &mut Schedule, fault_outcomes: &FaultOutcomes) {
+    for (id, report) in &fault_outcomes.crashes {
         let Some(step) = schedule.step_mut(*id) else { continue };
         let armed = step.faults.iter_mut().find_map(|fault| match fault {
             Fault::Crash(point) if Some(&*point) == report.point.as_ref() => Some(point),

@@ -130,7 +130,7 @@ fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
             survivors,
             event_count: 0,
         };
-        outcome.fates.crashes.push((step.id, report));
+        outcome.fault_outcomes.crashes.push((step.id, report));
         outcome
     };
     let key = (0..).find(|key| {

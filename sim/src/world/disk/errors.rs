@@ -15,7 +15,7 @@ pub(super) struct DiskErrors {
     armed: Vec<DiskError>,
     lasting: Vec<DiskError>,
     reached: [[u32; Access::COUNT]; FileClass::COUNT],
-    struck: Vec<(DiskErrorKind, FileClass)>,
+    injected: Vec<(DiskErrorKind, FileClass)>,
     suspended: bool,
 }
 
@@ -24,7 +24,7 @@ impl DiskErrors {
     pub(super) fn begin_step(&mut self) {
         self.armed.clear();
         self.reached = Default::default();
-        self.struck.clear();
+        self.injected.clear();
     }
 
     pub(super) fn heal(&mut self) {
@@ -41,8 +41,8 @@ impl DiskErrors {
     }
 
     /// What has struck since this was called last or the step began.
-    pub(super) fn take_struck(&mut self) -> Vec<(DiskErrorKind, FileClass)> {
-        std::mem::take(&mut self.struck)
+    pub(super) fn take_injected(&mut self) -> Vec<(DiskErrorKind, FileClass)> {
+        std::mem::take(&mut self.injected)
     }
 
     /// While suspended nothing strikes and nothing is counted: whoever looks at a file is no part of the history.
@@ -71,7 +71,7 @@ impl DiskErrors {
             }
             error
         };
-        self.struck.push((error.error, file));
+        self.injected.push((error.error, file));
         Some(Strike { kind: error.error, at_once: error.at_once })
     }
 }

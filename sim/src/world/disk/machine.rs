@@ -31,8 +31,8 @@ pub(super) struct Boot {
     /// the one number here that depends on what else runs, and it never reaches a file or the trace.
     pub(super) device: u64,
     pub(super) files: Mutex<FileSystem>,
-    /// Random draws of ghosts, which must not shift those of the living.
-    pub(super) ghost_draws: AtomicU64,
+    /// Random draws of zombies, which must not shift those of the living.
+    pub(super) zombie_draws: AtomicU64,
     /// Waits since the last operation on a file.
     pub(super) waits: AtomicU32,
 }
@@ -45,7 +45,7 @@ impl Boot {
         Arc::new(Self {
             device,
             files: Mutex::new(files),
-            ghost_draws: AtomicU64::new(0),
+            zombie_draws: AtomicU64::new(0),
             waits: AtomicU32::new(0),
         })
     }
@@ -139,7 +139,7 @@ impl Machine {
         }
     }
 
-    fn is_ghost(&self, boot: &Arc<Boot>) -> bool {
+    fn is_zombie(&self, boot: &Arc<Boot>) -> bool {
         self.survived.is_some() || !Arc::ptr_eq(&self.boot, boot)
     }
 
@@ -170,9 +170,9 @@ impl Machine {
         Ok(())
     }
 
-    /// The error that strikes at an access, if one does. A ghost meets none.
+    /// The error that strikes at an access, if one does. A zombie meets none.
     pub(super) fn fail(&mut self, boot: &Arc<Boot>, path: &str, accesses: &[Access]) -> Option<Strike> {
-        if self.is_ghost(boot) {
+        if self.is_zombie(boot) {
             return None;
         }
         let strike = self.errors.reach(FileClass::of(path), accesses)?;
@@ -182,7 +182,7 @@ impl Machine {
 
     /// Does what a process of `boot` asks for, and crashes where a crash is due.
     fn perform_or_crash(&mut self, boot: &Arc<Boot>, files: &mut FileSystem, path: &str, mutation: Mutation) {
-        if self.is_ghost(boot) {
+        if self.is_zombie(boot) {
             mutation.perform(files, path);
             return;
         }
@@ -196,11 +196,11 @@ impl Machine {
             self.execute(files, path, mutation);
             return;
         };
-        // Before and inside, the image is taken first and the ghost then does its operation in full.
+        // Before and inside, the image is taken first and the zombie then does its operation in full.
         match (point.moment, &mutation) {
             (Moment::After, _) => {
                 self.execute(files, path, mutation);
-                self.strike(files, path, &point, place);
+                self.inject(files, path, &point, place);
                 return;
             }
             (
@@ -213,12 +213,12 @@ impl Machine {
             }
             (Moment::Before | Moment::Inside { .. }, _) => {}
         }
-        self.strike(files, path, &point, place);
+        self.inject(files, path, &point, place);
         mutation.perform(files, path);
     }
 
     /// The armed `point` strikes at `place`.
-    fn strike(&mut self, files: &FileSystem, path: &str, point: &CrashPoint, place: OperationPlace) {
+    fn inject(&mut self, files: &FileSystem, path: &str, point: &CrashPoint, place: OperationPlace) {
         self.record("fault", &point.to_string(), &[], &[]);
         self.crash(files, &point.kind, path, Some((point, place)));
     }
@@ -274,7 +274,7 @@ impl Machine {
         files: &FileSystem,
         kind: &CrashKind,
         path: &str,
-        struck: Option<(&CrashPoint, OperationPlace)>,
+        injected: Option<(&CrashPoint, OperationPlace)>,
     ) {
         let unsynced_operations = files.unsynced_operations();
         let survivors = files.survivors(kind);
@@ -288,8 +288,8 @@ impl Machine {
         }
         self.survived = Some(survived);
         self.crash = Some(CrashReport {
-            point: struck.map(|(point, _)| point.clone()),
-            place: struck.map(|(_, place)| place),
+            point: injected.map(|(point, _)| point.clone()),
+            place: injected.map(|(_, place)| place),
             kind: kind.clone(),
             unsynced_operations,
             survivors,
@@ -312,8 +312,8 @@ impl Machine {
 
     /// A random number that is a hash of who asks, in which step, for what, and for the how-manieth time.
     pub(super) fn draw(&mut self, boot: &Arc<Boot>, purpose: Purpose) -> u64 {
-        let (purpose, used) = if self.is_ghost(boot) {
-            (Purpose::Ghost, boot.ghost_draws.fetch_add(1, Ordering::Relaxed))
+        let (purpose, used) = if self.is_zombie(boot) {
+            (Purpose::Zombie, boot.zombie_draws.fetch_add(1, Ordering::Relaxed))
         } else {
             self.draws_in_step += 1;
             (purpose, self.draws_in_step)
@@ -337,5 +337,5 @@ impl Machine {
 pub(super) enum Purpose {
     Number,
     Bytes,
-    Ghost,
+    Zombie,
 }

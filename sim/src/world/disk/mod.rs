@@ -3,7 +3,7 @@
 //! A [`Disk`] outlives the processes that use it. Each process reaches it through the [`SimIo`] of the current boot,
 //! which is a `turso_core` `IO` and the engine's `Storage`. A crash, ordered with [`Disk::crash_now`] or waiting at an
 //! armed [`CrashPoint`], takes the machine *down*: the image that survives is taken at that very moment, and the process
-//! runs on as a *ghost*. A ghost's operations succeed on files that nobody else sees; they are neither counted nor
+//! runs on as a *zombie*. A zombie's operations succeed on files that nobody else sees; they are neither counted nor
 //! traced, so a crash provokes no error path that a real one would not. [`Disk::restart`] makes the next boot.
 //!
 //! Guarantees: same calls, same trace and same bytes. No lock is held while a completion runs. Only a power loss makes
@@ -67,7 +67,7 @@ pub struct DiskCopy(FileSystem);
 /// What a disk did in its lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Mutating operations, ghosts' excluded.
+    /// Mutating operations, zombies' excluded.
     pub operations: u64,
     /// Bytes that writes carried.
     pub bytes_written: u64,
@@ -133,8 +133,8 @@ impl Disk {
 
     /// The errors that have struck since this was called last or the step began, and at which files.
     #[must_use]
-    pub fn take_struck_errors(&self) -> Vec<(DiskErrorKind, FileClass)> {
-        lock(&self.machine).errors.take_struck()
+    pub fn take_injected_errors(&self) -> Vec<(DiskErrorKind, FileClass)> {
+        lock(&self.machine).errors.take_injected()
     }
 
     /// While `suspended`, no error strikes and no access is counted: for checkers that look through a process of the machine.
@@ -171,7 +171,7 @@ impl Disk {
     }
 
     /// Boots from what survived. Without a crash before, the processes ended in good order: all they wrote is there,
-    /// unsynced operations still being unsynced. Whoever still holds the old boot's [`SimIo`] is a ghost from here on.
+    /// unsynced operations still being unsynced. Whoever still holds the old boot's [`SimIo`] is a zombie from here on.
     pub fn restart(&self) {
         let mut machine = lock(&self.machine);
         let survived = machine.survived.take();

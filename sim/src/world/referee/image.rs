@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Referee;
 use crate::fault::{CrashKind, FileClass, Survival};
-use crate::judge::history::History;
 use crate::judge::ledger::{Content, Ledger};
+use crate::judge::remote_log::RemoteLog;
 use crate::judge::verdict::{ENDS, READS, RESUMES, Violation};
 use crate::judge::{self, Claims, DatabaseFiles, Paths};
 use crate::schedule::{Header, Step};
@@ -127,7 +127,7 @@ impl Referee {
 }
 
 impl CrashImage {
-    fn judge(&self, header: &Header, client: &Client, history: &History) -> Result<(), Violation> {
+    fn judge(&self, header: &Header, client: &Client, history: &RemoteLog) -> Result<(), Violation> {
         self.judge_files(&client.paths, history)?;
         match content_of(client, self, header)? {
             None => Ok(()),
@@ -135,7 +135,7 @@ impl CrashImage {
         }
     }
 
-    fn judge_files(&self, paths: &Paths, history: &History) -> Result<(), Violation> {
+    fn judge_files(&self, paths: &Paths, history: &RemoteLog) -> Result<(), Violation> {
         let claims = self.disk.read(&paths.metadata).and_then(|bytes| Claims::parse(&bytes));
         match claims {
             Some(claims) if claims.has_replica() => DatabaseFiles::read(paths, |path| self.disk.read(path))

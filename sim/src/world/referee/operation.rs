@@ -9,7 +9,7 @@ use crate::judge::marks::StepEnd;
 use crate::judge::verdict::{NO_SURPRISE, Violation};
 use crate::schedule::Header;
 use crate::text::error_chain;
-use crate::world::client::{Client, Mishap};
+use crate::world::client::{Client, ExternalDamage};
 use crate::world::context::{OperationLog, StepContext};
 use crate::world::recorder::Recorder;
 use crate::world::server::Server;
@@ -46,7 +46,8 @@ impl Referee {
         {
             return Ok(());
         }
-        let rows: Vec<&Row> = context.struck.iter().copied().chain(mishap_rows(client, error)).collect();
+        let rows: Vec<&Row> =
+            context.injected.iter().copied().chain(rows_of_external_damage(client, error)).collect();
         atlas::judge(&rows, shown)
             .map_err(|blame| surprise(format!("client {number}'s {what} {blame}: {}", error_chain(error))))
     }
@@ -71,7 +72,7 @@ impl Referee {
         }
         recorder.record(Lane::Client(number), "error", &error_chain(error), &[]);
         recorder.counts.errors_reported += 1;
-        atlas::judge(&context.struck, Promise::Reported).map_err(|blame| {
+        atlas::judge(&context.injected, Promise::Reported).map_err(|blame| {
             surprise(format!("client {number}'s transaction {blame}: {}", error_chain(error)))
         })
     }
@@ -103,7 +104,7 @@ impl Referee {
             )
         };
         // The engine does not believe one wrong answer. It cannot know better than two that agree.
-        let is_misled = context.struck.iter().filter(is_untrue).count() > 1;
+        let is_misled = context.injected.iter().filter(is_untrue).count() > 1;
         if expected || is_misled {
             return Ok(());
         }
@@ -119,7 +120,9 @@ impl Referee {
         client: &Client,
         log: &OperationLog,
     ) -> Result<(), Violation> {
-        if client.mishaps.iter().any(Mishap::is_of_replica) || !log.has_heard("replica damaged") {
+        if client.external_damage.iter().any(ExternalDamage::is_of_replica)
+            || !log.has_heard("replica damaged")
+        {
             return Ok(());
         }
         let number = client.number;
@@ -153,7 +156,7 @@ impl Referee {
         header: &Header,
     ) -> Result<bool, Violation> {
         let Some(claims) = client.claims() else { return Ok(false) };
-        if claims.is_being_replaced() || client.mishaps.iter().any(Mishap::is_of_replica) {
+        if claims.is_being_replaced() || client.external_damage.iter().any(ExternalDamage::is_of_replica) {
             return Ok(true);
         }
         let history = server.history();
@@ -167,19 +170,19 @@ impl Referee {
     }
 }
 
-/// The rows of the atlas under which a client's mishaps allow for an error, as far as they have to do with it.
-fn mishap_rows(client: &Client, error: &Error) -> Vec<&'static Row> {
-    let row = |mishap: &Mishap| match (mishap, error) {
-        (Mishap::Lost { file, .. }, _) => atlas::row(FaultKind::LoseFile, Target::File(*file)),
+/// The rows of the atlas under which a client's external_damage allow for an error, as far as they have to do with it.
+fn rows_of_external_damage(client: &Client, error: &Error) -> Vec<&'static Row> {
+    let row = |damage: &ExternalDamage| match (damage, error) {
+        (ExternalDamage::Lost { file, .. }, _) => atlas::row(FaultKind::LoseFile, Target::File(*file)),
         (
-            Mishap::Rotten { file, path, .. },
+            ExternalDamage::Rotten { file, path, .. },
             Error::Damaged { file: named, .. } | Error::BadMetadata { file: named, .. },
         ) if path == named => atlas::row(FaultKind::Rot, Target::File(*file)),
-        (Mishap::Rotten { .. }, _) => None,
-        (Mishap::Older(_), Error::ForeignAcknowledgement { .. }) => {
+        (ExternalDamage::Rotten { .. }, _) => None,
+        (ExternalDamage::Older(_), Error::ForeignAcknowledgement { .. }) => {
             atlas::row(FaultKind::RestoreDirectory, Target::Between)
         }
-        (Mishap::Older(_), _) => None,
+        (ExternalDamage::Older(_), _) => None,
     };
-    client.mishaps.iter().filter_map(row).collect()
+    client.external_damage.iter().filter_map(row).collect()
 }

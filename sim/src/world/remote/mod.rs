@@ -27,7 +27,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use turso_core::{Connection, IO, LimboError, Value};
 
-use crate::judge::history::{self, Closed, History, LogEnd, ResumeError};
+use crate::judge::remote_log::{CONTRADICTION, Closed, LogEnd, RemoteLog, ResumeError};
 use append::OpenTransaction;
 use store::{BoundStatement, Store};
 
@@ -37,7 +37,7 @@ const HISTORY_ID: &str = "h1";
 /// A server with one database.
 pub struct Remote {
     store: Store,
-    history: History,
+    history: RemoteLog,
     /// What `/info` calls this history of the remote, until it is restored.
     history_id: String,
     /// The posted transaction whose end is still to come.
@@ -67,7 +67,7 @@ impl Remote {
     pub fn begin(io: Arc<dyn IO>, path: &str, history_id: String) -> Result<Remote, LimboError> {
         let store = Store::create(io, path)?;
         let snapshot = store.main()?;
-        Ok(Remote::of(store, History::begin(snapshot.into()), history_id))
+        Ok(Remote::of(store, RemoteLog::begin(snapshot.into()), history_id))
     }
 
     /// Takes up a remote that was closed: its closed generations, the snapshot with which the current one began, and the
@@ -82,13 +82,13 @@ impl Remote {
         closed: Vec<Closed>,
         snapshot: Bytes,
     ) -> Result<Remote, ResumeError> {
-        let history = History::resume(closed, snapshot)?;
+        let history = RemoteLog::resume(closed, snapshot)?;
         let mut remote = Remote::of(Store::recover(io, path)?, history, history_id);
         remote.record();
         Ok(remote)
     }
 
-    fn of(store: Store, history: History, history_id: String) -> Remote {
+    fn of(store: Store, history: RemoteLog, history_id: String) -> Remote {
         Remote { store, history, history_id, open: None, completed: None, batons: 0, names_history: true }
     }
 
@@ -107,7 +107,7 @@ impl Remote {
         assert!(
             committed >= acknowledged.frame_no,
             "{}: of {} frames that it has told of, {committed} are left",
-            history::CONTRADICTION,
+            CONTRADICTION,
             acknowledged.frame_no
         );
         self.history.cut(committed);
@@ -186,7 +186,7 @@ impl Remote {
         let frame_count = generation.frame_count();
         self.store = self.store.beside(&main, &wal).expect("the remote's disk works");
         let found = self.store.frame_count().expect("the remote's log is readable");
-        assert_eq!(found, frame_count, "{}: a backup's log isn't whole", history::CONTRADICTION);
+        assert_eq!(found, frame_count, "{}: a backup's log isn't whole", CONTRADICTION);
     }
 
     /// Rows for checkers, in the query's order; not an event of the history.
@@ -222,7 +222,7 @@ impl Remote {
     }
 
     /// What the remote ever was.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &RemoteLog {
         &self.history
     }
 
@@ -231,7 +231,7 @@ impl Remote {
     fn record(&mut self) {
         let known = self.frame_count();
         let committed = self.store.frame_count().expect("the remote's log is readable");
-        assert!(committed >= known, "{}: its log lost frames", history::CONTRADICTION);
+        assert!(committed >= known, "{}: its log lost frames", CONTRADICTION);
         if committed == known {
             return;
         }

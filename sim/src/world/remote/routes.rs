@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Remote;
 use super::pipeline::{self, Failure};
 use crate::judge::format::FRAME_BYTES;
-use crate::judge::history::LogEnd;
+use crate::judge::remote_log::LogEnd;
 
 /// What a path names.
 enum Route<'a> {

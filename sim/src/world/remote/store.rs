@@ -14,7 +14,7 @@ use turso_core::{
 
 use super::files;
 use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES, WalHeader};
-use crate::judge::history::CONTRADICTION;
+use crate::judge::remote_log::CONTRADICTION;
 
 /// A statement with its positional arguments.
 #[derive(Debug, Clone)]

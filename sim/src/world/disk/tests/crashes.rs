@@ -203,24 +203,24 @@ fn a_restart_without_a_crash_keeps_what_is_unsynced_unsynced() {
 }
 
 #[test]
-fn a_ghost_is_neither_seen_nor_counted() {
+fn a_zombie_is_neither_seen_nor_counted() {
     let (disk, trace, _guard) = new_disk();
-    let ghost = Process::start(&disk);
-    ghost.create("f");
+    let zombie = Process::start(&disk);
+    zombie.create("f");
     disk.begin_step(1);
     disk.crash_now(&CrashKind::Kill);
     let hash = lock(&trace).hash();
-    ghost.write("f", 0, b"boo");
+    zombie.write("f", 0, b"boo");
     assert_eq!(content(&disk, "f").as_deref(), Some(&b""[..]));
     assert_eq!(lock(&trace).hash(), hash);
 
     disk.restart();
     let hash = lock(&trace).hash();
-    ghost.write("f", 0, b"boo again");
-    ghost.rename("f", "g");
-    ghost.sync_dir("g");
-    ghost.io.generate_random_number();
-    assert_eq!(ghost.read("g"), b"boo again", "the ghost itself sees success");
+    zombie.write("f", 0, b"boo again");
+    zombie.rename("f", "g");
+    zombie.sync_dir("g");
+    zombie.io.generate_random_number();
+    assert_eq!(zombie.read("g"), b"boo again", "the zombie itself sees success");
     assert_eq!((disk.paths(), disk.operations_in_step()), (vec!["f".to_owned()], 0));
     assert_eq!(lock(&trace).hash(), hash);
 }

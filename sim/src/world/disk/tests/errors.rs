@@ -48,7 +48,7 @@ fn a_failed_write_changes_nothing_and_the_next_succeeds() {
     assert!(process.write_fails(1, b"A"));
     assert!(!process.write_fails(2, b"S"));
     assert_eq!(process.read(PATH), b"BaSe");
-    assert_eq!(disk.take_struck_errors(), [(DiskErrorKind::WriteFails, FileClass::Draft)]);
+    assert_eq!(disk.take_injected_errors(), [(DiskErrorKind::WriteFails, FileClass::Draft)]);
     assert_eq!(disk.take_unreached_errors(), []);
 }
 
@@ -87,7 +87,7 @@ fn what_lasts_outlives_steps_and_crashes_and_ends_with_the_heal() {
     assert!(process.sync_fails());
     assert!(process.sync_fails());
     disk.crash_now(&EVERYTHING);
-    assert!(!process.sync_fails(), "a ghost meets no errors");
+    assert!(!process.sync_fails(), "a zombie meets no errors");
     disk.restart();
     disk.begin_step(3);
     let process = Process::start(&disk);
@@ -155,7 +155,7 @@ fn opens_renames_truncates_and_directory_syncs_fail_without_a_trace() {
     let file = process.io.open_file(PATH, OpenFlags::None, false);
     assert!(file.is_err());
     assert!(process.fails(|file, c| file.truncate(0, c), Completion::new_trunc(|_| ())));
-    assert_eq!(disk.take_struck_errors().len(), 4);
+    assert_eq!(disk.take_injected_errors().len(), 4);
     assert_eq!(content(&disk, PATH), Some(b"base".to_vec()));
     assert_eq!(disk.paths(), [PATH, "b"]);
     assert_eq!(disk.unsynced_operations(), 1, "only the creation of b");

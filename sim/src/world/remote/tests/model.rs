@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::judge::format::DatabaseImage;
+use crate::judge::remote_log::RemoteLog;
 use crate::world::remote::files;
-use crate::world::remote::history::History;
 
 #[test]
 fn the_image_at_a_generations_end_is_the_next_snapshot() {
@@ -71,7 +71,7 @@ fn a_snapshot_that_is_not_the_frames_is_noticed() {
     let path = unique_path();
     let mut remote = Remote::create(io.clone(), &path);
     let first = files::read_all(&io, &path).unwrap();
-    let mut history = History::begin(first.clone().into());
+    let mut history = RemoteLog::begin(first.clone().into());
     transact(&mut remote, &["CREATE TABLE t (v)"]);
     let mut other = first;
     other[2000] ^= 1;

@@ -18,7 +18,7 @@ use crate::judge::format::{
 
 /// All generations of a remote, numbered from 1; the last is the current one.
 #[derive(Debug)]
-pub struct History {
+pub struct RemoteLog {
     generations: Vec<Generation>,
     /// What was when the remote was restored, oldest first.
     past: Vec<Vec<Generation>>,
@@ -79,14 +79,14 @@ pub enum ResumeError {
     Database(#[from] LimboError),
 }
 
-impl History {
-    fn empty() -> History {
-        History { generations: Vec::new(), past: Vec::new(), first_served: 1, oldest_backup: (1, 0) }
+impl RemoteLog {
+    fn empty() -> RemoteLog {
+        RemoteLog { generations: Vec::new(), past: Vec::new(), first_served: 1, oldest_backup: (1, 0) }
     }
 
     /// Begins generation 1 with the bytes of a main file.
-    pub(crate) fn begin(snapshot: Bytes) -> History {
-        let mut history = History::empty();
+    pub(crate) fn begin(snapshot: Bytes) -> RemoteLog {
+        let mut history = RemoteLog::empty();
         history.push(snapshot);
         history
     }
@@ -95,8 +95,8 @@ impl History {
     ///
     /// # Errors
     /// [`ResumeError::Generation`], naming the first that does not hold together.
-    pub(crate) fn resume(closed: Vec<Closed>, snapshot: Bytes) -> Result<History, ResumeError> {
-        let mut history = History::empty();
+    pub(crate) fn resume(closed: Vec<Closed>, snapshot: Bytes) -> Result<RemoteLog, ResumeError> {
+        let mut history = RemoteLog::empty();
         for Closed { snapshot, log } in closed {
             history.push_checked(snapshot)?;
             let wrong =

@@ -299,7 +299,7 @@ fn told(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, stan
     .collect();
     let event = EngineEvent::named(names.choose(rng).expect("some are always told"))
         .expect("the engine has this event");
-    Wait::Told { event, nth: *pick(rng, &[1, 1, 1, 2]) }
+    Wait::Reported { event, nth: *pick(rng, &[1, 1, 1, 2]) }
 }
 
 /// A suspension that an operation is likely to reach; few have many.

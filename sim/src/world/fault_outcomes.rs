@@ -7,7 +7,7 @@ use crate::world::disk::CrashReport;
 
 /// What became of a schedule's faults.
 #[derive(Debug, Default)]
-pub struct Fates {
+pub struct FaultOutcomes {
     /// Faults whose place was never reached, with the id of their step.
     pub unreached: Vec<(u32, Fault)>,
     /// Steps inside others that did not run: their moment never came, or they were not possible then.
