@@ -23,7 +23,7 @@ use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata, Phase};
 use crate::pages::PageSet;
 use crate::pause::pause;
-use crate::synced::State;
+use crate::state::State;
 use crate::wal::{Frame, PAGE_BYTES, changed_pages_after, wal_pages, wal_salts};
 
 /// Compacts Draft if its WAL has at least `wal_frames_max` frames and nobody stands in the way. Whether it was done.

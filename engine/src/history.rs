@@ -17,7 +17,7 @@ use crate::metadata::FrameStamp;
 use crate::protocol::Status;
 use crate::remote::Remote;
 use crate::report::RebootstrapReason;
-use crate::synced::State;
+use crate::state::State;
 use crate::wal::{FRAME_BYTES, Frame, PAGE_BYTES, RawSession};
 use crate::wire::{BodyStream, FrameAnswer, Wire};
 

@@ -32,7 +32,9 @@ use crate::files::Files;
 use crate::metadata::{Attachment, FrameStamp, Metadata};
 use crate::pages::PageSet;
 use crate::pause::pause;
-use crate::synced::{State, Synced};
+use crate::reset::cut_local_tail;
+use crate::state::State;
+use crate::synced::Synced;
 use crate::tape::{
     ACKNOWLEDGEMENT_TABLE, MARK_TABLE, Planner, Replayer, SCHEMA_BASE_TABLE, SchemaChange, Step, Tape,
     remember_temporary,
@@ -70,7 +72,7 @@ pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> R
             metadata.history_changed = false;
         })
         .await?;
-    state.cut_local_tail(files).await?;
+    cut_local_tail(files, state).await?;
     Ok(rebased)
 }
 

@@ -16,17 +16,17 @@ use turso_core::Connection;
 
 use std::sync::Arc;
 
-use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::history;
 use crate::metadata::FrameStamp;
+use crate::options::Options;
 use crate::progress::Progress;
 use crate::protocol::Status;
 use crate::remote::Remote;
 use crate::report::RebootstrapReason;
-use crate::synced::State;
+use crate::state::State;
 use crate::wal::{FRAME_BYTES, Frame, RawSession};
 use crate::wire::{BodyStream, FrameAnswer, Wire};
 

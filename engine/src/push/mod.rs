@@ -13,16 +13,17 @@ use turso_core::{LimboError, SyncMode, Value};
 
 use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::draft::Draft;
-use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::metadata::Attachment;
+use crate::options::{Options, PushMode};
 use crate::rebase::{acknowledged_no, check_acknowledgement, rebase};
 use crate::rebootstrap::follow;
 use crate::remote::Remote;
 use crate::report::PushReport;
-use crate::synced::State;
+use crate::reset::cut_local_tail;
+use crate::state::State;
 use crate::tape::{
     ACKNOWLEDGEMENT_TABLE, Planner, Refusal, Replayer, SchemaChange, Statement, Step, Tape, Transaction,
 };
@@ -31,20 +32,6 @@ use frames::FramesPush;
 
 /// How often a push starts over without having got anything through: because the remote moved under it, or refused a statement.
 const ATTEMPTS_MAX: u32 = 4;
-
-/// In which form local transactions go to the remote. The same statements are replayed either way, under the same conflict policy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PushMode {
-    /// As SQL, which the remote runs: one conditional batch to `/v2/pipeline`. Other writers may have moved the remote on
-    /// meanwhile, as long as this client's acknowledgement row is the one that was read.
-    #[default]
-    Statements,
-    /// As pages: the statements run on Synced, and the frames that this leaves in its WAL go to `/sync`. The remote runs no SQL, and the
-    /// frames need not come back with the next pull; but any other writer that is faster makes the push start over. What ties the frames
-    /// to the remote's history is the newest frame of it: while Synced's WAL has none, because the generation is young or the WAL was
-    /// checkpointed, a push goes as [`Statements`](Self::Statements).
-    Frames,
-}
 
 /// Pushes everything that is unacknowledged. What was done stands in the report after an error, too.
 pub(crate) async fn push<R: Remote>(
@@ -111,7 +98,7 @@ pub(crate) async fn push<R: Remote>(
             Ok(Sent::Stale) => {
                 event!("guard stale");
                 if state.synced_is_dirty {
-                    state.cut_local_tail(files).await?;
+                    cut_local_tail(files, state).await?;
                 }
             }
             Err(error @ Error::PushRefused { transaction_no: Some(_), .. }) => {
@@ -195,7 +182,7 @@ async fn try_out(
     };
     let refusals = replay().while_doing("trying out what the remote refuses", &files.synced)?;
     drop(synced);
-    state.cut_local_tail(files).await?;
+    cut_local_tail(files, state).await?;
     Ok(refusals)
 }
 
