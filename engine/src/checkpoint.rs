@@ -62,3 +62,46 @@ pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<()> {
         })
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Synced is at frame `frame_no` of its generation, its WAL holds `wal_frames` frames, and Draft hangs on the last.
+    fn is_due_at(frame_no: u64, wal_frames: u64, wal_frames_max: u64) -> bool {
+        let metadata = Metadata {
+            synced_frame_no: Some(frame_no),
+            synced_wal_frames: wal_frames,
+            synced_wal_match_watermark: wal_frames,
+            ..Metadata::bootstrapping("a-1".into())
+        };
+        is_due(&metadata, wal_frames_max)
+    }
+
+    #[test]
+    fn a_long_wal_is_moved() {
+        assert!(!is_due_at(9, 9, 10));
+        assert!(is_due_at(10, 10, 10));
+    }
+
+    #[test]
+    fn frames_of_a_closed_generation_are_moved() {
+        assert!(is_due_at(2, 3, 10));
+        assert!(!is_due_at(3, 3, 10));
+        // The WAL was moved within this generation, and goes on from there.
+        assert!(!is_due_at(20, 3, 10));
+    }
+
+    #[test]
+    fn an_empty_wal_is_not_moved() {
+        assert!(!is_due_at(0, 0, 1));
+        assert!(!is_due_at(7, 0, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "only after a rebase onto its end")]
+    fn nothing_is_moved_before_draft_hangs_on_it() {
+        let metadata = Metadata { synced_wal_frames: 1, ..Metadata::bootstrapping("a-1".into()) };
+        is_due(&metadata, 1);
+    }
+}

@@ -39,6 +39,17 @@ pub enum InDoubt {
     Discard,
 }
 
+impl InDoubt {
+    /// The highest number of a transaction that is not sent any more, if this copy has sent those up to `attempted`, the remote has applied
+    /// those up to `acknowledged`, and the caller knew those up to `doubtful`.
+    fn settled_no(self, attempted: u64, acknowledged: u64, doubtful: u64) -> u64 {
+        match self {
+            Self::Resend => attempted,
+            Self::Discard => acknowledged.min(doubtful).max(attempted),
+        }
+    }
+}
+
 /// Keeps a local database in step with a remote one.
 ///
 /// `pull`, `push` and `sync` exclude each other: one that is begun while another is under way fails with
@@ -353,10 +364,7 @@ impl<R: Remote> SyncEngine<R> {
         drop(synced);
         let attempted = state.metadata.attempted_transaction_no;
         if acknowledged > attempted {
-            let settled = match in_doubt {
-                InDoubt::Resend => attempted,
-                InDoubt::Discard => acknowledged.min(doubtful_no).max(attempted),
-            };
+            let settled = in_doubt.settled_no(attempted, acknowledged, doubtful_no);
             let identity = new_identity(&self.options.client_name, self.files.io.as_ref());
             event!(
                 "identity adopted",
@@ -393,4 +401,21 @@ async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
     let mut state = State::new(Metadata::bootstrapping(identity));
     state.store(files, |_| ()).await?;
     Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_in_doubt_are_sent_again_on_request() {
+        assert_eq!(InDoubt::Resend.settled_no(3, 9, 7), 3);
+    }
+
+    #[test]
+    fn transactions_in_doubt_are_dropped_as_far_as_the_caller_knew_them() {
+        assert_eq!(InDoubt::Discard.settled_no(3, 9, 7), 7);
+        assert_eq!(InDoubt::Discard.settled_no(3, 5, 7), 5);
+        assert_eq!(InDoubt::Discard.settled_no(3, 9, 2), 3);
+    }
 }

@@ -63,3 +63,47 @@ impl DatabaseHeader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use turso_core::MemoryIO;
+
+    use super::*;
+    use crate::files::Files;
+    use crate::storage::LocalStorage;
+
+    /// The problem with a file of `bytes` bytes whose header names `page_bytes` and `pages`.
+    fn problem(magic: &[u8; 16], page_bytes: u16, pages: u32, bytes: usize) -> Option<String> {
+        let files = Files::new(Arc::new(MemoryIO::new()), Arc::new(LocalStorage), "t.db");
+        let mut content = vec![0; bytes.max(DATABASE_HEADER_BYTES)];
+        content[..16].copy_from_slice(magic);
+        content[16..18].copy_from_slice(&page_bytes.to_be_bytes());
+        content[28..32].copy_from_slice(&pages.to_be_bytes());
+        let file = files.create_empty(&files.synced).unwrap();
+        file.write(0, &content[..bytes]).unwrap();
+        problem_with(&file).unwrap()
+    }
+
+    const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+    #[test]
+    fn a_file_as_long_as_its_header_says_or_longer_has_no_problem() {
+        assert_eq!(problem(MAGIC, 4096, 2, 2 * PAGE_BYTES), None);
+        assert_eq!(problem(MAGIC, 4096, 2, 3 * PAGE_BYTES), None);
+    }
+
+    #[test]
+    fn a_file_that_is_no_whole_database_has_a_problem() {
+        for (magic, page_bytes, pages, bytes, told) in [
+            (MAGIC, 4096, 1, PAGE_BYTES - 1, "a database of 4095 bytes"),
+            (MAGIC, 4096, 2, PAGE_BYTES, "4096 bytes where its header promises 8192"),
+            (b"SQLite format 4\0", 4096, 1, PAGE_BYTES, "not an SQLite database"),
+            (MAGIC, 1024, 1, PAGE_BYTES, "pages of 1024 bytes where 4096 are expected"),
+            (MAGIC, 4096, 0, PAGE_BYTES, "a database without pages"),
+        ] {
+            assert_eq!(problem(magic, page_bytes, pages, bytes).as_deref(), Some(told));
+        }
+    }
+}

@@ -88,3 +88,43 @@ fn is_damage_of_synced(files: &Files, error: &Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use turso_core::MemoryIO;
+
+    use super::*;
+    use crate::storage::LocalStorage;
+
+    fn is_damage(make: impl Fn(String) -> Error) -> [bool; 4] {
+        let files = Files::new(Arc::new(MemoryIO::new()), Arc::new(LocalStorage), "t.db");
+        [&files.synced, &files.synced_wal, &files.draft, &files.draft_wal]
+            .map(|file| is_damage_of_synced(&files, &make(file.clone())))
+    }
+
+    const ON_SYNCED: [bool; 4] = [true, true, false, false];
+
+    #[test]
+    fn a_replica_that_is_missing_or_damaged_is_lost() {
+        assert_eq!(is_damage(|file| Error::MissingFile { file }), ON_SYNCED);
+        assert_eq!(is_damage(|file| Error::Damaged { file, problem: String::new() }), ON_SYNCED);
+    }
+
+    #[test]
+    fn a_replica_that_the_core_calls_corrupt_is_lost() {
+        let database = |file, source| Error::Database { action: "reading", file, source };
+        let main_file_only = [true, false, false, false];
+        assert_eq!(is_damage(|file| database(file, LimboError::Corrupt(String::new()))), main_file_only);
+        assert_eq!(is_damage(|file| database(file, LimboError::NotADB)), main_file_only);
+    }
+
+    #[test]
+    fn a_replica_that_is_busy_or_cannot_be_read_now_is_not_lost() {
+        let database = |file| Error::Database { action: "reading", file, source: LimboError::Interrupt };
+        assert_eq!(is_damage(database), [false; 4]);
+        assert_eq!(is_damage(|file| Error::Busy { file }), [false; 4]);
+        assert_eq!(is_damage(|file| Error::ForeignFile { file }), [false; 4]);
+    }
+}

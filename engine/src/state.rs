@@ -123,3 +123,19 @@ impl State {
 fn is_in_place(replaced: &Result<()>) -> bool {
     matches!(replaced, Err(Error::Directory { operation: FileOperation::SyncDirectory, .. }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_in_place_when_only_its_directory_could_not_be_synced() {
+        let failed = |operation| {
+            let source = std::io::ErrorKind::Other.into();
+            Err(Error::Directory { operation, file: "t.db-info".into(), source })
+        };
+        assert!(is_in_place(&failed(FileOperation::SyncDirectory)));
+        assert!(!is_in_place(&failed(FileOperation::Rename)));
+        assert!(!is_in_place(&Err(Error::OperationInProgress)));
+    }
+}
