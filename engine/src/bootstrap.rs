@@ -11,11 +11,11 @@ use turso_core::IO;
 use crate::error::{Error, Result};
 use crate::events::event;
 use crate::files::{Files, OpenFile};
+use crate::main_file::{DATABASE_HEADER_BYTES, DatabaseHeader};
 use crate::metadata::Phase;
 use crate::progress::{Progress, ProgressListener};
 use crate::remote::{Remote, RemoteError};
-use crate::synced::State;
-use crate::wal::PAGE_BYTES;
+use crate::state::State;
 use crate::wire::{BodyStream, Wire};
 
 /// The identity of a new client; its randomness is `io`'s.
@@ -100,61 +100,5 @@ where
         Some(expected) if expected == offset => Ok(offset),
         Some(expected) => Err(body.bad(format!("{offset} bytes where its header promises {expected}"))),
         None => Err(body.bad(format!("a database of {offset} bytes"))),
-    }
-}
-
-/// What is wrong with a main file that a checkpoint or an export has left, if it can be seen without reading all of it.
-pub(crate) fn problem_with_main_file(file: &OpenFile) -> Result<Option<String>> {
-    let actual_bytes = file.length()?;
-    if actual_bytes < PAGE_BYTES as u64 {
-        return Ok(Some(format!("a database of {actual_bytes} bytes")));
-    }
-    let header = DatabaseHeader::read(file)?;
-    Ok(match header.check() {
-        Err(problem) => Some(problem),
-        Ok(()) if actual_bytes < header.database_bytes() => {
-            Some(format!("{actual_bytes} bytes where its header promises {}", header.database_bytes()))
-        }
-        Ok(()) => None,
-    })
-}
-
-const DATABASE_HEADER_BYTES: usize = 100;
-
-/// The fields of the 100-byte database header that a main file is checked by
-/// (<https://www.sqlite.org/fileformat2.html#the_database_header>).
-struct DatabaseHeader {
-    magic: [u8; 16],
-    page_bytes: u16,
-    pages: u32,
-}
-
-impl DatabaseHeader {
-    fn read(file: &OpenFile) -> Result<Self> {
-        let bytes = file.read(0, DATABASE_HEADER_BYTES)?;
-        let mut magic = [0; 16];
-        magic.copy_from_slice(&bytes[..16]);
-        Ok(Self {
-            magic,
-            page_bytes: u16::from_be_bytes([bytes[16], bytes[17]]),
-            pages: u32::from_be_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]),
-        })
-    }
-
-    fn database_bytes(&self) -> u64 {
-        u64::from(self.pages) * PAGE_BYTES as u64
-    }
-
-    fn check(&self) -> std::result::Result<(), String> {
-        if &self.magic != b"SQLite format 3\0" {
-            return Err("not an SQLite database".into());
-        }
-        if usize::from(self.page_bytes) != PAGE_BYTES {
-            return Err(format!("pages of {} bytes where {PAGE_BYTES} are expected", self.page_bytes));
-        }
-        if self.pages == 0 {
-            return Err("a database without pages".into());
-        }
-        Ok(())
     }
 }

@@ -23,7 +23,7 @@ use crate::files::Files;
 use crate::metadata::{FrameStamp, Metadata, Phase};
 use crate::pages::PageSet;
 use crate::pause::pause;
-use crate::synced::State;
+use crate::state::State;
 use crate::wal::{Frame, PAGE_BYTES, changed_pages_after, wal_pages, wal_salts};
 
 /// Compacts Draft if its WAL has at least `wal_frames_max` frames and nobody stands in the way. Whether it was done.
@@ -79,18 +79,30 @@ fn due(files: &Files, draft: &Draft, state: &State, wal_frames_max: u64) -> Resu
         let snapshot = Transaction::begin(&reader)?;
         database::run(&reader, "SELECT 1 FROM sqlite_schema LIMIT 1", &[])?;
         let wal_frames = reader.wal_state()?.max_frame;
-        if wal_frames < wal_frames_max || wal_frames <= state.compaction_deferred_at {
+        if !is_long(wal_frames, wal_frames_max, state.compaction_deferred_at) {
             return snapshot.commit().map(|()| None);
         }
         let pages = changed_pages_after(&reader, state.metadata.draft_wal_match_watermark)?;
-        // The checkpoint takes away what lies beyond Draft's end: pages that Synced may have and a local transaction has cut off.
         let end = Frame::read(&reader, wal_frames)?.database_pages();
         let last = changed_pages_after(&reader, 0)?.into_iter().max().unwrap_or(0).max(main_pages);
         snapshot.commit()?;
-        let pages = pages.into_iter().map(|page| page..=page).chain([end.saturating_add(1)..=last]);
-        Ok(Some(Due { wal_frames, changed: state.metadata.draft_changed_pages.with(pages) }))
+        let changed = changed_after_compaction(&state.metadata.draft_changed_pages, &pages, end, last);
+        Ok(Some(Due { wal_frames, changed }))
     };
     take().while_doing("looking whether to compact", &files.draft)
+}
+
+/// Whether a WAL is long enough to be moved, and longer than when that was last refused.
+fn is_long(wal_frames: u64, wal_frames_max: u64, deferred_at: u64) -> bool {
+    wal_frames >= wal_frames_max && wal_frames > deferred_at
+}
+
+/// The pages that may differ from Synced's once the WAL is gone: those `known` from the compaction before, those of the WAL, and all
+/// behind Draft's `end` up to the `last` that was ever written.
+fn changed_after_compaction(known: &PageSet, in_wal: &[u32], end: u32, last: u32) -> PageSet {
+    // The checkpoint takes away what lies beyond Draft's end: pages that Synced may have and a local transaction has cut off.
+    let cut_off = end.saturating_add(1)..=last;
+    known.with(in_wal.iter().map(|&page| page..=page).chain([cut_off]))
 }
 
 /// Ends a compaction that an earlier process, or a failed operation, has left announced. What it wrote to the main file may have met with
@@ -113,7 +125,12 @@ pub(crate) async fn recover(files: &Files, state: &mut State) -> Result<bool> {
 /// Whether the WAL that was to be moved is gone: the file is empty, or has begun anew.
 fn is_emptied(files: &Files, metadata: &Metadata) -> Result<bool> {
     let salts = wal_salts(&files.open_named(&files.draft_wal)?)?;
-    Ok(salts.is_none_or(|salts| salts != metadata.draft_wal_moving_stamp.salts))
+    Ok(is_another_wal(salts, metadata.draft_wal_moving_stamp))
+}
+
+/// Whether a WAL with these salts in its header, `None` for an empty one, is not the WAL that a frame's stamp is of.
+fn is_another_wal(salts: Option<[u32; 2]>, stamp: FrameStamp) -> bool {
+    salts.is_none_or(|salts| salts != stamp.salts)
 }
 
 /// Ends a compaction that the metadata announces, one way or the other; whether the WAL was moved.
@@ -139,4 +156,42 @@ async fn finish(files: &Files, state: &mut State) -> Result<bool> {
         event!("compaction deferred");
     }
     Ok(is_emptied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wal_is_moved_once_it_is_long_and_has_grown_since_a_refusal() {
+        assert!(!is_long(9, 10, 0));
+        assert!(is_long(10, 10, 0));
+        assert!(!is_long(12, 10, 12));
+        assert!(is_long(13, 10, 12));
+    }
+
+    fn pages(known: &[u32], in_wal: &[u32], end: u32, last: u32) -> Vec<u32> {
+        let known = PageSet::default().with(known.iter().map(|&page| page..=page));
+        changed_after_compaction(&known, in_wal, end, last).up_to(u32::MAX).collect()
+    }
+
+    #[test]
+    fn what_an_earlier_compaction_has_moved_stays_changed() {
+        assert_eq!(pages(&[2, 7], &[3, 5], 9, 9), [2, 3, 5, 7]);
+    }
+
+    #[test]
+    fn pages_that_draft_has_cut_off_are_changed() {
+        assert_eq!(pages(&[], &[3], 5, 8), [3, 6, 7, 8]);
+        assert_eq!(pages(&[], &[3], 5, 5), [3]);
+        assert_eq!(pages(&[], &[3], u32::MAX, 5), [3]);
+    }
+
+    #[test]
+    fn a_wal_is_another_one_when_it_is_empty_or_has_other_salts() {
+        let stamp = FrameStamp { salts: [1, 2], checksums: [3, 4] };
+        assert!(is_another_wal(None, stamp));
+        assert!(is_another_wal(Some([1, 3]), stamp));
+        assert!(!is_another_wal(Some([1, 2]), stamp));
+    }
 }

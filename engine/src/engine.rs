@@ -7,6 +7,7 @@ use async_lock::{Mutex, MutexGuard};
 use turso_core::IO;
 
 use crate::bootstrap::{bootstrap, new_identity, refuse_foreign_files};
+use crate::checkpoint::checkpoint_if_due;
 use crate::compaction;
 use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
@@ -14,112 +15,20 @@ use crate::events::event;
 use crate::files::Files;
 use crate::local::LocalConnection;
 use crate::metadata::{Attachment, Metadata, Phase};
+use crate::options::Options;
 use crate::poison::Poison;
-use crate::progress::{Progress, ProgressListener};
-use crate::push::{PushMode, push};
+use crate::push::push;
 use crate::rebase::{acknowledged_no, is_due, rebase};
 use crate::rebootstrap::{follow, rebootstrap};
+use crate::recovery::{settle, sever_if};
 use crate::remote::Remote;
 use crate::report::{PullReport, PushReport, RebootstrapReason, SyncReport};
+use crate::state::State;
 use crate::stats::Stats;
 use crate::storage::Storage;
-use crate::synced::State;
 use crate::tape::Tape;
 use crate::wal::wal_frames;
 use crate::wire::Wire;
-
-/// How an engine works.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub(crate) client_name: String,
-    pub(crate) pull_batch_frames: u64,
-    pub(crate) push_mode: PushMode,
-    pub(crate) push_batch_statements_max: usize,
-    pub(crate) push_batch_frames: u64,
-    pub(crate) synced_wal_frames_max: u64,
-    pub(crate) draft_wal_frames_max: u64,
-    pub(crate) change_log_records_max: u64,
-    pub(crate) busy_timeout_ms: u64,
-    pub(crate) on_progress: ProgressListener,
-}
-
-impl Options {
-    /// The defaults, for a client of this name. The name is only used at bootstrap, as the readable part of the client's identity.
-    pub fn new(client_name: impl Into<String>) -> Self {
-        Self {
-            client_name: client_name.into(),
-            pull_batch_frames: 256,
-            push_mode: PushMode::default(),
-            push_batch_statements_max: 1000,
-            push_batch_frames: 256,
-            synced_wal_frames_max: 1000,
-            draft_wal_frames_max: 1000,
-            change_log_records_max: 1000,
-            busy_timeout_ms: 0,
-            on_progress: ProgressListener::default(),
-        }
-    }
-
-    /// How many frames one request of a pull asks for; at least 1, by default 256.
-    pub fn pull_batch_frames(mut self, frames: u64) -> Self {
-        self.pull_batch_frames = frames.max(1);
-        self
-    }
-
-    /// In which form local transactions go to the remote; by default [`PushMode::Statements`].
-    pub fn push_mode(mut self, mode: PushMode) -> Self {
-        self.push_mode = mode;
-        self
-    }
-
-    /// How many statements a push makes one transaction of on the remote, unless a single local transaction has more; at least
-    /// 1, by default 1000.
-    pub fn push_batch_statements_max(mut self, statements: usize) -> Self {
-        self.push_batch_statements_max = statements.max(1);
-        self
-    }
-
-    /// How many frames one request of a push in [`PushMode::Frames`] holds; at least 1, by default 256.
-    pub fn push_batch_frames(mut self, frames: u64) -> Self {
-        self.push_batch_frames = frames.max(1);
-        self
-    }
-
-    /// How many frames Synced's WAL may hold before a pull moves them into its main file; at least 1, by default 1000.
-    pub fn synced_wal_frames_max(mut self, frames: u64) -> Self {
-        self.synced_wal_frames_max = frames.max(1);
-        self
-    }
-
-    /// How many frames Draft's WAL may hold before a pull or a push moves them into its main file; at least 1, by default 1000. An
-    /// application that holds a read transaction open delays it.
-    pub fn draft_wal_frames_max(mut self, frames: u64) -> Self {
-        self.draft_wal_frames_max = frames.max(1);
-        self
-    }
-
-    /// How many records the change log may hold before a push pulls as well, after which only what is unacknowledged is left in it; by
-    /// default 1000.
-    pub fn change_log_records_max(mut self, records: u64) -> Self {
-        self.change_log_records_max = records;
-        self
-    }
-
-    /// How long a statement of an application waits while a rebase, or another connection, holds the write lock, in milliseconds; by
-    /// default 0: it gets [`Error::Busy`] at once. Waiting blocks the thread, so it is for applications whose
-    /// operations of the engine run on another one; the time is that of the `IO`.
-    pub fn busy_timeout_ms(mut self, milliseconds: u64) -> Self {
-        self.busy_timeout_ms = milliseconds;
-        self
-    }
-
-    /// Calls `listener` whenever a bootstrap or a pull has come further. It is called between two suspensions of the operation and
-    /// should be quick.
-    pub fn on_progress(mut self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        self.on_progress = ProgressListener::new(listener);
-        self
-    }
-}
 
 /// What is to become of the local transactions that may or may not be on the remote already, see [`SyncEngine::adopt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +37,17 @@ pub enum InDoubt {
     Resend,
     /// They are dropped. Those that the remote does not have are then lost.
     Discard,
+}
+
+impl InDoubt {
+    /// The highest number of a transaction that is not sent any more, if this copy has sent those up to `attempted`, the remote has applied
+    /// those up to `acknowledged`, and the caller knew those up to `doubtful`.
+    fn settled_no(self, attempted: u64, acknowledged: u64, doubtful: u64) -> u64 {
+        match self {
+            Self::Resend => attempted,
+            Self::Discard => acknowledged.min(doubtful).max(attempted),
+        }
+    }
 }
 
 /// Keeps a local database in step with a remote one.
@@ -180,7 +100,7 @@ impl<R: Remote> SyncEngine<R> {
 
     async fn finish_opening(&self) -> Result<()> {
         let mut state = self.begin_operation()?;
-        state.settle(&self.files).await?;
+        settle(&self.files, &mut state).await?;
         if state.metadata.phase == Phase::FirstPull {
             match self.pull_locked(&mut state).await {
                 // No application has written anything yet, so nothing is in doubt.
@@ -211,7 +131,7 @@ impl<R: Remote> SyncEngine<R> {
     /// See [`Error`]; the local database is then as it was, or as after the pull, never in between.
     pub async fn pull(&self) -> Result<PullReport> {
         let mut state = self.begin_operation()?;
-        let recovered = state.settle(&self.files).await?;
+        let recovered = settle(&self.files, &mut state).await?;
         let report = self.pull_locked(&mut state).await?;
         Ok(PullReport { recovered, ..report })
     }
@@ -222,7 +142,7 @@ impl<R: Remote> SyncEngine<R> {
     /// See [`Error`]. After [`Error::Unreachable`] the transactions may have been applied; the next push or pull finds out.
     pub async fn push(&self) -> Result<PushReport> {
         let mut state = self.begin_operation()?;
-        let recovered = state.settle(&self.files).await?;
+        let recovered = settle(&self.files, &mut state).await?;
         let report = self.push_locked(&mut state).await?;
         Ok(PushReport { recovered, ..report })
     }
@@ -233,7 +153,7 @@ impl<R: Remote> SyncEngine<R> {
     /// Those of [`push`](Self::push) and [`pull`](Self::pull).
     pub async fn sync(&self) -> Result<SyncReport> {
         let mut state = self.begin_operation()?;
-        let recovered = state.settle(&self.files).await?;
+        let recovered = settle(&self.files, &mut state).await?;
         let push = PushReport { recovered, ..self.push_locked(&mut state).await? };
         let pull = self.pull_locked(&mut state).await?;
         Ok(SyncReport { push, pull })
@@ -246,7 +166,7 @@ impl<R: Remote> SyncEngine<R> {
     /// Those of [`pull`](Self::pull).
     pub async fn rebootstrap(&self) -> Result<PullReport> {
         let mut state = self.begin_operation()?;
-        let recovered = state.settle(&self.files).await?;
+        let recovered = settle(&self.files, &mut state).await?;
         let reason = RebootstrapReason::Requested;
         rebootstrap(&self.files, &self.wire, &mut state, reason, &self.options.on_progress).await?;
         let mut report = self.pull_locked(&mut state).await?;
@@ -265,7 +185,7 @@ impl<R: Remote> SyncEngine<R> {
     /// Those of [`pull`](Self::pull).
     pub async fn adopt(&self, in_doubt: InDoubt) -> Result<PullReport> {
         let mut state = self.begin_operation()?;
-        let recovered = state.settle(&self.files).await?;
+        let recovered = settle(&self.files, &mut state).await?;
         let report = self.adopt_locked(&mut state, in_doubt).await?;
         Ok(PullReport { recovered, ..report })
     }
@@ -340,7 +260,7 @@ impl<R: Remote> SyncEngine<R> {
         let mut report = PushReport::default();
         let (files, wire, draft, options) = (&self.files, &self.wire, &self.draft, &self.options);
         let outcome = push(files, wire, draft, options, state, &mut report).await;
-        if state.sever_if(files, outcome).await? {
+        if sever_if(files, state, outcome).await? {
             push(files, wire, draft, options, state, &mut report).await?;
         }
         // Where nothing was done, nothing is looked at either.
@@ -377,7 +297,7 @@ impl<R: Remote> SyncEngine<R> {
     /// error, too.
     async fn pull_into(&self, state: &mut State, report: &mut PullReport) -> Result<()> {
         let outcome = self.pull_once(state, report).await;
-        if state.sever_if(&self.files, outcome).await? {
+        if sever_if(&self.files, state, outcome).await? {
             self.pull_once(state, report).await?;
         }
         Ok(())
@@ -402,7 +322,7 @@ impl<R: Remote> SyncEngine<R> {
             event!("nothing to pull");
         }
         report.checkpointed =
-            state.checkpoint_if_due(&self.files, self.options.synced_wal_frames_max).await?;
+            checkpoint_if_due(&self.files, state, self.options.synced_wal_frames_max).await?;
         if report.rebased {
             report.compacted = self.compact_if_due(state).await?;
         }
@@ -420,7 +340,7 @@ impl<R: Remote> SyncEngine<R> {
         let doubtful_no = Tape::read(&self.files, &reader, &state.bookmarks, u64::MAX)?.last_no;
         drop(reader);
         let outcome = self.adopt_identity(state, in_doubt, doubtful_no, &mut rebootstrapped).await;
-        if state.sever_if(&self.files, outcome).await? {
+        if sever_if(&self.files, state, outcome).await? {
             self.adopt_identity(state, in_doubt, doubtful_no, &mut rebootstrapped).await?;
         }
         let report = self.pull_locked(state).await?;
@@ -444,10 +364,7 @@ impl<R: Remote> SyncEngine<R> {
         drop(synced);
         let attempted = state.metadata.attempted_transaction_no;
         if acknowledged > attempted {
-            let settled = match in_doubt {
-                InDoubt::Resend => attempted,
-                InDoubt::Discard => acknowledged.min(doubtful_no).max(attempted),
-            };
+            let settled = in_doubt.settled_no(attempted, acknowledged, doubtful_no);
             let identity = new_identity(&self.options.client_name, self.files.io.as_ref());
             event!(
                 "identity adopted",
@@ -484,4 +401,21 @@ async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
     let mut state = State::new(Metadata::bootstrapping(identity));
     state.store(files, |_| ()).await?;
     Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_in_doubt_are_sent_again_on_request() {
+        assert_eq!(InDoubt::Resend.settled_no(3, 9, 7), 3);
+    }
+
+    #[test]
+    fn transactions_in_doubt_are_dropped_as_far_as_the_caller_knew_them() {
+        assert_eq!(InDoubt::Discard.settled_no(3, 9, 7), 7);
+        assert_eq!(InDoubt::Discard.settled_no(3, 5, 7), 5);
+        assert_eq!(InDoubt::Discard.settled_no(3, 9, 2), 3);
+    }
 }

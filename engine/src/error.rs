@@ -9,7 +9,7 @@ use turso_core::LimboError;
 use crate::remote::RemoteError;
 
 /// A result of the engine.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What was being done to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

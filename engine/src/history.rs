@@ -7,17 +7,18 @@
 //!
 //! A re-bootstrap is costly, so what only one odd answer suggests is asked for a second time.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use turso_core::Connection;
 
 use crate::error::{DatabaseContext, Error, Result};
-use crate::metadata::FrameStamp;
-use crate::protocol::Status;
+use crate::metadata::{FrameStamp, Metadata};
+use crate::protocol::{Info, Status};
 use crate::remote::Remote;
 use crate::report::RebootstrapReason;
-use crate::synced::State;
+use crate::state::State;
 use crate::wal::{FRAME_BYTES, Frame, PAGE_BYTES, RawSession};
 use crate::wire::{BodyStream, FrameAnswer, Wire};
 
@@ -92,33 +93,61 @@ pub(crate) async fn confirm<R: Remote>(
         // It contradicts the doubt, or suggests the worst: it may be an old answer itself.
         info = wire.info().await?;
     }
-    if let (Some(known), Some(now)) = (&state.metadata.history_id, &info.history_id) {
-        if known != now {
-            return Ok(RebootstrapReason::HistoryChanged);
-        }
-        if info.current_generation <= generation {
-            return Err(doubt);
-        }
+    match judge_info(&info, &state.metadata) {
+        Judgement::Confirmed(reason) => return Ok(reason),
+        Judgement::Unfounded => return Err(doubt),
+        Judgement::Open => {}
     }
     let start = state.metadata.synced_frame() + 1;
-    match wire.frames(generation, start, start + 1).await? {
-        FrameAnswer::Gone(_) if info.current_generation > generation => {
-            Ok(RebootstrapReason::GenerationPruned)
-        }
-        FrameAnswer::Gone(_) if info.current_generation < generation => Ok(RebootstrapReason::HistoryChanged),
-        FrameAnswer::Gone(_) => Err(doubt),
-        FrameAnswer::End(status) if went_back(&status, state) => Ok(RebootstrapReason::HistoryChanged),
-        // The first answer was wrong, or another history has grown past that place since.
-        FrameAnswer::End(_) | FrameAnswer::Frames(_) => match look_at_anchor(wire, state, synced).await? {
+    let answer = wire.frames(generation, start, start + 1).await?;
+    match judge_answer(&answer, info.current_generation, &state.metadata) {
+        Judgement::Confirmed(reason) => Ok(reason),
+        Judgement::Unfounded => Err(doubt),
+        Judgement::Open => match look_at_anchor(wire, state, synced).await? {
             Sighting::Other => Ok(RebootstrapReason::HistoryChanged),
             Sighting::Same | Sighting::Unknown | Sighting::Gone(_) => Err(doubt),
         },
     }
 }
 
+/// What an answer says about a doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    Confirmed(RebootstrapReason),
+    Unfounded,
+    /// It settles nothing: the next question has to.
+    Open,
+}
+
+/// What the server says of itself decides where it names its history.
+fn judge_info(info: &Info, metadata: &Metadata) -> Judgement {
+    match (&metadata.history_id, &info.history_id) {
+        (Some(known), Some(now)) if known != now => Judgement::Confirmed(RebootstrapReason::HistoryChanged),
+        (Some(_), Some(_)) if info.current_generation <= metadata.synced_generation => Judgement::Unfounded,
+        _ => Judgement::Open,
+    }
+}
+
+/// What the answer to a request for the frame behind Synced's end decides, while the server's newest generation is
+/// `current_generation`.
+fn judge_answer<B>(answer: &FrameAnswer<B>, current_generation: u64, metadata: &Metadata) -> Judgement {
+    match answer {
+        FrameAnswer::Gone(_) => match current_generation.cmp(&metadata.synced_generation) {
+            Ordering::Greater => Judgement::Confirmed(RebootstrapReason::GenerationPruned),
+            Ordering::Less => Judgement::Confirmed(RebootstrapReason::HistoryChanged),
+            Ordering::Equal => Judgement::Unfounded,
+        },
+        FrameAnswer::End(status) if went_back(status, metadata) => {
+            Judgement::Confirmed(RebootstrapReason::HistoryChanged)
+        }
+        // The first answer was wrong, or another history has grown past that place since.
+        FrameAnswer::End(_) | FrameAnswer::Frames(_) => Judgement::Open,
+    }
+}
+
 /// Whether the server says that it is not as far as Synced is.
-pub(crate) fn went_back(status: &Status, state: &State) -> bool {
-    let (generation, frame_no) = (state.metadata.synced_generation, state.metadata.synced_frame());
+pub(crate) fn went_back(status: &Status, metadata: &Metadata) -> bool {
+    let (generation, frame_no) = (metadata.synced_generation, metadata.synced_frame());
     status.generation < generation || (status.generation == generation && status.max_frame_no < frame_no)
 }
 
@@ -176,4 +205,71 @@ fn holds_page(synced: &Arc<Connection>, end: u64, frame: &Frame) -> Result<bool>
         Ok(is_there && page == frame.page())
     };
     read().while_doing("reading a page", "the replica")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Synced is at frame 7 of generation 3.
+    fn synced(history_id: Option<&str>) -> Metadata {
+        Metadata {
+            synced_generation: 3,
+            synced_frame_no: Some(7),
+            history_id: history_id.map(str::to_owned),
+            ..Metadata::bootstrapping("a-1".into())
+        }
+    }
+
+    fn info(current_generation: u64, history_id: Option<&str>) -> Info {
+        Info { current_generation, history_id: history_id.map(str::to_owned) }
+    }
+
+    fn end(generation: u64, max_frame_no: u64) -> FrameAnswer<()> {
+        let status = String::new();
+        FrameAnswer::End(Status { baton: None, status, generation, max_frame_no })
+    }
+
+    const CHANGED: Judgement = Judgement::Confirmed(RebootstrapReason::HistoryChanged);
+    const PRUNED: Judgement = Judgement::Confirmed(RebootstrapReason::GenerationPruned);
+
+    #[test]
+    fn a_server_is_behind_where_its_generation_or_its_last_frame_is() {
+        let went_back = |generation, max_frame_no| match end(generation, max_frame_no) {
+            FrameAnswer::End(status) => went_back(&status, &synced(None)),
+            _ => unreachable!(),
+        };
+        assert!(went_back(2, 9) && went_back(3, 6));
+        assert!(!went_back(3, 7) && !went_back(3, 8) && !went_back(4, 0));
+    }
+
+    #[test]
+    fn a_server_that_names_its_history_settles_most_doubts() {
+        assert_eq!(judge_info(&info(4, Some("b")), &synced(Some("a"))), CHANGED);
+        assert_eq!(judge_info(&info(3, Some("a")), &synced(Some("a"))), Judgement::Unfounded);
+        assert_eq!(judge_info(&info(2, Some("a")), &synced(Some("a"))), Judgement::Unfounded);
+        assert_eq!(judge_info(&info(4, Some("a")), &synced(Some("a"))), Judgement::Open);
+    }
+
+    #[test]
+    fn a_server_that_names_no_history_settles_no_doubt() {
+        assert_eq!(judge_info(&info(2, None), &synced(None)), Judgement::Open);
+        assert_eq!(judge_info(&info(2, None), &synced(Some("a"))), Judgement::Open);
+        assert_eq!(judge_info(&info(2, Some("a")), &synced(None)), Judgement::Open);
+    }
+
+    #[test]
+    fn a_generation_that_is_gone_was_pruned_only_if_there_is_a_newer_one() {
+        let gone = || FrameAnswer::<()>::Gone(Error::OperationInProgress);
+        assert_eq!(judge_answer(&gone(), 4, &synced(None)), PRUNED);
+        assert_eq!(judge_answer(&gone(), 3, &synced(None)), Judgement::Unfounded);
+        assert_eq!(judge_answer(&gone(), 2, &synced(None)), CHANGED);
+    }
+
+    #[test]
+    fn an_end_before_synceds_is_of_another_history() {
+        assert_eq!(judge_answer(&end(3, 6), 3, &synced(None)), CHANGED);
+        assert_eq!(judge_answer(&end(3, 7), 3, &synced(None)), Judgement::Open);
+        assert_eq!(judge_answer(&end(4, 0), 4, &synced(None)), Judgement::Open);
+    }
 }

@@ -57,15 +57,21 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`engine`](SyncEngine) | [`SyncEngine`]: open, connect, pull, push, sync; the order of things |
+//! | `options` | [`Options`]: what an application sets at opening |
 //! | `metadata` | the small file that says what the other files are; its format is [`Metadata`] |
+//! | `state` | what the engine knows between operations, and how it is stored |
+//! | `recovery` | the beginning of each operation: finishes what an interrupted one has left, gives up a damaged replica |
 //! | `bootstrap` | first use: the exported snapshot becomes Draft and Synced |
+//! | `main_file` | the header of a database's main file, and the damage that it shows |
 //! | `draft` | the application's database: open, verify |
 //! | `local`, `guard` | the application's connections, and what may not be run on them |
 //! | `schema_statement`, `temporary` | the care that its changes of the schema need |
-//! | `synced` | the replica: open, verify, cut, checkpoint |
+//! | `synced` | the replica, open |
+//! | `reset` | cuts the replica back to the frames that the metadata names, and verifies it |
+//! | `checkpoint` | moves the replica's WAL into its main file |
 //! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
 //! | `history` | whether the server's history is still the one that Synced replicates |
-//! | `rebootstrap` | a new export takes Synced's place; Draft and its transactions stay |
+//! | `rebootstrap`, `replacement` | a new export takes Synced's place; Draft and its transactions stay |
 //! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
 //! | `conflict` | what is reported where local and remote changes meet |
 //! | `compaction`, `pages` | moves Draft's WAL into its main file, and remembers which pages may differ |
@@ -76,6 +82,9 @@
 //! | [`events`] | the `tracing` events, by name |
 //! | `http_remote` | a ready [`Remote`] over HTTP (feature `http`) |
 //! | `files`, `database`, `wal` | durable file operations, connections, raw WAL sessions and frames |
+//!
+//! Imports go in one direction, from the operations down to the stored state, and never through this file: `scenarios/tests/it/tidy.rs`
+//! checks it.
 //!
 //! # Transactions have numbers
 //!
@@ -184,6 +193,7 @@
 pub mod faults {}
 
 mod bootstrap;
+mod checkpoint;
 #[cfg(test)]
 mod codecs;
 mod compaction;
@@ -199,7 +209,9 @@ mod history;
 #[cfg(feature = "http")]
 mod http_remote;
 mod local;
+mod main_file;
 mod metadata;
+mod options;
 mod pages;
 mod pause;
 mod poison;
@@ -208,9 +220,13 @@ mod protocol;
 mod push;
 mod rebase;
 mod rebootstrap;
+mod recovery;
 mod remote;
+mod replacement;
 mod report;
+mod reset;
 mod schema_statement;
+mod state;
 mod stats;
 mod storage;
 mod synced;
@@ -221,15 +237,15 @@ mod walk;
 mod wire;
 
 pub use conflict::{CONFLICTS_LISTED_MAX, Conflict, ConflictKind, Conflicts};
-pub use engine::{InDoubt, Options, SyncEngine};
+pub use engine::{InDoubt, SyncEngine};
 pub use error::{Error, FileOperation, Result};
 #[cfg(feature = "http")]
 pub use http_remote::{HttpBody, HttpRemote, HttpRemoteBuilder, HttpRemoteError};
 pub use local::{LocalConnection, LocalStatement, LocalTransaction};
 pub use metadata::{Anchor, Attachment, FrameStamp, Metadata, Phase};
+pub use options::{Options, PushMode};
 pub use pages::PageSet;
 pub use progress::Progress;
-pub use push::PushMode;
 pub use remote::{Remote, RemoteError};
 pub use report::{PullReport, PushReport, RebootstrapReason, SyncReport};
 pub use stats::Stats;

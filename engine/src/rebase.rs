@@ -32,7 +32,9 @@ use crate::files::Files;
 use crate::metadata::{Attachment, FrameStamp, Metadata};
 use crate::pages::PageSet;
 use crate::pause::pause;
-use crate::synced::{State, Synced};
+use crate::reset::cut_local_tail;
+use crate::state::State;
+use crate::synced::Synced;
 use crate::tape::{
     ACKNOWLEDGEMENT_TABLE, MARK_TABLE, Planner, Replayer, SCHEMA_BASE_TABLE, SchemaChange, Step, Tape,
     remember_temporary,
@@ -70,7 +72,7 @@ pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> R
             metadata.history_changed = false;
         })
         .await?;
-    state.cut_local_tail(files).await?;
+    cut_local_tail(files, state).await?;
     Ok(rebased)
 }
 
@@ -85,7 +87,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let bookmarks = std::mem::take(&mut state.bookmarks);
     let mut tape = Tape::read(files, &draft.connect(files)?, &bookmarks, row.unwrap_or(0))?;
     tape.number_unrecorded();
-    let acknowledged = check_acknowledgement(files, &state.metadata, &tape, row)?;
+    let acknowledged = check_acknowledgement(files, &state.metadata, tape.last_no, row)?;
     let pending = tape.after(acknowledged);
     event!("rebase begins", acknowledged = acknowledged, pending = pending.len());
     if pending.is_empty() {
@@ -151,7 +153,7 @@ pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_c
 pub(crate) fn check_acknowledgement(
     files: &Files,
     metadata: &Metadata,
-    tape: &Tape,
+    last_no: u64,
     row: Option<u64>,
 ) -> Result<u64> {
     let acknowledged = row.unwrap_or(0);
@@ -162,12 +164,11 @@ pub(crate) fn check_acknowledgement(
             attempted: metadata.attempted_transaction_no,
         });
     }
-    if acknowledged > tape.last_no {
+    if acknowledged > last_no {
         return Err(Error::Damaged {
             file: files.draft_wal.clone(),
             problem: format!(
-                "its change log ends at transaction {}, the remote has applied {acknowledged}",
-                tape.last_no
+                "its change log ends at transaction {last_no}, the remote has applied {acknowledged}"
             ),
         });
     }
@@ -238,10 +239,10 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
     let changed: Box<dyn Iterator<Item = u32>> = if metadata.attachment == Attachment::Detached {
         Box::new(1..=base.database_pages)
     } else {
-        let mut changed: BTreeSet<u32> = base.frames.keys().copied().collect();
-        changed.extend(changed_pages_after(session.connection(), metadata.draft_wal_match_watermark)?);
-        changed.extend(metadata.draft_changed_pages.up_to(base.database_pages));
-        Box::new(changed.into_iter().filter(|&page_no| page_no <= base.database_pages))
+        let on_draft = changed_pages_after(session.connection(), metadata.draft_wal_match_watermark)?;
+        let on_synced = base.frames.keys().copied();
+        let compacted = &metadata.draft_changed_pages;
+        Box::new(changed_pages(on_synced, on_draft, compacted, base.database_pages).into_iter())
     };
 
     let schema_version = session.connection().read_schema_version()?.checked_add(1);
@@ -265,6 +266,21 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
     }
     source.end()?;
     Ok(watermark)
+}
+
+/// The pages of a database of so many pages that Draft and Synced may differ in: those that changed on one of them since the watermarks, and
+/// those that a compaction of Draft has taken out of that claim.
+fn changed_pages(
+    on_synced: impl Iterator<Item = u32>,
+    on_draft: Vec<u32>,
+    compacted: &PageSet,
+    database_pages: u32,
+) -> BTreeSet<u32> {
+    let mut changed: BTreeSet<u32> = on_synced.collect();
+    changed.extend(on_draft);
+    changed.extend(compacted.up_to(database_pages));
+    changed.retain(|&page_no| page_no <= database_pages);
+    changed
 }
 
 /// Where the newest image of each page stands in Synced's WAL.
@@ -324,4 +340,64 @@ impl<'a> Base<'a> {
 /// The size of a database in pages as its header has it (offset 28, <https://www.sqlite.org/fileformat2.html#the_database_header>).
 fn database_pages(page_1: &[u8]) -> u32 {
     u32::from_be_bytes([page_1[28], page_1[29], page_1[30], page_1[31]])
+}
+
+#[cfg(test)]
+mod tests {
+    use turso_core::MemoryIO;
+
+    use super::*;
+    use crate::storage::LocalStorage;
+
+    fn metadata() -> Metadata {
+        Metadata::bootstrapping("a-1".into())
+    }
+
+    #[test]
+    fn a_rebase_is_due_when_synced_has_gone_on_or_draft_is_detached() {
+        assert!(!is_due(&metadata()));
+        assert!(is_due(&Metadata { synced_wal_frames: 1, ..metadata() }));
+        assert!(!is_due(&Metadata { synced_wal_frames: 1, synced_wal_match_watermark: 1, ..metadata() }));
+        assert!(is_due(&Metadata { attachment: Attachment::Detached, ..metadata() }));
+    }
+
+    #[test]
+    fn pages_that_changed_anywhere_are_put_back_as_far_as_the_database_goes() {
+        let compacted = PageSet::default().with([4..=4, 8..=20]);
+        let changed = changed_pages([1, 9].into_iter(), vec![2, 10], &compacted, 9);
+        assert_eq!(changed.into_iter().collect::<Vec<_>>(), [1, 2, 4, 8, 9]);
+    }
+
+    /// This copy has sent transactions up to 5; those up to 2 were an earlier identity's. Its change log ends at `last_no`.
+    fn check(last_no: u64, row: Option<u64>) -> Result<u64> {
+        let files = Files::new(Arc::new(MemoryIO::new()), Arc::new(LocalStorage), "t.db");
+        let metadata = Metadata { attempted_transaction_no: 5, settled_transaction_no: 2, ..metadata() };
+        check_acknowledgement(&files, &metadata, last_no, row)
+    }
+
+    #[test]
+    fn a_transaction_is_not_sent_again_when_it_is_acknowledged_or_settled() {
+        assert_eq!(check(7, Some(5)).unwrap(), 5);
+        assert_eq!(check(7, Some(1)).unwrap(), 2);
+        assert_eq!(check(7, None).unwrap(), 2);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_never_sent_is_foreign() {
+        let error = check(7, Some(6)).unwrap_err();
+        assert!(
+            matches!(error, Error::ForeignAcknowledgement { acknowledged: 6, attempted: 5, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_change_log_without_what_is_acknowledged_is_damaged() {
+        assert_eq!(check(4, Some(4)).unwrap(), 4);
+        let error = check(4, Some(5)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "t.db-draft-wal is damaged: its change log ends at transaction 4, the remote has applied 5"
+        );
+    }
 }

@@ -14,15 +14,17 @@
 //! From 4 on Draft's watermark says nothing about Synced. Nothing is pushed before a rebase has written every page of Draft.
 
 use crate::bootstrap::download;
-use crate::engine::Options;
 use crate::error::{Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::metadata::{Attachment, FrameStamp, Phase};
+use crate::options::Options;
 use crate::progress::ProgressListener;
+use crate::recovery::sever_if_damaged;
 use crate::remote::Remote;
+use crate::replacement;
 use crate::report::RebootstrapReason;
-use crate::synced::State;
+use crate::state::State;
 use crate::walk::{Walk, Walked, walk};
 use crate::wire::Wire;
 
@@ -38,7 +40,7 @@ pub(crate) async fn follow<R: Remote>(
 ) -> Result<Walked> {
     let mut rebootstrapped = None;
     for rebootstraps in 0.. {
-        let reason = match state.sever_if_damaged(files).await? {
+        let reason = match sever_if_damaged(files, state).await? {
             Attachment::Severed => RebootstrapReason::ReplicaDamaged,
             _ => match walk(files, wire, state, options).await? {
                 Walk::Ended(walked) => return Ok(Walked { rebootstrapped, ..walked }),
@@ -88,22 +90,5 @@ pub(crate) async fn rebootstrap<R: Remote>(
         .await?;
     // A server that was restored may have forgotten what this process knows it to have applied.
     state.acknowledged_no = 0;
-    finish_replacing(files, state).await
-}
-
-/// Steps 3 and 4, begun or not.
-pub(crate) async fn finish_replacing(files: &Files, state: &mut State) -> Result<()> {
-    state.close_synced();
-    let is_waiting = files.open_existing(&files.synced_next)?.is_some();
-    event!("replacing Synced", is_waiting = is_waiting);
-    if is_waiting {
-        files.empty(&files.synced_wal).await?;
-        files.replace(&files.synced_next, &files.synced).await?;
-    }
-    let attachment = if is_waiting { Attachment::Detached } else { Attachment::Severed };
-    state.store(files, |metadata| metadata.attachment = attachment).await?;
-    if is_waiting {
-        event!("rebootstrap ends");
-    }
-    Ok(())
+    replacement::finish(files, state).await
 }

@@ -15,7 +15,7 @@
 
 use turso_core::SyncMode;
 
-use super::{Batch, Sent, acknowledge, create_acknowledgement_table};
+use super::batch::{Batch, Stop, acknowledge, create_acknowledgement_table};
 use crate::conflict::Conflicts;
 use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::error::{DatabaseContext, Error, Result};
@@ -24,7 +24,8 @@ use crate::history;
 use crate::pause::pause;
 use crate::remote::Remote;
 use crate::report::PushReport;
-use crate::synced::{State, Synced};
+use crate::state::State;
+use crate::synced::Synced;
 use crate::tape::{Replayer, Step};
 use crate::wal::{FRAME_BYTES, Frame, RawSession};
 use crate::wire::{FramePush, Wire};
@@ -45,7 +46,7 @@ impl<R: Remote> FramesPush<'_, R> {
         acknowledged: Option<u64>,
         batch: &Batch,
         conflicts: &mut Conflicts,
-    ) -> Result<Sent> {
+    ) -> Result<(), Stop> {
         pause().await;
         let synced = self.state.synced(self.files)?.clone();
         self.state.synced_is_dirty = true;
@@ -56,7 +57,7 @@ impl<R: Remote> FramesPush<'_, R> {
             RawSession::begin(synced.connection.clone()).while_doing("reading frames", &self.files.synced)?;
         let frames = self.send_tail(&tail).await?;
         tail.end().while_doing("ending the push", &self.files.synced)?;
-        let Some(frames) = frames else { return Ok(Sent::Stale) };
+        let Some(frames) = frames else { return Err(Stop::Stale) };
         let metadata = &self.state.metadata;
         let stamp = if metadata.history_id.is_some() {
             None
@@ -66,7 +67,7 @@ impl<R: Remote> FramesPush<'_, R> {
         };
         self.state.adopt_frames(self.files, frames, false, stamp).await?;
         self.state.synced_is_dirty = false;
-        Ok(Sent::All)
+        Ok(())
     }
 
     /// Sends the tail in requests of bounded length. Returns how many frames it has, `None` if the remote is not where Synced is.

@@ -5,46 +5,45 @@
 //! acknowledgement row. What a batch looks like is the [`PushMode`]'s affair (`statements`, `frames`); both make it conditional on the
 //! very state that was read, so that a request that arrives late or twice changes nothing. Before a request leaves, the
 //! highest number in it is durable in the metadata.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | `sending` | the batches, one after the other |
+//! | `batch` | what goes into a batch |
+//! | `statements` | a batch as SQL |
+//! | `frames` | a batch as frames of Synced's WAL |
 
+mod batch;
 mod frames;
+mod sending;
 mod statements;
 
-use turso_core::{LimboError, SyncMode, Value};
+use std::mem;
+
+use turso_core::{LimboError, SyncMode};
 
 use crate::database::{self, Capture, Transaction as SqlTransaction};
 use crate::draft::Draft;
-use crate::engine::Options;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::metadata::Attachment;
+use crate::options::{Options, PushMode};
 use crate::rebase::{acknowledged_no, check_acknowledgement, rebase};
 use crate::rebootstrap::follow;
 use crate::remote::Remote;
 use crate::report::PushReport;
-use crate::synced::State;
-use crate::tape::{
-    ACKNOWLEDGEMENT_TABLE, Planner, Refusal, Replayer, SchemaChange, Statement, Step, Tape, Transaction,
-};
+use crate::reset::cut_local_tail;
+use crate::state::State;
+use crate::synced::Synced;
+use crate::tape::{Planner, Refusal, Replayer, SchemaChange, Step, Tape, Transaction};
 use crate::wire::Wire;
-use frames::FramesPush;
+
+use batch::Stop;
+use sending::Sending;
 
 /// How often a push starts over without having got anything through: because the remote moved under it, or refused a statement.
 const ATTEMPTS_MAX: u32 = 4;
-
-/// In which form local transactions go to the remote. The same statements are replayed either way, under the same conflict policy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PushMode {
-    /// As SQL, which the remote runs: one conditional batch to `/v2/pipeline`. Other writers may have moved the remote on
-    /// meanwhile, as long as this client's acknowledgement row is the one that was read.
-    #[default]
-    Statements,
-    /// As pages: the statements run on Synced, and the frames that this leaves in its WAL go to `/sync`. The remote runs no SQL, and the
-    /// frames need not come back with the next pull; but any other writer that is faster makes the push start over. What ties the frames
-    /// to the remote's history is the newest frame of it: while Synced's WAL has none, because the generation is young or the WAL was
-    /// checkpointed, a push goes as [`Statements`](Self::Statements).
-    Frames,
-}
 
 /// Pushes everything that is unacknowledged. What was done stands in the report after an error, too.
 pub(crate) async fn push<R: Remote>(
@@ -55,106 +54,196 @@ pub(crate) async fn push<R: Remote>(
     state: &mut State,
     report: &mut PushReport,
 ) -> Result<()> {
-    let mut refusals = Vec::new();
-    let mut refused = None;
-    let mut attempts = 0;
-    while attempts < ATTEMPTS_MAX {
-        attempts += 1;
-        let walked = follow(files, wire, state, options).await?;
-        report.frames += walked.frames;
-        report.body_bytes += walked.body_bytes;
-        report.generations_crossed += walked.generations_crossed;
-        report.rebootstrapped = report.rebootstrapped.or(walked.rebootstrapped);
-        if state.metadata.attachment == Attachment::Detached {
-            // Only a rebase knows which tables have to be made again before the transactions that need them.
-            let rebased = rebase(files, draft, state).await?;
-            report.rebased = true;
-            report.transactions_forgotten += rebased.transactions_forgotten;
-            report.conflicts.append(rebased.conflicts);
-        }
-        let synced = state.synced(files)?.connection.clone();
-        let row = acknowledged_no(&synced, &state.metadata.client_unique_id)
-            .while_doing("reading the acknowledgement", &files.synced)?;
-        let tape = read_recorded(files, draft, state, row.unwrap_or(0), report)?;
-        let acknowledged = check_acknowledgement(files, &state.metadata, &tape, row)?;
-        state.acknowledged_no = state.acknowledged_no.max(row.unwrap_or(0));
-        let pending = tape.after(acknowledged);
-        if let Some(error) = refused.take() {
-            // What the replica of this very state refuses as well cannot get through by trying again. Where there is news, the refused
-            // plan was one for an older state.
-            drop(synced);
-            let found = try_out(state, files, pending, &refusals).await?;
-            let has_news =
-                walked.frames > 0 || walked.generations_crossed > 0 || walked.rebootstrapped.is_some();
-            if found.is_empty() && !has_news {
-                return Err(error);
-            }
-            refusals.extend(found);
-            continue;
-        }
-        let may_conflict = state.metadata.synced_wal_frames > state.metadata.synced_wal_match_watermark;
-        let planner =
-            Planner::new(&synced, may_conflict, &refusals).while_doing("planning the push", &files.synced)?;
-        let transactions_before = report.transactions;
-        let sent = send_all(files, wire, options, state, row, pending, planner, report).await;
-        drop(synced);
-        if report.transactions > transactions_before {
-            attempts = 0;
-        }
-        match sent {
-            Ok(Sent::All) => {
-                if report.requests == 0 {
-                    event!("nothing to send");
-                }
-                return Ok(());
-            }
-            Ok(Sent::Stale) => {
-                event!("guard stale");
-                if state.synced_is_dirty {
-                    state.cut_local_tail(files).await?;
-                }
-            }
-            Err(error @ Error::PushRefused { transaction_no: Some(_), .. }) => {
-                event!("push refused", cause = tracing::field::display(&error));
-                refused = Some(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(refused.unwrap_or(Error::PushOvertaken { attempts: ATTEMPTS_MAX }))
+    let position = Position::Sending;
+    Push { files, wire, draft, options, state, report, refusals: Vec::new(), position }.run().await
 }
 
-/// Reads the tape. What nobody has written down of the schema's changes, because they were not made by way of the engine's connections, is
-/// written down first: only what is recorded has a number. While an application has begun to write, that has to wait for the next push;
-/// what is recorded does not.
-fn read_recorded(
-    files: &Files,
-    draft: &Draft,
-    state: &mut State,
-    acknowledged: u64,
-    report: &mut PushReport,
-) -> Result<Tape> {
-    report.schema_changes_deferred = 0;
-    loop {
-        let tape = Tape::read(files, &draft.connect(files)?, &state.bookmarks, acknowledged)?;
-        state.bookmarks = tape.bookmarks.clone();
-        report.change_records_read += tape.records_read;
-        let changes = tape.unrecorded.len() as u64;
-        if changes == 0 {
-            return Ok(tape);
+/// Where a push stands between two attempts.
+enum Position {
+    /// The next attempt sends what is pending.
+    Sending,
+    /// The remote has refused a statement. The next attempt tries on the replica which statements its state does not allow.
+    TryingOut { refused: Error },
+}
+
+/// How an attempt has ended that nothing stopped.
+enum Attempt {
+    /// Everything is sent.
+    Complete,
+    /// The statements that cannot get through are known, and nothing was sent.
+    TriedOut,
+}
+
+/// A push under way.
+struct Push<'a, R> {
+    files: &'a Files,
+    wire: &'a Wire<R>,
+    draft: &'a Draft,
+    options: &'a Options,
+    state: &'a mut State,
+    report: &'a mut PushReport,
+    /// Statements that the push leaves out, because the remote's state does not allow them.
+    refusals: Vec<Refusal>,
+    position: Position,
+}
+
+impl<R: Remote> Push<'_, R> {
+    async fn run(mut self) -> Result<()> {
+        let mut attempts = 0;
+        while attempts < ATTEMPTS_MAX {
+            attempts += 1;
+            let transactions_before = self.report.transactions;
+            let outcome = self.attempt().await;
+            if self.report.transactions > transactions_before {
+                attempts = 0;
+            }
+            match outcome {
+                Ok(Attempt::Complete) => return Ok(()),
+                Ok(Attempt::TriedOut) => {}
+                Err(Stop::Stale) => self.start_over().await?,
+                Err(Stop::Refused(error)) => self.doubt(error),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
         }
-        match record(draft, &tape.unrecorded) {
-            Ok(()) => tracing::debug!(changes, "schema changes were found by difference and written down"),
-            Err(LimboError::Busy) => {
-                tracing::debug!(changes, "schema changes were found by difference and have to wait");
-                report.schema_changes_deferred = changes;
+        match self.position {
+            Position::Sending => Err(Error::PushOvertaken { attempts: ATTEMPTS_MAX }),
+            Position::TryingOut { refused } => Err(refused),
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Attempt, Stop> {
+        let has_news = self.catch_up().await?;
+        let row = self.acknowledgement_row()?;
+        let tape = self.read_recorded(row.unwrap_or(0))?;
+        let acknowledged = check_acknowledgement(self.files, &self.state.metadata, tape.last_no, row)?;
+        self.state.acknowledged_no = self.state.acknowledged_no.max(row.unwrap_or(0));
+        let pending = tape.after(acknowledged);
+        match mem::replace(&mut self.position, Position::Sending) {
+            Position::Sending => self.send(row, pending).await,
+            Position::TryingOut { refused } => self.try_out(refused, pending, has_news).await,
+        }
+    }
+
+    /// The remote has moved on: the next attempt begins at its new end.
+    async fn start_over(&mut self) -> Result<()> {
+        event!("guard stale");
+        if self.state.synced_is_dirty {
+            cut_local_tail(self.files, self.state).await?;
+        }
+        Ok(())
+    }
+
+    /// The remote has refused a statement: the next attempt finds out why.
+    fn doubt(&mut self, refused: Error) {
+        event!("push refused", cause = tracing::field::display(&refused));
+        self.position = Position::TryingOut { refused };
+    }
+
+    /// Brings Synced to the remote's end, and Draft onto it where nothing can be planned before. Whether there was anything new.
+    async fn catch_up(&mut self) -> Result<bool> {
+        let walked = follow(self.files, self.wire, self.state, self.options).await?;
+        self.report.frames += walked.frames;
+        self.report.body_bytes += walked.body_bytes;
+        self.report.generations_crossed += walked.generations_crossed;
+        self.report.rebootstrapped = self.report.rebootstrapped.or(walked.rebootstrapped);
+        if self.state.metadata.attachment == Attachment::Detached {
+            // Only a rebase knows which tables have to be made again before the transactions that need them.
+            let rebased = rebase(self.files, self.draft, self.state).await?;
+            self.report.rebased = true;
+            self.report.transactions_forgotten += rebased.transactions_forgotten;
+            self.report.conflicts.append(rebased.conflicts);
+        }
+        Ok(walked.has_news())
+    }
+
+    /// The number in the remote's acknowledgement row as of Synced's end.
+    fn acknowledgement_row(&mut self) -> Result<Option<u64>> {
+        let synced = self.state.synced(self.files)?.connection.clone();
+        acknowledged_no(&synced, &self.state.metadata.client_unique_id)
+            .while_doing("reading the acknowledgement", &self.files.synced)
+    }
+
+    async fn send(&mut self, row: Option<u64>, pending: &[Transaction]) -> Result<Attempt, Stop> {
+        let synced = self.state.synced(self.files)?.connection.clone();
+        let metadata = &self.state.metadata;
+        let may_conflict = metadata.synced_wal_frames > metadata.synced_wal_match_watermark;
+        let planner = Planner::new(&synced, may_conflict, &self.refusals)
+            .while_doing("planning the push", &self.files.synced)?;
+        let mode = if metadata.has_newest_frame() { self.options.push_mode } else { PushMode::Statements };
+        let sending = Sending {
+            files: self.files,
+            wire: self.wire,
+            options: self.options,
+            state: self.state,
+            report: self.report,
+            mode,
+            acknowledged: row,
+            planner,
+        };
+        sending.send_all(pending).await?;
+        if self.report.requests == 0 {
+            event!("nothing to send");
+        }
+        Ok(Attempt::Complete)
+    }
+
+    /// What the replica of this very state refuses as well cannot get through by trying again: the push leaves it out. Where there is
+    /// news, the refused plan was one for an older state.
+    async fn try_out(
+        &mut self,
+        refused: Error,
+        pending: &[Transaction],
+        has_news: bool,
+    ) -> Result<Attempt, Stop> {
+        let found = self.refusals_on_replica(pending).await?;
+        if found.is_empty() && !has_news {
+            return Err(Stop::Failed(refused));
+        }
+        self.refusals.extend(found);
+        Ok(Attempt::TriedOut)
+    }
+
+    /// Replays the pending transactions on the replica, to find the statements that its state does not allow, and takes it all back.
+    async fn refusals_on_replica(&mut self, pending: &[Transaction]) -> Result<Vec<Refusal>> {
+        let synced = self.state.synced(self.files)?.clone();
+        self.state.synced_is_dirty = true;
+        let refusals = refused_on(&synced, pending, &self.refusals)
+            .while_doing("trying out what the remote refuses", &self.files.synced)?;
+        drop(synced);
+        cut_local_tail(self.files, self.state).await?;
+        Ok(refusals)
+    }
+
+    /// Reads the tape. What nobody has written down of the schema's changes, because they were not made by way of the engine's connections, is
+    /// written down first: only what is recorded has a number. While an application has begun to write, that has to wait for the next push;
+    /// what is recorded does not.
+    fn read_recorded(&mut self, acknowledged: u64) -> Result<Tape> {
+        let (files, draft) = (self.files, self.draft);
+        self.report.schema_changes_deferred = 0;
+        loop {
+            let tape = Tape::read(files, &draft.connect(files)?, &self.state.bookmarks, acknowledged)?;
+            self.state.bookmarks = tape.bookmarks.clone();
+            self.report.change_records_read += tape.records_read;
+            let changes = tape.unrecorded.len() as u64;
+            if changes == 0 {
                 return Ok(tape);
             }
-            Err(error) => return Err(error).while_doing("writing down schema changes", &files.draft),
+            match record(draft, &tape.unrecorded) {
+                Ok(()) => {
+                    tracing::debug!(changes, "schema changes were found by difference and written down")
+                }
+                Err(LimboError::Busy) => {
+                    tracing::debug!(changes, "schema changes were found by difference and have to wait");
+                    self.report.schema_changes_deferred = changes;
+                    return Ok(tape);
+                }
+                Err(error) => return Err(error).while_doing("writing down schema changes", &files.draft),
+            }
         }
     }
 }
 
+/// Writes down changes of the schema as a transaction of their own.
 fn record(draft: &Draft, changes: &[SchemaChange]) -> turso_core::Result<()> {
     let connection = database::connect(&draft.database, Capture::On)?;
     let transaction = SqlTransaction::begin(&connection)?;
@@ -164,156 +253,28 @@ fn record(draft: &Draft, changes: &[SchemaChange]) -> turso_core::Result<()> {
     transaction.commit()
 }
 
-/// Replays the pending transactions on the replica, to find the statements that its state does not allow, and takes it all back.
-async fn try_out(
-    state: &mut State,
-    files: &Files,
+/// Replays transactions on the replica and returns the statements that it refuses. Rolls everything back.
+fn refused_on(
+    synced: &Synced,
     pending: &[Transaction],
     known: &[Refusal],
-) -> Result<Vec<Refusal>> {
-    let synced = state.synced(files)?.clone();
-    state.synced_is_dirty = true;
-    let replay = || {
-        let mut planner = Planner::new(&synced.connection, false, known)?;
-        let mut plans: Vec<Vec<Step>> = Vec::with_capacity(pending.len() + 1);
-        for transaction in pending {
-            plans.push(planner.plan(transaction)?);
-        }
-        plans.push(planner.resume());
-        let connection = database::connect(&synced.database, Capture::Off)?;
-        connection.set_sync_mode(SyncMode::Off);
-        let transaction = SqlTransaction::begin(&connection)?;
-        connection.execute(SchemaChange::create_table())?;
-        let mut replayer = Replayer::new(&connection);
-        let mut refusals = Vec::new();
-        for steps in &plans {
-            refusals.extend(replayer.run(steps)?);
-        }
-        drop(replayer);
-        drop(transaction);
-        Ok(refusals)
-    };
-    let refusals = replay().while_doing("trying out what the remote refuses", &files.synced)?;
-    drop(synced);
-    state.cut_local_tail(files).await?;
+) -> turso_core::Result<Vec<Refusal>> {
+    let mut planner = Planner::new(&synced.connection, false, known)?;
+    let mut plans: Vec<Vec<Step>> = Vec::with_capacity(pending.len() + 1);
+    for transaction in pending {
+        plans.push(planner.plan(transaction)?);
+    }
+    plans.push(planner.resume());
+    let connection = database::connect(&synced.database, Capture::Off)?;
+    connection.set_sync_mode(SyncMode::Off);
+    let transaction = SqlTransaction::begin(&connection)?;
+    connection.execute(SchemaChange::create_table())?;
+    let mut replayer = Replayer::new(&connection);
+    let mut refusals = Vec::new();
+    for steps in &plans {
+        refusals.extend(replayer.run(steps)?);
+    }
+    drop(replayer);
+    drop(transaction);
     Ok(refusals)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    All,
-    /// The remote is not in the state that the request was built on.
-    Stale,
-}
-
-/// Sends the pending transactions in as few requests as the batch size allows.
-#[expect(clippy::too_many_arguments, reason = "it is the body of one loop")]
-async fn send_all<R: Remote>(
-    files: &Files,
-    wire: &Wire<R>,
-    options: &Options,
-    state: &mut State,
-    mut acknowledged: Option<u64>,
-    mut pending: &[Transaction],
-    mut planner: Planner<'_>,
-    report: &mut PushReport,
-) -> Result<Sent> {
-    let mode = if state.metadata.has_newest_frame() { options.push_mode } else { PushMode::Statements };
-    while let Some((transactions, rest)) = split_batch(pending, options.push_batch_statements_max) {
-        let batch =
-            Batch::plan(&mut planner, transactions).while_doing("planning the push", &files.synced)?;
-        if state.metadata.attempted_transaction_no < batch.last_no {
-            // Whatever the application has made of its connection's settings: what is sent must not vanish here.
-            state.poison.on_error(files.sync(&files.draft_wal).await)?;
-            state.store(files, |metadata| metadata.attempted_transaction_no = batch.last_no).await?;
-        }
-        let last_no = batch.last_no;
-        let statement_count = batch.replayed.len() as u64;
-        let mut conflicts = planner.take_conflicts();
-        event!(
-            "batch sent",
-            transactions = transactions.len(),
-            statements = statement_count,
-            last_no = last_no
-        );
-        let sent = match mode {
-            PushMode::Statements => {
-                let client = &state.metadata.client_unique_id;
-                statements::send(wire, client, acknowledged, batch, report).await?
-            }
-            PushMode::Frames => {
-                let push = FramesPush { files, wire, state, batch_frames: options.push_batch_frames, report };
-                push.send(acknowledged, &batch, &mut conflicts).await?
-            }
-        };
-        if sent == Sent::Stale {
-            return Ok(Sent::Stale);
-        }
-        event!("batch acknowledged", last_no = last_no);
-        state.acknowledged_no = state.acknowledged_no.max(last_no);
-        report.transactions += transactions.len() as u64;
-        report.statements += statement_count;
-        report.conflicts.append(conflicts);
-        acknowledged = Some(last_no);
-        pending = rest;
-        if mode == PushMode::Frames && !pending.is_empty() {
-            planner.reread_target().while_doing("planning the push", &files.synced)?;
-        }
-    }
-    Ok(Sent::All)
-}
-
-/// Splits off as many whole transactions as fit, at least one.
-fn split_batch(pending: &[Transaction], statements_max: usize) -> Option<(&[Transaction], &[Transaction])> {
-    let first = pending.first()?;
-    let mut statements = first.statements_max();
-    let mut count = 1;
-    while let Some(next) = pending.get(count)
-        && statements + next.statements_max() <= statements_max
-    {
-        statements += next.statements_max();
-        count += 1;
-    }
-    Some(pending.split_at(count))
-}
-
-/// Transactions that become one on the remote, planned.
-struct Batch {
-    /// The remote's triggers before it.
-    triggers: Option<String>,
-    replayed: Vec<(u64, Statement)>,
-    last_no: u64,
-}
-
-impl Batch {
-    fn plan(planner: &mut Planner<'_>, transactions: &[Transaction]) -> turso_core::Result<Self> {
-        let mut batch = Self { triggers: planner.triggers(), replayed: Vec::new(), last_no: 0 };
-        for transaction in transactions {
-            batch.last_no = transaction.no;
-            let steps = planner.plan(transaction)?;
-            batch.add(steps);
-        }
-        batch.add(planner.resume());
-        Ok(batch)
-    }
-
-    fn add(&mut self, steps: Vec<Step>) {
-        let no = self.last_no;
-        self.replayed.extend(steps.into_iter().map(|step| (no, step.statement)));
-    }
-}
-
-fn create_acknowledgement_table() -> Statement {
-    Statement::bare(format!(
-        "CREATE TABLE IF NOT EXISTS {ACKNOWLEDGEMENT_TABLE} (client_id TEXT PRIMARY KEY, pull_gen INTEGER, change_id INTEGER)"
-    ))
-}
-
-fn acknowledge(client: &str, no: u64) -> Statement {
-    Statement {
-        sql: format!(
-            "INSERT OR REPLACE INTO {ACKNOWLEDGEMENT_TABLE} (client_id, pull_gen, change_id) VALUES (?, 0, ?)"
-        ),
-        args: vec![Value::build_text(client.to_owned()), Value::from_i64(no.cast_signed())],
-    }
 }

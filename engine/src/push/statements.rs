@@ -6,7 +6,7 @@
 
 use turso_core::Value;
 
-use super::{Batch, Sent, acknowledge, create_acknowledgement_table};
+use super::batch::{Batch, Stop, acknowledge, create_acknowledgement_table};
 use crate::error::{Error, Result};
 use crate::protocol::{BatchResult, PipelineRequest, RequestResult, StatementError};
 use crate::remote::Remote;
@@ -21,7 +21,7 @@ pub(super) async fn send<R: Remote>(
     acknowledged: Option<u64>,
     batch: Batch,
     report: &mut PushReport,
-) -> Result<Sent> {
+) -> Result<(), Stop> {
     BatchRequest::new(client, acknowledged, batch).send(wire, report).await
 }
 
@@ -52,7 +52,7 @@ impl BatchRequest {
         Self { statements }
     }
 
-    async fn send<R: Remote>(&self, wire: &Wire<R>, report: &mut PushReport) -> Result<Sent> {
+    async fn send<R: Remote>(&self, wire: &Wire<R>, report: &mut PushReport) -> Result<(), Stop> {
         let chain =
             self.statements.iter().map(|(_, statement)| (statement.sql.as_str(), statement.args.as_slice()));
         let request = PipelineRequest::chained(chain).encode()?;
@@ -62,17 +62,21 @@ impl BatchRequest {
         let result = match <[RequestResult; 1]>::try_from(answer.results) {
             Ok([RequestResult::Ok { response }]) => response.result,
             Ok([RequestResult::Error { error }]) => {
-                return Err(body.bad(format!("the batch as a whole failed: {}", shortened(&error.message))));
+                let problem = format!("the batch as a whole failed: {}", shortened(&error.message));
+                return Err(body.bad(problem).into());
             }
-            Err(results) => return Err(body.bad(format!("{} results for one request", results.len()))),
+            Err(results) => {
+                return Err(body.bad(format!("{} results for one request", results.len())).into());
+            }
         };
         self.judge(result).map_err(|problem| match problem {
-            Problem::Refused(error) => error,
-            Problem::Contradiction(problem) => body.bad(problem),
+            Problem::Stale => Stop::Stale,
+            Problem::Refused(error) => error.into(),
+            Problem::Contradiction(problem) => body.bad(problem).into(),
         })
     }
 
-    fn judge(&self, result: BatchResult) -> std::result::Result<Sent, Problem> {
+    fn judge(&self, result: BatchResult) -> Result<(), Problem> {
         // The last step is the rollback that cleans up after a failure.
         let steps = self.statements.len() + 1;
         if result.step_results.len() != steps || result.step_errors.len() != steps {
@@ -89,7 +93,7 @@ impl BatchRequest {
             .find_map(|(error, statement)| Some((error?, statement)));
         if let Some((error, (role, statement))) = first_error {
             let transaction_no = match role {
-                Role::Guard if is_stale(&error) => return Ok(Sent::Stale),
+                Role::Guard if is_stale(&error) => return Err(Problem::Stale),
                 Role::Guard | Role::Frame => None,
                 Role::Replay { transaction_no } => Some(*transaction_no),
             };
@@ -102,11 +106,12 @@ impl BatchRequest {
         if let Some(skipped) = result.step_results[..steps - 1].iter().position(Option::is_none) {
             return Err(Problem::Contradiction(format!("step {skipped} has neither a result nor an error")));
         }
-        Ok(Sent::All)
+        Ok(())
     }
 }
 
 enum Problem {
+    Stale,
     Refused(Error),
     Contradiction(String),
 }
@@ -138,4 +143,66 @@ fn guard(client: &str, acknowledged: Option<u64>, triggers: Option<String>) -> S
          SELECT ?1, 0, 0 FROM (SELECT 1 UNION ALL SELECT 1) WHERE {is_other} OR ({remote_triggers}) IS NOT ?2"
     );
     Statement { sql, args }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUARD: usize = 1;
+    const REPLAY: usize = 2;
+    const COMMIT: usize = 3;
+    const ROLLBACK: usize = 4;
+
+    fn request() -> BatchRequest {
+        let roles = [Role::Frame, Role::Guard, Role::Replay { transaction_no: 7 }, Role::Frame];
+        let statement = |role| (role, Statement::bare("SELECT 1"));
+        BatchRequest { statements: roles.map(statement).into() }
+    }
+
+    /// The answer after every statement before `failing` has run. The rollback itself is skipped when none has failed before it.
+    fn answer(failing: usize, message: &str) -> BatchResult {
+        let results = (0..5).map(|step| (step < failing).then_some(serde::de::IgnoredAny)).collect();
+        let error = || StatementError { message: message.into() };
+        let errors = (0..5).map(|step| (step == failing && step < ROLLBACK).then(error)).collect();
+        BatchResult { step_results: results, step_errors: errors }
+    }
+
+    fn refused(failing: usize, message: &str) -> Option<u64> {
+        match request().judge(answer(failing, message)) {
+            Err(Problem::Refused(Error::PushRefused { transaction_no, .. })) => transaction_no,
+            _ => panic!("not refused"),
+        }
+    }
+
+    #[test]
+    fn a_batch_is_taken_when_every_statement_has_run() {
+        assert!(request().judge(answer(ROLLBACK, "")).is_ok());
+    }
+
+    #[test]
+    fn a_batch_is_stale_when_its_guard_meets_another_row() {
+        for message in ["UNIQUE constraint failed", "no such table: t"] {
+            assert!(matches!(request().judge(answer(GUARD, message)), Err(Problem::Stale)));
+        }
+        assert_eq!(refused(GUARD, "database is locked"), None);
+        // Only the guard's constraint says so.
+        assert_eq!(refused(REPLAY, "NOT NULL constraint failed"), Some(7));
+    }
+
+    #[test]
+    fn a_refusal_names_the_local_transaction_if_it_is_one() {
+        assert_eq!(refused(REPLAY, "near \"x\": syntax error"), Some(7));
+        assert_eq!(refused(COMMIT, "database is locked"), None);
+    }
+
+    #[test]
+    fn an_answer_that_leaves_a_statement_out_contradicts_itself() {
+        let mut skipped = answer(ROLLBACK, "");
+        skipped.step_results[REPLAY] = None;
+        assert!(matches!(request().judge(skipped), Err(Problem::Contradiction(_))));
+        let mut short = answer(ROLLBACK, "");
+        short.step_errors.pop();
+        assert!(matches!(request().judge(short), Err(Problem::Contradiction(_))));
+    }
 }

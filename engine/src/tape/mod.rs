@@ -81,6 +81,15 @@ impl Transaction {
     }
 }
 
+#[cfg(test)]
+impl Transaction {
+    /// One whose replay needs so many statements at most.
+    pub(crate) fn of_statements(no: u64, statements: usize) -> Self {
+        let change = Change::Schema(SchemaChange::DropView { name: "v".into() });
+        Self { no, changes: vec![change; statements] }
+    }
+}
+
 /// The local transactions that Draft's change log records, in order.
 pub(crate) struct Tape {
     pub(crate) transactions: Vec<Transaction>,

@@ -8,8 +8,8 @@
 //!
 //! The metadata names remote frames that were written to Synced's WAL and not synced.
 //!
-//! --- a/engine/src/synced.rs
-//! +++ b/engine/src/synced.rs
+//! --- a/engine/src/state.rs
+//! +++ b/engine/src/state.rs
 //! @@ …
 //! ```
 //!

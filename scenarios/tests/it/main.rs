@@ -20,6 +20,7 @@ mod generations;
 mod growth;
 mod histories;
 mod http;
+mod imports;
 mod network;
 mod planted;
 mod properties;

@@ -7,6 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::imports;
+
 /// A file that is longer is asking to be two concepts.
 const LINES_MAX: usize = 500;
 
@@ -99,6 +101,41 @@ fn the_engine_does_not_know_the_simulator() {
         for name in unknown {
             assert!(!used.contains(name), "{path} depends on {name}: dependencies point one way");
         }
+    }
+}
+
+/// From the operations down to the stored state: what repairs the state stands above it.
+const ENGINE_ORDER: &[&str] = &[
+    "engine",
+    "push",
+    "rebase",
+    "rebootstrap",
+    "walk",
+    "recovery",
+    "checkpoint",
+    "replacement",
+    "reset",
+    "state",
+    "synced",
+    "metadata",
+    "error",
+];
+
+#[test]
+fn modules_import_in_one_direction() {
+    let src = root().join("engine/src");
+    imports::check(&src).and_then(|()| imports::check_order(&src, ENGINE_ORDER)).unwrap_or_else(|problem| {
+        panic!("engine/src: {problem}");
+    });
+}
+
+#[test]
+fn a_folder_of_the_engine_opens_with_mod_rs() {
+    let paths: Vec<String> = sources().into_iter().map(|source| source.path).collect();
+    for path in paths.iter().filter(|path| path.starts_with("engine/src/")) {
+        let folder = format!("{}/", path.strip_suffix(".rs").unwrap());
+        let inside = paths.iter().find(|other| other.starts_with(&folder));
+        assert_eq!(inside, None, "{path} stands beside its folder: call it {folder}mod.rs");
     }
 }
 

@@ -1,0 +1,130 @@
+//! Recovery: an operation begins with files that are what the metadata says, whatever an earlier one has left.
+//!
+//! It knows what each interrupted step leaves and which module finishes that step. Damage of Synced costs a download, never local
+//! data: recovery severs the replica, and the operation replaces it.
+
+use turso_core::LimboError;
+
+use crate::checkpoint;
+use crate::compaction;
+use crate::error::{Error, Result};
+use crate::events::event;
+use crate::files::Files;
+use crate::metadata::{Attachment, Phase};
+use crate::replacement;
+use crate::reset::reset_if_dirty;
+use crate::state::State;
+
+/// Brings the files into the state in which an operation may begin: certain metadata, no local tail on Synced, no
+/// replacement and no checkpoint half done. A Synced that is damaged is severed. Whether there was anything to do.
+pub(crate) async fn settle(files: &Files, state: &mut State) -> Result<bool> {
+    let is_checkpoint_due = state.metadata.phase == Phase::CheckpointingSynced;
+    let is_replacing = state.metadata.attachment == Attachment::Replacing;
+    let is_unsettled =
+        state.metadata_is_uncertain() || state.synced_is_dirty || is_checkpoint_due || is_replacing;
+    if state.metadata_is_uncertain() {
+        // Before the error there may have been another: a replacement whose entry is not durable, but is named.
+        files.sync_directory().await?;
+        state.store(files, |_| ()).await?;
+    }
+    if state.metadata.attachment == Attachment::Replacing {
+        replacement::finish(files, state).await?;
+    }
+    if state.metadata.attachment != Attachment::Severed {
+        let outcome = settle_synced(files, state).await;
+        sever_if(files, state, outcome).await?;
+    }
+    let is_compaction_announced = state.metadata.phase == Phase::CompactingDraft;
+    if is_compaction_announced {
+        compaction::recover(files, state).await?;
+    }
+    Ok(is_unsettled || is_compaction_announced)
+}
+
+async fn settle_synced(files: &Files, state: &mut State) -> Result<()> {
+    reset_if_dirty(files, state).await?;
+    if state.metadata.phase == Phase::CheckpointingSynced {
+        checkpoint::finish(files, state).await?;
+    }
+    Ok(())
+}
+
+/// Opens the replica, or severs it where that shows that it is damaged; says how Draft hangs on it then.
+pub(crate) async fn sever_if_damaged(files: &Files, state: &mut State) -> Result<Attachment> {
+    if state.metadata.attachment != Attachment::Severed {
+        let outcome = reset_if_dirty(files, state).await.and_then(|()| state.synced(files).map(|_| ()));
+        sever_if(files, state, outcome).await?;
+    }
+    Ok(state.metadata.attachment)
+}
+
+/// Damage of the replica costs nothing but a download: it is noted, and the operation goes on. Any other error ends it; the core's also cost the
+/// replica its connection.
+/// Whether there was damage.
+pub(crate) async fn sever_if(files: &Files, state: &mut State, outcome: Result<()>) -> Result<bool> {
+    let Err(error) = outcome else { return Ok(false) };
+    if !is_damage_of_synced(files, &error) {
+        if matches!(error, Error::Database { .. }) {
+            // The core's connection may go on reporting an error that is over.
+            state.close_synced();
+        }
+        return Err(error);
+    }
+    event!("replica damaged", cause = tracing::field::display(&error));
+    state.distrust_synced();
+    state.store(files, |metadata| metadata.attachment = Attachment::Severed).await?;
+    Ok(true)
+}
+
+/// Whether an error says that the replica is not what the metadata says it is.
+fn is_damage_of_synced(files: &Files, error: &Error) -> bool {
+    match error {
+        Error::MissingFile { file } | Error::Damaged { file, .. } => {
+            *file == files.synced || *file == files.synced_wal
+        }
+        Error::Database { file, source: LimboError::Corrupt(_) | LimboError::NotADB, .. } => {
+            *file == files.synced
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use turso_core::MemoryIO;
+
+    use super::*;
+    use crate::storage::LocalStorage;
+
+    fn is_damage(make: impl Fn(String) -> Error) -> [bool; 4] {
+        let files = Files::new(Arc::new(MemoryIO::new()), Arc::new(LocalStorage), "t.db");
+        [&files.synced, &files.synced_wal, &files.draft, &files.draft_wal]
+            .map(|file| is_damage_of_synced(&files, &make(file.clone())))
+    }
+
+    const ON_SYNCED: [bool; 4] = [true, true, false, false];
+
+    #[test]
+    fn a_replica_that_is_missing_or_damaged_is_lost() {
+        assert_eq!(is_damage(|file| Error::MissingFile { file }), ON_SYNCED);
+        assert_eq!(is_damage(|file| Error::Damaged { file, problem: String::new() }), ON_SYNCED);
+    }
+
+    #[test]
+    fn a_replica_that_the_core_calls_corrupt_is_lost() {
+        let database = |file, source| Error::Database { action: "reading", file, source };
+        let main_file_only = [true, false, false, false];
+        assert_eq!(is_damage(|file| database(file, LimboError::Corrupt(String::new()))), main_file_only);
+        assert_eq!(is_damage(|file| database(file, LimboError::NotADB)), main_file_only);
+    }
+
+    #[test]
+    fn a_replica_that_is_busy_or_cannot_be_read_now_is_not_lost() {
+        let database = |file| Error::Database { action: "reading", file, source: LimboError::Interrupt };
+        assert_eq!(is_damage(database), [false; 4]);
+        assert_eq!(is_damage(|file| Error::Busy { file }), [false; 4]);
+        assert_eq!(is_damage(|file| Error::ForeignFile { file }), [false; 4]);
+    }
+}

@@ -1,0 +1,71 @@
+//! The dirty reset: Synced's WAL ends with the last frame that the metadata names, again.
+//!
+//! An operation that writes behind that frame marks Synced as dirty before its first write. The reset closes the replica, cuts the WAL
+//! back and checks what is left, before anything is read from Synced.
+
+use crate::error::{Error, Result};
+use crate::events::event;
+use crate::files::Files;
+use crate::main_file;
+use crate::metadata::{Attachment, FrameStamp, Metadata, Phase};
+use crate::state::State;
+use crate::wal::wal_bytes;
+
+/// The dirty reset: cuts Synced's WAL back to the frames that the metadata names.
+pub(crate) async fn reset_if_dirty(files: &Files, state: &mut State) -> Result<()> {
+    if !state.synced_is_dirty {
+        return Ok(());
+    }
+    assert!(
+        matches!(state.metadata.attachment, Attachment::Attached | Attachment::Detached),
+        "a Synced that is lost or being replaced is left alone"
+    );
+    state.close_synced();
+    let frames = state.metadata.synced_wal_frames;
+    event!("dirty reset", frames = frames);
+    files.cut(&files.synced_wal, wal_bytes(frames)).await?;
+    verify(files, &state.metadata)?;
+    state.synced_is_dirty = false;
+    Ok(())
+}
+
+/// Closes the replica and cuts off the local tail that this operation has put on it.
+pub(crate) async fn cut_local_tail(files: &Files, state: &mut State) -> Result<()> {
+    state.distrust_synced();
+    reset_if_dirty(files, state).await
+}
+
+/// Checks that the WAL holds the frames that the metadata names, by length and by the last one's stamp, and that the main file
+/// is as long as its header says.
+fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
+    let main = files.open_named(&files.synced)?;
+    // A checkpoint that was interrupted may have left the main file in between; it is done again.
+    if metadata.phase != Phase::CheckpointingSynced
+        && let Some(problem) = main_file::problem_with(&main)?
+    {
+        return Err(Error::Damaged { file: files.synced.clone(), problem });
+    }
+    let wal = files.open_named(&files.synced_wal)?;
+    let expected = wal_bytes(metadata.synced_wal_frames);
+    let actual = wal.length()?;
+    if actual == 0 && metadata.phase == Phase::CheckpointingSynced {
+        return Ok(());
+    }
+    if actual < expected {
+        return Err(Error::Damaged {
+            file: files.synced_wal.clone(),
+            problem: format!("{actual} bytes where the metadata names {expected}"),
+        });
+    }
+    let stamp = FrameStamp::read(&wal, metadata.synced_wal_frames)?;
+    if stamp != metadata.synced_wal_stamp {
+        return Err(Error::Damaged {
+            file: files.synced_wal.clone(),
+            problem: format!(
+                "frame {} is stamped {stamp:?}, the metadata names {:?}",
+                metadata.synced_wal_frames, metadata.synced_wal_stamp
+            ),
+        });
+    }
+    Ok(())
+}

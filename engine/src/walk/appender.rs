@@ -1,0 +1,117 @@
+//! Appends remote frames to Synced's WAL, and names whole transactions of them in the metadata.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use turso_core::Connection;
+
+use crate::error::{DatabaseContext, Error, Result};
+use crate::events::event;
+use crate::files::Files;
+use crate::metadata::FrameStamp;
+use crate::remote::RemoteError;
+use crate::state::State;
+use crate::wal::{FRAME_BYTES, Frame, RawSession};
+use crate::wire::BodyStream;
+
+/// Appends remote frames to Synced's WAL. A transaction may span several answers; the session stays open across them.
+pub(super) struct Appender {
+    pub(super) connection: Arc<Connection>,
+    session: Option<RawSession>,
+    /// Frames of a transaction whose end has not arrived yet.
+    pub(super) uncommitted: u64,
+    /// Frames of whole transactions that the metadata does not name yet.
+    pub(super) committed: u64,
+    wal_frames: u64,
+    /// That of the newest frame which ended a transaction, as the server has stamped it.
+    stamp: Option<FrameStamp>,
+}
+
+impl Appender {
+    pub(super) fn begin(files: &Files, state: &mut State) -> Result<Self> {
+        let wal_frames = state.metadata.synced_wal_frames;
+        let connection = state.synced(files)?.connection.clone();
+        Ok(Self { connection, session: None, uncommitted: 0, committed: 0, wal_frames, stamp: None })
+    }
+
+    /// Appends the frames of one body and returns how many they were.
+    pub(super) async fn append<B>(&mut self, mut body: BodyStream<B>, frames_max: u64) -> Result<u64>
+    where
+        B: http_body::Body<Data = Bytes, Error = RemoteError> + Unpin,
+    {
+        let mut received = 0;
+        let mut rest = BytesMut::new();
+        while let Some(chunk) = body.chunk().await? {
+            rest.extend_from_slice(&chunk);
+            while rest.len() >= FRAME_BYTES {
+                received += 1;
+                if received > frames_max {
+                    return Err(body.bad(format!("more than the {frames_max} frames that were asked for")));
+                }
+                let mut bytes = [0; FRAME_BYTES];
+                bytes.copy_from_slice(&rest.split_to(FRAME_BYTES));
+                self.append_frame(&Frame::from_bytes(bytes)).map_err(|problem| match problem {
+                    Rejected::Frame(problem) => body.bad(format!("frame {received} of the body: {problem}")),
+                    Rejected::Core(error) => error,
+                })?;
+            }
+        }
+        if !rest.is_empty() {
+            return Err(body.bad(format!(
+                "{} bytes, which is no multiple of the {FRAME_BYTES} bytes of a frame",
+                body.received_bytes()
+            )));
+        }
+        if received == 0 {
+            return Err(body.bad("an empty body where frames were promised".into()));
+        }
+        Ok(received)
+    }
+
+    fn append_frame(&mut self, frame: &Frame) -> std::result::Result<(), Rejected> {
+        if frame.page_no() == 0 {
+            return Err(Rejected::Frame("page number 0".into()));
+        }
+        if frame.page_no() == 1 && !frame.page().starts_with(b"SQLite format 3\0") {
+            return Err(Rejected::Frame("page 1 has no database header".into()));
+        }
+        let mut insert = || {
+            if self.session.is_none() {
+                self.session = Some(RawSession::begin(self.connection.clone())?);
+            }
+            let session = self.session.as_ref().expect("it was begun above");
+            session.insert(self.wal_frames + self.committed + self.uncommitted + 1, frame)
+        };
+        insert().while_doing("appending a remote frame", "the replica").map_err(Rejected::Core)?;
+        self.uncommitted += 1;
+        if frame.is_commit() {
+            self.committed += self.uncommitted;
+            self.uncommitted = 0;
+            self.stamp = Some(frame.stamp());
+        }
+        Ok(())
+    }
+
+    /// Makes the whole transactions that have arrived durable and names them in the metadata, together with the crossing into the
+    /// generation that they belong to.
+    pub(super) async fn commit(&mut self, files: &Files, state: &mut State, is_crossing: bool) -> Result<()> {
+        state.adopt_frames(files, self.committed, is_crossing, self.stamp).await?;
+        self.wal_frames = state.metadata.synced_wal_frames;
+        event!("frames committed", frames = self.committed, wal_frames = self.wal_frames);
+        self.committed = 0;
+        Ok(())
+    }
+
+    pub(super) fn end(self, files: &Files) -> Result<()> {
+        match self.session {
+            Some(session) => session.end().while_doing("ending the walk", &files.synced),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a frame was not appended.
+enum Rejected {
+    Frame(String),
+    Core(Error),
+}
