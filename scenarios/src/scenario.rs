@@ -17,6 +17,7 @@
 //!
 //! Left out: what is not in a schedule. Scripts that call the engine themselves run in a [`Sandbox`](crate::sandbox::Sandbox).
 
+use plimsoll_engine::events::EventName;
 use plimsoll_sim::fault::Fault;
 use plimsoll_sim::fault::{
     CrashKind, CrashPoint, FileClass, Moment, OperationKind, OperationPlace, Survival,
@@ -335,9 +336,8 @@ pub fn on(route: Route, nth: u32, fault: NetworkFault) -> Fault {
 ///
 /// # Panics
 /// When the engine has no such event.
-pub fn told(event: &str, nth: u32) -> Wait {
-    let event = EngineEvent::named(event).unwrap_or_else(|| panic!("the engine has no event `{event}`"));
-    Wait::Reported { event, nth }
+pub fn reported(event: EventName, nth: u32) -> Wait {
+    Wait::Reported { event: EngineEvent(event), nth }
 }
 
 /// The machine goes down at the `nth` such operation on such a file.

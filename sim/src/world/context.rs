@@ -3,6 +3,8 @@
 //! Everything that runs a step passes its context on explicitly. A step inside another has a context of its own, which knows what it
 //! must about the steps around it.
 
+use plimsoll_engine::events::EventName;
+
 use crate::fault::atlas::Row;
 use crate::fault::{Fault, RequestPlace, Route};
 use crate::judge::marks::{Heard, StepEnd};
@@ -54,7 +56,7 @@ pub(super) struct OperationLog {
 
 impl OperationLog {
     /// Whether the engine has reported an event of this name.
-    pub fn has_heard(&self, name: &str) -> bool {
+    pub fn has_heard(&self, name: EventName) -> bool {
         self.heard.iter().any(|heard| heard.name == name)
     }
 
@@ -118,11 +120,10 @@ impl StepContext {
     /// Adds what the engine reports.
     pub fn hear(&mut self, heard: Vec<Heard>) {
         for heard in heard {
-            if !self.during.is_empty()
-                && let Some(event) = EngineEvent::named(heard.name)
-            {
+            if !self.during.is_empty() {
                 let earlier = self.heard().filter(|earlier| earlier.name == heard.name).count();
-                self.reported.push(Wait::Reported { event, nth: earlier as u32 + 1 });
+                self.reported
+                    .push(Wait::Reported { event: EngineEvent(heard.name), nth: earlier as u32 + 1 });
             }
             self.operation_mut().heard.push(heard);
         }

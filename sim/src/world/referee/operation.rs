@@ -1,5 +1,6 @@
 //! How an engine's operation may end: with an error, with a re-bootstrap, or with a replica that it takes for damaged.
 
+use plimsoll_engine::events::EventName;
 use plimsoll_engine::{Error, RebootstrapReason};
 
 use super::Referee;
@@ -121,7 +122,7 @@ impl Referee {
         log: &OperationLog,
     ) -> Result<(), Violation> {
         if client.external_damage.iter().any(ExternalDamage::is_of_replica)
-            || !log.has_heard("replica damaged")
+            || !log.has_heard(EventName::ReplicaDamaged)
         {
             return Ok(());
         }
