@@ -6,7 +6,7 @@
 //!
 //! let mut t = Scenario::with_clients(2);
 //! t.client(A).commits([append(10)]);
-//! t.client(A).pushes().injected_of([lose_response(Route::Pipeline, 1)]);
+//! t.client(A).pushes().faults([lose_response(Route::Pipeline, 1)]);
 //! t.client(B).syncs();
 //! let healed = t.heal();
 //! assert_eq!(healed.rows_of("log").len(), 2); // Every transaction writes a row of its own there first.
@@ -85,7 +85,7 @@ impl Scenario {
     /// # Panics
     /// When nothing was said yet.
     pub fn strike_last(&mut self, faults: impl IntoIterator<Item = Fault>) {
-        StepSentence { scenario: self }.injected_of(faults);
+        StepSentence { scenario: self }.faults(faults);
     }
 
     /// The steps so far as a schedule.
@@ -235,7 +235,7 @@ pub struct StepSentence<'a> {
 
 impl StepSentence<'_> {
     /// Faults strike it.
-    pub fn injected_of(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
+    pub fn faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.step().faults.extend(faults);
         self
     }
