@@ -10,7 +10,7 @@
 //! | `disk` | file operations that fail |
 //! | `network`, `contradiction` | faults of a request or of its response |
 //! | `rot` | bytes of a file that change silently |
-//! | `place`, `route`, `ordinal` | the places of faults: files, operations, requests, and the occurrence within the step |
+//! | `place`, `route`, `ordinal` | the places of faults: files, operations, requests, and their number in the step |
 //! | [`atlas`] | the FaultAtlas: every fault at every place, and the promise |
 //!
 //! Absent: the disk, the network and the schedule. Nothing here runs.

@@ -14,7 +14,7 @@
 //! | `Clients` | machines with a [`disk`], and the processes on them | `clients`, [`client`], [`application`] |
 //! | `Server` | the [`remote`] and its machine | `server` |
 //! | `LateRequests` | requests in transit whose sender has given up | [`network`] |
-//! | `Referee` | the ledger of acknowledged transactions, and when the invariants are judged | `referee` |
+//! | `Referee` | the ledger of acknowledged transactions; when invariants are judged | `referee` |
 //! | `Recorder` | [`trace`], counts, marks, fault outcomes, [`snapshot`]s | `recorder`, [`listener`] |
 //! | `Copies` | older copies of clients' directories | `damage` |
 //! | `Steering` | a pilot that chooses faults from outside | [`pilot`] |

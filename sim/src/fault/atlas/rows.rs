@@ -85,7 +85,7 @@ pub const ATLAS: &[Row] = {
             RestoreDirectory,
             Between,
             Refused,
-            "if the remote has transactions that the copy has not sent, the user decides about the copy's own transactions",
+            "if the remote has transactions that the copy never sent, the user decides about the copy's own",
         ),
         at(
             Rot,
@@ -97,7 +97,7 @@ pub const ATLAS: &[Row] = {
             Rot,
             file(DraftWal),
             Refused,
-            "the promise covers frames up to the watermark; a damaged frame after it looks like a torn write, so the WAL appears to end there",
+            "only up to the watermark: a damaged frame after it looks like a torn write that ends the WAL",
         ),
         at(
             Rot,
@@ -201,7 +201,7 @@ pub const ATLAS: &[Row] = {
             Delay,
             Pipeline,
             Reported,
-            "the guard rejects it if anything else was acknowledged in the meantime; otherwise it is the first to arrive",
+            "the guard rejects it once anything else is acknowledged; until then it is the first to arrive",
         ),
         on(Duplicate, Info, Masked, "reading twice changes nothing"),
         on(Duplicate, Export, Masked, "reading twice changes nothing"),
@@ -272,7 +272,7 @@ pub const ATLAS: &[Row] = {
             UntrueAnswer,
             PullFrames,
             Reported,
-            "a generation is entered only after it has answered; a remote that seems to have gone back is asked again",
+            "a generation is entered only after it has answered; a remote that went back is asked again",
         ),
         on(
             UntrueAnswer,
@@ -286,7 +286,7 @@ pub const ATLAS: &[Row] = {
             StaleAnswer,
             PullFrames,
             Reported,
-            "the log seems to end earlier; an end before the client's position is no reason to discard anything",
+            "the log seems to end earlier; an end before the client's position discards nothing",
         ),
         // The same faults for a push in frames.
         on(

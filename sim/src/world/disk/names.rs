@@ -82,7 +82,7 @@ impl Names {
             format!("{}..{} of it", named.range.start, named.range.end)
         };
         self.findings.push(format!(
-            "bytes {}..{} of {path} were changed while a version of the metadata that a crash could leave names {named}",
+            "bytes {}..{} of {path} were changed, but a metadata version that a crash could leave names {named}",
             touched.start, touched.end
         ));
     }

@@ -97,7 +97,7 @@ impl Referee {
         let numbers =
             |Activity(generation, frames, bytes): &Activity| format!("({generation}, {frames}, {bytes:?})");
         let message = format!(
-            "generation, frames and bytes written changed from {} to {} in a round of syncs that reported no change",
+            "generation, frames and bytes written went from {} to {} in a round that reported no change",
             numbers(before),
             numbers(after)
         );
