@@ -41,7 +41,7 @@ impl Copies {
         }
     }
 
-    /// Takes the copies that a later step restores from the end of this step.
+    /// Takes, at the end of this step, the copies that a later step restores.
     pub fn take(&mut self, step: u32, clients: &[Client], ledger: &Ledger) {
         for client in clients {
             if let Some(copy) = self.wanted.get_mut(&(client.number, step)) {

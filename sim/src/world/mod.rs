@@ -4,14 +4,14 @@
 //! Everything runs on one thread. An engine operation is a future that the world polls by hand. Whenever the
 //! future suspends, the world checks whether the machine has crashed and what the engine waits for. A crash
 //! copies the disk at the moment it happens. The process then keeps running as a zombie until its next
-//! suspension, where it is dropped; nothing that a zombie does is recorded.
+//! suspension, where it is dropped; no other process sees what a zombie does.
 //!
 //! Start at [`run`]: it builds a [`World`] and passes it the steps of a schedule. `World` only coordinates.
 //! Its parts own their state:
 //!
 //! | part | owns | in |
 //! |---|---|---|
-//! | `Clients` | machines with a [`disk`], and the processes on them | `clients`, [`client`], [`application`] |
+//! | `Clients` | machines with a [`disk`], and their processes | `clients`, [`client`], [`application`] |
 //! | `Server` | the [`remote`] and its machine | `server` |
 //! | `LateRequests` | requests in transit whose sender has given up | [`network`] |
 //! | `Referee` | the ledger of acknowledged transactions; when invariants are judged | `referee` |
