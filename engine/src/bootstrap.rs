@@ -49,11 +49,11 @@ pub(crate) async fn bootstrap<R: Remote>(
     }
     let (info, export) = wire.newest_export().await?;
     let generation = info.current_generation;
-    event!("bootstrap begins", generation = generation);
+    event!(BootstrapBegins, generation = generation);
     {
         let copies = [files.create_empty(draft)?, files.create_empty(synced)?];
         let bytes = download(export, &copies, progress).await?;
-        event!("bootstrap ends", bytes = bytes);
+        event!(BootstrapEnds, bytes = bytes);
     }
     for path in files.databases() {
         files.sync(path).await?;

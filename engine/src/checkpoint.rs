@@ -18,7 +18,7 @@ use crate::wal::verify_frames;
 pub(crate) async fn checkpoint_if_due(files: &Files, state: &mut State, wal_frames_max: u64) -> Result<bool> {
     let is_due = is_due(&state.metadata, wal_frames_max);
     if is_due {
-        event!("checkpoint announced", frames = state.metadata.synced_wal_frames);
+        event!(CheckpointAnnounced, frames = state.metadata.synced_wal_frames);
         state.store(files, |metadata| metadata.phase = Phase::CheckpointingSynced).await?;
         finish(files, state).await?;
     }
@@ -49,9 +49,9 @@ pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<()> {
             .checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None });
         state.close_synced();
         outcome.while_doing("the checkpoint", &files.synced)?;
-        event!("checkpoint done");
+        event!(CheckpointDone);
     } else {
-        event!("checkpoint found done");
+        event!(CheckpointFoundDone);
     }
     state
         .store(files, |metadata| {

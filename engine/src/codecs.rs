@@ -70,6 +70,62 @@ fn metadata() -> impl Strategy<Value = Metadata> {
     })
 }
 
+/// A kind of answer, with a valid example.
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    example: &'static str,
+    /// Members that it must have, each with the path to the object that has it.
+    required: &'static [(&'static str, &'static str)],
+    reads: fn(&[u8]) -> bool,
+}
+
+impl Message {
+    fn json(self) -> serde_json::Value {
+        serde_json::from_str(self.example).unwrap()
+    }
+
+    fn reads(self, bytes: &[u8]) -> bool {
+        (self.reads)(bytes)
+    }
+}
+
+const MESSAGES: &[Message] = &[
+    Message {
+        example: r#"{"current_generation":7,"history_id":"h1"}"#,
+        required: &[("", "current_generation")],
+        reads: |bytes| serde_json::from_slice::<Info>(bytes).is_ok(),
+    },
+    Message {
+        example: r#"{"baton":"b","status":"checkpoint_needed","generation":2,"max_frame_no":9}"#,
+        required: &[("", "status"), ("", "generation"), ("", "max_frame_no")],
+        reads: |bytes| serde_json::from_slice::<Status>(bytes).is_ok(),
+    },
+    Message {
+        example: r#"{"baton":null,"base_url":null,"results":[{"type":"ok","response":{"type":"batch","result":{"step_results":[null,{"rows":[]}],"step_errors":[null,null]}}}]}"#,
+        required: &[
+            ("", "results"),
+            ("/results/0", "type"),
+            ("/results/0", "response"),
+            ("/results/0/response", "result"),
+            ("/results/0/response/result", "step_results"),
+            ("/results/0/response/result", "step_errors"),
+        ],
+        reads: |bytes| serde_json::from_slice::<PipelineAnswer>(bytes).is_ok(),
+    },
+];
+
+/// A value of any JSON type.
+fn other_json() -> impl Strategy<Value = serde_json::Value> {
+    prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        ".{0,10}".prop_map(Into::into),
+        Just(serde_json::json!([])),
+        Just(serde_json::json!({})),
+    ]
+}
+
 proptest! {
     #[test]
     fn metadata_is_read_as_it_was_written(metadata in metadata()) {
@@ -118,14 +174,48 @@ proptest! {
         prop_assert_eq!(&bytes[8..FRAME_HEADER_BYTES], &[0; 16]);
     }
 
-    /// Whatever a server says, it is an answer or it is none.
+    /// Bytes that are no JSON are no message.
     #[test]
-    fn no_answer_is_too_odd(bytes in vec(any::<u8>(), 0..300), text in ".{0,200}") {
+    fn random_bytes_are_no_answer(bytes in vec(any::<u8>(), 0..300), text in ".{0,200}") {
         for bytes in [bytes.as_slice(), text.as_bytes()] {
-            let is_answer = serde_json::from_slice::<Info>(bytes).is_ok()
-                || serde_json::from_slice::<Status>(bytes).is_ok()
-                || serde_json::from_slice::<PipelineAnswer>(bytes).is_ok();
-            prop_assert!(!is_answer, "{bytes:?}");
+            for message in MESSAGES {
+                prop_assert!(!message.reads(bytes), "{bytes:?}");
+            }
+        }
+    }
+
+    /// A message that lacks a member, or whose member has another type, is refused. One with a member more is read: servers may add some.
+    #[test]
+    fn a_mutated_answer_is_refused(message in prop::sample::select(MESSAGES), at in any::<prop::sample::Index>(), other in other_json()) {
+        let valid = message.json();
+        prop_assert!(message.reads(valid.to_string().as_bytes()));
+        let (path, member) = message.required[at.index(message.required.len())];
+        let mut lacking = valid.clone();
+        lacking.pointer_mut(path).unwrap().as_object_mut().unwrap().remove(member);
+        prop_assert!(!message.reads(lacking.to_string().as_bytes()), "without {path}/{member}");
+        let mut changed = valid.clone();
+        let value = &mut changed.pointer_mut(path).unwrap()[member];
+        prop_assume!(std::mem::discriminant(&*value) != std::mem::discriminant(&other));
+        *value = other;
+        prop_assert!(!message.reads(changed.to_string().as_bytes()), "{changed}");
+        let mut extended = valid;
+        extended.pointer_mut(path).unwrap()["a member of a newer server"] = 1.into();
+        prop_assert!(message.reads(extended.to_string().as_bytes()));
+    }
+
+    #[test]
+    fn a_truncated_answer_is_refused(message in prop::sample::select(MESSAGES), at in any::<prop::sample::Index>()) {
+        let text = message.json().to_string();
+        prop_assert!(!message.reads(&text.as_bytes()[..at.index(text.len())]));
+    }
+
+    /// Numbers that no counter can have.
+    #[test]
+    fn a_wild_number_is_refused(number in prop_oneof![Just("-1"), Just("1.5"), Just("18446744073709551616"), Just("1e3")]) {
+        for member in ["generation", "max_frame_no"] {
+            let text = r#"{"baton":null,"status":"ok","generation":3,"max_frame_no":3}"#
+                .replace(&format!("\"{member}\":3"), &format!("\"{member}\":{number}"));
+            prop_assert!(serde_json::from_str::<Status>(&text).is_err(), "{text}");
         }
     }
 

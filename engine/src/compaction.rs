@@ -41,7 +41,7 @@ pub(crate) async fn compact_if_due(
     };
     state.poison.on_error(files.sync(&files.draft_wal).await)?;
     let stamp = FrameStamp::read(&files.open_named(&files.draft_wal)?, wal_frames)?;
-    event!("compaction announced", frames = wal_frames, ranges = changed.ranges().count());
+    event!(CompactionAnnounced, frames = wal_frames, ranges = changed.ranges().count());
     state
         .store(files, |metadata| {
             metadata.phase = Phase::CompactingDraft;
@@ -53,8 +53,8 @@ pub(crate) async fn compact_if_due(
     pause().await;
     let mode = CheckpointMode::Truncate { upper_bound_inclusive: Some(wal_frames) };
     match draft.connect(files)?.checkpoint(mode) {
-        Ok(_) => event!("compaction checkpointed", is_busy = false),
-        Err(LimboError::Busy) => event!("compaction checkpointed", is_busy = true),
+        Ok(_) => event!(CompactionCheckpointed, is_busy = false),
+        Err(LimboError::Busy) => event!(CompactionCheckpointed, is_busy = true),
         // The core may believe in a WAL that is not there any more, and would write the next transactions into the void.
         Err(source) => return state.poison.on_error(Err(source).while_doing("the compaction", &files.draft)),
     }
@@ -151,9 +151,9 @@ async fn finish(files: &Files, state: &mut State) -> Result<bool> {
         })
         .await?;
     if is_emptied {
-        event!("compaction done");
+        event!(CompactionDone);
     } else {
-        event!("compaction deferred");
+        event!(CompactionDeferred);
     }
     Ok(is_emptied)
 }

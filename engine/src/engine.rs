@@ -81,7 +81,7 @@ impl<R: Remote> SyncEngine<R> {
         path: &str,
         options: Options,
     ) -> Result<Self> {
-        event!("open begins");
+        event!(OpenBegins);
         let files = Files::new(io, storage, path);
         let wire = Wire::new(remote);
         let mut state = load_or_begin(&files, &options).await?;
@@ -111,7 +111,7 @@ impl<R: Remote> SyncEngine<R> {
             }
             state.store(&self.files, |metadata| metadata.phase = Phase::Ready).await?;
         }
-        event!("open ends");
+        event!(OpenEnds);
         Ok(())
     }
 
@@ -277,7 +277,7 @@ impl<R: Remote> SyncEngine<R> {
         if records <= self.options.change_log_records_max {
             return Ok(None);
         }
-        event!("change log long", records = records);
+        event!(ChangeLogLong, records = records);
         let mut report = PullReport::default();
         match self.pull_into(state, &mut report).await {
             Ok(()) => Ok(Some(report)),
@@ -319,7 +319,7 @@ impl<R: Remote> SyncEngine<R> {
             report.statements_replayed = rebased.statements_replayed;
             report.transactions_forgotten = rebased.transactions_forgotten;
         } else {
-            event!("nothing to pull");
+            event!(NothingToPull);
         }
         report.checkpointed =
             checkpoint_if_due(&self.files, state, self.options.synced_wal_frames_max).await?;
@@ -367,7 +367,7 @@ impl<R: Remote> SyncEngine<R> {
             let settled = in_doubt.settled_no(attempted, acknowledged, doubtful_no);
             let identity = new_identity(&self.options.client_name, self.files.io.as_ref());
             event!(
-                "identity adopted",
+                IdentityAdopted,
                 client = identity.as_str(),
                 acknowledged = acknowledged,
                 settled = settled
@@ -392,12 +392,12 @@ async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
     if let Some(bytes) = files.read_small(&files.metadata)? {
         files.sync_directory().await?;
         let metadata = Metadata::decode(&files.metadata, &bytes)?;
-        event!("resume", phase = metadata.phase.name());
+        event!(Resume, phase = metadata.phase.name());
         return Ok(State::new(metadata));
     }
     refuse_foreign_files(files)?;
     let identity = new_identity(&options.client_name, files.io.as_ref());
-    event!("identity chosen", client = identity.as_str());
+    event!(IdentityChosen, client = identity.as_str());
     let mut state = State::new(Metadata::bootstrapping(identity));
     state.store(files, |_| ()).await?;
     Ok(state)

@@ -172,7 +172,7 @@ impl Files {
         if file.length()? > length {
             file.truncate(length)?;
             file.sync()?;
-            event!("tail cut", bytes = length);
+            event!(TailCut, bytes = length);
         }
         pause().await;
         Ok(())

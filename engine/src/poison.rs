@@ -22,7 +22,7 @@ impl Poison {
             text = format!("{text}: {deeper}");
             source = deeper.source();
         }
-        event!("poisoned", cause = tracing::field::display(&text));
+        event!(Poisoned, cause = tracing::field::display(&text));
         self.0.get_or_init(|| text);
     }
 

@@ -89,9 +89,9 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     tape.number_unrecorded();
     let acknowledged = check_acknowledgement(files, &state.metadata, tape.last_no, row)?;
     let pending = tape.after(acknowledged);
-    event!("rebase begins", acknowledged = acknowledged, pending = pending.len());
+    event!(RebaseBegins, acknowledged = acknowledged, pending = pending.len());
     if pending.is_empty() {
-        event!("nothing to replay");
+        event!(NothingToReplay);
     }
 
     // Everything is planned before the tail is begun: what the plan looks at has to be the remote's.
@@ -123,7 +123,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     pause().await;
     let watermark =
         copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
-    event!("draft committed", watermark = watermark);
+    event!(DraftCommitted, watermark = watermark);
     // Under the write lock, and without a suspension in between: a sync of the application's that fails could take what is not durable
     // with it, after which no later one would make it so.
     state.poison.on_error(files.sync_now(&files.draft_wal))?;

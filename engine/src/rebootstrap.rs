@@ -67,7 +67,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
     assert_ne!(state.metadata.attachment, Attachment::Replacing, "a complete export is not overwritten");
     let (info, export) = wire.newest_export().await?;
     let generation = info.current_generation;
-    event!("rebootstrap begins", reason = reason.name(), generation = generation);
+    event!(RebootstrapBegins, reason = reason.name(), generation = generation);
     download(export, &[files.create_empty(&files.synced_next)?], progress).await?;
     files.sync(&files.synced_next).await?;
     files.sync_directory().await?;

@@ -70,7 +70,7 @@ pub(crate) async fn sever_if(files: &Files, state: &mut State, outcome: Result<(
         }
         return Err(error);
     }
-    event!("replica damaged", cause = tracing::field::display(&error));
+    event!(ReplicaDamaged, cause = tracing::field::display(&error));
     state.distrust_synced();
     state.store(files, |metadata| metadata.attachment = Attachment::Severed).await?;
     Ok(true)

@@ -11,7 +11,7 @@ use crate::state::State;
 pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<()> {
     state.distrust_synced();
     let is_waiting = files.open_existing(&files.synced_next)?.is_some();
-    event!("replacing Synced", is_waiting = is_waiting);
+    event!(ReplacingSynced, is_waiting = is_waiting);
     if is_waiting {
         files.empty(&files.synced_wal).await?;
         files.replace(&files.synced_next, &files.synced).await?;
@@ -19,7 +19,7 @@ pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<()> {
     let attachment = if is_waiting { Attachment::Detached } else { Attachment::Severed };
     state.store(files, |metadata| metadata.attachment = attachment).await?;
     if is_waiting {
-        event!("rebootstrap ends");
+        event!(RebootstrapEnds);
     }
     Ok(())
 }

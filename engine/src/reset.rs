@@ -22,7 +22,7 @@ pub(crate) async fn reset_if_dirty(files: &Files, state: &mut State) -> Result<(
     );
     state.close_synced();
     let frames = state.metadata.synced_wal_frames;
-    event!("dirty reset", frames = frames);
+    event!(DirtyReset, frames = frames);
     files.cut(&files.synced_wal, wal_bytes(frames)).await?;
     verify(files, &state.metadata)?;
     state.synced_is_dirty = false;

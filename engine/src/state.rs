@@ -63,7 +63,7 @@ impl State {
         }
         replaced?;
         self.metadata_is_uncertain = false;
-        event!("metadata written", members = members.as_str());
+        event!(MetadataWritten, members = members.as_str());
         pause().await;
         Ok(())
     }

@@ -193,7 +193,7 @@ impl<R: Remote> Wire<R> {
         body: Bytes,
     ) -> Result<(StatusCode, BodyStream<R::Body>)> {
         let name = format!("{method} {path}");
-        event!("request", request = name.as_str(), body_bytes = body.len());
+        event!(Request, request = name.as_str(), body_bytes = body.len());
         let request = Request::builder()
             .method(method)
             .uri(path)

@@ -6,7 +6,7 @@
 //!
 //! let mut t = Scenario::with_clients(2);
 //! t.client(A).commits([append(10)]);
-//! t.client(A).pushes().injected_of([lose_response(Route::Pipeline, 1)]);
+//! t.client(A).pushes().faults([lose_response(Route::Pipeline, 1)]);
 //! t.client(B).syncs();
 //! let healed = t.heal();
 //! assert_eq!(healed.rows_of("log").len(), 2); // Every transaction writes a row of its own there first.
@@ -17,6 +17,7 @@
 //!
 //! Left out: what is not in a schedule. Scripts that call the engine themselves run in a [`Sandbox`](crate::sandbox::Sandbox).
 
+use plimsoll_engine::events::EventName;
 use plimsoll_sim::fault::Fault;
 use plimsoll_sim::fault::{
     CrashKind, CrashPoint, FileClass, Moment, OperationKind, OperationPlace, Survival,
@@ -84,7 +85,7 @@ impl Scenario {
     /// # Panics
     /// When nothing was said yet.
     pub fn strike_last(&mut self, faults: impl IntoIterator<Item = Fault>) {
-        StepSentence { scenario: self }.injected_of(faults);
+        StepSentence { scenario: self }.faults(faults);
     }
 
     /// The steps so far as a schedule.
@@ -234,7 +235,7 @@ pub struct StepSentence<'a> {
 
 impl StepSentence<'_> {
     /// Faults strike it.
-    pub fn injected_of(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
+    pub fn faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.step().faults.extend(faults);
         self
     }
@@ -335,9 +336,8 @@ pub fn on(route: Route, nth: u32, fault: NetworkFault) -> Fault {
 ///
 /// # Panics
 /// When the engine has no such event.
-pub fn told(event: &str, nth: u32) -> Wait {
-    let event = EngineEvent::named(event).unwrap_or_else(|| panic!("the engine has no event `{event}`"));
-    Wait::Reported { event, nth }
+pub fn reported(event: EventName, nth: u32) -> Wait {
+    Wait::Reported { event: EngineEvent(event), nth }
 }
 
 /// The machine goes down at the `nth` such operation on such a file.

@@ -8,6 +8,8 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
+#[cfg(unix)]
+use nix::sys::signal::{SigHandler, Signal};
 
 /// A history allocates a great deal, in many small pieces, on a thread that soon ends.
 #[global_allocator]
@@ -31,9 +33,8 @@ fn main() -> ExitCode {
 /// kernel would clear all of it, which is a quarter of a history's time.
 fn forgo_huge_pages() {
     #[cfg(target_os = "linux")]
-    // SAFETY: the call changes an attribute of this process and takes no pointers.
-    unsafe {
-        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        eprintln!("plimsoll: histories will be slower, because huge pages stay on: {error}");
     }
 }
 
@@ -41,7 +42,6 @@ fn forgo_huge_pages() {
 fn end_with_the_reader() {
     #[cfg(unix)]
     // SAFETY: no other thread runs yet, and the default action takes no handler.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-    }
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }
+        .expect("the default action of SIGPIPE can be set");
 }

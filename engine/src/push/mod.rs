@@ -126,7 +126,7 @@ impl<R: Remote> Push<'_, R> {
 
     /// The remote has moved on: the next attempt begins at its new end.
     async fn start_over(&mut self) -> Result<()> {
-        event!("guard stale");
+        event!(GuardStale);
         if self.state.synced_is_dirty {
             cut_local_tail(self.files, self.state).await?;
         }
@@ -135,7 +135,7 @@ impl<R: Remote> Push<'_, R> {
 
     /// The remote has refused a statement: the next attempt finds out why.
     fn doubt(&mut self, refused: Error) {
-        event!("push refused", cause = tracing::field::display(&refused));
+        event!(PushRefused, cause = tracing::field::display(&refused));
         self.position = Position::TryingOut { refused };
     }
 
@@ -182,7 +182,7 @@ impl<R: Remote> Push<'_, R> {
         };
         sending.send_all(pending).await?;
         if self.report.requests == 0 {
-            event!("nothing to send");
+            event!(NothingToSend);
         }
         Ok(Attempt::Complete)
     }

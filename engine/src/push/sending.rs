@@ -46,9 +46,9 @@ impl<R: Remote> Sending<'_, '_, R> {
         self.note_attempt(last_no).await?;
         let statements = batch.replayed.len() as u64;
         let mut conflicts = self.planner.take_conflicts();
-        event!("batch sent", transactions = transactions.len(), statements = statements, last_no = last_no);
+        event!(BatchSent, transactions = transactions.len(), statements = statements, last_no = last_no);
         self.send_request(batch, &mut conflicts).await?;
-        event!("batch acknowledged", last_no = last_no);
+        event!(BatchAcknowledged, last_no = last_no);
         self.state.acknowledged_no = self.state.acknowledged_no.max(last_no);
         self.report.transactions += transactions.len() as u64;
         self.report.statements += statements;

@@ -97,7 +97,7 @@ impl Appender {
     pub(super) async fn commit(&mut self, files: &Files, state: &mut State, is_crossing: bool) -> Result<()> {
         state.adopt_frames(files, self.committed, is_crossing, self.stamp).await?;
         self.wal_frames = state.metadata.synced_wal_frames;
-        event!("frames committed", frames = self.committed, wal_frames = self.wal_frames);
+        event!(FramesCommitted, frames = self.committed, wal_frames = self.wal_frames);
         self.committed = 0;
         Ok(())
     }

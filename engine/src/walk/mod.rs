@@ -187,11 +187,7 @@ impl<R: Remote> Walker<'_, R> {
 
     /// The server says that the generation is complete: the next frames are those of the next one.
     fn leave(&mut self, place: Place) -> Result<()> {
-        event!(
-            "generation crossed",
-            generation = place.generation,
-            frames = self.state.metadata.synced_frame()
-        );
+        event!(GenerationCrossed, generation = place.generation, frames = self.state.metadata.synced_frame());
         self.empty_generations += 1;
         if self.empty_generations > EMPTY_GENERATIONS_MAX {
             return Err(Error::BadAnswer {
@@ -229,7 +225,7 @@ impl<R: Remote> Walker<'_, R> {
             self.state.store(self.files, |metadata| metadata.synced_frame_no = Some(0)).await?;
         }
         event!(
-            "end of history",
+            EndOfHistory,
             generation = self.state.metadata.synced_generation,
             frames = self.state.metadata.synced_frame()
         );

@@ -1,7 +1,8 @@
 //! What must not grow without bound under a client that runs for long.
 
+use plimsoll_engine::events::EventName;
 use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
-use plimsoll_scenarios::scenario::{A, Scenario, append, told};
+use plimsoll_scenarios::scenario::{A, Scenario, append, reported};
 use plimsoll_sim::schedule::{Action, TransactionEnd};
 use plimsoll_sim::world::in_process::block_on;
 
@@ -113,7 +114,7 @@ fn a_transaction_that_slips_into_a_compaction_outlives_it_and_its_rebase() {
     t.remote().commits([append(10)]);
     let slips_in =
         Action::Transaction { client: A, writes: vec![append(9_000)], end: TransactionEnd::Commit };
-    t.client(A).pulls().meanwhile(told("compaction announced", 1), slips_in);
+    t.client(A).pulls().meanwhile(reported(EventName::CompactionAnnounced, 1), slips_in);
     t.remote().commits([append(10)]);
     t.client(A).syncs();
     t.holds();

@@ -8,7 +8,7 @@ use plimsoll_sim::schedule::PushMode;
 fn a_push_whose_answer_was_lost_is_not_applied_twice() {
     let mut t = Scenario::with_clients(2);
     t.client(A).commits([append(10)]);
-    t.client(A).pushes().injected_of([lose_response(Route::Pipeline, 1)]);
+    t.client(A).pushes().faults([lose_response(Route::Pipeline, 1)]);
     t.remote().checkpoints();
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
@@ -19,7 +19,7 @@ fn a_push_whose_answer_was_lost_is_not_applied_twice() {
 fn a_push_that_never_arrived_is_sent_again() {
     let mut t = Scenario::with_clients(2);
     t.client(A).commits([append(10)]);
-    t.client(A).pushes().injected_of([lose_request(Route::Pipeline, 1)]);
+    t.client(A).pushes().faults([lose_request(Route::Pipeline, 1)]);
     t.client(A).syncs();
     t.holds();
 }
@@ -38,7 +38,7 @@ fn pushed_frames_whose_answer_was_lost_are_not_applied_twice() {
             t.client(A).syncs();
             t.client(A).commits([append(10)]);
             t.client(A).commits([append(10)]);
-            t.client(A).pushes().injected_of([on(Route::PushFrames, nth, fault)]);
+            t.client(A).pushes().faults([on(Route::PushFrames, nth, fault)]);
             t.remote().checkpoints();
             t.client(A).commits([append(10)]);
             t.client(A).syncs();
@@ -61,7 +61,7 @@ fn where_the_replicas_log_has_no_frame_of_the_remotes_a_push_of_frames_goes_as_s
         }
         t.client(A).pulls();
         t.client(A).commits([append(10)]);
-        t.client(A).pushes().injected_of([lose_response(Route::Pipeline, 1)]);
+        t.client(A).pushes().faults([lose_response(Route::Pipeline, 1)]);
         t.holds();
     }
 }
@@ -70,7 +70,7 @@ fn where_the_replicas_log_has_no_frame_of_the_remotes_a_push_of_frames_goes_as_s
 fn what_was_applied_before_a_generation_change_is_not_replayed_behind_it() {
     let mut t = Scenario::with_clients(2);
     t.client(A).commits([append(10)]);
-    t.client(A).pushes().injected_of([lose_response(Route::Pipeline, 1)]);
+    t.client(A).pushes().faults([lose_response(Route::Pipeline, 1)]);
     t.remote().checkpoints();
     t.remote().commits([append(5_000)]);
     t.remote().checkpoints();

@@ -20,7 +20,7 @@ fn a_push_that_arrives_after_a_rebase_is_not_applied_twice() {
     let delay = NetworkFault::Delay { until: Arrival::AtStep(5) };
     let mut t = scenario();
     t.client(A).commits([append(10)]);
-    t.client(A).pushes().injected_of([on(Route::Pipeline, 1, delay)]);
+    t.client(A).pushes().faults([on(Route::Pipeline, 1, delay)]);
     t.remote().commits([append(9_000)]);
     t.client(A).pulls();
     t.client(A).syncs();
@@ -32,7 +32,7 @@ fn a_push_that_arrives_after_a_later_push_changes_nothing() {
     let delay = NetworkFault::Delay { until: Arrival::AtStep(6) };
     let mut t = scenario();
     t.client(A).commits([append(10)]);
-    t.client(A).pushes().injected_of([on(Route::Pipeline, 1, delay)]);
+    t.client(A).pushes().faults([on(Route::Pipeline, 1, delay)]);
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
     t.remote().checkpoints();
@@ -47,7 +47,7 @@ fn a_push_that_arrives_between_the_requests_of_a_later_push_is_noticed() {
     let mut t = scenario();
     t.client(A).pulls();
     t.client(A).commits([append(10)]);
-    t.client(A).pushes().injected_of([on(Route::Pipeline, 1, delay)]);
+    t.client(A).pushes().faults([on(Route::Pipeline, 1, delay)]);
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
     t.holds();
@@ -58,7 +58,7 @@ fn a_push_that_arrives_after_its_client_has_gone_is_found_when_it_is_back() {
     let delay = NetworkFault::Delay { until: Arrival::AfterNextStep };
     let mut t = scenario();
     t.client(A).commits([append(10)]);
-    t.client(A).pushes().injected_of([on(Route::Pipeline, 1, delay)]);
+    t.client(A).pushes().faults([on(Route::Pipeline, 1, delay)]);
     t.client(A).crashes(KILL);
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
@@ -70,7 +70,7 @@ fn a_push_that_arrives_twice_is_applied_once() {
     for until in [Arrival::AtOnce, Arrival::AfterRequests(1), Arrival::AtStep(4), Arrival::AtStep(99)] {
         let mut t = scenario();
         t.client(A).commits([append(10)]);
-        t.client(A).pushes().injected_of([on(Route::Pipeline, 1, NetworkFault::Duplicate { until })]);
+        t.client(A).pushes().faults([on(Route::Pipeline, 1, NetworkFault::Duplicate { until })]);
         t.client(A).commits([append(10)]);
         t.client(A).syncs();
         let counts = t.holds();
@@ -89,7 +89,7 @@ fn a_body_that_is_cut_anywhere_is_never_taken_for_the_whole() {
                 t.client(A).commits([append(10)]);
                 t.remote().commits([append(9_000)]);
                 t.remote().commits([append(9_000)]);
-                t.client(A).pulls().injected_of([on(Route::PullFrames, 1, fault)]);
+                t.client(A).pulls().faults([on(Route::PullFrames, 1, fault)]);
                 t.client(A).syncs();
                 t.holds();
             }
@@ -104,7 +104,7 @@ fn an_export_that_is_cut_anywhere_is_never_taken_for_the_whole() {
             for fault in [NetworkFault::Cut { bytes }, NetworkFault::EndEarly { bytes }] {
                 let mut t = scenario().with(|header| header.content_length = content_length);
                 t.remote().checkpoints();
-                t.client(A).pulls().injected_of([on(Route::Export, 1, fault)]);
+                t.client(A).pulls().faults([on(Route::Export, 1, fault)]);
                 t.client(A).commits([append(10)]);
                 t.client(A).syncs();
                 t.holds();
@@ -120,7 +120,7 @@ fn an_answer_to_a_push_that_is_cut_anywhere_is_an_open_question_and_not_a_failur
             for fault in [NetworkFault::Cut { bytes }, NetworkFault::EndEarly { bytes }] {
                 let mut t = scenario().with(|header| header.content_length = content_length);
                 t.client(A).commits([append(10)]);
-                t.client(A).pushes().injected_of([on(Route::Pipeline, 1, fault)]);
+                t.client(A).pushes().faults([on(Route::Pipeline, 1, fault)]);
                 t.client(A).commits([append(10)]);
                 t.client(A).pushes();
                 t.holds();
@@ -134,9 +134,9 @@ fn bodies_in_crumbs_are_the_same_bodies() {
     for route in [Route::Info, Route::Export, Route::PullFrames] {
         let mut t = scenario();
         t.remote().commits([append(9_000)]);
-        t.client(A).syncs().injected_of([on(route, 1, NetworkFault::Chunks { bytes: 1 })]);
+        t.client(A).syncs().faults([on(route, 1, NetworkFault::Chunks { bytes: 1 })]);
         t.client(A).commits([append(10)]);
-        t.client(A).pushes().injected_of([on(Route::Pipeline, 1, NetworkFault::Chunks { bytes: 1 })]);
+        t.client(A).pushes().faults([on(Route::Pipeline, 1, NetworkFault::Chunks { bytes: 1 })]);
         let counts = t.holds();
         assert_eq!(counts.injected_of(NetworkFaultKind::TinyChunks), 2);
     }
@@ -148,9 +148,9 @@ fn garbage_is_noticed_on_every_route() {
         for bytes in [0, 10, 5_000, 20_000] {
             let mut t = scenario();
             t.remote().commits([append(9_000)]);
-            t.client(A).syncs().injected_of([on(route, 1, NetworkFault::Garbage { bytes })]);
+            t.client(A).syncs().faults([on(route, 1, NetworkFault::Garbage { bytes })]);
             t.client(A).commits([append(10)]);
-            t.client(A).pushes().injected_of([on(Route::Pipeline, 1, NetworkFault::Garbage { bytes })]);
+            t.client(A).pushes().faults([on(Route::Pipeline, 1, NetworkFault::Garbage { bytes })]);
             let counts = t.holds();
             assert_eq!(counts.injected_of(NetworkFaultKind::Garbage), 2);
         }
@@ -163,11 +163,11 @@ fn a_status_of_some_machine_in_between_is_no_answer_of_the_remote() {
         for takes_effect in [false, true] {
             let fault = NetworkFault::WrongStatus { code, takes_effect };
             let mut t = scenario();
-            t.client(A).pulls().injected_of([on(Route::Info, 1, fault.clone())]);
-            t.client(A).pulls().injected_of([on(Route::Export, 1, fault.clone())]);
-            t.client(A).pulls().injected_of([on(Route::PullFrames, 1, fault.clone())]);
+            t.client(A).pulls().faults([on(Route::Info, 1, fault.clone())]);
+            t.client(A).pulls().faults([on(Route::Export, 1, fault.clone())]);
+            t.client(A).pulls().faults([on(Route::PullFrames, 1, fault.clone())]);
             t.client(A).commits([append(10)]);
-            t.client(A).pushes().injected_of([on(Route::Pipeline, 1, fault)]);
+            t.client(A).pushes().faults([on(Route::Pipeline, 1, fault)]);
             t.client(A).syncs();
             t.holds();
         }
@@ -189,8 +189,8 @@ fn a_remote_that_contradicts_itself_is_not_believed() {
         t.remote().commits([append(9_000)]);
         t.client(A).pulls();
         t.client(A).commits([append(10)]);
-        t.client(A).pushes().injected_of([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
-        t.client(A).pulls().injected_of([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
+        t.client(A).pushes().faults([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
+        t.client(A).pulls().faults([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
         t.client(A).syncs();
         let counts = t.holds();
         assert_eq!(counts.injected_of(NetworkFaultKind::UntrueAnswer), 2, "{how:?}");
@@ -213,8 +213,8 @@ fn an_answer_from_before_a_checkpoint_delays_and_destroys_nothing() {
         t.remote().commits([append(9_000)]);
         t.remote().commits([append(9_000)]);
         t.client(A).commits([append(10)]);
-        t.client(A).pulls().injected_of([on(Route::PullFrames, 1, stale.clone())]);
-        t.client(A).pushes().injected_of([on(Route::PullFrames, 1, stale)]);
+        t.client(A).pulls().faults([on(Route::PullFrames, 1, stale.clone())]);
+        t.client(A).pushes().faults([on(Route::PullFrames, 1, stale)]);
         t.client(A).syncs();
         let counts = t.holds();
         assert_eq!(counts.injected_of(NetworkFaultKind::StaleAnswer), 2);
@@ -233,7 +233,7 @@ fn remote_loses_power(operation: u32) -> NetworkFault {
 fn a_push_whose_server_lost_power_after_it_took_effect_is_not_applied_twice() {
     let mut t = scenario();
     t.client(A).commits([append(10)]);
-    t.client(A).pushes().injected_of([on(Route::Pipeline, 1, remote_loses_power(1000))]);
+    t.client(A).pushes().faults([on(Route::Pipeline, 1, remote_loses_power(1000))]);
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
     let counts = t.holds();
@@ -255,7 +255,7 @@ fn a_push_whose_server_lost_power_at_any_file_operation_arrives_once() {
                 let mut t =
                     scenario().with(|header| (header.push_mode, header.key) = (mode, operation.into()));
                 t.client(A).commits([append(10)]);
-                t.client(A).pushes().injected_of([on(
+                t.client(A).pushes().faults([on(
                     route,
                     1,
                     NetworkFault::RemoteCrash { operation, kind: kind.clone() },
@@ -308,7 +308,7 @@ fn an_operation_may_be_given_up_at_every_suspension() {
                 t.client(A).pulls();
                 t.client(A).commits([append(10)]);
                 t.remote().commits([append(9_000)]);
-                t.client(A).syncs().injected_of([Fault::Abandon { nth, arrives }]);
+                t.client(A).syncs().faults([Fault::Abandon { nth, arrives }]);
                 t.client(A).commits([append(10)]);
                 t.remote().checkpoints();
                 t.client(A).syncs();

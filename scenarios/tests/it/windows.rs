@@ -129,7 +129,7 @@ const RECOVERY: Flow = Flow {
         t.remote().commits([append(5_000)]);
         t.client(A).commits([note(1)]);
         let in_the_rebase = crash(Moment::After, OperationKind::Write, FileClass::DraftWal, 2, KILL);
-        t.client(A).pulls().injected_of([in_the_rebase]);
+        t.client(A).pulls().faults([in_the_rebase]);
         t.client(A).syncs();
         t
     },

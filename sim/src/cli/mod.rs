@@ -181,13 +181,10 @@ fn shell_line(arguments: &[&str]) -> String {
     [program].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
+/// A word as the shell has to read it.
 fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    // An argument of this process has no NUL byte.
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
 }
 
 /// "1 step", "2 steps".

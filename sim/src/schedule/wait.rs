@@ -1,9 +1,9 @@
 //! Moments inside an operation of the engine's, addressed by meaning, when others act.
 
 use arbitrary::{Arbitrary, Unstructured};
-use plimsoll_engine::events::EVENTS;
+use plimsoll_engine::events::EventName;
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fault::RequestPlace;
 
@@ -37,31 +37,34 @@ pub enum Wait {
     },
 }
 
-/// The name of one of the engine's events, see [`plimsoll_engine::events::EVENTS`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct EngineEvent(&'static str);
+/// One of the engine's events, by its name in a schedule file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineEvent(pub EventName);
 
 impl EngineEvent {
-    /// The event of this name, if the engine has one.
-    pub fn named(name: &str) -> Option<Self> {
-        EVENTS.iter().find(|event| event.name == name).map(|event| Self(event.name))
-    }
-
-    /// Its name.
+    /// The event's name.
     pub fn name(self) -> &'static str {
-        self.0
+        self.0.name()
+    }
+}
+
+impl Serialize for EngineEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
 impl<'de> Deserialize<'de> for EngineEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Self::named(&name).ok_or_else(|| D::Error::custom(format!("the engine has no event `{name}`")))
+        EventName::named(&name)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format!("the engine has no event `{name}`")))
     }
 }
 
 impl<'a> Arbitrary<'a> for EngineEvent {
     fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
-        bytes.choose(EVENTS).map(|event| Self(event.name))
+        bytes.choose(EventName::ALL).map(|event| Self(*event))
     }
 }

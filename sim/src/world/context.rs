@@ -3,6 +3,8 @@
 //! The context is passed explicitly to everything that runs the step. A step inside another step has its own
 //! context, which carries the few facts that it needs about the steps around it.
 
+use plimsoll_engine::events::EventName;
+
 use crate::fault::atlas::Row;
 use crate::fault::{Fault, RequestPlace, Route};
 use crate::judge::marks::{Heard, StepEnd};
@@ -49,7 +51,7 @@ pub(super) struct OperationLog {
 
 impl OperationLog {
     /// Whether the engine has reported an event with this name.
-    pub fn has_heard(&self, name: &str) -> bool {
+    pub fn has_heard(&self, name: EventName) -> bool {
         self.heard.iter().any(|heard| heard.name == name)
     }
 
@@ -113,11 +115,10 @@ impl StepContext {
     /// Adds events that the engine has reported.
     pub fn hear(&mut self, heard: Vec<Heard>) {
         for heard in heard {
-            if !self.during.is_empty()
-                && let Some(event) = EngineEvent::named(heard.name)
-            {
+            if !self.during.is_empty() {
                 let earlier = self.heard().filter(|earlier| earlier.name == heard.name).count();
-                self.reported.push(Wait::Reported { event, nth: earlier as u32 + 1 });
+                self.reported
+                    .push(Wait::Reported { event: EngineEvent(heard.name), nth: earlier as u32 + 1 });
             }
             self.operation_mut().heard.push(heard);
         }

@@ -5,7 +5,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use plimsoll_engine::events::TARGET;
+use plimsoll_engine::events::{EventName, TARGET};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -69,7 +69,9 @@ impl Subscriber for Listener {
         let mut fields = Fields(String::new());
         event.record(&mut fields);
         let event_count = lock(&self.trace).event_count();
-        lock(&self.inbox).push(Heard { name: event.metadata().name(), fields: fields.0, event_count });
+        let name =
+            EventName::named(event.metadata().name()).expect("the engine emits the events that it lists");
+        lock(&self.inbox).push(Heard { name, fields: fields.0, event_count });
     }
 
     fn enter(&self, _span: &Id) {}
@@ -102,10 +104,13 @@ mod tests {
     fn only_engine_events_are_collected_with_their_fields() {
         let (listener, inbox) = Listener::new(Arc::new(Mutex::new(Trace::new(false))));
         tracing::subscriber::with_default(listener, || {
-            tracing::event!(name: "bell", target: TARGET, tracing::Level::DEBUG, { times = 2, who = "a b" }, "bell");
+            tracing::event!(name: "nothing to pull", target: TARGET, tracing::Level::DEBUG, { times = 2, who = "a b" }, "bell");
             tracing::info!(times = 3, "noise");
         });
-        assert_eq!(*lock(&inbox), [Heard { name: "bell", fields: "times=2 who=a b".into(), event_count: 0 }]);
+        assert_eq!(
+            *lock(&inbox),
+            [Heard { name: EventName::NothingToPull, fields: "times=2 who=a b".into(), event_count: 0 }]
+        );
     }
 
     /// The call site is first reached on a thread without a subscriber, while one listener is alive.
@@ -113,7 +118,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "the test needs a second thread")]
     fn a_call_site_first_reached_on_a_thread_without_a_listener_is_still_collected() {
         fn ring() {
-            tracing::event!(name: "far bell", target: TARGET, tracing::Level::DEBUG, "bell");
+            tracing::event!(name: "nothing to pull", target: TARGET, tracing::Level::DEBUG, "bell");
         }
         let (listener, inbox) = Listener::new(Arc::new(Mutex::new(Trace::new(false))));
         tracing::subscriber::with_default(listener, || {

@@ -1,5 +1,6 @@
 //! Runs the engine's operations: opens the engine, drives each operation to its end, and judges the result.
 
+use plimsoll_engine::events::EventName;
 use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ impl World {
         let epoch_before = self.server.log().epoch();
         let driven = self.drive(number, kind, context, async { operation(&engine).await })?;
         self.judge_exports(number, expected || context.times_remote_forgot() > 0, context)?;
-        let needs_write_lock = needs_write_lock || last_log(context).has_heard("rebootstrap begins");
+        let needs_write_lock = needs_write_lock || last_log(context).has_heard(EventName::RebootstrapBegins);
         match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Ok(reason)) => {

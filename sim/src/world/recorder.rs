@@ -53,7 +53,7 @@ impl Recorder {
     pub fn hear(&mut self, client: u8) -> Vec<Heard> {
         let heard = take(&mut *lock(&self.inbox));
         for event in &heard {
-            self.record(Lane::Client(client), event.name, &event.fields, &[]);
+            self.record(Lane::Client(client), event.name.name(), &event.fields, &[]);
             self.counts.marks.reach_event(event.name);
         }
         heard

@@ -151,8 +151,8 @@ fn an_interrupted_sweep_prints_its_summary_and_where_to_go_on() {
         .expect("the command can be started");
     std::thread::sleep(std::time::Duration::from_millis(700));
     let process = i32::try_from(child.id()).expect("a process id fits");
-    // SAFETY: a signal to the child that this test has started and not waited for yet.
-    assert_eq!(unsafe { libc::kill(process, libc::SIGINT) }, 0);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGINT)
+        .expect("the child is running");
     let output = child.wait_with_output().expect("it ends");
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(130), "{text}");

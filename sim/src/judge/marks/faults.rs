@@ -1,6 +1,8 @@
 //! The reference design's thirty faults, each as the situation in which it would bite: a sweep that never was in it would be
 //! green with the fault put back. The numbers are those of the engine's own table of them.
 
+use plimsoll_engine::events::EventName;
+
 use super::heard::Heard;
 use crate::fault::NetworkFaultKind;
 use crate::fault::Route;
@@ -55,22 +57,22 @@ pub struct FaultMark {
 }
 
 impl Done<'_> {
-    fn position(&self, name: &str) -> Option<usize> {
+    fn position(&self, name: EventName) -> Option<usize> {
         self.heard.iter().position(|heard| heard.name == name)
     }
 
-    fn says(&self, name: &str) -> bool {
+    fn says(&self, name: EventName) -> bool {
         self.position(name).is_some()
     }
 
     /// Whether both were said, the second after the first.
-    fn says_in_order(&self, first: &str, second: &str) -> bool {
+    fn says_in_order(&self, first: EventName, second: EventName) -> bool {
         let last = self.heard.iter().rposition(|heard| heard.name == second);
         self.position(first).zip(last).is_some_and(|(first, second)| first < second)
     }
 
     /// Whether `name` was said with a `field` above zero.
-    fn says_some(&self, name: &str, field: &str) -> bool {
+    fn says_some(&self, name: EventName, field: &str) -> bool {
         let is_some = |value: &str| value.parse::<u64>().is_ok_and(|value| value > 0);
         let mut fields =
             self.heard.iter().filter(|heard| heard.name == name).flat_map(|heard| heard.fields.split(' '));
@@ -80,7 +82,7 @@ impl Done<'_> {
     fn rebootstraps_for(&self, reason: &str) -> bool {
         let is_for =
             |fields: &str| fields.split(' ').any(|pair| pair.split_once('=') == Some(("reason", reason)));
-        self.heard.iter().any(|heard| heard.name == "rebootstrap begins" && is_for(&heard.fields))
+        self.heard.iter().any(|heard| heard.name == EventName::RebootstrapBegins && is_for(&heard.fields))
     }
 
     fn was_injected(&self, kinds: &[FaultKind], targets: &[Target]) -> bool {
@@ -109,19 +111,19 @@ const PUSHES: &[Target] = &[Target::Route(Route::Pipeline), Target::Route(Route:
 
 faults! {
     "1, double push across a checkpoint", "a push finds that its generation has ended",
-        |done| done.says_in_order("generation crossed", "batch sent") || done.says_in_order("generation crossed", "nothing to send");
+        |done| done.says_in_order(EventName::GenerationCrossed, EventName::BatchSent) || done.says_in_order(EventName::GenerationCrossed, EventName::NothingToSend);
     "2, double replay across a generation", "a pull crosses a generation and rebases what was acknowledged in part",
-        |done| done.says_in_order("generation crossed", "rebase begins") && done.says_some("rebase begins", "acknowledged");
+        |done| done.says_in_order(EventName::GenerationCrossed, EventName::RebaseBegins) && done.says_some(EventName::RebaseBegins, "acknowledged");
     "3, a late or repeated push", "a push arrives when its sender has given up, or twice",
         |done| done.was_injected(&[FaultKind::Network(NetworkFaultKind::Delay), FaultKind::Network(NetworkFaultKind::Duplicate)], PUSHES);
     "4, a short body taken for the end", "a body of frames ends early in good order",
         |done| done.was_injected(&[FaultKind::Network(NetworkFaultKind::EndEarly)], &[Target::Route(Route::PullFrames)]);
     "5, a push applied in part", "the remote refuses a statement, or the guard of a push",
-        |done| done.says("push refused") || done.says("guard stale");
+        |done| done.says(EventName::PushRefused) || done.says(EventName::GuardStale);
     "6, the watermark off by one", "a pull finds nothing while local transactions wait",
-        |done| done.has_pending && done.says("nothing to pull");
+        |done| done.has_pending && done.says(EventName::NothingToPull);
     "7, a blank page over the snapshot", "a client bootstraps and is written to",
-        |done| done.says("bootstrap ends") && done.end == StepEnd::Succeeded;
+        |done| done.says(EventName::BootstrapEnds) && done.end == StepEnd::Succeeded;
     "8, a generation's end half done", "a process is killed when the log is empty and the metadata still counts its frames",
         |done| done.lost_in(FaultKind::Kill, &["log emptied, not named"]);
     "9, metadata durable before data", "power is lost around a write of the metadata that names frames",
@@ -131,7 +133,7 @@ faults! {
     "10, waiting for success only", "a write, sync or truncate fails under an operation",
         |done| done.was_injected(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::SyncFails), FaultKind::Disk(DiskErrorKind::TruncateFails)], &[]);
     "11, a checkpoint by itself", "Synced's log is past its limit while a local tail is on it",
-        |done| done.says_in_order("rebase begins", "checkpoint announced");
+        |done| done.says_in_order(EventName::RebaseBegins, EventName::CheckpointAnnounced);
     "12, a primary key taken by others", "two writers set one key",
         |done| done.wrote(|write| matches!(write, Write::Replace { key: crate::schedule::workload::Key::Shared(_), .. }));
     "13, a text key changed", "an UPDATE changes a TEXT primary key",
@@ -155,20 +157,20 @@ faults! {
     "22, a generation pruned", "a client finds its generation gone",
         |done| done.rebootstraps_for("generation_pruned");
     "23, a handle across a cut", "Synced is cut under a running process",
-        |done| done.verb != "open" && done.says("tail cut") && done.end == StepEnd::Succeeded;
+        |done| done.verb != "open" && done.says(EventName::TailCut) && done.end == StepEnd::Succeeded;
     "24, a failed session ended twice", "a write to Draft's log fails inside a rebase",
-        |done| done.says("rebase begins") && done.was_injected(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::NoSpace), FaultKind::Disk(DiskErrorKind::PartialWrite { bytes: 0 })],
+        |done| done.says(EventName::RebaseBegins) && done.was_injected(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::NoSpace), FaultKind::Disk(DiskErrorKind::PartialWrite { bytes: 0 })],
             &[Target::File(FileClass::DraftWal)]);
     "25, a commit while a push waits", "the application commits between a push's request and its answer",
-        |done| done.says("batch sent") && done.inside.contains(&"transaction");
+        |done| done.says(EventName::BatchSent) && done.inside.contains(&"transaction");
     "26, a newer generation unseen", "the remote ends its generation in the middle of a pull",
         |done| done.verb != "push" && done.inside.contains(&"remote checkpoint") && done.end == StepEnd::Succeeded;
     "27, Draft growing without bound", "Draft's log passes its limit",
-        |done| done.says("compaction done");
+        |done| done.says(EventName::CompactionDone);
     "28, a writer in the way", "a rebase meets an open transaction",
         |done| done.end == StepEnd::Busy;
     "29, an empty push", "a push has nothing to send",
-        |done| done.says("nothing to send");
+        |done| done.says(EventName::NothingToSend);
     "30, names that need quotes", "rows of a table with an odd name are written",
         |done| done.wrote(|write| matches!(write, Write::Upsert { table: Table::Odd, .. }));
 }
@@ -204,7 +206,7 @@ mod tests {
     fn each_reason_of_a_rebootstrap_is_a_situation_of_its_own() {
         let names = |reason: &str| -> Vec<&str> {
             let heard = [Heard {
-                name: "rebootstrap begins",
+                name: EventName::RebootstrapBegins,
                 fields: format!("reason={reason} generation=2"),
                 event_count: 0,
             }];
@@ -228,7 +230,10 @@ mod tests {
     #[test]
     fn a_pull_that_crossed_a_generation_before_it_rebased_is_fault_2s_situation() {
         let heard = |name, fields: &str| Heard { name, fields: fields.to_owned(), event_count: 0 };
-        let said = [heard("generation crossed", ""), heard("rebase begins", "acknowledged=3 pending=0")];
+        let said = [
+            heard(EventName::GenerationCrossed, ""),
+            heard(EventName::RebaseBegins, "acknowledged=3 pending=0"),
+        ];
         let done = Done {
             verb: "pull",
             writes: &[],

@@ -14,7 +14,7 @@ mod windows;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use plimsoll_engine::events::EVENTS;
+use plimsoll_engine::events::EventName;
 use serde::{Deserialize, Serialize};
 
 pub use faults::{Done, FAULTS, FaultMark, StepEnd};
@@ -34,7 +34,8 @@ pub struct Mark {
 
 /// Every mark there is, in the order in which they are shown.
 pub static MARKS: LazyLock<Vec<Mark>> = LazyLock::new(|| {
-    let events = EVENTS.iter().map(|event| Mark { name: event_mark(event.name), meaning: event.meaning });
+    let events =
+        EventName::ALL.iter().map(|event| Mark { name: event_mark(*event), meaning: event.meaning() });
     let windows = WINDOWS.iter().flat_map(|window| {
         ["kill", "power loss"].map(|kind| Mark { name: window_mark(kind, window), meaning: window.meaning })
     });
@@ -46,8 +47,8 @@ pub static MARKS: LazyLock<Vec<Mark>> = LazyLock::new(|| {
     events.chain(windows).chain(faults).chain(shapes).collect()
 });
 
-fn event_mark(name: &str) -> String {
-    format!("engine: {name}")
+fn event_mark(event: EventName) -> String {
+    format!("engine: {}", event.name())
 }
 
 fn window_mark(kind: &str, window: &Window) -> String {
@@ -68,8 +69,8 @@ fn shape_mark(side: Side, name: &str) -> String {
 pub struct MarkCounts(BTreeMap<String, u64>);
 
 impl MarkCounts {
-    pub(crate) fn reach_event(&mut self, name: &str) {
-        self.add(event_mark(name), 1);
+    pub(crate) fn reach_event(&mut self, event: EventName) {
+        self.add(event_mark(event), 1);
     }
 
     pub(crate) fn reach_window(&mut self, kind: &str, window: &Window) {

@@ -3,6 +3,8 @@
 //! A window is told by what the engine has said since its operation began, and by the file operation at which the crash struck. A crash
 //! may be in several: "inside a dirty reset" and "while recovering from a crash", say.
 
+use plimsoll_engine::events::EventName;
+
 use super::heard::Heard;
 use crate::fault::{FileClass, OperationKind};
 
@@ -36,27 +38,28 @@ impl CrashSite<'_> {
         self.heard.last()
     }
 
-    fn last_is(&self, name: &str) -> bool {
+    fn last_is(&self, name: EventName) -> bool {
         self.last().is_some_and(|heard| heard.name == name)
     }
 
     /// Where `name` was said last.
-    fn position(&self, name: &str) -> Option<usize> {
+    fn position(&self, name: EventName) -> Option<usize> {
         self.heard.iter().rposition(|heard| heard.name == name)
     }
 
-    fn has(&self, name: &str) -> bool {
+    fn has(&self, name: EventName) -> bool {
         self.position(name).is_some()
     }
 
     /// Whether `name` was said, and `until` not since.
-    fn is_between(&self, name: &str, until: &str) -> bool {
+    fn is_between(&self, name: EventName, until: EventName) -> bool {
         self.position(name).is_some_and(|begun| self.position(until).is_none_or(|ended| ended < begun))
     }
 
     /// Whether the last thing that was said is that a version of the metadata with `member` was written.
     fn has_just_written(&self, member: &str) -> bool {
-        self.last().is_some_and(|heard| heard.name == "metadata written" && heard.fields.contains(member))
+        self.last()
+            .is_some_and(|heard| heard.name == EventName::MetadataWritten && heard.fields.contains(member))
     }
 
     fn is_at(&self, file: FileClass, operations: &[OperationKind]) -> bool {
@@ -64,12 +67,13 @@ impl CrashSite<'_> {
     }
 
     fn is_in_rebase(&self) -> bool {
-        self.is_between("rebase begins", "draft committed")
+        self.is_between(EventName::RebaseBegins, EventName::DraftCommitted)
     }
 
     fn is_in_first_pull(&self) -> bool {
         let begun = |heard: &Heard| {
-            heard.name == "bootstrap ends" || (heard.name == "resume" && heard.fields.contains("first_pull"))
+            heard.name == EventName::BootstrapEnds
+                || (heard.name == EventName::Resume && heard.fields.contains("first_pull"))
         };
         self.is_opening && self.heard.iter().any(begun)
     }
@@ -87,54 +91,54 @@ use OperationKind::{Sync, Truncate, Write};
 
 windows! {
     "bootstrap, nothing named", "identity and empty files; everything is redone",
-        |site| site.is_between("identity chosen", "bootstrap ends") || site.is_between("bootstrap begins", "bootstrap ends");
+        |site| site.is_between(EventName::IdentityChosen, EventName::BootstrapEnds) || site.is_between(EventName::BootstrapBegins, EventName::BootstrapEnds);
     "bootstrap, snapshot not named", "the snapshot is written, the metadata does not say so yet",
-        |site| site.is_between("bootstrap ends", "metadata written");
+        |site| site.is_between(EventName::BootstrapEnds, EventName::MetadataWritten);
     "first pull, nothing of it named", "the snapshot is in place, the client has not caught up",
-        |site| site.is_in_first_pull() && !site.has("frames committed");
+        |site| site.is_in_first_pull() && !site.has(EventName::FramesCommitted);
     "first pull, in part named", "a reopened client must not show a state from before it caught up",
-        |site| site.is_in_first_pull() && site.is_between("frames committed", "open ends");
+        |site| site.is_in_first_pull() && site.is_between(EventName::FramesCommitted, EventName::OpenEnds);
     "re-bootstrap, export not named", "a new export lies beside Synced, and the old files are still the client's",
-        |site| site.is_between("rebootstrap begins", "replacing Synced");
+        |site| site.is_between(EventName::RebootstrapBegins, EventName::ReplacingSynced);
     "export named, not in place", "the metadata says that Synced is the new export, and the old one is still there or half gone",
-        |site| site.is_between("replacing Synced", "rebootstrap ends");
+        |site| site.is_between(EventName::ReplacingSynced, EventName::RebootstrapEnds);
     "new Synced, Draft of the old one", "Synced is another database than the one that Draft came from",
-        |site| site.is_between("rebootstrap ends", "draft committed");
+        |site| site.is_between(EventName::RebootstrapEnds, EventName::DraftCommitted);
     "frames not named", "remote frames are in Synced's WAL, the metadata does not name them",
-        |site| !site.is_in_rebase() && site.has("request") && site.is_at(SyncedWal, &[Write, Sync]);
+        |site| !site.is_in_rebase() && site.has(EventName::Request) && site.is_at(SyncedWal, &[Write, Sync]);
     "frames just named", "the metadata names frames that Draft does not have",
-        |site| site.last_is("frames committed") || site.has_just_written("synced_frame_no");
+        |site| site.last_is(EventName::FramesCommitted) || site.has_just_written("synced_frame_no");
     "crossing a generation", "one write of the metadata, nothing else moves",
-        |site| site.is_between("generation crossed", "frames committed");
+        |site| site.is_between(EventName::GenerationCrossed, EventName::FramesCommitted);
     "replaying on the local tail", "Synced holds frames that are not the remote's",
         |site| site.is_in_rebase() && site.is_at(SyncedWal, &[Write]);
     "pages on Draft, no commit frame", "Draft's WAL holds frames of half a rebase",
         |site| site.is_in_rebase() && site.is_at(DraftWal, &[Write]);
     "Draft committed, not named", "Draft shows the rebased state, the watermarks are the old ones",
-        |site| site.is_between("draft committed", "metadata written");
+        |site| site.is_between(EventName::DraftCommitted, EventName::MetadataWritten);
     "Draft named, tail not cut", "the watermarks are the new ones, Synced still holds the local tail",
-        |site| site.has("draft committed") && site.has_just_written("draft_wal_match_watermark");
+        |site| site.has(EventName::DraftCommitted) && site.has_just_written("draft_wal_match_watermark");
     "inside a dirty reset", "Synced's WAL is being cut back",
-        |site| site.last_is("dirty reset") && site.is_at(SyncedWal, &[Truncate, Sync]);
+        |site| site.last_is(EventName::DirtyReset) && site.is_at(SyncedWal, &[Truncate, Sync]);
     "checkpoint announced, log whole", "Synced's frames are in its WAL and partly in its main file",
-        |site| site.is_between("checkpoint announced", "checkpoint done") && site.is_at(Synced, &[Write, Sync]);
+        |site| site.is_between(EventName::CheckpointAnnounced, EventName::CheckpointDone) && site.is_at(Synced, &[Write, Sync]);
     "log emptied, not named", "Synced's WAL is empty, the metadata still counts its frames",
-        |site| site.has("checkpoint announced") && (site.last_is("checkpoint done") || site.is_at(SyncedWal, &[Truncate, Sync])
-            && site.is_between("checkpoint announced", "checkpoint done"));
+        |site| site.has(EventName::CheckpointAnnounced) && (site.last_is(EventName::CheckpointDone) || site.is_at(SyncedWal, &[Truncate, Sync])
+            && site.is_between(EventName::CheckpointAnnounced, EventName::CheckpointDone));
     "compaction announced, log whole", "Draft's frames are in its WAL and partly in its main file",
-        |site| site.is_between("compaction announced", "compaction done") && site.is_at(Draft, &[Write, Sync]);
+        |site| site.is_between(EventName::CompactionAnnounced, EventName::CompactionDone) && site.is_at(Draft, &[Write, Sync]);
     "Draft's log emptied, not named", "Draft's WAL is empty, the metadata still names a frame of it",
-        |site| site.is_between("compaction announced", "compaction done") && site.is_at(DraftWal, &[Truncate, Sync]);
+        |site| site.is_between(EventName::CompactionAnnounced, EventName::CompactionDone) && site.is_at(DraftWal, &[Truncate, Sync]);
     "attempt named, not sent", "the metadata says that transactions were given to the network, and none was",
         |site| site.has_just_written("attempted_transaction_no");
     "awaiting the answer to a push", "the transactions may be applied",
-        |site| site.last_is("batch sent") || site.is_between("batch sent", "batch acknowledged") && site.last_is("request");
+        |site| site.last_is(EventName::BatchSent) || site.is_between(EventName::BatchSent, EventName::BatchAcknowledged) && site.last_is(EventName::Request);
     "push acknowledged, not pulled", "the remote has the transactions, Synced does not",
-        |site| site.is_between("batch acknowledged", "frames committed");
+        |site| site.is_between(EventName::BatchAcknowledged, EventName::FramesCommitted);
     "inside a local commit", "an application's transaction is a maybe",
         |site| site.heard.is_empty() && !site.is_opening && site.is_at(DraftWal, &[Write, Sync]);
     "reopening", "what a process left is being verified",
-        |site| site.is_opening && site.is_between("resume", "open ends");
+        |site| site.is_opening && site.is_between(EventName::Resume, EventName::OpenEnds);
     "recovering from a crash", "a crash during the recovery from another",
         |site| site.is_recovery;
 }
@@ -144,12 +148,12 @@ mod tests {
     use super::*;
 
     fn names(
-        heard: &[(&'static str, &str)],
+        heard: &[(EventName, &str)],
         operation: Option<(FileClass, OperationKind)>,
     ) -> Vec<&'static str> {
         let heard: Vec<Heard> = heard
             .iter()
-            .map(|(name, fields)| Heard { name, fields: (*fields).to_owned(), event_count: 0 })
+            .map(|(name, fields)| Heard { name: *name, fields: (*fields).to_owned(), event_count: 0 })
             .collect();
         let site = CrashSite { is_opening: false, is_recovery: false, heard: &heard, operation };
         WINDOWS.iter().filter(|window| (window.holds)(&site)).map(|window| window.name).collect()
@@ -157,28 +161,36 @@ mod tests {
 
     #[test]
     fn a_crash_between_drafts_commit_and_the_metadata_is_in_that_window_only() {
-        let heard =
-            [("request", ""), ("frames committed", ""), ("rebase begins", ""), ("draft committed", "")];
+        let heard = [
+            (EventName::Request, ""),
+            (EventName::FramesCommitted, ""),
+            (EventName::RebaseBegins, ""),
+            (EventName::DraftCommitted, ""),
+        ];
         assert_eq!(names(&heard, Some((DraftWal, Sync))), ["Draft committed, not named"]);
     }
 
     #[test]
     fn a_rebootstrap_is_passed_window_by_window() {
-        let heard =
-            [("rebootstrap begins", ""), ("metadata written", "attachment"), ("replacing Synced", "")];
+        let heard = [
+            (EventName::RebootstrapBegins, ""),
+            (EventName::MetadataWritten, "attachment"),
+            (EventName::ReplacingSynced, ""),
+        ];
         assert_eq!(names(&heard[..1], None), ["re-bootstrap, export not named"]);
         assert_eq!(names(&heard, Some((SyncedWal, Truncate))), ["export named, not in place"]);
-        let heard = [heard[0], heard[2], ("rebootstrap ends", "")];
+        let heard = [heard[0], heard[2], (EventName::RebootstrapEnds, "")];
         assert_eq!(names(&heard, None), ["new Synced, Draft of the old one"]);
-        let heard = [heard[0], heard[1], heard[2], ("rebase begins", ""), ("draft committed", "")];
+        let heard =
+            [heard[0], heard[1], heard[2], (EventName::RebaseBegins, ""), (EventName::DraftCommitted, "")];
         assert_eq!(names(&heard, None), ["Draft committed, not named"]);
     }
 
     #[test]
     fn frames_of_the_remote_and_of_the_local_tail_are_told_apart() {
-        let walking = [("request", "")];
+        let walking = [(EventName::Request, "")];
         assert_eq!(names(&walking, Some((SyncedWal, Write))), ["frames not named"]);
-        let rebasing = [("request", ""), ("rebase begins", "")];
+        let rebasing = [(EventName::Request, ""), (EventName::RebaseBegins, "")];
         assert_eq!(names(&rebasing, Some((SyncedWal, Write))), ["replaying on the local tail"]);
     }
 }

@@ -1,52 +1,57 @@
 //! Processes and the memory that they share: how an exploration forks a history.
 //!
-//! A fork copies everything a history is made of, half-done operations of the engine included, which nothing short of a process
-//! can copy. The child has only the forking thread, so whoever forks makes sure that no other thread holds a lock it needs; the
-//! exploration runs one history at a time in each of its processes.
+//! A fork copies everything that a history is made of, unfinished operations of the engine included. Only a process can copy those. The
+//! child has only the forking thread, so the caller makes sure that no other thread holds a lock that the child needs; an exploration
+//! runs one history at a time in each of its processes.
 //!
-//! Left out: systems without `fork`.
+//! Absent: systems without `fork`.
 
 use std::io;
+use std::num::NonZero;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Places in the set of visited states; a power of two.
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+
+/// Slots in the set of visited states; a power of two.
 const VISITED_MAX: usize = 1 << 22;
 
-/// Which process it is after a fork.
+/// The process in which a fork returns.
 pub(super) enum Side {
     Child,
     Parent(Child),
 }
 
-/// A process that was forked and has to be waited for.
-pub(super) struct Child(libc::pid_t);
+/// A forked process that has to be waited for.
+pub(super) struct Child(Pid);
 
 /// Forks the calling thread.
 pub(super) fn fork() -> io::Result<Side> {
-    // SAFETY: the child goes on with a copy of this thread. No other thread of this process is running a history or holds a lock
-    // that the child takes: the others only wait for this one to end.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            leave_signals_to_the_parent();
+    // SAFETY: the child goes on with a copy of this thread. No other thread of this process runs a history or holds a lock that the child
+    // takes: the others only wait for this one to end.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Child => {
+            leave_signals_to_the_parent()?;
             Ok(Side::Child)
         }
-        pid => Ok(Side::Parent(Child(pid))),
+        ForkResult::Parent { child } => Ok(Side::Parent(Child(child))),
     }
 }
 
-/// Ctrl-C goes to all processes; the first one tells the others. It must not leave them behind when it is killed.
-fn leave_signals_to_the_parent() {
-    // SAFETY: no handler of ours is installed, and only integers are passed.
-    unsafe {
-        libc::signal(libc::SIGINT, libc::SIG_IGN);
-        #[cfg(target_os = "linux")]
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-    }
+/// Ctrl-C reaches all processes; the first one stops the others. They die with it when it is killed.
+fn leave_signals_to_the_parent() -> io::Result<()> {
+    // SAFETY: no handler of ours is installed.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }?;
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(())
 }
 
-/// Ends this process at once: nothing that the parent has a copy of is flushed or dropped.
+/// Ends this process at once, without flushing or dropping what the parent has a copy of.
 pub(super) fn exit(status: i32) -> ! {
     // SAFETY: it takes no pointers and does not return.
     unsafe { libc::_exit(status) }
@@ -55,15 +60,11 @@ pub(super) fn exit(status: i32) -> ! {
 impl Child {
     /// Waits for its end. Whether it ended with status 0.
     pub(super) fn wait(self) -> io::Result<bool> {
-        let mut status = 0;
         loop {
-            // SAFETY: `status` is an integer that may be written.
-            if unsafe { libc::waitpid(self.0, &mut status, 0) } == self.0 {
-                return Ok(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0);
-            }
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
+            match waitpid(self.0, None) {
+                Ok(status) => return Ok(matches!(status, WaitStatus::Exited(_, 0))),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -111,23 +112,11 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(super) fn new() -> io::Result<Self> {
+        let size = NonZero::new(size_of::<Region>()).expect("a region has a size");
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: an anonymous mapping at an address of the kernel's choice overlaps nothing.
-        let region = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size_of::<Region>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if region == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(region.cast())
-            .map(Self)
-            .ok_or_else(|| io::Error::other("memory was mapped at address 0"))
+        let region = unsafe { mmap_anonymous(None, size, protection, MapFlags::MAP_SHARED) }?;
+        Ok(Self(region.cast()))
     }
 
     fn region(&self) -> &Region {
@@ -167,8 +156,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: the region was mapped with this size, and nobody borrows it any more.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<Region>()) };
+        // SAFETY: the region was mapped with this size, and nothing borrows it any more.
+        let unmapped = unsafe { munmap(self.0.cast(), size_of::<Region>()) };
+        unmapped.expect("a mapped region can be unmapped");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The faults of a step: which, at which of the places that it is likely to reach.
 
+use plimsoll_engine::events::EventName;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
@@ -256,7 +257,7 @@ pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standin
     };
     let pushes = standing.has_pending && !matches!(action, Action::Pull { .. });
     if rng.random_ratio(1, 3) {
-        return told(rng, header, action, pushes, standing);
+        return reported(rng, header, action, pushes, standing);
     }
     match rng.random_range(0..8) {
         0 if pushes => Wait::Request(push),
@@ -268,25 +269,30 @@ pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standin
     }
 }
 
-/// A decision that an operation is likely to tell of.
-fn told(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, standing: Standing) -> Wait {
-    const COMPACTION: &[&str] = &["compaction announced", "compaction checkpointed"];
-    const PUSH: &[&str] = &["batch sent", "batch acknowledged"];
-    const PULL: &[&str] = &[
-        "frames committed",
-        "generation crossed",
-        "rebase begins",
-        "draft committed",
-        "checkpoint announced",
-        "rebootstrap begins",
-        "replacing Synced",
+/// A decision that an operation is likely to report.
+fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, standing: Standing) -> Wait {
+    const COMPACTION: &[EventName] = &[EventName::CompactionAnnounced, EventName::CompactionCheckpointed];
+    const PUSH: &[EventName] = &[EventName::BatchSent, EventName::BatchAcknowledged];
+    const PULL: &[EventName] = &[
+        EventName::FramesCommitted,
+        EventName::GenerationCrossed,
+        EventName::RebaseBegins,
+        EventName::DraftCommitted,
+        EventName::CheckpointAnnounced,
+        EventName::RebootstrapBegins,
+        EventName::ReplacingSynced,
     ];
     // More often than the others: between what is decided there and what comes of it lies most of a pull.
-    const REBASE: &[&str] = &["rebase begins"; 6];
-    const ALWAYS: &[&str] = &["end of history", "nothing to send", "nothing to pull", "metadata written"];
+    const REBASE: &[EventName] = &[EventName::RebaseBegins; 6];
+    const ALWAYS: &[EventName] = &[
+        EventName::EndOfHistory,
+        EventName::NothingToSend,
+        EventName::NothingToPull,
+        EventName::MetadataWritten,
+    ];
     let often = if header.draft_wal_frames_max <= 10 { 3 } else { 2 };
     let compacts = header.draft_wal_frames_max < 100 && rng.random_ratio(often, 6);
-    let names: Vec<&str> = [
+    let events: Vec<EventName> = [
         (compacts, COMPACTION),
         (pushes && !compacts, PUSH),
         (standing.has_news && !compacts, PULL),
@@ -295,10 +301,9 @@ fn told(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, stan
     ]
     .into_iter()
     .filter(|(is_likely, _)| *is_likely)
-    .flat_map(|(_, names)| names.iter().copied())
+    .flat_map(|(_, events)| events.iter().copied())
     .collect();
-    let event = EngineEvent::named(names.choose(rng).expect("some are always told"))
-        .expect("the engine has this event");
+    let event = EngineEvent(*events.choose(rng).expect("some are always reported"));
     Wait::Reported { event, nth: *pick(rng, &[1, 1, 1, 2]) }
 }
 

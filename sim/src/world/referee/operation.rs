@@ -1,6 +1,7 @@
 //! Judges how an engine operation ends: with an error, with a re-bootstrap, or with the claim that the
 //! replica is damaged.
 
+use plimsoll_engine::events::EventName;
 use plimsoll_engine::{Error, RebootstrapReason};
 
 use super::Referee;
@@ -123,7 +124,7 @@ impl Referee {
         log: &OperationLog,
     ) -> Result<(), Violation> {
         if client.external_damage.iter().any(ExternalDamage::is_of_replica)
-            || !log.has_heard("replica damaged")
+            || !log.has_heard(EventName::ReplicaDamaged)
         {
             return Ok(());
         }
