@@ -181,7 +181,7 @@ fn shell_line(arguments: &[&str]) -> String {
     [program].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as the shell has to read it.
+/// Quotes a word for the shell.
 fn quoted(word: &str) -> String {
     // An argument of this process has no NUL byte.
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
