@@ -266,7 +266,7 @@ impl Healed {
     /// When not all databases hold the same, or none has such a table.
     pub fn rows_of(&self, table: &str) -> Vec<String> {
         let mut databases =
-            self.outcome.databases.iter().map(|database| (&database.whose, rows(database, table)));
+            self.outcome.databases.iter().map(|database| (&database.owner, rows(database, table)));
         let (_, remote) = databases.next().expect("a history ends with databases");
         for (whose, rows) in databases {
             assert_eq!(rows, remote, "{whose} differs from the remote in {table}");
@@ -293,7 +293,7 @@ impl Healed {
 }
 
 fn rows(database: &FinalDatabase, table: &str) -> Vec<String> {
-    let rows = database.tables.get(table).unwrap_or_else(|| panic!("{} has no {table}", database.whose));
+    let rows = database.tables.get(table).unwrap_or_else(|| panic!("{} has no {table}", database.owner));
     let mut lines: Vec<String> =
         rows.iter().map(|row| row.iter().map(in_words).collect::<Vec<_>>().join("|")).collect();
     lines.sort();

@@ -14,7 +14,7 @@ use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate};
 use plimsoll_sim::serve::{ArchiveError, ServeError, ServedRemote, Server};
 use plimsoll_sim::text::error_chain;
-use plimsoll_sim::world::driver::{Ground, Machine, tell};
+use plimsoll_sim::world::driver::{Environment, Machine, run_steps};
 use plimsoll_sim::world::in_process::{InProcess, block_on};
 use plimsoll_sim::world::remote::Remote;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,7 +75,7 @@ fn machine(directory: &Path, client: u8) -> Machine {
     }
 }
 
-impl Ground for OnFiles<Running> {
+impl Environment for OnFiles<Running> {
     type Remote = HttpRemote;
 
     fn remote(&self) -> HttpRemote {
@@ -99,7 +99,7 @@ impl Ground for OnFiles<Running> {
     }
 }
 
-impl Ground for OnFiles<InProcess> {
+impl Environment for OnFiles<InProcess> {
     type Remote = InProcess;
 
     fn remote(&self) -> InProcess {
@@ -127,7 +127,7 @@ async fn over_http(schedule: &Schedule) -> Vec<Content> {
     let directory = tempfile::tempdir().unwrap();
     let remote = Running::start(&directory.path().join("remote")).await.unwrap();
     let ground = OnFiles { directory, remote };
-    let contents = tell(schedule, &ground).await.contents();
+    let contents = run_steps(schedule, &ground).await.contents();
     ground.remote.stop().await;
     contents
 }
@@ -139,7 +139,7 @@ fn in_process(schedule: &Schedule) -> Vec<Content> {
         directory: tempfile::tempdir().unwrap(),
         remote: InProcess::new(remote, schedule.header.chunk_bytes),
     };
-    block_on(tell(schedule, &ground)).contents()
+    block_on(run_steps(schedule, &ground)).contents()
 }
 
 /// Both push modes, small and large batches: whatever the seeds draw.

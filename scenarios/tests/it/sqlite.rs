@@ -92,7 +92,7 @@ fn sqlite_reads_the_same_rows_from_the_same_files() {
         assert_eq!(outcome.violation, None, "seed {seed}");
         assert!(outcome.databases.len() >= 3, "seed {seed}: the remote and at least two clients");
         for database in &outcome.databases {
-            let whose = format!("seed {seed}, {}", database.whose);
+            let whose = format!("seed {seed}, {}", database.owner);
             let (tables, complaints) =
                 asked_of_sqlite(database).unwrap_or_else(|error| panic!("{whose}: {error}"));
             assert_eq!(complaints, ["ok"], "{whose}");

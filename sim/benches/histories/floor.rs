@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use plimsoll_sim::schedule::Schedule;
-use plimsoll_sim::world::driver::{Ground, Machine, tell};
+use plimsoll_sim::world::driver::{Environment, Machine, run_steps};
 use plimsoll_sim::world::in_process::{InProcess, block_on};
 use plimsoll_sim::world::memory::Memory;
 use plimsoll_sim::world::remote::Remote;
@@ -16,7 +16,7 @@ struct InMemory {
     machines: Vec<Arc<Memory>>,
 }
 
-impl Ground for InMemory {
+impl Environment for InMemory {
     type Remote = InProcess;
 
     fn remote(&self) -> InProcess {
@@ -46,5 +46,5 @@ pub fn run(schedule: &Schedule) {
     let remote = Remote::create(Memory::create(), "remote.db");
     let machines = (0..schedule.header.clients).map(|_| Memory::create()).collect();
     let ground = InMemory { remote: InProcess::new(remote, schedule.header.chunk_bytes), machines };
-    block_on(tell(schedule, &ground));
+    block_on(run_steps(schedule, &ground));
 }

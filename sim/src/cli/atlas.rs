@@ -1,10 +1,9 @@
-//! `plimsoll atlas`: what is promised under each fault.
+//! `plimsoll atlas`: prints the engine's promise under each fault.
 
 use plimsoll_sim::fault::atlas::ATLAS;
 
 use super::STATUS_CLEAN;
 
-/// Prints the table.
 pub fn print() -> u8 {
     for row in ATLAS {
         println!("{:<16}{:<20}{:<10}{}", row.kind, row.target, row.promise, row.reason);

@@ -1,6 +1,6 @@
-//! `plimsoll corpus add`: a schedule that found something becomes a file of the corpus, and so a test.
+//! `plimsoll corpus add`: adds a schedule that found something to the corpus, where it becomes a test.
 //!
-//! Never overwrites a file, and changes nothing in the schedule but the comments above it.
+//! The command never overwrites a file. It changes nothing in the schedule except the comments at its top.
 
 use std::path::{Path, PathBuf};
 
@@ -36,9 +36,10 @@ impl Corpus {
 Examples:
   plimsoll corpus add findings/seed-7.min.jsonl --name pushed-twice-after-a-lost-answer")]
 struct Add {
-    /// The schedule file; best the shrunk one.
+    /// The schedule file, preferably the shrunk one.
     file: String,
-    /// What it will be called, in words of lower case with hyphens: what went wrong. By default as the file is.
+    /// The name of the new file and of its test, which says what went wrong: lower case letters, digits and
+    /// hyphens. Defaults to the name of FILE.
     #[arg(long)]
     name: Option<String>,
     /// The directory of the corpus.
@@ -47,19 +48,19 @@ struct Add {
 }
 
 impl Add {
-    #[expect(clippy::disallowed_methods, reason = "the command has real files, histories do not")]
+    #[expect(clippy::disallowed_methods, reason = "the command uses real files, histories do not")]
     fn execute(self) -> Result<u8, Problem> {
         let mut schedule = Source::File(self.file.clone()).schedule(Profile::default())?;
         let name = self.name()?;
         if !self.into.is_dir() {
             let directory = self.into.display();
             return Err(Problem::Usage(format!(
-                "there is no directory {directory}: run this at the repository's root, or say --into DIR"
+                "there is no directory {directory}: change to the repository's root, or pass --into DIR"
             )));
         }
         let path = self.into.join(format!("{name}.jsonl"));
-        let is_told = has_post_mortem(&schedule);
-        if !is_told {
+        let has_text = has_post_mortem(&schedule);
+        if !has_text {
             begin_post_mortem(&mut schedule);
         }
         files::write_new(&path, &schedule.print())?;
@@ -74,14 +75,16 @@ impl Add {
         match &outcome.violation {
             Some(violation) => println!("  today      {violation}"),
             None => {
-                println!("  today      it holds: make sure that it breaks without the mend it stands for")
+                println!(
+                    "  today      no violation: make sure that there is one without the fix that it covers"
+                )
             }
         }
-        if !is_told {
-            println!("  write      its post-mortem, in its first lines: the test asks for it");
+        if !has_text {
+            println!("  write      the post-mortem at the top of the file: the test requires it");
         }
         if outcome.violation.is_some() {
-            println!("  mend       the engine");
+            println!("  fix        the engine");
         }
         println!("  test       cargo test --release -p plimsoll-scenarios --test corpus {name}");
         Ok(STATUS_CLEAN)
@@ -98,7 +101,7 @@ impl Add {
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || !name.chars().all(is_plain) {
             return Err(Problem::Usage(format!(
-                "{name:?} is no name for a file of the corpus: say --name with lower case letters, digits and hyphens"
+                "{name:?} is not a valid name: pass --name with lower case letters, digits and hyphens"
             )));
         }
         Ok(name)

@@ -1,4 +1,4 @@
-//! Whether a history is the same again: twice in this process, and in another one.
+//! Checks that a history is deterministic: it runs again in this process and once in another.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -9,18 +9,19 @@ use plimsoll_sim::world::trace::Event;
 
 use super::Problem;
 
-/// What differs between two runs of one schedule, in words with the first event that does; `None` if nothing. `first` kept its events.
+/// Compares `first`, which has kept its events, with further runs of the schedule. Returns a description of
+/// the first difference, or `None` if there is none.
 pub fn difference(schedule: &Schedule, first: &Outcome) -> Result<Option<String>, Problem> {
     let lines = |events: &[Event]| events.iter().map(ToString::to_string).collect::<Vec<_>>();
     let first_lines = lines(&first.events);
     let second = run(schedule, RunOptions { keep_events: true, ..RunOptions::default() });
     let compare = |where_: &str, other: &[String], other_hash: Option<u64>| {
         first_difference(&first_lines, other)
-            .map(|(a, b)| format!("nondeterministic {where_}; the first event that differs:\n  {a}\n  {b}"))
+            .map(|(a, b)| format!("nondeterministic {where_}; first event that differs:\n  {a}\n  {b}"))
             .or_else(|| {
                 let hash = other_hash.filter(|hash| *hash != first.hash)?;
                 Some(format!(
-                    "nondeterministic {where_}: all events look the same, hashes are {:016x} and {hash:016x}",
+                    "nondeterministic {where_}: equal events, but the hashes are {:016x} and {hash:016x}",
                     first.hash
                 ))
             })
@@ -32,18 +33,15 @@ pub fn difference(schedule: &Schedule, first: &Outcome) -> Result<Option<String>
     Ok(compare("in another process", &other_lines, Some(other_hash)))
 }
 
-/// The first line that differs, of both sides.
+/// The first line that differs, on each side.
 fn first_difference<'a>(a: &'a [String], b: &'a [String]) -> Option<(&'a str, &'a str)> {
     let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let at = |lines: &'a [String]| lines.get(common).map_or("the end", String::as_str);
     (common < a.len().max(b.len())).then(|| (at(a), at(b)))
 }
 
-/// The events and the hash, as a child prints them that is given the schedule.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "that another process makes no difference is what this is about"
-)]
+/// The events and the hash that a child process prints for the schedule.
+#[expect(clippy::disallowed_methods, reason = "compares the history with that of another process")]
 fn in_another_process(schedule: &Schedule) -> Result<(Vec<String>, u64), Problem> {
     let problem = |error: &dyn std::fmt::Display| Problem::Child(error.to_string());
     let program = std::env::current_exe().map_err(|error| problem(&error))?;
@@ -53,16 +51,16 @@ fn in_another_process(schedule: &Schedule) -> Result<(Vec<String>, u64), Problem
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| problem(&error))?;
-    let mut input = child.stdin.take().ok_or_else(|| problem(&"it has no standard input"))?;
-    // The child reads all of it before it prints anything, so neither waits for the other.
+    let mut input = child.stdin.take().ok_or_else(|| problem(&"the child has no standard input"))?;
+    // The child reads its whole input before it prints anything, so the pipes cannot deadlock.
     input.write_all(schedule.print().as_bytes()).map_err(|error| problem(&error))?;
     drop(input);
     let output = child.wait_with_output().map_err(|error| problem(&error))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let hash = lines.pop().ok_or_else(|| problem(&"it printed nothing"))?;
+    let hash = lines.pop().ok_or_else(|| problem(&"the child printed nothing"))?;
     let hash = u64::from_str_radix(&hash, 16)
-        .map_err(|error| problem(&format!("it ended with `{hash}`: {error}")))?;
+        .map_err(|error| problem(&format!("the last line of the child is `{hash}`, not a hash: {error}")))?;
     Ok((lines, hash))
 }
 
@@ -71,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_that_differs_is_named_also_at_an_end() {
+    fn the_first_difference_is_found_where_one_side_ends() {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(first_difference(&lines("a\nb"), &lines("a\nb")), None);
         assert_eq!(first_difference(&lines("a\nb"), &lines("a\nc")), Some(("b", "c")));

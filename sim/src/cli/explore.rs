@@ -1,4 +1,4 @@
-//! `plimsoll explore`: every crash and request fate of short schedules.
+//! `plimsoll explore`: injects every crash and every lost message into short schedules.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -16,30 +16,31 @@ use super::files::Source;
 use super::interrupt::Interrupt;
 use super::{Problem, STATUS_CLEAN, STATUS_INTERRUPTED, files, jobs, status_of};
 
-/// How many findings are shown.
+/// The number of findings that are printed.
 const SHOWN_MAX: usize = 10;
 
 #[derive(Debug, Args)]
 pub struct Explore {
-    /// A seed, or the path of a schedule file, each of whose steps is struck; by default a set of all flows.
+    /// A seed or the path of a schedule file, whose steps are explored one by one. By default a set that
+    /// covers all flows.
     #[arg(conflicts_with = "ops")]
     source: Option<Source>,
-    /// Instead, every sequence of N operations.
+    /// Explore every sequence of N operations instead.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4))]
     ops: Option<u32>,
-    /// Only the steps whose name contains TEXT.
+    /// Explore only the steps whose name contains TEXT.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Begin nothing more after so many minutes.
+    /// Start nothing new after N minutes.
     #[arg(long, value_name = "N", value_parser = super::minutes)]
     minutes: Option<Duration>,
-    /// How many processes explore at once; by default one a core.
+    /// The number of processes. Defaults to one per core.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Crashes of one history at most: 2 strikes the recovery, too.
+    /// The maximum number of crashes in one history. With 2, the recovery is crashed as well.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3))]
     crashes: u32,
-    /// Where the schedules of failing histories are written.
+    /// The directory for the schedules of failing histories.
     #[arg(long, value_name = "DIR", default_value = "findings")]
     out: PathBuf,
 }
@@ -67,20 +68,17 @@ impl Explore {
         let seconds = bar.elapsed().as_secs_f64();
         bar.finish_and_clear();
         println!(
-            "explored    {} of {} steps: {} histories, {} of them struck again in the recovery, {:.0} a second",
+            "explored    {} of {} steps: {} histories, {} of them crashed again in the recovery, {:.0} a second",
             progress.units_done,
             units.len(),
             HumanCount(progress.histories),
             HumanCount(progress.crashed_twice),
             progress.histories as f64 / seconds.max(1e-9),
         );
-        println!(
-            "not rerun   {} variants of states that had been visited",
-            HumanCount(progress.deduplicated)
-        );
+        println!("not rerun   {} variants whose state had been visited", HumanCount(progress.deduplicated));
         if progress.units_done < units.len() as u64 {
             let left = counted(units.len() as u64 - progress.units_done, "step");
-            println!("left        {left} for which there was not time");
+            println!("left        {left} not explored for lack of time");
         }
         println!("found       {}", counted(progress.violations, "violation"));
         let status = self.report(&findings)?;
@@ -113,6 +111,6 @@ impl Explore {
 
 fn progress_bar(units: &[Unit]) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {msg}, {elapsed} elapsed")
-        .expect("the template is sound");
+        .expect("the template is valid");
     ProgressBar::new(units.len() as u64).with_style(style)
 }

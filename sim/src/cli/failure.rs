@@ -1,4 +1,4 @@
-//! What is printed and kept of one failure: enough to understand it without asking anybody.
+//! Prints and keeps one failure, with everything that is needed to understand it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use plimsoll_sim::world::trace::Event;
 use super::interrupt::Interrupt;
 use super::{Problem, counted, determinism, files, shell_line};
 
-/// How many of a failing history's last events are printed.
+/// The number of a failing history's last events that are printed.
 const LAST_EVENTS: usize = 12;
 
-/// A schedule that fails, and its file.
+/// A failing schedule and its file.
 pub struct Kept {
     pub schedule: Schedule,
     pub violation: Violation,
@@ -24,10 +24,10 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Writes the schedule's file with the finding in its first lines.
+    /// Writes the schedule's file, with the finding in its first lines.
     pub fn write(mut schedule: Schedule, violation: Violation, path: PathBuf) -> Result<Self, Problem> {
         let head = &mut schedule.comments.head;
-        // A file that was written here before says so already.
+        // A file that was written by an earlier run already has these lines.
         head.retain(|line| FINDING.iter().all(|beginning| !line.starts_with(beginning)));
         let finding = [violation.to_string(), violation.signature().to_string()];
         head.extend(
@@ -37,7 +37,7 @@ impl Kept {
         Ok(Self { schedule, violation, path })
     }
 
-    /// "20 steps, 9 faults".
+    /// For example "20 steps, 9 faults".
     pub fn size(&self) -> String {
         size(&self.schedule)
     }
@@ -47,12 +47,12 @@ fn size(schedule: &Schedule) -> String {
     format!("{}, {}", counted(schedule.steps.len(), "step"), counted(schedule.fault_count(), "fault"))
 }
 
-/// A comment cannot go over lines.
+/// A comment in a schedule file is one line.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
-/// A shrunk schedule with its file, and what differed when it ran again.
+/// A shrunk schedule with its file, and the difference if it did not run deterministically.
 pub struct Smaller {
     pub kept: Kept,
     pub runs: u64,
@@ -60,7 +60,7 @@ pub struct Smaller {
     pub nondeterminism: Option<String>,
 }
 
-/// Shrinks a schedule and writes what comes out; `None` if it does not fail.
+/// Shrinks a schedule and writes the result. `None` if the schedule does not fail.
 pub fn shrink(
     schedule: &Schedule,
     path: PathBuf,
@@ -84,17 +84,16 @@ pub fn shrink(
     smaller.comments.head.push(format!("shrunk from {} to {}", size(schedule), size(&smaller)));
     let outcome = run(&smaller, RunOptions { keep_events: true, ..RunOptions::default() });
     let nondeterminism = match determinism::difference(&smaller, &outcome)? {
-        None if !is_deterministic => Some("the result, run again, was another history".to_owned()),
+        None if !is_deterministic => Some("the shrunk schedule did not run the same way twice".to_owned()),
         difference => difference,
     };
     let kept = Kept::write(smaller, violation, path)?;
     Ok(Some(Smaller { kept, runs, is_cut_short, nondeterminism }))
 }
 
-/// Prints the steps of a short schedule in English.
 fn print_steps(schedule: &Schedule) {
     if schedule.steps.is_empty() {
-        println!("    no step is needed: it is enough that everybody syncs once");
+        println!("    no step is needed: syncing all clients once is enough");
     }
     for step in &schedule.steps {
         print_step(step, "    ");
@@ -112,10 +111,10 @@ fn print_step(step: &Step, margin: &str) {
     }
 }
 
-/// Prints what was shrunk, and what that took.
+/// Prints a shrunk schedule and the cost of shrinking it.
 pub fn print_smaller(smaller: &Smaller) {
     let Smaller { kept, runs, is_cut_short, nondeterminism } = smaller;
-    let how = if *is_cut_short { ", and there was no time for more" } else { "" };
+    let how = if *is_cut_short { ", stopped by the time limit" } else { "" };
     println!("  shrunk     {}: {} after {runs} runs{how}", kept.path.display(), kept.size());
     print_steps(&kept.schedule);
     if let Some(difference) = nondeterminism {
@@ -123,7 +122,7 @@ pub fn print_smaller(smaller: &Smaller) {
     }
 }
 
-/// Prints the last events of a history and the lines that go on from here.
+/// Prints the last events of a history, and the commands to continue with.
 pub fn print_next(kept: &Kept, can_be_shrunk: bool) {
     let outcome = run(&kept.schedule, RunOptions { keep_events: true, ..RunOptions::default() });
     print_last_events(&outcome.events);
@@ -145,7 +144,7 @@ fn print_last_events(events: &[Event]) {
     }
 }
 
-/// The path of a seed's schedule.
+/// The path of a seed's schedule file.
 pub fn path_of(directory: &Path, seed: u64) -> PathBuf {
     directory.join(format!("seed-{seed}.jsonl"))
 }

@@ -1,4 +1,4 @@
-//! The command's real files: schedules, reports and pages. Histories have none.
+//! Reads and writes the command's real files: schedules, reports and pages. Histories have no real files.
 #![expect(clippy::disallowed_methods, reason = "the command reads and writes real files, histories do not")]
 
 use std::io::{ErrorKind, Read, Write};
@@ -33,7 +33,7 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// The schedule; a seed's says in its comments where it comes from.
+    /// The schedule. A comment in the schedule of a seed names the seed.
     pub fn schedule(&self, profile: Profile) -> Result<Schedule, Problem> {
         let (text, path) = match self {
             Self::Seed(seed) => return Ok(schedule_of(*seed, profile)),
@@ -52,7 +52,7 @@ impl Source {
         Schedule::parse(&text).map_err(|source| Problem::Schedule { path, source })
     }
 
-    /// What it is called.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match self {
             Self::Seed(seed) => format!("seed {seed}"),
@@ -61,7 +61,7 @@ impl Source {
         }
     }
 
-    /// The arguments that name it on a command line.
+    /// The command-line arguments that name it.
     pub fn arguments(&self, profile: Profile) -> Vec<String> {
         match self {
             Self::Seed(seed) if profile == Profile::default() => vec![seed.to_string()],
@@ -71,7 +71,7 @@ impl Source {
         }
     }
 
-    /// Where its shrunk schedule goes unless told otherwise: beside it.
+    /// The default path of its shrunk schedule: beside the file, or in `findings`.
     pub fn shrunk_path(&self) -> PathBuf {
         match self {
             Self::Seed(seed) => Path::new("findings").join(format!("seed-{seed}.min.jsonl")),
@@ -81,19 +81,18 @@ impl Source {
     }
 }
 
-/// The schedule of a seed, with a comment that says so.
+/// The schedule of a seed, with a comment that names the seed and the profile.
 pub fn schedule_of(seed: u64, profile: Profile) -> Schedule {
     let mut schedule = generate(seed, profile);
     schedule.comments.head.push(format!("seed {seed}, profile {}", profile_name(profile)));
     schedule
 }
 
-/// The profile as it stands on a command line.
+/// The profile's name on the command line.
 pub fn profile_name(profile: Profile) -> String {
     profile.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// Reads a file's text.
 pub fn read(path: &Path) -> Result<String, Problem> {
     std::fs::read_to_string(path).map_err(|source| Problem::File {
         what: "read",
@@ -102,7 +101,7 @@ pub fn read(path: &Path) -> Result<String, Problem> {
     })
 }
 
-/// Writes a file, making its directory if need be.
+/// Writes a file, and creates its directory if necessary.
 pub fn write(path: &Path, text: &str) -> Result<(), Problem> {
     let directory = path.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(directory)
@@ -115,14 +114,14 @@ pub fn write_new(path: &Path, text: &str) -> Result<(), Problem> {
     std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| {
         let path = path.display().to_string();
         if source.kind() == ErrorKind::AlreadyExists {
-            return Problem::Usage(format!("there is a {path} already: give this one another --name"));
+            return Problem::Usage(format!("{path} exists already: pass another --name"));
         }
         Problem::File { what: "add", path, source }
     })
 }
 
-/// The reports of sweeps in a directory and in the directories in it, or the one in a file. The schedules that they name are found
-/// from where the command runs.
+/// The sweep reports in a directory and in its direct subdirectories, or the report in a file. The paths of
+/// the schedules that they name become relative to the current directory.
 pub fn reports(path: &Path) -> Result<Vec<SweepReport>, Problem> {
     if path.is_file() {
         return Ok(vec![report(path)?]);
@@ -138,13 +137,13 @@ pub fn reports(path: &Path) -> Result<Vec<SweepReport>, Problem> {
         }
     }
     if reports.is_empty() {
-        let message = "no sweep*.json in it: `plimsoll run --out DIR` writes one".to_owned();
+        let message = "contains no sweep*.json; `plimsoll run --out DIR` writes one".to_owned();
         return Err(Problem::Report { path: path.display().to_string(), message });
     }
     Ok(reports)
 }
 
-/// The schedules of a corpus with the names of their files, ascending.
+/// The schedules of a corpus with the names of their files, in ascending order.
 pub fn corpus(directory: &Path) -> Result<Vec<(String, Schedule)>, Problem> {
     let paths =
         entries(directory)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
@@ -180,7 +179,9 @@ fn report(path: &Path) -> Result<SweepReport, Problem> {
     }
     let Version { version } = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
     if version != VERSION {
-        return Err(problem(format!("version {version}, this simulator reads version {VERSION}")));
+        return Err(problem(format!(
+            "the report has version {version}, but this simulator reads version {VERSION}: run the sweep again"
+        )));
     }
     let mut report: SweepReport = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
     let directory = path.parent().unwrap_or(Path::new(""));

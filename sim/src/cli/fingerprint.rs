@@ -1,6 +1,6 @@
-//! `plimsoll fingerprint`: one line per history, to compare the behaviour of two builds.
+//! `plimsoll fingerprint`: prints one line per history, to compare the behaviour of two builds.
 //!
-//! A change that only moves or renames code leaves every line as it was.
+//! A change that only moves or renames code leaves every line unchanged.
 
 use std::fmt;
 use std::num::NonZero;
@@ -23,26 +23,26 @@ use super::{Problem, STATUS_CLEAN, files, jobs};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each line holds the history's name, the hash of its trace, the hash of its disk and wire bytes, and its verdict. Behind the lines of a
-profile stand the sums of its counts.
+Each line has the history's name, the hash of its trace, the hash of its disk and wire bytes, and its verdict.
+A further line per profile has the sums of its counts.
 
 Examples:
   plimsoll fingerprint --out before.txt    on the commit before a refactoring
   plimsoll fingerprint | diff before.txt - on the commit after it")]
 pub struct Fingerprint {
-    /// The seeds, from A to before B, each under every profile.
+    /// The seeds from A up to but not including B, each under every profile.
     #[arg(long, value_name = "A..B", value_parser = super::run::seeds, default_value = "0..2000")]
     seeds: Range<u64>,
-    /// Only this profile.
+    /// Use only this profile.
     #[arg(long, value_enum)]
     profile: Option<Profile>,
-    /// Leave out the explored histories, which take the longest.
+    /// Skip the explored histories, which take the longest.
     #[arg(long)]
     no_explore: bool,
     /// The directory of the corpus.
     #[arg(long, value_name = "DIR", default_value = corpus::DIRECTORY)]
     corpus: PathBuf,
-    /// How many histories run at once; by default one per core.
+    /// The number of histories that run at the same time. Defaults to one per core.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
     /// Write the lines to a file instead of printing them.
@@ -75,8 +75,8 @@ impl Fingerprint {
         Ok(STATUS_CLEAN)
     }
 
-    /// Runs the schedules; one line for each, in order, and one for the sums of their counts.
-    #[expect(clippy::disallowed_methods, reason = "histories share nothing, whichever thread runs them")]
+    /// Runs the schedules. Returns one line for each, in order, and one line for the sums of their counts.
+    #[expect(clippy::disallowed_methods, reason = "histories share nothing, so the thread does not matter")]
     fn lines(&self, group: &str, schedules: Vec<(String, impl Fn() -> Schedule + Sync)>) -> String {
         let bar = progress_bar(group, schedules.len());
         let next = AtomicUsize::new(0);
@@ -145,6 +145,6 @@ impl fmt::Display for Line<'_> {
 
 fn progress_bar(group: &str, length: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len}, {eta} left")
-        .expect("the template is sound");
+        .expect("the template is valid");
     ProgressBar::new(length as u64).with_style(style).with_message(group.to_owned())
 }

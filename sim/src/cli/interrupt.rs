@@ -1,4 +1,4 @@
-//! What ends a long command early: a signal, or the time that it was given.
+//! Ends a long command early: on a signal, or after a time limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::{Problem, STATUS_INTERRUPTED};
 
-/// Listens for Ctrl-C and SIGTERM. The first asks for an end in good order, the second ends the process at once.
+/// Listens for Ctrl-C and SIGTERM. The first signal asks the command to end cleanly, the second one ends the
+/// process at once.
 pub struct Interrupt {
     interrupted: Arc<AtomicBool>,
 }
@@ -29,8 +30,8 @@ impl Interrupt {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Calls `work` with a flag that is set on a signal, or after `limit`.
-    #[expect(clippy::disallowed_methods, reason = "a command takes real time, histories do not")]
+    /// Calls `work` with a flag that is set on a signal or after `limit`.
+    #[expect(clippy::disallowed_methods, reason = "a command runs in real time, histories do not")]
     pub fn within<T>(&self, limit: Option<Duration>, work: impl FnOnce(&AtomicBool) -> T) -> T {
         let Some(limit) = limit else { return work(&self.interrupted) };
         const LOOK: Duration = Duration::from_millis(50);
@@ -40,7 +41,7 @@ impl Interrupt {
             scope.spawn(|| {
                 let is_done = is_done;
                 let mut left = limit;
-                // The channel ends when the work is done; until then each wait runs into its time limit.
+                // The channel closes when the work is done. Until then each wait reaches its timeout.
                 while is_done
                     .recv_timeout(left.min(LOOK))
                     .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)

@@ -1,10 +1,9 @@
-//! `plimsoll invariants`: what every history is judged by.
+//! `plimsoll invariants`: prints the invariants that every history is judged by.
 
 use plimsoll_sim::judge::verdict::INVARIANTS;
 
 use super::STATUS_CLEAN;
 
-/// Prints the table.
 pub fn print() -> u8 {
     for invariant in INVARIANTS {
         let when = format!("{:?}", invariant.expectation).to_lowercase();

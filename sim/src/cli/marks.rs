@@ -1,10 +1,9 @@
-//! `plimsoll marks`: the situations that a sweep should have been in.
+//! `plimsoll marks`: prints the situations that a sweep should reach.
 
 use plimsoll_sim::judge::marks::MARKS;
 
 use super::STATUS_CLEAN;
 
-/// Prints the catalogue.
 pub fn print() -> u8 {
     for mark in MARKS.iter() {
         println!("{:<44}{}", mark.name, mark.meaning);

@@ -1,4 +1,4 @@
-//! `plimsoll merge`: one report of several shards' results.
+//! `plimsoll merge`: combines the results of several shards into one report.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,17 @@ use super::{Problem, STATUS_CLEAN, STATUS_USAGE, files, shell_line, status_of};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  plimsoll merge results              what `run --shard I/N --out results/I` wrote, or `--out results` of all shards
+  plimsoll merge results              the output of all shards of a sweep
   plimsoll merge a b c --json         from several places, as JSON")]
 pub struct Merge {
-    /// Directories that `plimsoll run --out` wrote, the directory that they are in, or the sweep*.json files themselves.
+    /// Directories that `plimsoll run --out` wrote, their parent directory, or the sweep*.json files
+    /// themselves.
     #[arg(required = true, value_name = "DIR")]
     directories: Vec<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// Shards may be missing: report on those that are there.
+    /// Exit cleanly even if shards are missing.
     #[arg(long)]
     allow_missing: bool,
 }

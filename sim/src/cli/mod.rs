@@ -1,4 +1,5 @@
-//! Arguments, and what all subcommands share. One subcommand a file; what is printed is made in `report`.
+//! The command-line arguments, and code that all subcommands share. Each subcommand has its own file;
+//! `report` renders the output.
 
 mod atlas;
 mod corpus;
@@ -28,16 +29,15 @@ use plimsoll_sim::judge::verdict::Expectation;
 use plimsoll_sim::schedule::ScheduleError;
 use plimsoll_sim::world::run::THREAD_NAME;
 
-/// Nothing found.
 pub const STATUS_CLEAN: u8 = 0;
 const STATUS_SAFETY: u8 = 1;
-/// Wrong usage, or input that cannot be read.
+/// Wrong usage, or unreadable input.
 pub const STATUS_USAGE: u8 = 2;
 const STATUS_LIVENESS: u8 = 3;
 const STATUS_NONDETERMINISM: u8 = 4;
-/// A mark was never reached, and `--require-marks` was given.
+/// A mark was not reached, and `--require-marks` was given.
 const STATUS_MARKS: u8 = 5;
-/// Ended by a signal before everything was done, and nothing found so far.
+/// Ended by a signal before everything was done, with nothing found so far.
 const STATUS_INTERRUPTED: u8 = 130;
 
 /// Simulates the plimsoll sync engine through crashes, torn writes and lost messages.
@@ -48,13 +48,14 @@ const STATUS_INTERRUPTED: u8 = 130;
     args_conflicts_with_subcommands = true,
     after_help = "\
 Exit status: 0 nothing found; 1 a safety violation; 2 wrong usage or unreadable input; 3 a liveness violation;
-4 nondeterminism; 5 a mark was never reached (run --require-marks); 130 interrupted. `replay` and `shrink` tell of the history in the same way.
+4 nondeterminism; 5 a mark was not reached (run --require-marks); 130 interrupted.
+`replay` and `shrink` return the status of their history.
 
 Examples:
   plimsoll                                   sweep seeds 0..1000
-  plimsoll run --minutes 30 --keep-going     sweep for half an hour, group what fails
+  plimsoll run --minutes 30 --keep-going     sweep for half an hour, group the failures
   plimsoll replay findings/seed-7.min.jsonl  the timeline of a failure
-  plimsoll replay 7 --html seed-7.html       the same as a page to look at and to pass on"
+  plimsoll replay 7 --html seed-7.html       the same as a self-contained page"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -69,15 +70,15 @@ enum Command {
     Run(run::Run),
     /// Run one history again, from its seed or its schedule file, and show what happened.
     Replay(replay::Replay),
-    /// Make a failing schedule as small as it can be while it fails in the same way.
+    /// Reduce a failing schedule to the smallest one that fails in the same way.
     Shrink(shrink::Shrink),
-    /// Keep a schedule that found something, as a test.
+    /// Keep a schedule that found something as a test.
     Corpus(corpus::Corpus),
     /// Combine the results of several shards into one report.
     Merge(merge::Merge),
-    /// Print the FaultAtlas: what is promised under each fault, at each file and route.
+    /// Print the FaultAtlas: the engine's promise under each fault, at each file and route.
     Atlas,
-    /// Strike short schedules in every possible way.
+    /// Inject every possible crash and lost message into short schedules.
     Explore(explore::Explore),
     /// Serve a remote over HTTP, on real files, to clients on this machine.
     #[cfg(feature = "serve")]
@@ -86,12 +87,12 @@ enum Command {
     Fingerprint(fingerprint::Fingerprint),
     /// Print the invariants that every history is judged by.
     Invariants,
-    /// Print the marks: the situations that a sweep should have been in.
+    /// Print the marks: the situations that a sweep should reach.
     Marks,
 }
 
 impl Arguments {
-    /// Does what was asked for and returns the exit status.
+    /// Runs the command and returns the exit status.
     pub fn execute(self) -> Result<u8, Problem> {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(run) => run.execute(),
@@ -110,21 +111,21 @@ impl Arguments {
     }
 }
 
-/// Why a command could not be carried out.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error("cannot {what} {path}: {source}")]
     File { what: &'static str, path: String, source: std::io::Error },
     #[error("{path}: {source}")]
     Schedule { path: String, source: ScheduleError },
-    #[error("exploring: {0}")]
+    #[error("cannot explore: {0}")]
     Explore(std::io::Error),
     #[error(
-        "{path} broke an invariant while exploring and does not when it is run: the simulator contradicts itself"
+        "{path} broke an invariant during exploration but does not when it is replayed: this is a bug of the simulator"
     )]
     NotReproduced { path: String },
     #[cfg(feature = "serve")]
-    #[error("the server: {0}")]
+    #[error("the server failed: {0}")]
     Runtime(std::io::Error),
     #[cfg(feature = "serve")]
     #[error("{}", plimsoll_sim::text::error_chain(.0))]
@@ -133,7 +134,7 @@ pub enum Problem {
     Report { path: String, message: String },
     #[error("{0}")]
     Usage(String),
-    #[error("the child process for the determinism check: {0}")]
+    #[error("the determinism check's child process failed: {0}")]
     Child(String),
     #[error("cannot listen for signals: {0}")]
     Signals(#[from] ctrlc::Error),
@@ -146,7 +147,7 @@ fn status_of(expectation: Expectation) -> u8 {
     }
 }
 
-/// How long a command may take.
+/// Parses a time limit in minutes.
 fn minutes(text: &str) -> Result<Duration, String> {
     let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
     match Duration::try_from_secs_f64(minutes * 60.0) {
@@ -155,21 +156,21 @@ fn minutes(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As many as asked for, or one a core.
-#[expect(clippy::disallowed_methods, reason = "how many histories run at once makes no difference to any")]
-fn jobs(asked: Option<NonZero<usize>>) -> usize {
-    asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
+/// The requested number of jobs. Defaults to one per core.
+#[expect(clippy::disallowed_methods, reason = "the number of threads does not affect any history")]
+fn jobs(requested: Option<NonZero<usize>>) -> usize {
+    requested.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }
 
-/// Whether standard output wants colours: it is a terminal, and nobody has set `NO_COLOR`.
-#[expect(clippy::disallowed_methods, reason = "a command knows where it was started, histories do not")]
+/// Whether to colour standard output: it is a terminal, and `NO_COLOR` is not set.
+#[expect(clippy::disallowed_methods, reason = "a command reads its environment, histories do not")]
 fn in_colour() -> bool {
     let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stdout().is_terminal() && !is_forbidden
 }
 
-/// A line for the shell that runs this command with `arguments`, however it was started itself.
-#[expect(clippy::disallowed_methods, reason = "a command knows where it was started, histories do not")]
+/// A shell line that runs this program with `arguments`, in the way in which the program itself was started.
+#[expect(clippy::disallowed_methods, reason = "a command reads its environment, histories do not")]
 fn shell_line(arguments: &[&str]) -> String {
     let program = if std::env::var_os("CARGO").is_some() {
         "cargo run --release --".to_owned()
@@ -180,7 +181,7 @@ fn shell_line(arguments: &[&str]) -> String {
     [program].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as the shell has to read it.
+/// Quotes a word for the shell.
 fn quoted(word: &str) -> String {
     // An argument of this process has no NUL byte.
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
@@ -191,8 +192,9 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// An engine's panic inside a history is a finding and reported as one; the default hook would print it besides.
-#[expect(clippy::disallowed_methods, reason = "it is about who panicked, outside of any history")]
+/// Keeps the default panic hook from printing panics in histories. An engine's panic is a finding and is
+/// reported as one.
+#[expect(clippy::disallowed_methods, reason = "the hook compares the name of the panicking thread")]
 pub fn quiet_histories() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

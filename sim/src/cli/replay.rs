@@ -1,4 +1,5 @@
-//! `plimsoll replay`: one history again, what happened in it, and whether it is the same again.
+//! `plimsoll replay`: runs one history again, shows what happened, and optionally checks that it is
+//! deterministic.
 
 use std::path::PathBuf;
 
@@ -20,27 +21,27 @@ use super::{
 Examples:
   plimsoll replay findings/seed-7.min.jsonl     the timeline, in lanes
   plimsoll replay 7 --html seed-7.html          the same as a page
-  plimsoll replay 7 --check-determinism         twice here and once in a child process, compared
+  plimsoll replay 7 --check-determinism         compares two runs here and one in a child process
   plimsoll replay - < edited.jsonl              from standard input")]
 pub struct Replay {
     /// A seed, the path of a schedule file, or `-` for standard input.
     source: Source,
-    /// The profile that the seed was swept with; means nothing for a file.
+    /// The profile of the sweep that the seed is from. Ignored for a file.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
-    /// Print every single event instead of the timeline.
+    /// Print every event instead of the timeline.
     #[arg(long)]
     trace: bool,
-    /// Print the trace's hash and nothing else.
+    /// Print only the trace's hash.
     #[arg(long, conflicts_with_all = ["trace", "html", "check_determinism"])]
     hash: bool,
-    /// Write the timeline as a page, a single file that needs no network, instead of printing it.
+    /// Write the timeline to an HTML page, a single file that needs no network, instead of printing it.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Run it twice in this process and once in another, and compare every event.
+    /// Run the history twice in this process and once in another, and compare every event.
     #[arg(long)]
     check_determinism: bool,
-    /// Print the events and then the hash: what a parent process compares.
+    /// Print the events and then the hash, for a parent process that compares them.
     #[arg(long, hide = true)]
     events: bool,
 }
@@ -72,7 +73,7 @@ impl Replay {
                 println!("{difference}");
                 return Ok(STATUS_NONDETERMINISM);
             }
-            println!("deterministic: twice in this process, and in another");
+            println!("deterministic: two runs in this process and one in another are the same");
         }
         Ok(status)
     }
@@ -99,14 +100,14 @@ fn print_outcome(schedule: &Schedule, outcome: &Outcome) {
         counts.messages_lost(),
     );
     for (step, fault) in &outcome.fault_outcomes.unreached {
-        println!("never reached in step {step}: {fault}");
+        println!("not reached in step {step}: {fault}");
     }
     for step in &outcome.fault_outcomes.not_run {
-        println!("never reached: the moment of step {step} inside another");
+        println!("not reached: the wait of step {step} inside another");
     }
     let not_run = schedule.steps.len() as u64 - counts.steps;
     if not_run > 0 {
-        println!("{not_run} steps after it did not run");
+        println!("{not_run} later steps did not run");
     }
     match &outcome.violation {
         Some(violation) => println!("{violation}\nsignature: {}", violation.signature()),

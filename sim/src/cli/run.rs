@@ -1,4 +1,4 @@
-//! `plimsoll run`: the sweep, its progress, its result and what failed.
+//! `plimsoll run`: runs a sweep, and shows its progress, its result and its failures.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -20,22 +20,23 @@ use super::{
     status_of,
 };
 
-/// How long the automatic shrink may take for one failure.
+/// The time limit of the automatic shrink of one failure.
 const SHRINK_LIMIT: Duration = Duration::from_secs(60);
-/// How many signatures' examples are shrunk; the others can be by the line that is printed.
+/// The number of signatures whose example is shrunk automatically. For the others a command is printed.
 const SHRUNK_MAX: usize = 3;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   plimsoll run --seeds 0..20000 --keep-going          all failures, grouped by signature
-  plimsoll run --minutes 30 --out nightly             as many seeds as half an hour has room for
+  plimsoll run --minutes 30 --out nightly             as many seeds as half an hour allows
   plimsoll run --seeds 0..100000 --shard 2/8 --out r2 this machine's share; see `plimsoll merge`")]
 pub struct Run {
-    /// The seeds, from A to before B; without B to the end of all seeds. By default 0..1000, or 0.. with --minutes.
+    /// The seeds from A up to but not including B. Without B there is no end. Defaults to 0..1000; with
+    /// --minutes it has no end.
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     seeds: Option<Range<u64>>,
-    /// Stop after so many minutes; what was begun is finished.
+    /// Stop after N minutes. Histories that have started are finished.
     #[arg(long, value_name = "N", value_parser = super::minutes)]
     minutes: Option<Duration>,
     #[command(flatten)]
@@ -43,23 +44,23 @@ pub struct Run {
     /// Which faults the seeds may draw.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
-    /// How many histories run at once; by default one a core.
+    /// The number of histories that run at the same time. Defaults to one per core.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Go on after a failure and report all of them, grouped by signature.
+    /// Continue after a failure, and report all failures, grouped by signature.
     #[arg(long)]
     keep_going: bool,
-    /// Exit with status 5 when a mark (see `plimsoll marks`) was never reached.
+    /// Exit with status 5 if a mark (see `plimsoll marks`) was not reached.
     #[arg(long)]
     require_marks: bool,
-    /// Do not shrink what failed.
+    /// Do not shrink failing schedules.
     #[arg(long)]
     no_shrink: bool,
-    /// Where the result (sweep.json, or sweep-I-of-N.json) and the schedules of failing histories are written. By default only
-    /// schedules are, to `findings`.
+    /// The directory for the result (sweep.json, or sweep-I-of-N.json) and for the schedules of failing
+    /// histories. By default only schedules are written, to `findings`.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print the result as JSON and nothing else.
+    /// Print only the result, as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -109,7 +110,7 @@ impl Run {
         self.out.as_deref().unwrap_or(Path::new("findings"))
     }
 
-    /// Keeps, shrinks and prints the smallest example of one signature; whether it was the same again and again.
+    /// Keeps, shrinks and prints the smallest example of one signature. Returns whether it was deterministic.
     fn report(
         &self,
         failure: &mut FailureReport,
@@ -122,7 +123,7 @@ impl Run {
         let Some(violation) = again.violation.filter(|violation| violation.signature() == failure.signature)
         else {
             println!(
-                "seed {seed} failed ({}) and, run again, does not fail like that",
+                "seed {seed} failed ({}) but does not fail in this way when it runs again",
                 failure.smallest.violation
             );
             return Ok(false);
@@ -152,7 +153,8 @@ impl Run {
         Ok(smaller.is_none_or(|smaller| smaller.nondeterminism.is_none()))
     }
 
-    /// Writes and prints the result as JSON where asked for, and says how to go on.
+    /// Writes the result and prints it as JSON, each if requested, and prints the command that continues an
+    /// unfinished sweep.
     fn finish(&self, report: &SweepReport, sweep: &Sweep) -> Result<(), Problem> {
         let json = serde_json::to_string_pretty(report).expect("plain data serializes") + "\n";
         if let Some(directory) = &self.out {
@@ -181,7 +183,7 @@ impl Run {
                 words.extend(["--out".into(), directory.display().to_string()]);
             }
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            println!("\nended before seed {next}; to go on: {}", shell_line(&words));
+            println!("\nended before seed {next}; continue with: {}", shell_line(&words));
         }
         Ok(())
     }
@@ -198,7 +200,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Which seeds have the signature in common.
+/// Prints the seeds that share the signature.
 pub fn print_seeds(failure: &FailureReport) {
     if failure.count > 1 {
         let seeds: Vec<String> = failure.seeds.iter().map(u64::to_string).collect();
@@ -216,5 +218,5 @@ fn progress_bar(sweep: &Sweep) -> ProgressBar {
             ProgressBar::new(sweep.seed_count()),
         )
     };
-    bar.with_style(ProgressStyle::with_template(template).expect("the template is sound"))
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is valid"))
 }

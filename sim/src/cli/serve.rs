@@ -1,4 +1,4 @@
-//! `plimsoll serve`: the remote over HTTP, on real files.
+//! `plimsoll serve`: serves the remote over HTTP, on real files.
 
 use std::future::Future;
 use std::io::Write;
@@ -12,16 +12,16 @@ use super::{Problem, STATUS_CLEAN};
 
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The directory of the remote: begun if it is empty, resumed if it is not.
+    /// The directory of the remote. An empty directory gets a new remote, otherwise its remote is resumed.
     #[arg(long, value_name = "DIR", default_value = "remote")]
     data: PathBuf,
-    /// Where to listen; port 0 takes one that is free.
+    /// The address to listen on. Port 0 selects a free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Frames from which on a generation is ended and the next one begun.
+    /// The number of frames after which a generation ends and the next one starts.
     #[arg(long, value_name = "FRAMES", default_value_t = 1000)]
     generation_frames_max: u64,
-    /// No line for each request.
+    /// Do not print a line for each request.
     #[arg(long)]
     quiet: bool,
 }
@@ -54,7 +54,7 @@ impl Serve {
             server.remote().with_remote(|remote| (remote.generation(), remote.frame_count()));
         println!("listening on http://{}", server.address());
         println!("serving {}: generation {generation}, {frames} frames", self.data.display());
-        // Whoever waits for the address reads a pipe.
+        // A process that waits for the address reads it from a pipe.
         std::io::stdout().flush().map_err(Problem::Runtime)?;
         server.run(interrupted()?).await?;
         println!("ended");
@@ -62,7 +62,7 @@ impl Serve {
     }
 }
 
-/// Ready once the process is asked to end.
+/// Resolves when a signal asks the process to end.
 #[cfg(unix)]
 fn interrupted() -> Result<impl Future<Output = ()>, Problem> {
     use tokio::signal::unix::{SignalKind, signal};

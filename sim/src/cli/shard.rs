@@ -1,11 +1,11 @@
-//! Which shard of a sweep this machine is: as told, or as its environment says.
+//! Determines which shard of a sweep this machine runs: from the option, or from the environment.
 
 use clap::Args;
 use plimsoll_sim::search::sweep::Shard;
 
 use super::Problem;
 
-/// The variables that say so, those of Plimsoll's own first.
+/// The environment variables that name the shard. Plimsoll's own variable takes precedence.
 const OWN: &str = "PLIMSOLL_SHARD";
 const KUBERNETES: [&str; 2] = ["JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"];
 const SLURM: [&str; 4] =
@@ -13,17 +13,18 @@ const SLURM: [&str; 4] =
 
 #[derive(Debug, Args)]
 pub struct ShardOption {
-    /// Run only the seeds of shard I of N, from 0/N to N-1/N. By default what PLIMSOLL_SHARD says (I/N), or a Kubernetes Indexed
-    /// Job (JOB_COMPLETION_INDEX with JOB_COMPLETIONS), or a Slurm array (SLURM_ARRAY_TASK_ID with its count).
+    /// Run only the seeds of shard I of N, from 0/N to N-1/N. Defaults to PLIMSOLL_SHARD (I/N), to the index
+    /// of a Kubernetes Indexed Job (JOB_COMPLETION_INDEX with JOB_COMPLETIONS), or to the index in a Slurm
+    /// array (SLURM_ARRAY_TASK_ID with its count).
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
 }
 
 impl ShardOption {
-    /// The shard, the whole sweep if nobody says otherwise.
+    /// The shard. The whole sweep if neither the option nor the environment names one.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the environment says which seeds are this machine's, nothing about a history"
+        reason = "the environment selects the seeds and does not affect a history"
     )]
     pub fn shard(&self) -> Result<Shard, Problem> {
         match self.shard {
@@ -43,17 +44,21 @@ fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, 
     }
     let [index, count] = KUBERNETES;
     if let Some(at) = number(index)? {
-        // Kubernetes does not tell a pod how many there are. Guessing would make every pod run the same seeds.
+        // Kubernetes does not pass the number of pods to a pod. With a guess, every pod would run the same
+        // seeds.
         let of = number(count)?.ok_or_else(|| {
-            format!("{index} is set and {count} is not: set it to the job's `completions`, or give --shard I/N (0/1 for all seeds)")
+            format!(
+                "{index} is set but {count} is not: set it to the job's `completions`, or pass --shard I/N"
+            )
         })?;
         return Shard::of(at, of).map_err(|error| format!("{index}/{count}: {error}"));
     }
     let [id, count, first, step] = SLURM;
     if let (Some(at), Some(of)) = (number(id)?, number(count)?) {
         let (first, step) = (number(first)?.unwrap_or(0), number(step)?.unwrap_or(1).max(1));
-        let index =
-            at.checked_sub(first).ok_or_else(|| format!("{id} is below the array's first, {first}"))?;
+        let index = at
+            .checked_sub(first)
+            .ok_or_else(|| format!("{id} is {at}, which is below the array's first index {first}"))?;
         return Shard::of(index / step, of).map_err(|error| format!("{id}: {error}"));
     }
     Ok(Shard::WHOLE)
@@ -84,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_that_would_make_all_run_the_same_is_refused() {
+    fn an_environment_in_which_all_machines_would_run_the_same_shard_is_refused() {
         let error = shard_of(&[("JOB_COMPLETION_INDEX", "5")]).unwrap_err();
         assert!(error.contains("JOB_COMPLETIONS is not"), "{error}");
         assert!(shard_of(&[("JOB_COMPLETION_INDEX", "8"), ("JOB_COMPLETIONS", "8")]).is_err());

@@ -1,4 +1,4 @@
-//! `plimsoll shrink`: a smaller schedule that fails in the same way.
+//! `plimsoll shrink`: reduces a schedule to a smaller one that fails in the same way.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -20,16 +20,16 @@ Examples:
 pub struct Shrink {
     /// A seed, the path of a schedule file, or `-` for standard input.
     source: Source,
-    /// Where the smaller schedule goes; by default beside the file, or to `findings` for a seed.
+    /// The file for the smaller schedule. Defaults to a file beside the source, or in `findings` for a seed.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The profile that the seed was swept with; means nothing for a file.
+    /// The profile of the sweep that the seed is from. Ignored for a file.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
-    /// How many candidates run at once; by default one a core.
+    /// The number of candidates that run at the same time. Defaults to one per core.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Take what was found after so many seconds.
+    /// Stop after this many seconds, with the smallest schedule found so far.
     #[arg(long, value_name = "N", default_value_t = 300)]
     seconds: u64,
 }

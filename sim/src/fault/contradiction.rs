@@ -4,20 +4,20 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// How an answer is untrue.
+/// The false statement in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Contradiction {
-    /// The current generation is off by so much.
+    /// The current generation is off by this much.
     Generation(i8),
-    /// The number of frames is off by so much.
+    /// The number of frames is off by this much.
     MaxFrameNo(i8),
-    /// The status word is another one.
+    /// The status word is `ok`.
     Word,
 }
 
 impl Contradiction {
-    /// The body with the untruth in it; `None` if it has nothing to be untrue about.
+    /// The body with the false statement. `None` if the body has nothing to falsify, or is already like that.
     pub(super) fn distort(self, body: &[u8]) -> Option<Bytes> {
         let mut object: serde_json::Value = serde_json::from_slice(body).ok()?;
         let (members, by): (&[&str], i8) = match self {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_said_can_be_untrue() {
+    fn only_members_that_an_answer_has_are_falsified() {
         let status = br#"{"baton":null,"status":"checkpoint_needed","generation":1,"max_frame_no":4}"#;
         let distort = |how: Contradiction, body: &[u8]| {
             how.distort(body).map(|body| serde_json::from_slice::<serde_json::Value>(&body).unwrap())
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(
             distort(Contradiction::Generation(-1), br#"{"generation":0}"#),
             None,
-            "nothing is below 0"
+            "a number does not go below 0"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! The words of a crash: where it strikes, how, and what survives it. Plain data, as it stands in a schedule.
+//! Crashes as plain data: the place, the kind of crash, and the operations that survive.
 //!
-//! A crash names its place by meaning ("before the 2nd sync of synced-wal"), so that it keeps its meaning when other parts
-//! of the schedule are deleted. Left out: carrying it out, which is the disk's business.
+//! A crash names its place by meaning ("before the 2nd sync of synced-wal"), so it keeps its meaning when
+//! other parts of the schedule are deleted. The world's disk carries it out.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,43 +12,41 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{FileClass, OperationPlace};
 
-/// Which of the unsynced operations survive a power loss. Operations are numbered from 0, in the order they were made.
+/// The unsynced operations that survive a power loss. Operations are numbered from 0, in the order in which
+/// they were made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Survival {
-    /// None of them.
     Nothing,
-    /// All of them.
     Everything,
-    /// The first ones.
+    /// The oldest ones.
     Prefix {
-        /// How many.
         operations: u32,
     },
-    /// Each by the toss of a coin that depends on the key and the operation's number alone.
+    /// A pseudo-random subset. Whether an operation survives depends only on the key and on its number.
     Subset {
-        /// Chance of each to survive, in percent; 100 and more is certain.
+        /// The chance of each operation to survive, in percent; 100 and more is certain.
         keep_percent: u8,
-        /// Makes one subset differ from another.
+        /// Selects one of the subsets.
         key: u64,
     },
-    /// Those done to files of these roles, directory entries included: metadata without data, say, or data without metadata.
+    /// Those on files of these roles, directory entries included: for example metadata without data, or data
+    /// without metadata.
     Files {
-        /// The roles, by the names that the files go by at the moment of the crash.
+        /// The roles, by the names of the files at the moment of the crash.
         keep: Vec<FileClass>,
     },
-    /// Exactly these; numbers beyond the last operation mean nothing.
+    /// Exactly these. Numbers beyond the last operation are ignored.
     List {
-        /// Numbers of the survivors.
         indices: Vec<u32>,
     },
 }
 
 impl Survival {
-    /// Numbers of the survivors out of `operation_count` unsynced operations, ascending.
+    /// The numbers of the survivors among `operation_count` unsynced operations, ascending.
     ///
     /// # Panics
-    /// For [`Survival::Files`], which depends on more than their count.
+    /// For [`Survival::Files`], because the files are not known here.
     #[must_use]
     pub fn survivors(&self, operation_count: u32) -> Vec<u32> {
         (0..operation_count).filter(|index| self.keeps(*index)).collect()
@@ -63,19 +61,19 @@ impl Survival {
                 xxh3_64_with_seed(&index.to_le_bytes(), *key) % 100 < u64::from(*keep_percent)
             }
             Self::List { indices } => indices.contains(&index),
-            Self::Files { .. } => unreachable!("which file an operation is done to, only the disk knows"),
+            Self::Files { .. } => unreachable!("only the disk knows the file of an operation"),
         }
     }
 }
 
 impl Survival {
-    /// Each way to survive that exploration distinguishes, among `operation_count` unsynced operations: nothing, everything, every
-    /// prefix, and everything but one.
+    /// The survivals that the explorer distinguishes among `operation_count` unsynced operations: nothing,
+    /// everything, every prefix, and everything but one operation.
     #[must_use]
     pub fn variants(operation_count: u32) -> Vec<Self> {
         let mut variants = vec![Self::Nothing, Self::Everything];
         variants.extend((1..operation_count).map(|operations| Self::Prefix { operations }));
-        // All but the last one is the longest prefix.
+        // Everything but the last operation is the longest prefix.
         variants.extend((0..operation_count.saturating_sub(1)).map(|omitted| Self::List {
             indices: (0..operation_count).filter(|index| *index != omitted).collect(),
         }));
@@ -90,33 +88,33 @@ impl fmt::Display for Survival {
             Self::Everything => write!(f, "everything survives"),
             Self::Prefix { operations } => write!(f, "the first {operations} unsynced operations survive"),
             Self::Subset { keep_percent, key } => {
-                write!(f, "{keep_percent}% of the unsynced survives, by key {key}")
+                write!(f, "{keep_percent}% of the unsynced operations survive, by key {key}")
             }
-            Self::Files { keep } => write!(f, "of the unsynced only that of {keep:?} survives"),
+            Self::Files { keep } => write!(f, "only unsynced operations on {keep:?} survive"),
             Self::List { indices } => write!(f, "unsynced operations {indices:?} survive"),
         }
     }
 }
 
-/// Bytes of what a disk writes as a whole.
+/// The size of the unit that a disk writes atomically, in bytes.
 pub const SECTOR_BYTES: u32 = 512;
 
-/// What is left of a write under which the power went away.
+/// The part of a write that survives a power loss in the middle of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Arbitrary)]
 #[serde(untagged)]
 pub enum Tear {
-    /// Its first so many bytes.
+    /// This many of its first bytes.
     Bytes(u32),
-    /// Some of the sectors that it touches: disks write them in any order.
+    /// Some of the sectors that it touches, because disks write sectors in any order.
     #[serde(rename_all = "snake_case")]
     Sectors {
-        /// Bit n stands for the nth of them, from 0; those from the 64th on go by the same bits again.
+        /// Bit `n` selects the `n`-th touched sector, from 0. From the 64th sector on, the bits repeat.
         sectors: u64,
     },
 }
 
 impl Tear {
-    /// The parts that are left of a write of `length` bytes at `offset`, relative to its beginning, ascending.
+    /// The surviving parts of a write of `length` bytes at `offset`, relative to its start, ascending.
     pub(crate) fn left(self, offset: u64, length: usize) -> Vec<Range<usize>> {
         match self {
             Self::Bytes(bytes) => std::iter::once(0..length.min(bytes as usize)).collect(),
@@ -138,20 +136,19 @@ impl fmt::Display for Tear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(f, "at byte {bytes}"),
-            Self::Sectors { sectors } => write!(f, "down to the sectors of {sectors:#b}"),
+            Self::Sectors { sectors } => write!(f, "to the sectors {sectors:#b}"),
         }
     }
 }
 
-/// What takes the machine down.
+/// The kind of a crash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum CrashKind {
-    /// The process dies; the operating system keeps all that was written, durable or not.
+    /// The process is killed. The operating system keeps everything that was written, durable or not.
     Kill,
-    /// The machine loses power; what was not synced is at the mercy of `survival`.
+    /// The machine loses power. `survival` selects the unsynced operations that survive.
     PowerLoss {
-        /// Which unsynced operations survive.
         survival: Survival,
         /// If set, the last surviving write is torn.
         #[serde(default, skip_serializing_if = "Option::is_none", alias = "torn_bytes")]
@@ -171,30 +168,27 @@ impl fmt::Display for CrashKind {
     }
 }
 
-/// When, relative to the operation at the place, the crash strikes.
+/// The moment of the crash, relative to the operation at the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Moment {
-    /// Nothing of the operation has happened.
+    /// Before the operation.
     Before,
-    /// Only the beginning of a write has happened. Other operations have no inside: it is then `Before`.
+    /// In the middle of a write. For other operations this is the same as `Before`.
     Inside {
-        /// How many bytes were written.
+        /// The number of bytes that were written.
         bytes: u32,
     },
-    /// The operation is complete, but its caller never learns of it.
+    /// After the operation, but before its caller learns of it.
     After,
 }
 
-/// A crash that waits for its place to be reached.
+/// A crash and its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct CrashPoint {
-    /// The operation it strikes at.
     pub place: OperationPlace,
-    /// Before, inside or after it.
     pub moment: Moment,
-    /// How it strikes.
     pub kind: CrashKind,
 }
 

@@ -1,11 +1,12 @@
-//! Disk errors: operations that fail instead of succeeding, by meaning.
+//! Disk errors: file operations that fail instead of succeeding.
 //!
-//! An operation that fails changes nothing, except that a partial write leaves its beginning. A failed sync leaves its data unsynced;
-//! [`SyncDrops`](DiskErrorKind::SyncDrops) also forgets that the data was ever written, as operating systems do that mark the pages
-//! clean: reads still return it, no later sync makes it durable, and the next power loss takes it. An error that lasts survives
-//! restarts of the machine; it ends when the schedule heals.
+//! An operation that fails changes nothing, except that a partial write leaves its first bytes. A failed sync
+//! leaves its data unsynced. [`SyncDrops`](DiskErrorKind::SyncDrops) also marks the data as clean, as some
+//! operating systems do: reads still return it, no later sync makes it durable, and the next power loss
+//! removes it. An error that lasts survives restarts of the machine and ends with the heal.
 //!
-//! Absent: errors of `size` and of removals; damage that no call reports, which is bit rot ([`Damage`](super::Damage)).
+//! Absent: errors of `size` and of removals, and damage that no call reports, which is bit rot
+//! ([`Damage`](super::Damage)).
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -16,39 +17,38 @@ use turso_core::CompletionError;
 
 use super::FileClass;
 
-/// What goes wrong.
+/// The kind of a disk error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum DiskErrorKind {
-    /// A write changes nothing and fails.
+    /// A write fails and changes nothing.
     WriteFails,
-    /// A write stops after its first bytes and fails.
+    /// A write fails after its first bytes.
     PartialWrite {
-        /// How many bytes are written.
+        /// The number of bytes that are written.
         bytes: u32,
     },
-    /// A write that would make the file longer fails, for there is no space left.
+    /// A write that would extend the file fails, because the disk is full.
     NoSpace,
-    /// A read fails.
     ReadFails,
-    /// A read brings only its first half, and says so.
+    /// A read returns only the first half, and reports that length.
     ShortRead,
-    /// A sync fails; what it should have made durable can still be synced.
+    /// A sync fails. A later sync can still make the data durable.
     SyncFails,
-    /// A sync fails, and what was written before it will never be durable unless it is written again.
+    /// A sync fails, and the unsynced data never becomes durable unless it is written again.
     SyncDrops,
-    /// A change of length fails.
+    /// A truncate fails.
     TruncateFails,
-    /// Opening or creating fails.
+    /// Opening or creating a file fails.
     OpenFails,
-    /// A rename changes nothing and fails.
+    /// A rename fails and changes nothing.
     RenameFails,
-    /// A sync of the directory fails; it can be tried again.
+    /// A sync of the directory fails. It can be retried.
     SyncDirectoryFails,
 }
 
 impl DiskErrorKind {
-    /// All of them; where one has a size, it is none.
+    /// All kinds, sizes set to zero.
     pub const ALL: [Self; 11] = [
         Self::WriteFails,
         Self::PartialWrite { bytes: 0 },
@@ -63,12 +63,12 @@ impl DiskErrorKind {
         Self::SyncDirectoryFails,
     ];
 
-    /// The sort of it: the same without a size.
+    /// The same kind with its size set to zero.
     pub fn sort(self) -> Self {
         if let Self::PartialWrite { .. } = self { Self::PartialWrite { bytes: 0 } } else { self }
     }
 
-    /// The access that it strikes at.
+    /// The access that fails.
     pub(crate) fn access(self) -> Access {
         match self {
             Self::WriteFails | Self::PartialWrite { .. } => Access::Write,
@@ -82,17 +82,16 @@ impl DiskErrorKind {
         }
     }
 
-    /// What the operating system says.
+    /// The error of the operating system.
     pub(crate) fn error_kind(self) -> ErrorKind {
         if self == Self::NoSpace { ErrorKind::StorageFull } else { ErrorKind::Other }
     }
 
-    /// What a failed completion says.
+    /// The error of a failed completion.
     pub(crate) fn completion_error(self) -> CompletionError {
         CompletionError::IOError(self.error_kind(), self.access().verb())
     }
 
-    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::WriteFails => "write-fails",
@@ -109,7 +108,7 @@ impl DiskErrorKind {
         }
     }
 
-    /// The kind as it stands in a trace.
+    /// The kind's verb in the trace.
     pub(crate) fn verb(self) -> &'static str {
         match self {
             Self::WriteFails => "write fails",
@@ -127,29 +126,26 @@ impl DiskErrorKind {
     }
 }
 
-/// How long it goes wrong.
+/// How long a disk error lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Lasts {
-    /// At one operation.
+    /// It hits one operation.
     Once,
-    /// From that operation on, until the faults end.
+    /// It hits that operation and every later one, until the heal.
     UntilHealed,
 }
 
-/// A disk error that waits for its place to be reached.
+/// A disk error and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct DiskError {
-    /// The role of the file.
     pub file: FileClass,
-    /// The how-manieth operation of its sort on such a file in the step, from 1.
+    /// The number of the access, among those of its kind to such files in the step, from 1.
     pub nth: u32,
-    /// What goes wrong there.
     pub error: DiskErrorKind,
-    /// How long.
     pub lasts: Lasts,
-    /// Whether the very call fails, as with blocking I/O, instead of its completion, as with I/O that is queued.
+    /// Whether the call itself fails, as with blocking I/O, or its completion, as with queued I/O.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_once: bool,
 }
@@ -157,16 +153,16 @@ pub struct DiskError {
 impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, nth, error, lasts, .. } = self;
-        write!(f, "{} of {file}, at number {nth}", error.verb())?;
-        if *lasts == Lasts::UntilHealed { write!(f, " and ever after") } else { Ok(()) }
+        write!(f, "{} on {file}, occurrence {nth}", error.verb())?;
+        if *lasts == Lasts::UntilHealed { write!(f, " and every later one until the heal") } else { Ok(()) }
     }
 }
 
-/// What a process does to a file, as far as it can fail.
+/// A file access that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Write,
-    /// A write that makes the file longer; it also counts as a write.
+    /// A write that extends the file. It also counts as a write.
     Growth,
     Read,
     Sync,

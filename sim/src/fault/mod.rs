@@ -1,15 +1,16 @@
-//! What can go wrong, as plain data.
+//! The faults that a schedule can inject, as plain data.
 //!
-//! A [`Fault`] names its place by meaning ("the second sync of Synced's WAL in this step"), so it keeps its meaning when other parts of a
-//! schedule are deleted. The [`atlas`] says what an engine promises under each fault at each place.
+//! A [`Fault`] names its place by meaning ("the second sync of Synced's WAL in this step"), so it keeps its
+//! meaning when other parts of a schedule are deleted. The [`atlas`] states what the engine promises under
+//! each fault at each place.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `crash` | kills and power losses, and which unsynced operations survive them |
 //! | `disk` | file operations that fail |
-//! | `network`, `contradiction` | what happens to a request or to its response |
+//! | `network`, `contradiction` | faults of a request or of its response |
 //! | `rot` | bytes of a file that change silently |
-//! | `place`, `route`, `ordinal` | where a fault strikes: files, operations, requests, and the occurrence within the step |
+//! | `place`, `route`, `ordinal` | the places of faults: files, operations, requests, and their number in the step |
 //! | [`atlas`] | the FaultAtlas: every fault at every place, and the promise |
 //!
 //! Absent: the disk, the network and the schedule. Nothing here runs.
@@ -39,39 +40,33 @@ pub use place::{FileClass, OperationKind, OperationPlace};
 pub use rot::Damage;
 pub use route::{RequestPlace, Route};
 
-/// What strikes during a step. A fault whose place is never reached is noted and does nothing.
+/// A fault of a step. If its place is not reached, the fault is reported as not reached and has no effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// The client's machine or process goes down at a file operation.
+    /// The client's machine or process crashes at a file operation.
     Crash(CrashPoint),
-    /// The client's machine or process goes down while the engine is suspended.
+    /// The client's machine or process crashes while the engine is suspended.
     CrashSuspended {
-        /// The how-manieth suspension of the step, from 1.
+        /// The number of the suspension in the step, from 1.
         nth: u32,
-        /// How it goes down.
         kind: CrashKind,
     },
-    /// The application gives an operation up while the engine is suspended; its process lives on.
+    /// The application abandons an operation while the engine is suspended. Its process keeps running.
     Abandon {
-        /// The how-manieth suspension of the step, from 1.
+        /// The number of the suspension in the step, from 1.
         nth: u32,
-        /// Whether a request that is under way then arrives all the same.
+        /// Whether a request that is in transit still arrives.
         arrives: bool,
     },
-    /// An operation on a file fails.
+    /// A file operation fails.
     Disk(DiskError),
-    /// Something becomes of a request or of its answer.
-    Network {
-        /// The request.
-        at: RequestPlace,
-        /// What becomes of it.
-        fault: NetworkFault,
-    },
+    /// A request or its response is lost, delayed or changed.
+    Network { at: RequestPlace, fault: NetworkFault },
 }
 
 impl Fault {
-    /// How the client goes down, if it does.
+    /// How the client crashes, if it does.
     pub fn crash_kind(&self) -> Option<&CrashKind> {
         match self {
             Self::Crash(point) => Some(&point.kind),
@@ -87,8 +82,8 @@ impl fmt::Display for Fault {
             Self::Crash(point) => point.fmt(f),
             Self::CrashSuspended { nth, kind } => write!(f, "{kind} at the {} suspension", Ordinal(*nth)),
             Self::Abandon { nth, arrives } => {
-                let fate = if *arrives { "arrives" } else { "does not arrive" };
-                write!(f, "given up at the {} suspension; a request under way {fate}", Ordinal(*nth))
+                let outcome = if *arrives { "arrives" } else { "does not arrive" };
+                write!(f, "abandoned at the {} suspension; a request in transit {outcome}", Ordinal(*nth))
             }
             Self::Disk(error) => error.fmt(f),
             Self::Network { at, fault } => network::write_network(f, at, fault),

@@ -1,6 +1,7 @@
-//! What happens to one request or to its response: plain data, and how each fault interferes with an exchange.
+//! Network faults: plain data, and the effect of each fault on an exchange.
 //!
-//! The promises stand in the [`atlas`](super::atlas). Absent: a body of well-formed frames that are not the remote's.
+//! The [`atlas`](super::atlas) has the promises. Absent: a body of well-formed frames that are not the
+//! remote's.
 
 use std::fmt;
 
@@ -12,107 +13,98 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Contradiction, CrashKind, Ordinal, RequestPlace, Route};
 
-/// Bytes of a frame on the wire: a header of 24 bytes and a page of 4,096.
+/// The size of a frame on the wire, in bytes: a header of 24 bytes and a page of 4,096.
 const FRAME_BYTES: usize = 24 + 4096;
 
-/// What becomes of one request or of the answer to it.
+/// A fault of one request or of its response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NetworkFault {
     /// The request never reaches the remote.
     LoseRequest,
-    /// The request takes effect, its answer never reaches the client.
+    /// The request takes effect, but its response never reaches the client.
     LoseResponse,
-    /// The remote's machine goes down while it serves the request, and is started again; there is no answer.
+    /// The remote's machine crashes while it serves the request, and starts again. There is no response.
     RemoteCrash {
-        /// Before the how-manieth file operation for this request that changes something, from 1; if it makes fewer, once all
-        /// is done.
+        /// The crash happens before the file operation of this number, from 1, among those of the request
+        /// that change something. If the request makes fewer, the crash happens after the request has taken
+        /// effect.
         operation: u32,
-        /// How it goes down.
         kind: CrashKind,
     },
-    /// The client is told that the connection was lost; the request arrives later.
-    Delay {
-        /// When.
-        until: Arrival,
-    },
-    /// The request arrives twice. When the second arrives at once, its answer is what the client gets, as from a proxy that tries again;
-    /// else nobody waits for it.
-    Duplicate {
-        /// When the second arrives.
-        until: Arrival,
-    },
-    /// The connection is lost once so many bytes of the body have arrived.
+    /// The client sees a lost connection. The request arrives later.
+    Delay { until: Arrival },
+    /// The request arrives twice. If the second one arrives at once, the client gets the second response, as
+    /// from a proxy that retries. Otherwise the second response is dropped.
+    Duplicate { until: Arrival },
+    /// The connection is lost after this many bytes of the response's body.
     Cut {
-        /// How many; more than there are means all of them, but not their end.
+        /// If the body is shorter, all of it arrives, but not its end.
         bytes: u32,
     },
-    /// The body ends in good order after so many bytes.
+    /// The response's body ends cleanly after this many bytes.
     EndEarly {
-        /// How many; a body that is not longer is not struck.
+        /// The fault is not injected into a body that is not longer.
         bytes: u32,
     },
-    /// The body arrives in chunks of so few bytes.
-    Chunks {
-        /// Bytes of a chunk.
-        bytes: u32,
-    },
-    /// The body is replaced by bytes that mean nothing.
+    /// The response's body arrives in chunks of this many bytes.
+    Chunks { bytes: u32 },
+    /// The response's body is replaced by random bytes.
     Garbage {
-        /// How many; never a multiple of a frame's.
+        /// One byte is added if this is a multiple of a frame's size.
         bytes: u32,
     },
-    /// The answer is an error that the protocol does not give for the request.
+    /// The response has an error status that the protocol does not specify for the request.
     WrongStatus {
-        /// The HTTP status.
         code: u16,
-        /// Whether the request takes effect all the same.
+        /// Whether the request still takes effect.
         takes_effect: bool,
     },
-    /// The answer's status object, or `/info`'s, is not true. Other answers are not struck.
+    /// The response's status object, or that of `/info`, contains a false statement. The fault is not
+    /// injected into other responses.
     Contradict(Contradiction),
-    /// The answer is what the remote would have said earlier. Requests that write, and a remote without a past, are not struck.
+    /// The response is the one that the remote would have sent earlier. The fault is not injected into
+    /// requests that write, nor while the remote has no earlier state.
     Stale {
-        /// So many generations ago, at the end of that one.
+        /// The response is from the end of the generation this many before the current one.
         generations: u64,
-        /// If no generations ago: so many transactions ago.
+        /// If `generations` is 0: the response is from this many transactions ago.
         transactions: usize,
     },
 }
 
-/// A sort of network fault, as the atlas knows it.
+/// The kind of a network fault, as the atlas distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NetworkFaultKind {
     /// A request never reaches the remote.
     LoseRequest,
-    /// A request takes effect, its response never arrives.
+    /// A request takes effect, but its response never arrives.
     LoseResponse,
-    /// The remote's machine goes down, and what it was answering is lost.
+    /// The remote's machine crashes, and the response that it was sending is lost.
     RemoteCrash,
-    /// A request arrives when its sender has given up.
+    /// A request arrives after its sender has given up.
     Delay,
     /// A request arrives twice.
     Duplicate,
     /// The connection is lost inside a body.
     Cut,
-    /// A body ends in good order before it is complete.
+    /// A body ends cleanly before it is complete.
     EndEarly,
     /// A body arrives in tiny chunks.
     TinyChunks,
-    /// A body means nothing.
+    /// A body consists of random bytes.
     Garbage,
-    /// An answer has a status that the protocol does not give, and that may be another the next time.
+    /// A response has a status that the protocol does not specify and that may be different the next time.
     WrongStatus,
-    /// An answer has a status that says that the request itself is wrong.
+    /// A response has a status that blames the request itself.
     BlamingStatus,
-    /// An answer contradicts the state of the remote.
+    /// A response contradicts the state of the remote.
     UntrueAnswer,
-    /// An answer is what the remote would have said earlier.
+    /// A response is the one that the remote would have sent earlier.
     StaleAnswer,
 }
 
 impl NetworkFaultKind {
-    /// All of them.
     pub const ALL: &[Self] = &[
         Self::LoseRequest,
         Self::LoseResponse,
@@ -129,7 +121,6 @@ impl NetworkFaultKind {
         Self::StaleAnswer,
     ];
 
-    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::LoseRequest => "lose-request",
@@ -150,7 +141,7 @@ impl NetworkFaultKind {
 }
 
 impl NetworkFault {
-    /// Its sort when it strikes a request of this route.
+    /// Its kind when it is injected into a request of this route.
     pub fn kind(&self, route: Route) -> NetworkFaultKind {
         use NetworkFaultKind as Kind;
         match self {
@@ -163,7 +154,7 @@ impl NetworkFault {
             Self::EndEarly { .. } => Kind::EndEarly,
             Self::Chunks { .. } => Kind::TinyChunks,
             Self::Garbage { .. } => Kind::Garbage,
-            // The protocol has 400 there: it is the body that is wrong.
+            // The protocol uses 400 on these routes; here it is the body that is wrong.
             Self::WrongStatus { code: 400, .. } if matches!(route, Route::PullFrames | Route::PushFrames) => {
                 Kind::WrongStatus
             }
@@ -176,54 +167,56 @@ impl NetworkFault {
     }
 }
 
-/// When a message that is under way arrives. Whatever has not arrived by then does when the faults end.
+/// When a message in transit arrives. A message that has not arrived by then arrives at the start of the
+/// heal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Arrival {
-    /// At once.
     AtOnce,
-    /// When so many further requests, of whichever client, have been served.
+    /// After this many further requests, of any client, have been served.
     AfterRequests(u32),
-    /// When the step of this id begins.
+    /// When the step with this id starts.
     AtStep(u32),
-    /// When the step after this one has ended.
+    /// When the next step has ended.
     AfterNextStep,
 }
 
-/// What a fault can do with one request and its answer.
+/// The interface through which a fault acts on one exchange.
 pub trait Wire {
     /// Lets the remote serve the request.
     fn serve(&mut self) -> Response<Bytes>;
 
-    /// Takes the remote's machine down before its `operation`-th file operation for the request, and starts it again.
+    /// Crashes the remote's machine before its `operation`-th file operation for the request, and starts it
+    /// again.
     fn serve_and_crash(&mut self, operation: u32, kind: &CrashKind);
 
-    /// The answer of an earlier moment, and the generation and frame at which the remote's history ended then; `None` if there is none.
+    /// The response of an earlier moment, with the generation and frame at which the remote's log ended then.
+    /// `None` if there is none.
     fn serve_stale(&mut self, generations: u64, transactions: usize) -> Option<(Response<Bytes>, [u64; 2])>;
 
     /// Lets the request arrive later.
     fn send_late(&mut self, until: Arrival);
 
-    /// A key that is the same whenever this request is sent in this step of this history.
+    /// A key that is the same each time that this request is sent in this step of this history.
     fn garbage_key(&self) -> u64;
 
-    /// Reports that the fault strikes, with what the trace says about it. A fault that does not report it counts as never reached.
+    /// Reports that the fault is injected, with the event for the trace. A fault that does not call this
+    /// counts as not reached.
     fn inject(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]);
 }
 
-/// An answer, and how it arrives.
+/// A response, and how it arrives.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The answer.
     pub response: Response<Bytes>,
-    /// Bytes of one chunk of its body; `None` for as many as usual.
+    /// The size of a chunk of the body, in bytes. `None` for the usual size.
     pub chunk_bytes: Option<usize>,
-    /// The connection is lost once so many bytes of the body have arrived.
+    /// If set, the connection is lost after this many bytes of the body.
     pub cut_after_bytes: Option<usize>,
 }
 
 impl Delivery {
-    /// An answer that arrives as it is.
+    /// A response that arrives unchanged.
     pub fn whole(response: Response<Bytes>) -> Self {
         Self { response, chunk_bytes: None, cut_after_bytes: None }
     }
@@ -237,7 +230,7 @@ impl Delivery {
 }
 
 impl NetworkFault {
-    /// Interferes with an exchange. What arrives at the client; `None` for nothing.
+    /// Acts on an exchange. Returns the response that arrives at the client, or `None` if none arrives.
     pub fn apply(&self, wire: &mut impl Wire) -> Option<Delivery> {
         match *self {
             Self::LoseRequest => {
@@ -251,7 +244,7 @@ impl NetworkFault {
             }
             Self::RemoteCrash { operation, ref kind } => {
                 wire.serve_and_crash(operation, kind);
-                wire.inject("remote down", &[], &[]);
+                wire.inject("remote crash", &[], &[]);
                 None
             }
             Self::Delay { until } => {
@@ -298,7 +291,8 @@ impl NetworkFault {
         }
     }
 
-    /// Changes how an answer arrives; the verb for the trace, or `None` if there is nothing to change.
+    /// Changes a response or how it arrives. Returns the verb for the trace, or `None` if there is nothing to
+    /// change.
     fn spoil(&self, delivery: &mut Delivery, garbage_key: u64) -> Option<&'static str> {
         let body_bytes = delivery.response.body().len();
         match *self {
@@ -313,7 +307,7 @@ impl NetworkFault {
             }
             Self::Chunks { bytes } => {
                 delivery.chunk_bytes = Some(bytes as usize);
-                Some("body in crumbs")
+                Some("body in tiny chunks")
             }
             Self::Garbage { bytes } => {
                 delivery.replace_body(garbage(garbage_key, bytes));
@@ -329,14 +323,14 @@ impl NetworkFault {
     }
 }
 
-/// Bytes that mean nothing, always the same for the same name, and never a whole number of frames.
-fn garbage(name: u64, bytes: u32) -> Bytes {
+/// Random bytes: the same for the same key, and never a whole number of frames.
+fn garbage(key: u64, bytes: u32) -> Bytes {
     let length = bytes as usize + usize::from((bytes as usize).is_multiple_of(FRAME_BYTES));
-    let word = |index: u64| xxh3_64_with_seed(&index.to_le_bytes(), name).to_le_bytes();
+    let word = |index: u64| xxh3_64_with_seed(&index.to_le_bytes(), key).to_le_bytes();
     (0..).flat_map(word).take(length).collect()
 }
 
-/// An answer that the protocol does not give.
+/// A response that the protocol does not specify.
 fn wrong_status(code: u16) -> Response<Bytes> {
     let body = Bytes::from_static(b"<html>something is wrong with a machine in between</html>");
     let mut response = Response::new(body);
@@ -356,9 +350,9 @@ pub(super) fn write_network(
         NetworkFault::LoseResponse => write!(f, "the response to the {at} is lost"),
         NetworkFault::RemoteCrash { operation, kind } => {
             let nth = Ordinal(*operation);
-            write!(f, "the remote's machine goes down at its {nth} file operation for the {at}: {kind}")
+            write!(f, "the remote's machine crashes at its {nth} file operation for the {at}: {kind}")
         }
-        NetworkFault::Delay { until } => write!(f, "the {at} is given up and arrives {until}"),
+        NetworkFault::Delay { until } => write!(f, "the {at} is delayed and arrives {until}"),
         NetworkFault::Duplicate { until } => write!(f, "the {at} arrives a second time {until}"),
         NetworkFault::Cut { bytes } => {
             write!(f, "the connection is cut after {bytes} bytes of the response to the {at}")
@@ -372,7 +366,7 @@ pub(super) fn write_network(
             write!(f, "the {at} takes effect and is answered with status {code}")
         }
         NetworkFault::WrongStatus { code, takes_effect: false } => {
-            write!(f, "the {at} is answered with status {code} and without effect")
+            write!(f, "the {at} has no effect and is answered with status {code}")
         }
         NetworkFault::Contradict(Contradiction::Generation(by)) => {
             write!(f, "the response to the {at} has a generation that is off by {by}")
@@ -381,7 +375,7 @@ pub(super) fn write_network(
             write!(f, "the response to the {at} has a last frame that is off by {by}")
         }
         NetworkFault::Contradict(Contradiction::Word) => {
-            write!(f, "the response to the {at} has another status word")
+            write!(f, "the response to the {at} has a wrong status word")
         }
         NetworkFault::Stale { generations: 0, transactions } => {
             write!(f, "the {at} is answered as it would have been {transactions} transactions ago")
@@ -407,7 +401,7 @@ impl fmt::Display for Arrival {
 pub(super) mod tests {
     use super::*;
 
-    /// Faults of this sort, so varied that one of them finds its place in every history of some length.
+    /// Faults of this kind, varied so that one of them finds its place in every history of some length.
     pub fn examples(kind: NetworkFaultKind) -> Vec<NetworkFault> {
         let arrivals =
             [Arrival::AtOnce, Arrival::AfterRequests(2), Arrival::AfterNextStep, Arrival::AtStep(8)];
@@ -451,7 +445,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn garbage_is_the_same_again_and_no_whole_number_of_frames() {
+    fn garbage_is_reproducible_and_never_a_whole_number_of_frames() {
         assert_eq!(garbage(7, 100), garbage(7, 100));
         assert_ne!(garbage(7, 100), garbage(8, 100));
         assert_eq!(garbage(7, 100).len(), 100);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// "1st", "2nd", "11th".
+/// Prints as "1st", "2nd", "11th".
 pub struct Ordinal(pub u32);
 
 impl fmt::Display for Ordinal {

@@ -1,4 +1,4 @@
-//! Where a fault strikes on a disk: a file by its role, an operation by its kind and number.
+//! The place of a fault on a disk: a file by its role, and an operation by its kind and number.
 
 use std::fmt;
 
@@ -7,32 +7,32 @@ use serde::{Deserialize, Serialize};
 
 use super::Ordinal;
 
-/// A file by its role. Which file of a directory plays it is told by the end of its path.
+/// A file by its role. The end of a file's path determines its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum FileClass {
     /// The database that the application works on, `…-draft`.
     Draft,
-    /// Its log, `…-draft-wal`.
+    /// Draft's WAL, `…-draft-wal`.
     DraftWal,
     /// The replica of the remote, `…-synced`.
     Synced,
-    /// Its log, `…-synced-wal`.
+    /// Synced's WAL, `…-synced-wal`.
     SyncedWal,
-    /// A new export before it takes the replica's place, `…-synced-next`.
+    /// A new export before it replaces Synced, `…-synced-next`.
     SyncedNext,
     /// The engine's metadata, `…-info`.
     Metadata,
-    /// The metadata's next version, before it is renamed into place, `…-info.tmp`.
+    /// The next version of the metadata before it is renamed into place, `…-info.tmp`.
     MetadataTemporary,
-    /// Any file, those without a role included.
+    /// Any file, including files without a role.
     Any,
 }
 
 impl FileClass {
     pub(crate) const COUNT: usize = Self::Any as usize + 1;
 
-    /// The roles, without [`FileClass::Any`].
+    /// All roles except [`FileClass::Any`].
     pub const ALL: [Self; 7] = [
         Self::Draft,
         Self::DraftWal,
@@ -43,7 +43,6 @@ impl FileClass {
         Self::MetadataTemporary,
     ];
 
-    /// The role in one word.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,7 +57,7 @@ impl FileClass {
         }
     }
 
-    /// The role of the file at `path`; [`FileClass::Any`] if it has none.
+    /// The role of the file at `path`. [`FileClass::Any`] if it has none.
     #[must_use]
     pub fn of(path: &str) -> Self {
         const ENDS: [(&str, FileClass); 7] = [
@@ -80,32 +79,31 @@ impl fmt::Display for FileClass {
     }
 }
 
-/// What is done to a file. Reads are no operations: they change nothing that a crash could lose.
+/// The kind of a file operation. Reads are not operations here, because they change nothing that a crash
+/// could lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
-    /// A write, a vectored one counting once.
+    /// A write. A vectored write counts once.
     Write,
     /// A sync of the file's content.
     Sync,
     /// A change of the file's length.
     Truncate,
-    /// An open that made the file.
+    /// An open that created the file.
     Create,
-    /// A removal.
     Remove,
-    /// A rename; its file is the one that is replaced.
+    /// A rename. Its file is the target.
     Rename,
     /// A sync of the directory that holds the file.
     SyncDirectory,
-    /// Any of these.
     AnyMutation,
 }
 
 impl OperationKind {
     pub(crate) const COUNT: usize = Self::AnyMutation as usize + 1;
 
-    /// The kind as it stands in a trace.
+    /// The kind's verb in the trace.
     #[must_use]
     pub fn verb(self) -> &'static str {
         match self {
@@ -121,15 +119,14 @@ impl OperationKind {
     }
 }
 
-/// One operation of a step, by meaning.
+/// An operation of a step, named by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct OperationPlace {
-    /// The file it is done to.
     pub file: FileClass,
-    /// What is done.
     pub operation: OperationKind,
-    /// The how-manieth of its sort in the step, from 1. 0 is never reached.
+    /// The number of the operation, among those of this kind on such files in the step, from 1. The number 0
+    /// is never reached.
     pub nth: u32,
 }
 

@@ -1,4 +1,4 @@
-//! A request by what it asks for and by its number in the step.
+//! The place of a fault on the network: a request by its route and its number in the step.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Ordinal;
 
-/// What a request asks for.
+/// The route of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
@@ -25,7 +25,6 @@ pub enum Route {
 }
 
 impl Route {
-    /// The route in one word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -36,7 +35,7 @@ impl Route {
         }
     }
 
-    /// The route of a request, `None` for one that the protocol does not know.
+    /// The route of a request. `None` if the protocol has no such route.
     pub fn of<T>(request: &Request<T>) -> Option<Self> {
         let path = request.uri().path();
         match *request.method() {
@@ -62,13 +61,12 @@ impl fmt::Display for Route {
     }
 }
 
-/// A request of a step, by meaning.
+/// A request of a step, named by its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct RequestPlace {
-    /// What it asks for.
     pub route: Route,
-    /// The how-manieth of its route in this step, from 1.
+    /// The number of the request among those of its route in the step, from 1.
     pub nth: u32,
 }
 

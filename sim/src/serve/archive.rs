@@ -1,17 +1,18 @@
-//! What a served remote keeps in its directory, so that a restart resumes the same history.
+//! The directory of a served remote, from which a restart resumes it.
 //!
 //! ```text
-//!   history-id         names the history; made once, durable before anything else
-//!   current.db, -wal   the database as the core keeps it
-//!   generation-N.db    the snapshot with which generation N began
-//!   generation-N.wal   its log, once it was closed
+//!   history-id         the lineage id; created once, durable before anything else
+//!   current.db, -wal   the core's database
+//!   generation-N.db    the snapshot at the start of generation N
+//!   generation-N.wal   its WAL, once the generation is closed
 //! ```
 //!
-//! A generation is closed in three durable steps: its log is copied, the core moves the log into the main file, the main file is
-//! copied as the next snapshot. Whatever a crash leaves between them is finished or undone at the next start, told by
-//! whether the core's log is empty. Closed generations are checked against each other when they are read.
+//! A generation is closed in three durable steps: its WAL is copied, the core moves the WAL into the main
+//! file, and the main file is copied as the next snapshot. If a crash interrupts them, the next start
+//! completes or undoes the close; an empty `current.db-wal` shows that the second step has happened. Closed
+//! generations are checked against each other when they are read.
 //!
-//! Left out: pruning. Every generation is kept for ever, and held in memory while it is served.
+//! Absent: pruning. Every generation is kept on disk permanently, and in memory while it is served.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -24,52 +25,32 @@ use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES};
 use crate::judge::remote_log::{Closed, ResumeError};
 use crate::world::remote::Remote;
 
-/// Why a directory could not be opened, or a generation not be closed.
+/// The reason why a directory could not be opened or a generation could not be closed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// A file operation failed.
     #[error("cannot {operation} {path}")]
-    File {
-        /// What was being done.
-        operation: &'static str,
-        /// The file's path.
-        path: String,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// The directory holds databases, but nothing says that they are a remote's.
-    #[error("{path} exists but there is no history-id beside it: refusing to serve or overwrite it")]
-    Foreign {
-        /// The file's path.
-        path: String,
-    },
+    File { operation: &'static str, path: String, source: std::io::Error },
+    /// The directory has databases but no `history-id`, so they may not belong to a remote.
+    #[error(
+        "{path} exists but there is no history-id beside it: refusing to serve or overwrite it; use another directory"
+    )]
+    Foreign { path: String },
     /// The files contradict each other.
     #[error("{path} is damaged")]
-    Damaged {
-        /// The directory.
-        path: String,
-        /// What is wrong.
-        source: ResumeError,
-    },
-    /// The core cannot work with the database; another server may have it open.
+    Damaged { path: String, source: ResumeError },
+    /// The core cannot open the database. Another server may have it open.
     #[error("cannot open {path}")]
-    Database {
-        /// The database's path.
-        path: String,
-        /// Why.
-        source: LimboError,
-    },
+    Database { path: String, source: LimboError },
 }
 
-/// A directory, and the remote in it.
 pub(super) struct Archive {
     directory: PathBuf,
     remote: Remote,
 }
 
 impl Archive {
-    /// Resumes what is in the directory, or begins an empty database in it.
+    /// Resumes the remote in the directory, or creates an empty one.
     pub fn open(directory: &Path) -> Result<Self, ArchiveError> {
         let io: Arc<dyn IO> =
             Arc::new(PlatformIO::new().map_err(|source| ArchiveError::Database {
@@ -91,7 +72,7 @@ impl Archive {
         &mut self.remote
     }
 
-    /// Ends the current generation, if it has any frames; whether it had.
+    /// Ends the current generation. Returns `false` if it had no frames.
     pub fn checkpoint(&mut self) -> Result<bool, ArchiveError> {
         let frames = self.remote.frame_count();
         if frames == 0 {
@@ -109,7 +90,6 @@ impl Archive {
     }
 }
 
-/// The paths in a directory.
 struct Layout {
     directory: PathBuf,
 }
@@ -131,7 +111,7 @@ impl Layout {
         self.directory.join(format!("generation-{generation}.wal"))
     }
 
-    /// The history's name; a new one if nothing is there yet. Its randomness is `io`'s.
+    /// The lineage id. Creates one, from `io`'s random bytes, if the directory is new.
     fn history_id(&self, io: &dyn IO) -> Result<String, ArchiveError> {
         let path = self.directory.join("history-id");
         if exists(&path)? {
@@ -150,7 +130,8 @@ impl Layout {
         Ok(id)
     }
 
-    /// Begins generation 1. Without its snapshot nothing was ever served, whatever an interrupted beginning has left.
+    /// Starts generation 1. As long as its snapshot does not exist, nothing has been served, so the files of
+    /// an interrupted start are removed.
     fn begin(&self, io: Arc<dyn IO>, history_id: String) -> Result<Remote, ArchiveError> {
         for leftover in [self.current(), self.current_log()] {
             remove(&leftover)?;
@@ -193,7 +174,7 @@ fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Erro
     move |source| ArchiveError::File { operation, path, source }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a served remote is on real files")]
+#[expect(clippy::disallowed_methods, reason = "a served remote uses real files")]
 fn create_directory(path: &Path) -> Result<(), ArchiveError> {
     std::fs::create_dir_all(path).map_err(file_error("create", path))
 }
@@ -202,12 +183,12 @@ fn exists(path: &Path) -> Result<bool, ArchiveError> {
     path.try_exists().map_err(file_error("look for", path))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a served remote is on real files")]
+#[expect(clippy::disallowed_methods, reason = "a served remote uses real files")]
 fn read(path: &Path) -> Result<Vec<u8>, ArchiveError> {
     std::fs::read(path).map_err(file_error("read", path))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a served remote is on real files")]
+#[expect(clippy::disallowed_methods, reason = "a served remote uses real files")]
 fn remove(path: &Path) -> Result<(), ArchiveError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error("remove", path)(error)),
@@ -215,8 +196,8 @@ fn remove(path: &Path) -> Result<(), ArchiveError> {
     }
 }
 
-/// Makes `bytes` the content of a file, atomically and durably.
-#[expect(clippy::disallowed_methods, reason = "a served remote is on real files")]
+/// Replaces a file's content atomically and durably.
+#[expect(clippy::disallowed_methods, reason = "a served remote uses real files")]
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
     let temporary = path.with_extension("tmp");
     let write = || {

@@ -1,10 +1,11 @@
-//! The remote served over HTTP, on real files: for clients on this machine, and for tests against a network that is one.
+//! Serves the remote over HTTP, on real files: for clients on this machine, and for tests that need a real
+//! network.
 //!
-//! It answers what [`Remote`] answers, one request at a time, and resumes its directory after a restart (see
-//! `archive`). Needs the feature `serve`; the simulator does without.
+//! It answers like [`Remote`], one request at a time, and resumes its directory after a restart (see
+//! `archive`). It needs the feature `serve`; the simulator does not use it.
 //!
-//! Left out: TLS, authorization, limits on how many clients there are. It is not meant for anything but loopback. SQL that
-//! checkpoints the database itself ends it: the model of the history contradicts it then.
+//! Absent: TLS, authorization, and a limit on the number of clients. Use it only on loopback. SQL that
+//! checkpoints the database ends the server, because it contradicts the model of the remote's log.
 
 mod archive;
 
@@ -33,50 +34,42 @@ use crate::world::remote::Remote;
 use archive::Archive;
 pub use archive::ArchiveError;
 
-/// The longest request that is read, in bytes.
+/// The maximum length of a request's body, in bytes.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
-/// How long answers that are under way may take once the server ends.
+/// The time that responses in progress may take once the server ends.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
-/// How long to wait after a connection could not be accepted (no more file descriptors, say).
+/// The pause after a connection could not be accepted, for example because no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a server could not be started or had to end.
+/// The reason why a server could not be started or had to end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The directory cannot be served.
     #[error("cannot serve this directory")]
     Archive(#[from] ArchiveError),
-    /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The remote contradicted its own model while it served a request, and what it would answer next is worth nothing.
-    #[error("the remote broke while it served {request}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    /// The remote contradicted its own model while it served a request. Its later answers would be worthless.
+    #[error("the remote contradicted its own model while it served {request}; restart the server")]
     Broken {
         /// Method and path.
         request: String,
     },
 }
 
-/// One request that was served, for a log.
+/// A served request, for a log.
 #[derive(Debug, Clone)]
 pub struct Served {
     /// Method and path.
     pub request: String,
-    /// Bytes of its body.
+    /// Length of the request's body.
     pub request_bytes: usize,
-    /// The status of the answer.
     pub status: StatusCode,
-    /// Bytes of its body.
+    /// Length of the response's body.
     pub answer_bytes: usize,
 }
 
-/// A remote in a directory, listening.
+/// A listening server for the remote in a directory.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -85,25 +78,26 @@ pub struct Server {
 
 struct Shared {
     archive: Mutex<Archive>,
-    /// Frames from which on a generation is ended.
+    /// The number of frames at which a generation is ended.
     generation_frames_max: u64,
     log: Box<dyn Fn(&Served) + Send + Sync>,
     broken: Mutex<Option<String>>,
     has_broken: Notify,
 }
 
-/// The served remote, for those who share its process.
+/// The served remote, for code in the same process.
 #[derive(Clone)]
 pub struct ServedRemote {
     shared: Arc<Shared>,
 }
 
 impl Server {
-    /// Resumes the remote in `directory`, or begins an empty one, and listens on `address`; port 0 takes any that is free. A generation
-    /// ends by itself once it has `generation_frames_max` frames. `log` is told of every request.
+    /// Resumes the remote in `directory`, or creates an empty one, and listens on `address`. Port 0 selects a
+    /// free port. A generation ends on its own once it has `generation_frames_max` frames. `log` is called
+    /// for every request.
     ///
     /// # Errors
-    /// [`ServeError`] when the directory or the address cannot be had.
+    /// [`ServeError`] if the directory or the address cannot be used.
     pub async fn bind(
         directory: &Path,
         address: SocketAddr,
@@ -127,21 +121,20 @@ impl Server {
         Ok(Self { listener, address, shared })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The remote itself.
     pub fn remote(&self) -> ServedRemote {
         ServedRemote { shared: self.shared.clone() }
     }
 
-    /// Serves until `shutdown` is ready; answers that are under way then are finished.
+    /// Serves until `shutdown` resolves, then finishes the responses in progress.
     ///
     /// # Errors
     /// [`ServeError::Broken`].
-    #[expect(clippy::disallowed_methods, reason = "a served remote is no simulated one")]
+    #[expect(clippy::disallowed_methods, reason = "a served remote runs in real time")]
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let mut shutdown = pin!(shutdown);
         let graceful = GracefulShutdown::new();
@@ -156,7 +149,7 @@ impl Server {
                     let service = service_fn(move |request| answer(shared.clone(), request));
                     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                     let connection = graceful.watch(connection);
-                    // A connection that breaks off is the client's affair.
+                    // A broken connection is an error of the client, not of the server.
                     tokio::spawn(async move { connection.await.ok() });
                 }
                 () = self.shared.has_broken.notified() => break,
@@ -176,10 +169,10 @@ impl Server {
 }
 
 impl ServedRemote {
-    /// Another writer's transaction.
+    /// Runs another writer's transaction.
     ///
     /// # Errors
-    /// Those of `work` and of the commit.
+    /// The error of `work` or of the commit.
     pub fn transact<T>(
         &self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
@@ -187,15 +180,15 @@ impl ServedRemote {
         lock(&self.shared.archive).remote().transact(work)
     }
 
-    /// Ends the generation if it has frames; whether it had.
+    /// Ends the generation. Returns `false` if it had no frames.
     ///
     /// # Errors
-    /// [`ArchiveError`] when it cannot be archived.
+    /// [`ArchiveError`] if the generation cannot be archived.
     pub fn checkpoint(&self) -> Result<bool, ArchiveError> {
         lock(&self.shared.archive).checkpoint()
     }
 
-    /// Looks at the remote.
+    /// Calls `look` with the remote.
     pub fn with_remote<T>(&self, look: impl FnOnce(&Remote) -> T) -> T {
         look(lock(&self.shared.archive).remote())
     }
@@ -212,7 +205,7 @@ async fn answer(
             let body = body.to_bytes();
             let length = body.len();
             let (shared, name) = (shared.clone(), name.clone());
-            // The database blocks; connections must not wait for each other's.
+            // Database calls block, and one connection must not block another.
             let serving =
                 tokio::task::spawn_blocking(move || shared.serve(&name, &Request::from_parts(head, body)));
             let served = serving.await.unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "broken"));
@@ -241,7 +234,7 @@ impl Shared {
         let mut archive = lock(&self.archive);
         let mut response = archive.remote().serve(request);
         if archive.remote().frame_count() >= self.generation_frames_max && !archive.remote().is_held_open() {
-            // The request has taken effect whether or not the generation can be ended after it.
+            // The request has taken effect, even if the generation cannot be ended after it.
             if let Err(error) = archive.checkpoint() {
                 let problem = crate::text::error_chain(&error);
                 response = plain(StatusCode::INTERNAL_SERVER_ERROR, &problem);
@@ -252,7 +245,7 @@ impl Shared {
     }
 }
 
-/// Tells the server to end when a request ends in a panic.
+/// Ends the server if a request ends in a panic.
 struct BreaksUnlessDone<'a> {
     shared: &'a Shared,
     name: &'a str,

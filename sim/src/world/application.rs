@@ -1,4 +1,5 @@
-//! What applications do besides single transactions: one that is held open across steps, and readers that keep an old snapshot.
+//! Applications beyond single transactions: a transaction that is held open across steps, and readers that
+//! keep an old snapshot.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,20 +16,20 @@ use crate::judge::verdict::{READS, Violation};
 use crate::schedule::TransactionEnd;
 use crate::schedule::workload::{LOG, Write, Writer};
 
-/// A transaction that has written and is still open. It holds the database's write lock.
+/// An open transaction that has written. It holds the database's write lock.
 pub struct Held {
     connection: LocalConnection,
-    /// Which of the ledger's it is.
+    /// Its entry in the ledger.
     entry: EntryNo,
 }
 
-/// A read transaction that is still open, with a cursor inside it.
+/// An open read transaction, with a cursor in the middle of a table.
 pub struct Reader {
     connection: LocalConnection,
-    /// What it saw first and has to see to its end.
+    /// The rows that it saw first, and must see until its end.
     content: Content,
     cursor: LocalStatement,
-    /// Rows of `log` that the cursor has passed.
+    /// The rows of `log` that the cursor has returned.
     passed: Vec<String>,
 }
 
@@ -49,7 +50,8 @@ impl Reader {
         Ok(is_row)
     }
 
-    /// What the snapshot shows now and through the cursor, `None` if it is what it always was.
+    /// Ends the transaction. Returns the difference between the first rows and the rows that the snapshot
+    /// shows now, directly or through the cursor; `None` if there is none.
     fn end(mut self) -> Result<Option<String>, Error> {
         while self.pass_one()? {}
         let again = read_content(|sql| self.connection.query(sql, &[]))?;
@@ -62,7 +64,7 @@ impl Reader {
 }
 
 impl World {
-    /// Begins a transaction that stays open after its step.
+    /// Starts a transaction that stays open after its step.
     pub(super) fn hold_open(
         &mut self,
         number: u8,
@@ -95,7 +97,7 @@ impl World {
         Ok(())
     }
 
-    /// Ends the transaction that is held open, if there is one.
+    /// Ends the client's held-open transaction, if there is one.
     pub(super) fn end_held(
         &mut self,
         number: u8,
@@ -120,7 +122,7 @@ impl World {
         Ok(())
     }
 
-    /// Begins to read and does not end it.
+    /// Opens a reader that stays open after its step.
     pub(super) fn open_reader(&mut self, number: u8, context: &mut StepContext) -> Result<(), Violation> {
         let Some(process) = self.clients[number].process.as_ref().filter(|process| process.reader.is_none())
         else {
@@ -135,7 +137,7 @@ impl World {
         Ok(())
     }
 
-    /// Reads to the end what was begun to be read: it has to be what it was.
+    /// Closes the client's reader, if there is one, and judges that its snapshot has not changed.
     pub(super) fn close_reader(&mut self, number: u8, context: &mut StepContext) -> Result<(), Violation> {
         let process = self.clients[number].process.as_mut();
         let Some(reader) = process.and_then(|process| process.reader.take()) else { return Ok(()) };
@@ -143,15 +145,13 @@ impl World {
             None => Ok(()),
             Some(difference) => Err(Violation::of(
                 READS,
-                format!(
-                    "a transaction of client {number} that only reads saw its snapshot change: {difference}"
-                ),
+                format!("the snapshot of client {number}'s read transaction changed: {difference}"),
             )),
         }
     }
 
-    /// Does something with connections of a client's application. `None` when it could not be done: the machine went down, its disk
-    /// failed, or somebody else was writing.
+    /// Runs `work` on connections of a client's application. Returns `None` if it could not be done: the
+    /// machine crashed, its disk failed, or another writer held the lock.
     fn application<T>(
         &mut self,
         number: u8,

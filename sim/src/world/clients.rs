@@ -10,22 +10,21 @@ use crate::schedule::Header;
 pub(super) struct Clients(Vec<Client>);
 
 impl Clients {
-    /// Machines that have never run the engine.
+    /// Creates machines that have never run the engine.
     pub fn new(header: &Header, trace: &SharedTrace) -> Self {
         Self((0..header.clients).map(|number| Client::new(number, header, trace.clone())).collect())
     }
 
-    /// All of them, in order.
+    /// All clients, in the order of their numbers.
     pub fn all(&self) -> &[Client] {
         &self.0
     }
 
-    /// The number of each.
     pub fn numbers(&self) -> std::ops::Range<u8> {
         0..self.0.len() as u8
     }
 
-    /// How many bytes each client's disk has taken so far.
+    /// The number of bytes written to each client's disk so far.
     pub fn bytes_written(&self) -> Vec<u64> {
         self.0.iter().map(|client| client.disk.totals().bytes_written).collect()
     }

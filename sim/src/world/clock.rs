@@ -1,32 +1,33 @@
-//! The virtual clock: the time that a simulation's thread sees, whoever asks for it.
+//! The virtual clock: the time that every reader on a simulation's thread sees.
 //!
-//! The core reads `SystemTime` behind the back of its `IO` trait (`unixepoch()`, the change capture's timestamps), so a
-//! clock that only answers through `IO` would let real time into the databases' bytes. Therefore the C library's
-//! `clock_gettime` is replaced in every binary that links this crate: a thread that has [`enter`]ed reads virtual time
-//! from it, every other thread is forwarded to the kernel.
+//! The core reads `SystemTime` without going through its `IO` trait (in `unixepoch()` and in the change
+//! capture's timestamps). A clock that only answered through `IO` would let real time into the databases'
+//! bytes. Therefore this crate replaces the C library's `clock_gettime` in every binary that links it: a
+//! thread that has [`enter`]ed virtual time reads it there, and the calls of all other threads go to the
+//! kernel.
 //!
-//! Guarantees: virtual time moves with [`advance`] only, never with a read; [`enter`] panics where the replacement did
-//! not take effect, so a leak cannot go unnoticed.
+//! Guarantees: only [`advance`] moves virtual time; reading it does not. [`enter`] panics where the
+//! replacement did not take effect, so a leak of real time cannot go unnoticed.
 //!
-//! Left out: CPU-time clocks stay real, sleeping is not virtual, and systems other than Linux have no replacement.
+//! Absent: CPU-time clocks stay real, sleeping is not virtual, and only Linux has the replacement.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The moment at which virtual time is 0: 2026-01-01T00:00:00Z, in milliseconds of Unix time.
+/// The origin of virtual time: 2026-01-01T00:00:00Z, in milliseconds of Unix time.
 pub const EPOCH_UNIX_MS: u64 = 1_767_225_600_000;
 
 thread_local! {
-    /// Virtual time of this thread, in milliseconds since [`EPOCH_UNIX_MS`]. Const-initialised and without a
-    /// destructor: reading it neither allocates nor asks for the time, which would recurse.
+    /// Virtual time of this thread, in milliseconds since [`EPOCH_UNIX_MS`]. It is const-initialised and has
+    /// no destructor. Reading it must neither allocate nor read a clock, because that would recurse.
     static NOW_MS: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Keeps the current thread in virtual time until dropped.
+/// Keeps the current thread in virtual time until the guard is dropped.
 #[must_use = "the thread returns to real time as soon as the guard is dropped"]
 pub struct ClockGuard {
-    /// The guard must be dropped on the thread that entered.
+    /// Makes the guard `!Send`: it must be dropped on the thread that entered virtual time.
     _not_send: PhantomData<*const ()>,
 }
 
@@ -41,12 +42,16 @@ pub struct ClockGuard {
 /// ```
 ///
 /// # Panics
-/// If the thread is in virtual time already, or if the system clock cannot be replaced on this system.
+/// If the thread is already in virtual time, or if this system does not support replacing the clock.
 pub fn enter(now_ms: u64) -> ClockGuard {
-    assert!(NOW_MS.get().is_none(), "this thread is in virtual time already");
+    assert!(NOW_MS.get().is_none(), "this thread is already in virtual time");
     NOW_MS.set(Some(now_ms));
     let guard = ClockGuard { _not_send: PhantomData };
-    assert_eq!(system_time(), unix_time(now_ms), "clock_gettime was not replaced: real time would leak in");
+    assert_eq!(
+        system_time(),
+        unix_time(now_ms),
+        "clock_gettime is not replaced on this system: real time would leak into the history"
+    );
     guard
 }
 
@@ -64,7 +69,7 @@ pub fn advance(ms: u64) {
 /// If the thread is not in virtual time.
 #[must_use]
 pub fn now_ms() -> u64 {
-    NOW_MS.get().expect("a simulation's thread enters virtual time before it reads it")
+    NOW_MS.get().expect("a thread enters virtual time before it reads it")
 }
 
 impl Drop for ClockGuard {
@@ -78,12 +83,12 @@ pub(crate) fn unix_time(now_ms: u64) -> Duration {
     Duration::from_millis(EPOCH_UNIX_MS + now_ms)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the point is to see what everybody else sees")]
+#[expect(clippy::disallowed_methods, reason = "checks the clock that all other code reads")]
 fn system_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("the system clock is set to after 1970")
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock reads a time after 1970")
 }
 
-/// The C library's `clock_gettime`, for the whole binary.
+/// Replaces the C library's `clock_gettime` in the whole binary.
 ///
 /// # Safety
 /// As for the original: `ts` points to a `timespec` that may be written.
@@ -92,9 +97,10 @@ fn system_time() -> Duration {
 pub unsafe extern "C" fn clock_gettime(id: libc::clockid_t, ts: *mut libc::timespec) -> libc::c_int {
     let virtual_now = NOW_MS.try_with(Cell::get).ok().flatten();
     match virtual_now {
-        Some(now_ms) if tells_time(id) => {
+        Some(now_ms) if is_wall_or_monotonic(id) => {
             let now = unix_time(now_ms);
-            // SAFETY: the caller vouches for `ts`. Any `timespec` is plain integers; zero is one of them.
+            // SAFETY: the caller guarantees that `ts` may be written. A `timespec` is plain integers, so zero
+            // is a valid value.
             unsafe {
                 ts.write(std::mem::zeroed());
                 (*ts).tv_sec = now.as_secs() as libc::time_t;
@@ -102,14 +108,16 @@ pub unsafe extern "C" fn clock_gettime(id: libc::clockid_t, ts: *mut libc::times
             }
             0
         }
-        // SAFETY: the system call has the arguments, the result and the `errno` of the function it stands in for.
+        // SAFETY: the system call has the same arguments, result and `errno` as the function that this one
+        // replaces.
         _ => unsafe { libc::syscall(libc::SYS_clock_gettime, id, ts) as libc::c_int },
     }
 }
 
-/// Whether `id` is a clock on the wall rather than one of the processor's. All of them tell the same virtual time.
+/// Whether `id` is a wall clock or a monotonic clock rather than a CPU-time clock. All of these clocks show
+/// the same virtual time.
 #[cfg(target_os = "linux")]
-fn tells_time(id: libc::clockid_t) -> bool {
+fn is_wall_or_monotonic(id: libc::clockid_t) -> bool {
     matches!(
         id,
         libc::CLOCK_REALTIME
@@ -127,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entered_thread_sees_virtual_time_and_moves_it_by_advance_only() {
+    fn only_advance_moves_the_virtual_time_of_a_thread() {
         let guard = enter(1_500);
         assert_eq!(system_time(), unix_time(1_500));
         assert_eq!(system_time(), unix_time(1_500));
@@ -139,21 +147,18 @@ mod tests {
     }
 
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "that another thread has another time is what this is about"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the test compares the clocks of two threads")]
     fn another_thread_keeps_real_time() {
         let _guard = enter(0);
         let elsewhere = std::thread::spawn(system_time).join().expect("the thread only reads the clock");
-        // Whatever the host's date: nobody runs this in the very millisecond of the epoch.
+        // The host's clock does not show the very millisecond of the epoch.
         assert_ne!(elsewhere, unix_time(0));
         assert_eq!(system_time(), unix_time(0));
     }
 
     #[test]
     #[should_panic(expected = "before it reads it")]
-    fn reading_virtual_time_without_entering_is_a_mistake() {
+    fn reading_virtual_time_without_entering_it_panics() {
         assert_eq!(now_ms(), 0);
     }
 }

@@ -1,7 +1,8 @@
-//! Damage to a client's directory and to the remote's history from outside, and how their users react.
+//! External damage to a client's directory and to the remote's log, and how their users react to it.
 //!
-//! The simulated user decides at once. If a client's files are refused or corrupt, the user deletes the directory and starts over. If the
-//! directory turns out to be an older copy, the user gives up the transactions that may or may not be on the remote.
+//! The simulated user decides at once. If the engine refuses a client's files or finds them corrupt, the user
+//! deletes the directory and starts over. If the directory turns out to be an older copy, the user gives up
+//! the transactions that may or may not be on the remote.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,15 +23,16 @@ use crate::judge::verdict::{NO_SURPRISE, Violation};
 use crate::schedule::{Action, Step};
 use crate::text::error_chain;
 
-/// Copies of clients' directories as they were at the ends of steps.
+/// Copies of clients' directories, each taken at the end of a step.
 #[derive(Default)]
 pub(super) struct Copies {
-    /// By client and step, those that a later step asks for; `None` until they are taken, and once they are outdated.
+    /// The copies that a later step restores, by client and step. `None` before the copy is taken and after
+    /// it is outdated.
     wanted: BTreeMap<(u8, u32), Option<DirectoryCopy>>,
 }
 
 impl Copies {
-    /// Keeps the copies that these steps put back.
+    /// Records which copies these steps restore.
     pub fn keep_for(&mut self, steps: &[Step]) {
         for step in steps {
             if let Action::RestoreDirectory { client, to_step } = step.action {
@@ -39,7 +41,7 @@ impl Copies {
         }
     }
 
-    /// Takes the copies that are wanted of the end of this step.
+    /// Takes, at the end of this step, the copies that a later step restores.
     pub fn take(&mut self, step: u32, clients: &[Client], ledger: &Ledger) {
         for client in clients {
             if let Some(copy) = self.wanted.get_mut(&(client.number, step)) {
@@ -52,14 +54,15 @@ impl Copies {
         }
     }
 
-    /// A copy of before an adoption is not put in place any more: it cannot know what was sent under the identity that its successor got, and
-    /// that it sends it again is a limit that the engine's documentation names.
+    /// Drops the copies of a client after an adoption. An older copy does not know which transactions its
+    /// successor sent under the identity that the adoption chose, and would send them again. The engine's
+    /// documentation names this limit.
     fn outdate(&mut self, client: u8) {
         self.wanted.iter_mut().filter(|((of, _), _)| *of == client).for_each(|(_, copy)| *copy = None);
     }
 }
 
-/// A client's directory at one moment, what was known of it, and what the ledger held.
+/// A client's directory at one moment, its damage, and the state of the ledger.
 #[derive(Clone)]
 struct DirectoryCopy {
     disk: DiskCopy,
@@ -68,7 +71,7 @@ struct DirectoryCopy {
 }
 
 impl World {
-    /// Puts a copy back; one of a step that has not been is none, nor is an outdated one.
+    /// Restores a copy. Does nothing if the copy has not been taken yet or is outdated.
     pub(super) fn restore_directory(&mut self, number: u8, to_step: u32, context: &mut StepContext) {
         let Some(Some(copy)) = self.copies.wanted.get(&(number, to_step)).cloned() else {
             self.recorder.counts.faults_unreached += 1;
@@ -84,7 +87,7 @@ impl World {
         client.external_damage.push(ExternalDamage::Older(copy.moment));
     }
 
-    /// Loses a file, if there is one of that role.
+    /// Deletes the file of this role, if there is one.
     pub(super) fn lose_file(&mut self, number: u8, file: FileClass, context: &mut StepContext) {
         let client = &self.clients[number];
         let path = client.paths.of(file).map(str::to_owned);
@@ -93,12 +96,13 @@ impl World {
             return;
         };
         self.kill_if_running(number, context);
-        assert!(self.clients[number].disk.lose(&path), "it was there");
+        assert!(self.clients[number].disk.lose(&path), "the file exists");
         self.inject(FaultKind::LoseFile, Target::File(file), context);
         self.clients[number].external_damage.push(ExternalDamage::Lost { file, path });
     }
 
-    /// Lets bytes of a file go bad, between two runs of the client's process, if any are there that the metadata names; see
+    /// Changes bytes of a file that the metadata names, between two runs of the client's process. Does
+    /// nothing if the metadata names no byte of the file; see
     /// [`Claims::named_bytes`](crate::judge::Claims::named_bytes).
     pub(super) fn rot(
         &mut self,
@@ -126,7 +130,8 @@ impl World {
         self.clients[number].external_damage.push(ExternalDamage::Rotten { file, path, offset, bytes });
     }
 
-    /// The remote goes back; what was acknowledged and is gone is nobody's fault.
+    /// Restores the remote to an older state. The loss of acknowledged transactions that this causes is not a
+    /// finding.
     pub(super) fn restore_remote(
         &mut self,
         generations_back: u64,
@@ -135,13 +140,14 @@ impl World {
         self.referee.judge_remote(&self.server)?;
         self.server.restore(generations_back, transactions_back);
         let (log, quiet) = self.server.tokens();
-        let begun = self.referee.ledger.begin_epoch(&log, &quiet);
-        begun.map_err(|finding| judge::violation(finding, "the restored remote"))?;
+        let started = self.referee.ledger.begin_epoch(&log, &quiet);
+        started.map_err(|finding| judge::violation(finding, "the restored remote"))?;
         self.recorder.counts.remote_restores += 1;
         Ok(())
     }
 
-    /// What the user does whose files were refused: if a damage explains it, he begins anew in an empty directory.
+    /// The user's reaction to a refused open: if external damage explains the error, the user starts over in
+    /// an empty directory. Otherwise the error is a violation.
     pub(super) fn decide_after_refused_open(
         &mut self,
         number: u8,
@@ -167,8 +173,8 @@ impl World {
         let is_untouched = client.disk.totals().bytes_written == written_before;
         if !is_explained || !is_untouched {
             let message = format!(
-                "client {number}'s files were refused{}: {}",
-                if is_untouched { "" } else { " and written to" },
+                "the engine refused client {number}'s files{}: {}",
+                if is_untouched { "" } else { " and wrote to them" },
                 error_chain(error)
             );
             return Err(Violation::of(NO_SURPRISE, message));
@@ -178,11 +184,12 @@ impl World {
         client.disk.wipe();
         client.durable = None;
         client.external_damage.clear();
-        self.record(Lane::Client(number), "begins anew", "", &[]);
+        self.record(Lane::Client(number), "starts over", "", &[]);
         Ok(())
     }
 
-    /// What the user does whose directory turned out to be an older copy.
+    /// The user's reaction to a directory that is an older copy: adopt it, and discard the transactions in
+    /// doubt.
     pub(super) fn decide_after_refusal(
         &mut self,
         number: u8,
@@ -191,7 +198,7 @@ impl World {
         context: &mut StepContext,
     ) -> Result<(), Violation> {
         let Error::ForeignAcknowledgement { .. } = error else { return Ok(()) };
-        // Which of the transactions since then are in doubt cannot be seen from here.
+        // The simulator cannot see which of the transactions since then are in doubt.
         for damage in self.clients[number].external_damage.clone() {
             if let ExternalDamage::Older(moment) = damage {
                 self.referee.ledger.withdraw(number, &moment);

@@ -1,4 +1,5 @@
-//! Polling one future of the engine: what happens whenever it suspends.
+//! Polls one future of the engine, and handles each of its suspensions: crashes, abandonment, steps that run
+//! inside, and requests.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,7 @@ use http::Request;
 
 use super::World;
 use super::context::StepContext;
-use super::exchange::{Exchange, line_of, serve_to_nobody};
+use super::exchange::{Exchange, line_of, serve_and_drop_response};
 use super::network::{Answer, Lost};
 use super::operations::{Driven, violation_of_panic};
 use super::trace::Lane;
@@ -20,12 +21,13 @@ use crate::fault::{Fault, RequestPlace, Route};
 use crate::judge::verdict::{ENDS, Violation};
 use crate::schedule::Wait;
 
-/// More suspensions than the operations of one step need. Those that wait for a chunk of a body do not count: a body in tiny chunks has
-/// as many chunks as bytes, but an end. Of 300 swarm seeds no step took more than 294. A history that goes on up to here ends within a
-/// second, so shrinking can run it as often as it needs.
+/// A bound that the operations of one step never need. Suspensions that wait for a chunk of a body do not
+/// count: a body in tiny chunks has as many chunks as bytes, but it ends. Among 300 swarm seeds no step took
+/// more than 294. A history that reaches this bound ends within a second, so the shrinker can run it as often
+/// as it needs.
 pub(super) const SUSPENSIONS_MAX: u32 = 3_000;
 
-/// What the application does with an operation that has suspended.
+/// Whether the application keeps waiting for a suspended operation.
 #[derive(PartialEq, Eq)]
 enum Patience {
     Waits,
@@ -63,13 +65,14 @@ impl World {
         }
     }
 
-    /// Whether the client's machine has not gone down since it had crashed `crashes` times.
+    /// Whether the client's machine is up and has not crashed since its count of crashes was `crashes`.
     fn is_up(&self, number: u8, crashes: u32) -> bool {
         let client = &self.clients[number];
         client.crashes == crashes && !client.disk.is_down()
     }
 
-    /// The engine waits: something may happen here.
+    /// Handles a suspension of the engine: injects the fault that is due here, or runs other steps and serves
+    /// the request.
     fn suspended(&mut self, number: u8, context: &mut StepContext) -> Result<Patience, Violation> {
         let nth = self.count_suspension(number, context)?;
         self.referee.take_image_if_due(&self.clients[number], &self.server, Some(nth));
@@ -106,18 +109,19 @@ impl World {
         Ok(context.suspensions)
     }
 
-    /// The application drops the operation that is suspended now.
+    /// The application drops the suspended operation. Its request, if it sent one, is served if `arrives` is
+    /// set.
     fn abandon(&mut self, number: u8, arrives: bool, context: &mut StepContext) {
         self.inject(FaultKind::Abandon, Target::Suspension, context);
         let request = self.clients[number].mailbox.take_request();
         if let Some(request) = request.filter(|_| arrives) {
-            serve_to_nobody(&request, &mut self.server, &self.recorder);
+            serve_and_drop_response(&request, &mut self.server, &self.recorder);
             self.inform_pilot();
         }
     }
 
-    /// Runs the steps that wait for this suspension, and serves the request that the engine waits for. It ends early when the client's
-    /// machine goes down.
+    /// Runs the steps that are due at this suspension, then serves the request that the engine waits for.
+    /// Returns early if the client's machine crashes.
     fn let_others_run(&mut self, number: u8, nth: u32, context: &mut StepContext) -> Result<(), Violation> {
         let crashes = self.clients[number].crashes;
         for wait in context.take_reported() {
@@ -162,7 +166,7 @@ impl World {
             return Ok(());
         }
         let answer = match (answer, place) {
-            // The machine went down while the answer was on its way.
+            // The remote's machine crashed while the answer was in transit.
             (Ok(_), Some(place)) if self.server.crashes() != remote_crashes => {
                 self.inject(
                     FaultKind::Network(NetworkFaultKind::RemoteCrash),
@@ -199,7 +203,8 @@ impl World {
         exchange.run()
     }
 
-    /// Other steps may run before a chunk of a body arrives. It never does if the remote's machine goes down.
+    /// Runs the steps that are due before a chunk of a body arrives. If the remote's machine crashes in one
+    /// of them, the chunk never arrives.
     fn await_chunk(
         &mut self,
         number: u8,

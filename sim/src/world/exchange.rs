@@ -1,4 +1,4 @@
-//! One request on its way to the remote, and its answer on the way back.
+//! One request and its response, with the fault that is injected into this exchange, if any.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -17,7 +17,7 @@ use crate::judge::ledger::Ledger;
 use crate::judge::remote_log::LogEnd;
 use crate::schedule::Header;
 
-/// One exchange, with everything that it can have an effect on.
+/// One exchange, and everything that it can change.
 pub(super) struct Exchange<'a> {
     pub header: &'a Header,
     pub late: &'a mut LateRequests,
@@ -26,43 +26,44 @@ pub(super) struct Exchange<'a> {
     pub context: &'a mut StepContext,
     pub steering: &'a Steering,
     pub ledger: &'a Ledger,
-    /// The ends of the remote's history that the client was given.
+    /// The ends of the remote's log that the client has received.
     pub seen_ends: &'a mut Vec<(u64, u64)>,
     pub request: &'a Request<Bytes>,
-    /// The request's place in the step; `None` for one that the protocol does not know.
+    /// The request's place in the step. `None` for a route that the protocol does not have.
     pub place: Option<RequestPlace>,
 }
 
-/// A request's method and target, as events name it.
+/// A request's method and target, as the trace shows them.
 pub(super) fn line_of(request: &Request<Bytes>) -> String {
     format!("{} {}", request.method(), request.uri())
 }
 
-/// Lets requests arrive whose senders no longer wait for an answer.
+/// Serves late requests, whose senders have given up.
 pub(super) fn deliver(requests: Vec<Request<Bytes>>, server: &mut Server, recorder: &Recorder) {
     for request in requests {
         recorder.record_bytes(Lane::Network, "late request", &line_of(&request), &[], request.body());
-        serve_to_nobody(&request, server, recorder);
+        serve_and_drop_response(&request, server, recorder);
     }
 }
 
-/// Lets one request arrive whose sender no longer waits for an answer.
-pub(super) fn serve_to_nobody(request: &Request<Bytes>, server: &mut Server, recorder: &Recorder) {
+/// Serves one request whose sender has given up, and drops the response.
+pub(super) fn serve_and_drop_response(request: &Request<Bytes>, server: &mut Server, recorder: &Recorder) {
     let response = server.remote.serve(request);
     let status = u64::from(response.status().as_u16());
-    recorder.record_bytes(Lane::Remote, "response to nobody", &line_of(request), &[status], response.body());
+    recorder.record_bytes(Lane::Remote, "unread response", &line_of(request), &[status], response.body());
 }
 
 impl Exchange<'_> {
-    /// Serves the request, or lets the fault strike that waits for it. The answer as the client gets it.
+    /// Serves the request, or injects the fault that is pending for it. Returns the answer as the client
+    /// receives it.
     pub fn run(mut self) -> Result<Answer, Lost> {
         self.context.pending.extend(self.steering.consider_request(self.place));
         let place = self.place;
-        let waiting = self.context.take_pending(|fault| match fault {
+        let pending = self.context.take_pending(|fault| match fault {
             Fault::Network { at, fault } if Some(*at) == place => Some((*at, fault.clone())),
             _ => None,
         });
-        let delivery = match waiting {
+        let delivery = match pending {
             None => Some(Delivery::whole(self.serve())),
             Some((at, fault)) => self.inject_with(at, fault),
         };
@@ -71,10 +72,10 @@ impl Exchange<'_> {
     }
 
     fn inject_with(&mut self, at: RequestPlace, fault: NetworkFault) -> Option<Delivery> {
-        let mut struck = Struck { exchange: self, at, fault: &fault, is_injected: false };
-        let delivery = fault.apply(&mut struck);
-        if !struck.is_injected {
-            // It counts as never reached: its place does not come a second time.
+        let mut faulty = FaultyExchange { exchange: self, at, fault: &fault, is_injected: false };
+        let delivery = fault.apply(&mut faulty);
+        if !faulty.is_injected {
+            // The fault counts as not reached: its place occurs only once.
             self.context.pending.push(Fault::Network { at, fault });
         }
         delivery
@@ -103,7 +104,7 @@ impl Exchange<'_> {
         Answer { response, chunk_bytes: chunk_bytes.unwrap_or(self.header.chunk_bytes), cut_after_bytes }
     }
 
-    /// Notes where the history ends according to an answer. Only an answer that has no frames to give says so.
+    /// Notes the end of the log that an answer names. Only an answer that has no frames names it.
     fn note_end(&mut self, response: &Response<Bytes>, end: LogEnd) {
         let is_for_frames = self.place.is_some_and(|place| place.route == Route::PullFrames);
         if is_for_frames && response.status() == StatusCode::BAD_REQUEST {
@@ -112,15 +113,15 @@ impl Exchange<'_> {
     }
 }
 
-/// An exchange that a fault interferes with.
-struct Struck<'a, 'b> {
+/// An exchange into which a fault is injected.
+struct FaultyExchange<'a, 'b> {
     exchange: &'a mut Exchange<'b>,
     at: RequestPlace,
     fault: &'a NetworkFault,
     is_injected: bool,
 }
 
-impl Wire for Struck<'_, '_> {
+impl Wire for FaultyExchange<'_, '_> {
     fn serve(&mut self) -> Response<Bytes> {
         self.exchange.serve()
     }
@@ -149,8 +150,8 @@ impl Wire for Struck<'_, '_> {
 
     fn inject(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]) {
         let Exchange { recorder, context, request, .. } = self.exchange;
-        let struck = Fault::Network { at: self.at, fault: self.fault.clone() };
-        recorder.record(Lane::Network, "fault", &struck.to_string(), &[]);
+        let injected = Fault::Network { at: self.at, fault: self.fault.clone() };
+        recorder.record(Lane::Network, "fault", &injected.to_string(), &[]);
         let kind = FaultKind::Network(self.fault.kind(self.at.route));
         context.injected.push(recorder.inject(kind, Target::Route(self.at.route)));
         recorder.record_bytes(Lane::Network, verb, &line_of(request), numbers, body);

@@ -1,17 +1,17 @@
-//! What became of a schedule's faults: which found no place, and what each crash left.
+//! The outcomes of a schedule's faults: which were not reached, and what each crash left.
 //!
-//! Left out: which faults struck as planned. Those are in the trace.
+//! Absent: the faults that were injected. Those are in the trace.
 
 use crate::fault::Fault;
 use crate::world::disk::CrashReport;
 
-/// What became of a schedule's faults.
 #[derive(Debug, Default)]
 pub struct FaultOutcomes {
-    /// Faults whose place was never reached, with the id of their step.
+    /// Faults that were not reached, each with the id of its step.
     pub unreached: Vec<(u32, Fault)>,
-    /// Steps inside others that did not run: their moment never came, or they were not possible then.
+    /// Steps inside others that did not run, because their wait was not reached or they were not possible at
+    /// that moment.
     pub not_run: Vec<u32>,
-    /// What each crash did, with the id of its step.
+    /// The report of each crash, with the id of its step.
     pub crashes: Vec<(u32, CrashReport)>,
 }

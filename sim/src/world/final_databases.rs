@@ -1,28 +1,29 @@
-//! What a history has left in each database, for a second opinion: the bytes of its files, and its rows as the core reads them.
+//! The databases at the end of a history, for a second opinion: the bytes of their files, and their rows as
+//! the core reads them.
 //!
-//! It is taken when everything has been judged, so no fault strikes any more. Nothing here says whether it is right.
+//! They are read after everything has been judged, when no more faults are injected. This module does not
+//! judge them.
 
 use std::collections::BTreeMap;
 
 use turso_core::Value;
 
-/// One database at a history's end.
 #[derive(Debug)]
 pub struct FinalDatabase {
-    /// Whose it is, in words.
-    pub whose: String,
-    /// The main file.
+    /// `the remote` or `client N`.
+    pub owner: String,
     pub main: Vec<u8>,
-    /// The log.
+    /// The WAL.
     pub wal: Vec<u8>,
-    /// The rows of each table and view, the core's and the engine's own ones too, in no order.
+    /// The rows of each table and view, in no particular order. Includes the tables of the core and of the
+    /// engine.
     pub tables: BTreeMap<String, Vec<Vec<Value>>>,
 }
 
 /// All rows of all tables and views.
 ///
 /// # Errors
-/// What `query` says.
+/// The error of `query`.
 pub(crate) fn read_tables<E>(
     mut query: impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
 ) -> Result<BTreeMap<String, Vec<Vec<Value>>>, E> {

@@ -1,4 +1,4 @@
-//! The heal: no more faults, and everyone syncs until nothing moves.
+//! The heal: no more faults, and all clients sync until nothing moves.
 
 use super::World;
 use super::client::Engine;
@@ -12,13 +12,13 @@ use super::trace::Lane;
 use crate::judge::verdict::{LIVENESS, Violation};
 use crate::schedule::TransactionEnd;
 
-/// The id under which the heal runs; no schedule's step has it.
+/// The step id of the heal. No step of a schedule has it.
 const HEAL_STEP: u32 = u32::MAX;
-/// Rounds of the heal beyond one for each client.
+/// The rounds of the heal in addition to one per client.
 const ROUNDS_EXTRA: usize = 4;
 
 impl World {
-    /// Ends the faults, syncs until nothing moves, and judges what has to hold then.
+    /// Ends the faults, syncs all clients until nothing moves, and judges the invariants that hold then.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -33,7 +33,7 @@ impl World {
 
     fn heal(&mut self) -> Result<(), Violation> {
         let mut context = self.begin_healing();
-        self.let_go(&mut context)?;
+        self.end_held_connections(&mut context)?;
         let rounds_max = self.clients.all().len() + ROUNDS_EXTRA;
         for _ in 0..rounds_max {
             let before = Activity::of(&self.clients, &self.server);
@@ -46,14 +46,15 @@ impl World {
                 };
             }
         }
-        let message = format!("after {rounds_max} rounds of syncs without faults something still moves");
+        let message =
+            format!("after {rounds_max} rounds of syncs without faults, a sync still changes something");
         Err(Violation::of(LIVENESS, message))
     }
 
-    /// Faults that have not struck no longer do, and requests under way arrive. Processes stay as they are.
+    /// Disarms all faults and delivers all late requests. Processes stay as they are.
     fn begin_healing(&mut self) -> StepContext {
         clock::advance(STEP_MS);
-        self.record(Lane::World, "heal", "no more faults: everybody syncs until nothing moves", &[]);
+        self.record(Lane::World, "heal", "no more faults: all clients sync until nothing moves", &[]);
         for client in self.clients.all() {
             client.disk.begin_step(HEAL_STEP);
             client.disk.heal();
@@ -62,8 +63,8 @@ impl World {
         StepContext::of_heal(HEAL_STEP)
     }
 
-    /// Applications end the readers and transactions that they hold open.
-    fn let_go(&mut self, context: &mut StepContext) -> Result<(), Violation> {
+    /// Ends the readers and transactions that applications hold open.
+    fn end_held_connections(&mut self, context: &mut StepContext) -> Result<(), Violation> {
         for number in self.clients.numbers() {
             self.close_reader(number, context)?;
             self.end_held(number, TransactionEnd::Rollback, context)?;
@@ -71,7 +72,7 @@ impl World {
         Ok(())
     }
 
-    /// Everyone syncs once; whether that moved anything.
+    /// Syncs each client once. Returns whether that changed anything.
     fn sync_round(&mut self, context: &mut StepContext) -> Result<bool, Violation> {
         let mut moved = false;
         for number in self.clients.numbers() {
@@ -84,7 +85,7 @@ impl World {
         Ok(moved)
     }
 
-    /// Opens a client if need be and syncs it; whether that moved anything.
+    /// Syncs a client, and opens it first if necessary. Returns whether that changed anything.
     pub(super) fn sync(&mut self, number: u8, context: &mut StepContext) -> Result<bool, Violation> {
         let was_open = self.clients[number].process.is_some();
         let mut moved = false;
@@ -105,7 +106,7 @@ impl World {
         if succeeded {
             self.judge_caught_up(number, context)?;
         }
-        // A refused client may have recovered and still need to sync.
+        // A client whose sync failed may have recovered, and still needs a sync.
         Ok(moved || !was_open || !succeeded)
     }
 }

@@ -1,4 +1,5 @@
-//! The remote reached without a simulated network: for tests on real files, benchmarks and examples.
+//! A remote in the same process, without a simulated network: for tests on real files, benchmarks and
+//! examples.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,7 +15,7 @@ use crate::lock::lock;
 use crate::world::network::{ChunkedBody, Lost};
 use crate::world::remote::Remote;
 
-/// A way to a remote in this process. Every request arrives and is answered at once.
+/// A connection to a remote in this process. Every request arrives and is answered at once.
 #[derive(Clone)]
 pub struct InProcess {
     remote: Arc<Mutex<Remote>>,
@@ -22,42 +23,42 @@ pub struct InProcess {
     hold: Arc<Mutex<Hold>>,
 }
 
-/// Whether the next pushed request is to be held up, and the one that is.
+/// Whether the next pipeline request is to be held back, and the request that was.
 #[derive(Default)]
 struct Hold {
     is_armed: bool,
     request: Option<Request<Bytes>>,
 }
 
-/// A request that its sender has given up on and that has not arrived yet.
+/// A request whose sender has given up and that has not arrived yet.
 pub struct LateRequest {
     to: InProcess,
 }
 
 impl LateRequest {
-    /// Lets it arrive now; nobody waits for the answer.
+    /// Delivers the request now. The answer is dropped.
     ///
     /// # Panics
-    /// If no request was held up.
+    /// If no request was held back.
     pub fn deliver(self) {
-        let request = lock(&self.to.hold).request.take().expect("a request was held up");
+        let request = lock(&self.to.hold).request.take().expect("a request was held back");
         drop(self.to.with_remote(|remote| remote.serve(&request)));
     }
 }
 
 impl InProcess {
-    /// A way to `remote`, on which bodies come in chunks of `chunk_bytes`.
+    /// Connects to `remote`. Bodies arrive in chunks of `chunk_bytes`.
     pub fn new(remote: Remote, chunk_bytes: usize) -> Self {
         Self { remote: Arc::new(Mutex::new(remote)), chunk_bytes: chunk_bytes.max(1), hold: Arc::default() }
     }
 
-    /// Holds up the next request to `/v2/pipeline`: its sender is told that the connection was lost.
+    /// Holds back the next request to `/v2/pipeline`. Its sender gets the error that the connection was lost.
     pub fn hold_next_pipeline(&self) -> LateRequest {
         lock(&self.hold).is_armed = true;
         LateRequest { to: self.clone() }
     }
 
-    /// Does something with the remote itself.
+    /// Calls `work` with the remote.
     pub fn with_remote<T>(&self, work: impl FnOnce(&mut Remote) -> T) -> T {
         work(&mut lock(&self.remote))
     }
@@ -79,7 +80,7 @@ impl plimsoll_engine::Remote for InProcess {
     }
 }
 
-/// Polls a future until it is ready. The engine never waits for anything but what it is polled for.
+/// Polls a future until it is ready. The engine needs no executor: it makes progress whenever it is polled.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());

@@ -1,7 +1,8 @@
-//! Steps that run inside another, while an operation of the engine waits.
+//! Runs steps inside another step, while an operation of the engine is suspended.
 //!
-//! Such a step runs to its end inside one suspension. On another machine it may be anything. On the same machine it may be what an
-//! application can do meanwhile: read, write, hold a transaction open, ask for a second operation (which is refused), or go down.
+//! Such a step runs to its end within one suspension. On another machine it may be any step. On the same
+//! machine it may be what the application can do in the meantime: read, write, hold a transaction open, start
+//! a second operation (which the engine refuses), or crash.
 
 use super::World;
 use super::context::StepContext;
@@ -12,7 +13,7 @@ use crate::judge::verdict::Violation;
 use crate::schedule::{Action, Step, Wait};
 
 impl World {
-    /// Runs the steps that wait for this moment of the running step, in order.
+    /// Runs, in order, the steps that are due at this wait of the running step.
     pub(super) fn interleave(&mut self, now: Wait, context: &mut StepContext) -> Result<(), Violation> {
         while let Some(index) = context.during.iter().position(|during| during.at == now) {
             let step = context.during.remove(index).step;
@@ -22,7 +23,7 @@ impl World {
         Ok(())
     }
 
-    /// The same for a moment of a request.
+    /// Like [`interleave`](Self::interleave), at a wait that names a request.
     pub(super) fn interleave_at(
         &mut self,
         place: Option<RequestPlace>,
@@ -40,10 +41,10 @@ impl World {
         }
         self.recorder.counts.steps_inside += 1;
         self.record(Lane::World, "step inside", &step.action.to_string(), &[u64::from(step.id)]);
-        // A machine on which an operation runs stays in that operation's step.
+        // While an operation runs on the machine, its disk stays in the step of that operation.
         let machine = client.filter(|&number| !outer.is_operating(number));
         if let Some(number) = client {
-            // Errors that the operation around this step met are not this step's.
+            // Disk errors injected so far belong to the operation around this step.
             self.note_disk_errors(number, outer);
         }
         let mut context = outer.inner(step);
@@ -61,7 +62,7 @@ impl World {
         outer.inside.push(step.action.verb());
         self.record(Lane::World, "end of step inside", step.action.verb(), &[u64::from(step.id)]);
         if client.is_some_and(|number| outer.is_operating(number)) {
-            // The operation around this step may still feel what the machine met in it.
+            // The operation around this step may fail because of the faults that were injected here.
             outer.injected.extend(context.injected);
         }
         acted?;
@@ -73,11 +74,11 @@ impl World {
         let Some(number) = action.client().filter(|&number| outer.is_operating(number)) else { return true };
         match action {
             Action::Crash { .. } => true,
-            // The operation keeps the engine alive; nobody closes it under its own operation.
+            // The running operation keeps the engine alive, so the application cannot close it.
             Action::Close { .. } => false,
-            // Files are not exchanged under an operation.
+            // A client's files are not replaced while an operation runs.
             Action::RestoreDirectory { .. } | Action::LoseFile { .. } | Action::Rot { .. } => false,
-            // A process that is only opening has no connections yet.
+            // A process that is still opening has no connections yet.
             _ => self.clients[number].process.is_some(),
         }
     }

@@ -1,6 +1,6 @@
-//! Hears the engine's `tracing` events, on the one thread of a history.
+//! Collects the engine's `tracing` events on the thread of a history.
 //!
-//! Everything else that is traced, by the core above all, is declined once and for all at its call site and costs nothing.
+//! All other events, most of them the core's, are declined once per call site and cost nothing after that.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -15,12 +15,13 @@ use crate::judge::marks::Heard;
 use crate::lock::lock;
 use crate::world::trace::{SharedTrace, Trace};
 
-/// What was heard since it was last asked for.
+/// Events that have not been collected yet.
 pub type Inbox = Arc<Mutex<Vec<Heard>>>;
 
-/// Two listeners that nobody listens to, and that never go. What `tracing` caches about a call site it asks of all subscribers that are alive;
-/// only while there is no more than one it asks the current thread's alone, and would then, on a thread without one, have the call
-/// site silent for everybody.
+/// Two listeners that are never used and never dropped. `tracing` caches the interest in a call site. While
+/// at most one subscriber is alive, it asks only the subscriber of the current thread. A thread without a
+/// subscriber would then disable the call site for all threads. With at least two subscribers alive,
+/// `tracing` asks all of them.
 static ANCHORS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
     [(); 2].map(|()| {
         let trace = Arc::new(Mutex::new(Trace::new(false)));
@@ -35,7 +36,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A listener, and the inbox that it fills; it looks at the trace to tell when something was said.
+    /// Creates a listener and the inbox that it fills. The listener stamps each event with the trace's event
+    /// count.
     pub fn new(trace: SharedTrace) -> (Self, Inbox) {
         LazyLock::force(&ANCHORS);
         let inbox = Inbox::default();
@@ -77,7 +79,7 @@ impl Subscriber for Listener {
     fn exit(&self, _span: &Id) {}
 }
 
-/// Writes fields down; the message repeats the name.
+/// Formats the fields of an event. The field `message` is skipped, because it repeats the event's name.
 struct Fields(String);
 
 impl Visit for Fields {
@@ -90,7 +92,7 @@ impl Visit for Fields {
             return;
         }
         let separator = if self.0.is_empty() { "" } else { " " };
-        write!(self.0, "{separator}{}={value:?}", field.name()).expect("a string takes everything");
+        write!(self.0, "{separator}{}={value:?}", field.name()).expect("writing to a string does not fail");
     }
 }
 
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_engines_events_are_heard_with_their_fields() {
+    fn only_engine_events_are_collected_with_their_fields() {
         let (listener, inbox) = Listener::new(Arc::new(Mutex::new(Trace::new(false))));
         tracing::subscriber::with_default(listener, || {
             tracing::event!(name: "nothing to pull", target: TARGET, tracing::Level::DEBUG, { times = 2, who = "a b" }, "bell");
@@ -111,16 +113,16 @@ mod tests {
         );
     }
 
-    /// The call site is first met on a thread that does not listen, while there is one listener.
+    /// The call site is first reached on a thread without a subscriber, while one listener is alive.
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "it is about threads")]
-    fn what_a_silent_thread_has_met_first_is_heard_all_the_same() {
+    #[expect(clippy::disallowed_methods, reason = "the test needs a second thread")]
+    fn a_call_site_first_reached_on_a_thread_without_a_listener_is_still_collected() {
         fn ring() {
             tracing::event!(name: "nothing to pull", target: TARGET, tracing::Level::DEBUG, "bell");
         }
         let (listener, inbox) = Listener::new(Arc::new(Mutex::new(Trace::new(false))));
         tracing::subscriber::with_default(listener, || {
-            std::thread::spawn(ring).join().expect("nothing panics");
+            std::thread::spawn(ring).join().expect("the thread does not panic");
             ring();
         });
         assert_eq!(lock(&inbox).len(), 1);

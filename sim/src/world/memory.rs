@@ -1,6 +1,8 @@
-//! A file system in memory, without faults: for benchmarks, where real files would be measured instead of the engine.
+//! A file system in memory, without faults. Benchmarks use it so that they measure the engine and not real
+//! files.
 //!
-//! The files are turso_core's own `MemoryIO`; each file system is one of its own to the core's registry of open databases.
+//! The files are those of turso_core's `MemoryIO`. Each file system has its own device number, so that the
+//! core's registry of open databases keeps them apart.
 
 use std::io;
 use std::sync::Arc;
@@ -12,14 +14,14 @@ use turso_core::{
     Buffer, Clock, Completion, File, IO, MemoryIO, MonotonicInstant, OpenFlags, WallClockInstant,
 };
 
-/// The core's memory IO with file ids of its own and the rename that it lacks.
+/// The core's `MemoryIO`, with distinct file ids and with the rename that it lacks.
 pub struct Memory {
     files: MemoryIO,
     id: u64,
 }
 
 impl Memory {
-    /// An empty file system.
+    /// Creates an empty file system.
     #[must_use]
     pub fn create() -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -1,32 +1,37 @@
-//! Where it happens: clients, the remote and the network between them, and the steps of one schedule.
+//! The world of one history: the clients, the remote, the network between them, and the code that runs a
+//! schedule's steps.
 //!
-//! Everything runs on one thread. An operation of the engine is a future that the world polls by hand; whenever it suspends, the world
-//! looks whether the machine went down meanwhile and what the engine waits for. A crash takes an image of the disk at its very moment; the
-//! process runs on as a zombie to its next suspension and is dropped there, and nothing it still did is seen.
+//! Everything runs on one thread. An engine operation is a future that the world polls by hand. Whenever the
+//! future suspends, the world checks whether the machine has crashed and what the engine waits for. A crash
+//! copies the disk at the moment it happens. The process then keeps running as a zombie until its next
+//! suspension, where it is dropped; no other process sees what a zombie does.
 //!
-//! Start at [`run`]: it builds a [`World`] and passes it the steps of a schedule. `World` only coordinates; its parts own their state:
+//! Start at [`run`]: it builds a [`World`] and passes it the steps of a schedule. `World` only coordinates.
+//! Its parts own their state:
 //!
 //! | part | owns | in |
 //! |---|---|---|
-//! | `Clients` | machines with a [`disk`], and the processes on them | `clients`, [`client`], [`application`] |
+//! | `Clients` | machines with a [`disk`], and their processes | `clients`, [`client`], [`application`] |
 //! | `Server` | the [`remote`] and its machine | `server` |
-//! | `LateRequests` | requests under way that nobody waits for | [`network`] |
-//! | `Referee` | what was acknowledged, and when it is judged | `referee` |
-//! | `Recorder` | [`trace`], counts, marks, what happened to the faults, [`snapshot`]s | `recorder`, [`listener`] |
+//! | `LateRequests` | requests in transit whose sender has given up | [`network`] |
+//! | `Referee` | the ledger of acknowledged transactions; when invariants are judged | `referee` |
+//! | `Recorder` | [`trace`], counts, marks, fault outcomes, [`snapshot`]s | `recorder`, [`listener`] |
 //! | `Copies` | older copies of clients' directories | `damage` |
-//! | `Steering` | a pilot that decides from outside what strikes | [`pilot`] |
+//! | `Steering` | a pilot that chooses faults from outside | [`pilot`] |
 //!
-//! A running step has a `StepContext` (`context`), which every part of the step gets passed.
+//! A running step has a `StepContext` (`context`), which is passed to every function that takes part in the
+//! step.
 //!
 //! | steps and what they do | in |
 //! |---|---|
-//! | a step from begin to end, and steps inside others | `step`, `interleave` |
-//! | an engine's operation, its suspensions and its requests | `operations`, `drive`, `exchange` |
-//! | transactions, readers | `transactions`, [`application`], [`writes`], [`sql`] |
+//! | a step from start to end; steps that run inside another | `step`, `interleave` |
+//! | an engine operation, its suspensions and its requests | `operations`, `drive`, `exchange` |
+//! | transactions and readers | `transactions`, [`application`], [`writes`], [`sql`] |
 //! | damage to a client's files | `damage` |
 //! | the heal | `heal` |
 //!
-//! For use without faults and checkers: [`driver`], [`in_process`], [`memory`]. Time is [`clock`]'s.
+//! [`driver`], [`in_process`] and [`memory`] run the engine without faults and checkers. [`clock`] is the
+//! virtual clock.
 
 pub mod application;
 pub mod client;
@@ -75,7 +80,7 @@ use server::Server;
 use snapshot::Snapshots;
 use trace::{Lane, SharedTrace};
 
-/// Everything there is in one history.
+/// The state of one history.
 pub struct World {
     header: Header,
     clients: Clients,
@@ -88,7 +93,8 @@ pub struct World {
 }
 
 impl World {
-    /// A remote with its schema, and clients that have never run. Invariants are judged unless `is_judging` says otherwise.
+    /// Creates a remote that holds the workload's schema, and clients that have never run. Invariants are
+    /// judged if `is_judging` is set.
     pub fn new(header: Header, trace: SharedTrace, inbox: Inbox, is_judging: bool) -> Self {
         Self {
             server: Server::new(&header, trace.clone()),
@@ -102,18 +108,17 @@ impl World {
         }
     }
 
-    /// Lets `pilot` decide what strikes client `number`.
+    /// Lets `pilot` choose the faults of client `number`.
     pub fn set_pilot(&mut self, pilot: SharedPilot, number: u8) {
         self.clients[number].disk.set_pilot(pilot.clone());
         self.steering.set(pilot);
     }
 
-    /// Keeps the copies of clients' directories that these steps put back.
+    /// Records which copies of clients' directories these steps restore, so that the copies are taken.
     pub fn keep_copies_for(&mut self, steps: &[Step]) {
         self.copies.keep_for(steps);
     }
 
-    /// Records an event.
     pub fn record(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64]) {
         self.recorder.record(lane, verb, place, numbers);
     }
@@ -121,13 +126,13 @@ impl World {
     /// The databases of the remote and of all running clients.
     ///
     /// # Panics
-    /// When one cannot be read.
+    /// If a database cannot be read.
     pub(crate) fn final_databases(&self) -> Vec<FinalDatabase> {
         let clients = self.clients.all().iter().filter_map(client::Client::final_database);
         std::iter::once(self.server.final_database()).chain(clients).collect()
     }
 
-    /// The counts of a history that is over, and what happened to its faults; its databases are closed.
+    /// Ends the history and closes its databases. Returns its counts, its fault outcomes and its snapshots.
     pub fn finish(self) -> (Counts, FaultOutcomes, Snapshots) {
         let Recorder { mut counts, fault_outcomes, snapshots, .. } = self.recorder;
         counts.client_commits = self.referee.ledger.client_commits() as u64;

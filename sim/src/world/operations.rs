@@ -1,4 +1,4 @@
-//! The engine's operations: opened, driven to their end, judged.
+//! Runs the engine's operations: opens the engine, drives each operation to its end, and judges the result.
 
 use plimsoll_engine::events::EventName;
 use std::any::Any;
@@ -17,26 +17,21 @@ use crate::fault::atlas::{FaultKind, Target};
 use crate::judge::marks::{CrashSite, StepEnd};
 use crate::judge::verdict::{ENDS, NO_PANIC, NO_SURPRISE, Violation};
 
-/// How an operation that was driven to its end has ended.
+/// How a driven operation ended.
 pub enum Driven<T> {
-    /// The process lives and has its result.
+    /// The operation returned a result.
     Done(T),
-    /// The process lives and has given the operation up.
+    /// The application abandoned the operation; the process keeps running.
     Abandoned,
-    /// The machine or the process went down under it.
+    /// The machine or the process crashed during the operation.
     Crashed,
 }
 
-/// What an engine is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// To open.
     Open,
-    /// To pull.
     Pull,
-    /// To push.
     Push,
-    /// To do both.
     Sync,
 }
 
@@ -50,15 +45,16 @@ impl Operation {
         }
     }
 
-    /// Whether it fails while an application holds the write lock of the client's database. A push that wants to shorten the change log
-    /// postpones that.
+    /// Whether the operation fails while an application holds the write lock of the client's database. A push
+    /// does not fail: it postpones the compaction of the change log.
     fn needs_write_lock(self) -> bool {
         self != Self::Push
     }
 }
 
 impl World {
-    /// Makes sure that the client's process runs. `false` when the machine went down, or a fault kept it from opening.
+    /// Opens the client's process if it is not running. Returns `false` if the machine crashed or a fault
+    /// kept the process from opening.
     pub(super) fn ensure_open(&mut self, number: u8, context: &mut StepContext) -> Result<bool, Violation> {
         let client = &self.clients[number];
         if client.process.is_some() {
@@ -87,7 +83,8 @@ impl World {
                 let client = &mut self.clients[number];
                 client.process = Some(process);
                 client.is_recovering = false;
-                // What a restarted client shows settles what had been interrupted.
+                // The rows that a restarted client shows settle which interrupted transactions were
+                // committed.
                 if self.referee.is_judging() {
                     self.referee.judge_content(client, &self.server)?;
                 }
@@ -101,8 +98,9 @@ impl World {
         }
     }
 
-    /// Runs an operation of the engine, opening it first if need be. `true` when it succeeded, `false` when a fault struck it. While
-    /// another operation of the same engine is under way, the engine has to refuse it.
+    /// Runs an engine operation, and opens the engine first if necessary. Returns `true` if the operation
+    /// succeeded and `false` if a fault made it fail. While another operation of the same engine is running,
+    /// the engine must refuse this one.
     pub(super) fn operate(
         &mut self,
         number: u8,
@@ -126,17 +124,17 @@ impl World {
         } else {
             true
         };
-        // After a re-bootstrap a push rebases too.
+        // After a re-bootstrap a push also rebases.
         let is_detached = self.clients[number].claims().is_some_and(|claims| claims.is_detached());
         let needs_write_lock = kind.needs_write_lock() || expected || is_detached;
-        let epoch_before = self.server.history().epoch();
+        let epoch_before = self.server.log().epoch();
         let driven = self.drive(number, kind, context, async { operation(&engine).await })?;
         self.judge_exports(number, expected || context.times_remote_forgot() > 0, context)?;
         let needs_write_lock = needs_write_lock || last_log(context).has_heard(EventName::RebootstrapBegins);
         match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Ok(reason)) => {
-                // The client knows everything that had happened to the remote before.
+                // The client has seen everything that happened to the remote before the operation.
                 self.clients[number].followed_epoch = epoch_before;
                 self.accept_reported_rebootstrap(number, reason, context).map(|()| true)
             }
@@ -150,7 +148,8 @@ impl World {
             Driven::Done(Err(error)) => {
                 self.judge_error(number, "operation", &error, context)?;
                 self.decide_after_refusal(number, &engine, &error, context)?;
-                // The application does as a poisoned engine says, and opens it again when it needs it next.
+                // The application follows the contract of a poisoned engine: it drops the engine, and opens
+                // it again when it needs it next.
                 if engine.is_poisoned() {
                     self.end_process(number);
                 }
@@ -159,7 +158,8 @@ impl World {
         }
     }
 
-    /// Runs a second operation while one is under way. Files that an operation is changing are not looked at.
+    /// Runs a second operation while one is running. The files are not judged, because the first operation
+    /// may be changing them.
     fn operate_second(
         &mut self,
         number: u8,
@@ -174,16 +174,17 @@ impl World {
                 Ok(false)
             }
             Driven::Done(_) => {
-                let message = format!("client {number} was let into a second operation at the same time");
+                let message =
+                    format!("client {number}'s engine accepted a second operation while one was running");
                 Err(Violation::of(NO_SURPRISE, message))
             }
         }
     }
 
-    /// Drives a future of the engine to its end, serving what it waits for.
+    /// Drives a future of the engine to its end, and serves whatever it waits for.
     ///
     /// # Errors
-    /// A panic, an operation without end, or an invariant that a step inside it broke.
+    /// A panic, an operation that does not end, or an invariant that a step inside the operation broke.
     pub(super) fn drive<T>(
         &mut self,
         number: u8,
@@ -208,13 +209,13 @@ impl World {
         }
         let verb = match driven {
             Driven::Done(_) => "end",
-            Driven::Abandoned => "given up",
+            Driven::Abandoned => "abandoned",
             Driven::Crashed => "cut off",
         };
         self.record(Lane::Application(number), verb, kind.name(), &[]);
         if matches!(driven, Driven::Crashed) {
             self.recorder.counts.crashes_inside += 1;
-            // A step inside the operation may have reaped it already.
+            // A step inside the operation may already have reaped the process.
             if self.clients[number].crashes == crashes {
                 self.reap(number, true, context);
             }
@@ -226,7 +227,7 @@ impl World {
         self.referee.judge_exports(number, last_log(context), expected, context, &mut self.recorder)
     }
 
-    /// An operation may fail only where a fault struck whose row of the atlas allows for it.
+    /// Judges an error: an operation may fail only if a fault was injected whose atlas row allows it.
     pub(super) fn judge_error(
         &mut self,
         number: u8,
@@ -251,7 +252,7 @@ impl World {
         Ok(())
     }
 
-    /// Counts the disk errors that have struck a client.
+    /// Counts the disk errors that were injected into a client's disk.
     pub(super) fn note_disk_errors(&mut self, number: u8, context: &mut StepContext) {
         for (kind, file) in self.clients[number].disk.take_injected_errors() {
             self.recorder.counts.disk_errors += 1;
@@ -259,7 +260,7 @@ impl World {
         }
     }
 
-    /// Ends a client's process in good order.
+    /// Ends a client's process cleanly.
     pub(super) fn end_process(&mut self, number: u8) {
         self.clients[number].process = None;
         self.referee.ledger.end_process(number);
@@ -273,21 +274,21 @@ impl World {
         }
     }
 
-    /// Drops the process of a machine that went down, and starts the machine again from what survived on its disk. `inside` says whether
-    /// an operation or a transaction was under way.
+    /// Drops the process of a crashed machine, and restarts the machine from the files that survived on its
+    /// disk. `inside` is set if an operation or a transaction was running.
     pub(super) fn reap(&mut self, number: u8, inside: bool, context: &mut StepContext) {
         self.end_process(number);
         let client = &mut self.clients[number];
         client.crashes += 1;
-        let report = client.disk.take_crash().expect("a machine that is reaped has crashed");
+        let report = client.disk.take_crash().expect("a reaped machine has crashed");
         client.disk.restart();
-        // An abandoned request must not be served to the next process.
+        // The next process must not receive the answer to a request of this one.
         drop(client.mailbox.take_request());
         let (is_opening, heard) = match context.operation() {
             Some(log) => (log.is_opening, &log.heard[..]),
             None => (false, &[][..]),
         };
-        // The zombie went on reporting to its next suspension.
+        // The zombie kept reporting events until its next suspension.
         let late = heard.iter().rev().take_while(|heard| heard.event_count > report.event_count).count();
         let site = CrashSite {
             is_opening,
@@ -296,7 +297,8 @@ impl World {
             operation: report.place.map(|place| (place.file, place.operation)),
         };
         client.is_recovering = true;
-        // Files without a role are none of the engine's; only a crash strikes there.
+        // The engine does not use files without a role; of all faults only a crash can hit an operation on
+        // them.
         let target = match report.place {
             Some(place) => Target::File(place.file),
             None if inside => Target::Suspension,
@@ -310,20 +312,20 @@ impl World {
     }
 }
 
-/// The log of the operation that was driven last.
+/// The log of the last driven operation.
 fn last_log(context: &StepContext) -> &OperationLog {
-    context.operation().expect("an operation was driven in this step")
+    context.operation().expect("an operation has been driven in this step")
 }
 
-/// Why a push has replaced Synced, in itself or in the pull that followed.
+/// The reason why a push, or the pull that followed it, replaced Synced.
 pub(super) fn rebootstrap_of(push: &PushReport) -> Option<RebootstrapReason> {
     push.rebootstrapped.or(push.pull.as_ref().and_then(|pull| pull.rebootstrapped))
 }
 
-/// A panic of the engine, or of the disk that ends a hang.
+/// The violation for a panic of the engine, or for the panic with which the disk ends a hang.
 pub(super) fn violation_of_panic(number: u8, panic: &(dyn Any + Send)) -> Violation {
     if panic.is::<Hang>() {
-        return Violation::of(ENDS, format!("client {number} waits for ever inside a call"));
+        return Violation::of(ENDS, format!("client {number} waits forever inside a call"));
     }
     Violation::of(NO_PANIC, format!("client {number}: {}", panic_message(panic)))
 }

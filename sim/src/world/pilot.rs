@@ -1,6 +1,7 @@
-//! A pilot steers a history from outside: it sees every place where something could strike, and may add a fault there.
+//! A pilot steers a history from outside: it sees every place at which a fault could be injected, and may add
+//! a fault there.
 //!
-//! The explorer is one. Ordinary histories have none.
+//! The explorer is a pilot. Ordinary histories have none.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,47 +13,44 @@ use crate::fault::{CrashPoint, Fault, RequestPlace};
 use crate::judge::ledger::Ledger;
 use crate::lock::lock;
 
-/// Decides what strikes one client of a history.
+/// Chooses the faults of one client of a history.
 pub trait Pilot: Send {
-    /// A step begins.
+    /// Called when a step starts.
     fn begin_step(&mut self, step: u32);
 
-    /// The remote or what was acknowledged has changed; `context` is a hash of both.
+    /// Called when the remote or the ledger has changed. `context` is a hash of both.
     fn set_context(&mut self, context: u64);
 
-    /// A request is about to be served. The fault that strikes it, if any.
+    /// Called when a request is about to be served. Returns the fault to inject, if any.
     fn consider_request(&mut self, place: RequestPlace) -> Option<Fault>;
 
-    /// An operation on the client's disk is about to happen. The crash that strikes before, inside or after it, if any.
+    /// Called when an operation on the client's disk is about to happen. Returns the crash to inject before,
+    /// inside or after it, if any.
     fn consider(&mut self, site: &Site<'_>) -> Option<CrashPoint>;
 }
 
-/// A pilot, shared by a world and a machine's disk.
 pub type SharedPilot = Arc<Mutex<dyn Pilot>>;
 
-/// The pilot of a world, if it has one.
+/// The pilot of a world, if it has one. The machine's disk shares it.
 #[derive(Default)]
 pub(super) struct Steering(Option<SharedPilot>);
 
 impl Steering {
-    /// Lets `pilot` steer from here on.
     pub fn set(&mut self, pilot: SharedPilot) {
         self.0 = Some(pilot);
     }
 
-    /// Whether there is a pilot.
     pub fn is_steered(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Tells the pilot that a step begins.
     pub fn begin_step(&self, step: u32) {
         if let Some(pilot) = &self.0 {
             lock(pilot).begin_step(step);
         }
     }
 
-    /// Tells the pilot the state that the disks do not show.
+    /// Passes the pilot a hash of the state that the disks do not show.
     pub fn inform(&self, server: &Server, ledger: &Ledger) {
         let Some(pilot) = &self.0 else { return };
         let (generation, frame_count) = server.position();
@@ -61,7 +59,7 @@ impl Steering {
         lock(pilot).set_context(xxh3_64(&bytes));
     }
 
-    /// The fault with which the pilot strikes a request, if any.
+    /// The fault that the pilot injects into a request, if any.
     pub fn consider_request(&self, place: Option<RequestPlace>) -> Option<Fault> {
         lock(self.0.as_ref()?).consider_request(place?)
     }

@@ -1,6 +1,6 @@
-//! Everything that is kept of a history: its trace, its counts and marks, what happened to its faults, and what can be drawn of it.
+//! The record of a history: its trace, counts, marks, fault outcomes and snapshots.
 //!
-//! The recorder decides nothing. Recording is the same whether or not the trace keeps its events.
+//! The recorder makes no decisions. It records the same whether or not the trace keeps its events.
 
 use std::mem::take;
 
@@ -20,21 +20,17 @@ use crate::lock::lock;
 use crate::schedule::workload::Writer;
 use crate::schedule::{During, Step};
 
-/// What is kept of one history.
 pub(super) struct Recorder {
-    /// What happened, counted.
     pub counts: Counts,
-    /// What happened to the faults.
     pub fault_outcomes: FaultOutcomes,
-    /// What can be drawn; nothing unless the trace keeps its events.
+    /// Empty unless the trace keeps its events.
     pub snapshots: Snapshots,
     trace: SharedTrace,
-    /// Events of engines that were not collected yet.
+    /// Engine events that have not been collected yet.
     inbox: Inbox,
 }
 
 impl Recorder {
-    /// The recorder of a history that begins.
     pub fn new(trace: SharedTrace, inbox: Inbox) -> Self {
         Self {
             counts: Counts { histories: 1, ..Counts::default() },
@@ -45,17 +41,15 @@ impl Recorder {
         }
     }
 
-    /// Records an event.
     pub fn record(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64]) {
         self.record_bytes(lane, verb, place, numbers, &[]);
     }
 
-    /// Records an event that carries bytes.
     pub fn record_bytes(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
         lock(&self.trace).record(lane, verb, place, numbers, bytes);
     }
 
-    /// Collects what a client's engine has reported since the last call.
+    /// Collects the events that a client's engine has reported since the last call.
     pub fn hear(&mut self, client: u8) -> Vec<Heard> {
         let heard = take(&mut *lock(&self.inbox));
         for event in &heard {
@@ -65,10 +59,10 @@ impl Recorder {
         heard
     }
 
-    /// Counts a fault that strikes; its row of the atlas.
+    /// Counts an injected fault and returns its row of the atlas.
     ///
     /// # Panics
-    /// When the atlas has no such row: nothing strikes that nothing is promised about.
+    /// If the atlas has no such row: no fault is injected without a promise about it.
     pub fn inject(&mut self, kind: FaultKind, target: Target) -> &'static Row {
         let row = atlas::row(kind, target).unwrap_or_else(|| panic!("the atlas has no row {kind}/{target}"));
         *self.counts.injected.entry(row.name()).or_default() += 1;
@@ -80,7 +74,7 @@ impl Recorder {
         row
     }
 
-    /// Notes faults of a step whose place was never reached.
+    /// Notes the faults of a step that were not reached.
     pub fn note_unreached(&mut self, step: u32, faults: Vec<Fault>) {
         for fault in faults {
             self.note_never_reached(step, &fault.to_string());
@@ -88,14 +82,14 @@ impl Recorder {
         }
     }
 
-    /// Notes steps that should have run at waits that never came.
+    /// Notes steps inside another whose wait was not reached.
     pub fn note_not_run(&mut self, during: &[During]) {
         for step in during.iter().flat_map(|during| during.step.all()) {
             self.note_step_not_run(step);
         }
     }
 
-    /// Notes a step inside another that could not run.
+    /// Notes a step inside another that did not run.
     pub fn note_step_not_run(&mut self, step: &Step) {
         self.note_never_reached(step.id, &step.to_string());
         self.fault_outcomes.not_run.push(step.id);
@@ -106,7 +100,8 @@ impl Recorder {
         self.counts.faults_unreached += 1;
     }
 
-    /// Counts a crash of a client in a step, and marks the windows that it is in; their names.
+    /// Counts a crash of a client in a step, reaches the marks of the windows that contain it, and returns
+    /// the names of these windows.
     pub fn note_crash(&mut self, step: u32, report: CrashReport, site: &CrashSite<'_>) -> Vec<&'static str> {
         let verb = match report.kind {
             CrashKind::Kill => {
@@ -127,21 +122,21 @@ impl Recorder {
         reached.collect()
     }
 
-    /// Marks the shapes of the statements of a transaction that has committed.
+    /// Reaches the marks for the shapes of a committed transaction's statements.
     pub fn mark_shapes(&mut self, writer: Writer, shapes: impl IntoIterator<Item = &'static str>) {
         for shape in shapes {
             self.counts.marks.reach_shape(writer.into(), shape);
         }
     }
 
-    /// Marks the situations that a finished step was in.
+    /// Reaches the marks of the situations that a finished step was in.
     pub fn mark_faults(&mut self, done: &Done<'_>) {
         for fault in marks::FAULTS.iter().filter(|fault| (fault.holds)(done)) {
             self.counts.marks.reach_fault(fault);
         }
     }
 
-    /// Keeps what can be drawn of this moment, if events are kept.
+    /// Takes a snapshot for the timeline page, if events are kept.
     pub fn snapshot(&mut self, step: u32, remote: (u64, u64), clients: &[Client]) {
         if self.keeps_events() {
             let event_count = lock(&self.trace).event_count();
@@ -149,7 +144,7 @@ impl Recorder {
         }
     }
 
-    /// Keeps what versions of a client's metadata say, if events are kept.
+    /// Keeps the claims of a client's metadata versions, if events are kept.
     pub fn observe_metadata(&mut self, client: u8, versions: &[MetadataVersion]) {
         if self.keeps_events() {
             self.snapshots.observe_metadata(client, versions);

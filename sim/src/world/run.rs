@@ -1,11 +1,12 @@
-//! One history: from its schedule to its outcome.
+//! Runs one history: from a schedule to its outcome.
 //!
-//! Each runs on a thread of its own. The core keeps its page buffers per thread, and once those have run over, bytes of an earlier
-//! history on the same thread would reach this one's disk.
+//! Each history runs on its own thread. The core keeps page buffers per thread and reuses them, so bytes of
+//! an earlier history on the same thread could reach this history's disk.
 //!
-//! A history that has not ended after a time that no history needs is a violation. Most hangs are found earlier and by counting (of
-//! suspensions, and of waits without any operation on a file between them): those are the same on every machine. What is left for the clock
-//! is code that spins without ever asking for anything. Its thread cannot be stopped, and is left behind.
+//! A history that does not end within a generous time limit is a violation. Most hangs are found earlier, by
+//! counting suspensions and waits that no file operation interrupts; those counts are the same on every
+//! machine. The time limit catches code that spins without suspending, waiting or touching a file. The thread
+//! of such a history cannot be stopped and is left running.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,23 +27,22 @@ use crate::world::pilot::SharedPilot;
 use crate::world::snapshot::Snapshots;
 use crate::world::trace::{Event, Lane, Trace};
 
-/// The name of every history's thread.
 pub const THREAD_NAME: &str = "plimsoll-history";
-/// Where virtual time begins, in milliseconds after the clock's epoch.
+/// Virtual time at the start of a history, in milliseconds after the clock's epoch.
 const BEGIN_MS: u64 = 0;
-/// How long a history may take on the wall's clock. The usual one takes a fiftieth of a second.
+/// The limit on a history's real time. A typical history takes 20 ms.
 const HISTORY_LIMIT: Duration = Duration::from_secs(120);
-/// No step's id: none runs yet, or the heal does.
+/// Not the id of any step: no step runs yet, or the heal runs.
 const NO_STEP: u32 = 0;
 
-/// How much of a run to keep and to check.
+/// What to keep of a run, and whether to check it.
 #[derive(Debug, Clone, Copy)]
 pub struct RunOptions {
-    /// Keep every event; without it only their hash is kept.
+    /// Keep every event. Otherwise only their hash is kept.
     pub keep_events: bool,
-    /// Judge the invariants; only a benchmark's floor does without.
+    /// Judge the invariants. Only the benchmark that measures the floor turns this off.
     pub checks: bool,
-    /// Keep what the databases hold in the end.
+    /// Keep the contents of the databases at the end.
     pub keep_databases: bool,
 }
 
@@ -52,47 +52,45 @@ impl Default for RunOptions {
     }
 }
 
-/// What a run ends with.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Hash over every event and every byte written.
+    /// Hash of every event and of every byte written.
     pub hash: u64,
-    /// Hash over the bytes alone that went to disks and over the wire.
+    /// Hash of only the bytes that went to disks and over the wire.
     pub bytes_hash: u64,
-    /// How many events there were.
     pub event_count: u64,
-    /// The events, if they were to be kept.
+    /// Empty unless [`RunOptions::keep_events`] is set.
     pub events: Vec<Event>,
-    /// What happened, counted.
     pub counts: Counts,
-    /// What became of the faults.
     pub fault_outcomes: FaultOutcomes,
-    /// What can be drawn of the history, if the events were to be kept.
+    /// Material for the timeline page. Empty unless [`RunOptions::keep_events`] is set.
     pub snapshots: Snapshots,
-    /// The databases in the end, the remote's first, if they were to be kept.
+    /// The databases at the end, the remote's first. Empty unless [`RunOptions::keep_databases`] is set.
     pub databases: Vec<FinalDatabase>,
-    /// The first broken invariant; the history ends with it.
+    /// The first broken invariant. The history ends there.
     pub violation: Option<Violation>,
 }
 
 /// Runs a schedule.
 ///
 /// # Panics
-/// When the simulator contradicts itself: that is a bug of the simulator's, never a finding about the engine.
+/// If the simulator contradicts itself. That is a bug of the simulator and never a finding about the engine.
 pub fn run(schedule: &Schedule, options: RunOptions) -> Outcome {
     let schedule = schedule.clone();
-    watched(HISTORY_LIMIT, move |step| run_here(&schedule, options, step, |_| ()))
+    run_within(HISTORY_LIMIT, move |step| run_here(&schedule, options, step, |_| ()))
 }
 
-/// Runs a history on its thread, and waits for its end for so long. It tells which step it is in.
-#[expect(clippy::disallowed_methods, reason = "each history has a thread of its own, and one")]
-fn watched(limit: Duration, history: impl FnOnce(&AtomicU32) -> Outcome + Send + 'static) -> Outcome {
+/// Runs a history on its own thread and waits at most `limit` for it to end. The history stores the id of the
+/// running step, so that the violation of a hanging history can name it.
+#[expect(clippy::disallowed_methods, reason = "each history runs on its own single thread")]
+fn run_within(limit: Duration, history: impl FnOnce(&AtomicU32) -> Outcome + Send + 'static) -> Outcome {
     let step = Arc::new(AtomicU32::new(NO_STEP));
     let (end, ended) = mpsc::channel();
     let running = {
         let step = step.clone();
         let builder = thread::Builder::new().name(THREAD_NAME.into());
-        // Nobody listens any more to a history that ends after all.
+        // After a timeout the receiver is gone, and a result that arrives later is dropped.
         builder.spawn(move || end.send(history(&step)).ok()).expect("a thread can be started")
     };
     match ended.recv_timeout(limit) {
@@ -107,17 +105,17 @@ fn watched(limit: Duration, history: impl FnOnce(&AtomicU32) -> Outcome + Send +
         }
         outcome => match (running.join(), outcome) {
             (Err(panic), _) => resume_unwind(panic),
-            (Ok(_), outcome) => outcome.expect("a history that does not panic says how it ended"),
+            (Ok(_), outcome) => outcome.expect("a history that does not panic sends its outcome"),
         },
     }
 }
 
-/// Runs a schedule under a pilot that may fork the process. `end` is called on the history's own thread, the only one that a forked process
-/// has, with the outcome or with the simulator's panic.
+/// Runs a schedule under a pilot that may fork the process. `end` is called with the outcome or with the
+/// simulator's panic, on the history's own thread: a forked process has no other thread.
 ///
 /// # Panics
-/// When `end` does.
-#[expect(clippy::disallowed_methods, reason = "each history has a thread of its own, and one")]
+/// If `end` panics.
+#[expect(clippy::disallowed_methods, reason = "each history runs on its own single thread")]
 pub(crate) fn run_piloted(
     schedule: &Schedule,
     pilot: &SharedPilot,
@@ -145,14 +143,14 @@ fn run_here(
     step: &AtomicU32,
     prepare: impl FnOnce(&mut World),
 ) -> Outcome {
-    // Declared first, dropped last: databases that close still ask for the time.
+    // Declared first, so dropped last: a database that closes reads the time.
     let _in_virtual_time = clock::enter(BEGIN_MS);
     let trace = Arc::new(Mutex::new(Trace::new(options.keep_events)));
     let (listener, inbox) = Listener::new(trace.clone());
     let mut world = World::new(schedule.header.clone(), trace.clone(), inbox, options.checks);
     prepare(&mut world);
     let violation =
-        tracing::subscriber::with_default(listener, || tell(&mut world, &schedule.steps, step).err());
+        tracing::subscriber::with_default(listener, || run_steps(&mut world, &schedule.steps, step).err());
     if let Some(violation) = &violation {
         world.record(Lane::Verdict, "violation", &violation.to_string(), &[]);
     }
@@ -172,7 +170,7 @@ fn run_here(
     }
 }
 
-fn tell(world: &mut World, steps: &[Step], running: &AtomicU32) -> Result<(), Violation> {
+fn run_steps(world: &mut World, steps: &[Step], running: &AtomicU32) -> Result<(), Violation> {
     world.keep_copies_for(steps);
     for step in steps {
         running.store(step.id, Ordering::Relaxed);
@@ -189,26 +187,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_history_that_hangs_is_a_violation_and_its_step_is_named() {
-        let outcome = watched(Duration::from_millis(50), |step| {
+    fn a_hanging_history_is_a_violation_that_names_its_step() {
+        let outcome = run_within(Duration::from_millis(50), |step| {
             step.store(7, Ordering::Relaxed);
             loop {
                 thread::park();
             }
         });
-        let violation = outcome.violation.expect("it hangs");
+        let violation = outcome.violation.expect("the history hangs");
         assert_eq!((violation.invariant, violation.step), (ENDS.name, Some(7)));
     }
 
     #[test]
-    fn a_history_that_ends_is_what_it_is() {
-        let outcome = watched(HISTORY_LIMIT, |_| Outcome { hash: 5, ..Outcome::default() });
+    fn the_outcome_of_a_history_that_ends_is_returned_unchanged() {
+        let outcome = run_within(HISTORY_LIMIT, |_| Outcome { hash: 5, ..Outcome::default() });
         assert_eq!((outcome.hash, outcome.violation), (5, None));
     }
 
     #[test]
     #[should_panic(expected = "the simulator contradicts itself")]
-    fn a_panic_of_the_simulators_is_passed_on() {
-        watched(HISTORY_LIMIT, |_| panic!("the simulator contradicts itself"));
+    fn a_panic_of_the_simulator_is_propagated() {
+        run_within(HISTORY_LIMIT, |_| panic!("the simulator contradicts itself"));
     }
 }

@@ -1,7 +1,8 @@
-//! The remote on its machine: it restarts, goes down, and is restored.
+//! The remote and its machine: restarts, crashes and restores of the remote.
 //!
-//! The machine is up again before anyone asks it anything, so a client only notices lost answers and invalid batons. The remote itself
-//! checks, when it is opened again, that it has kept everything it had to keep.
+//! After a crash or a restart the machine is up again before the next request, so a client only notices lost
+//! answers and invalid batons. When the remote is opened again, it checks that it has kept everything that it
+//! acknowledged.
 
 use std::convert::Infallible;
 
@@ -20,50 +21,47 @@ use crate::judge::remote_log::{LogEnd, RemoteLog};
 use crate::schedule::Header;
 use crate::schedule::workload::{LOG, QUIET, SCHEMA};
 
-/// The path of the remote's database on its machine.
 const PATH: &str = "remote.db";
-const READABLE: &str = "a database that was judged is readable";
+const READABLE: &str = "a judged database is readable";
 
-/// The remote and its machine.
 pub(super) struct Server {
-    /// The remote.
     pub remote: Remote,
     disk: Disk,
-    /// How often the machine went down.
     crashes: u32,
-    /// The end of the history when it had its schema; no answer is older.
+    /// The end of the log right after the schema was created. No answer is older.
     schema_end: LogEnd,
 }
 
 impl Server {
-    /// A remote that holds the workload's schema.
+    /// Creates a remote that holds the workload's schema.
     pub fn new(header: &Header, trace: SharedTrace) -> Self {
         let disk = Disk::new(Lane::Remote, header.key, trace);
         let mut remote = Remote::create(disk.io(), PATH);
-        disk.io().sync_dir(PATH).expect("a new machine's disk works");
+        disk.io().sync_dir(PATH).expect("the disk of a new machine has no faults");
         remote.set_names_history(header.remote_names_history);
         remote
             .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
-            .expect("the schema is sound");
+            .expect("the schema is valid SQL");
         let schema_end = remote.end();
-        // A remote without the workload's tables is of no use: no restore goes back that far.
+        // A remote without the workload's tables is useless, so no restore goes back beyond this point.
         remote.forget_older_backups();
         Self { remote, disk, crashes: 0, schema_end }
     }
 
-    /// Ends the server between two requests and starts it again.
+    /// Restarts the server between two requests.
     pub fn restart(&mut self) {
         self.boot(self.remote.end());
     }
 
-    /// Takes the machine down between two requests and starts it again.
+    /// Crashes the machine between two requests and starts it again.
     pub fn crash(&mut self, kind: &CrashKind) {
         self.disk.crash_now(kind);
         self.crashes += 1;
         self.boot(self.remote.end());
     }
 
-    /// Takes the machine down before the `operation`-th file operation for a request, or once the request has taken effect.
+    /// Crashes the machine before its `operation`-th file operation for a request or, if the request needs
+    /// fewer, after the request has taken effect. Then starts it again.
     pub fn serve_and_crash(&mut self, request: &Request<Bytes>, operation: u32, kind: &CrashKind) {
         let acknowledged = self.remote.end();
         self.disk.arm_ahead(operation.max(1), kind.clone());
@@ -82,47 +80,45 @@ impl Server {
         self.remote.reopen(self.disk.io(), acknowledged);
     }
 
-    /// The answer as of the end of an earlier generation or transaction, and that end; `None` for a request that writes, and for a remote
-    /// without a past.
+    /// The answer to a request as of the end of an earlier generation or transaction, and that end. `None` if
+    /// the request writes or the remote has no earlier state.
     pub fn serve_stale(
         &self,
         request: &Request<Bytes>,
         generations: u64,
         transactions: usize,
     ) -> Option<(Response<Bytes>, LogEnd)> {
-        let end = self.history().past_end(generations, transactions).max(self.schema_end);
+        let end = self.log().past_end(generations, transactions).max(self.schema_end);
         let response = self.remote.serve_as_of(request, end).filter(|_| end != self.remote.end())?;
         Some((response, end))
     }
 
-    /// Restores the remote to an older state.
     pub fn restore(&mut self, generations_back: u64, transactions_back: u64) {
         self.remote.restore(generations_back, transactions_back);
-        self.disk.io().sync_dir(PATH).expect("a machine's disk works");
+        self.disk.io().sync_dir(PATH).expect("the disk of the remote's machine has no faults");
     }
 
-    /// How often the machine went down.
     pub fn crashes(&self) -> u32 {
         self.crashes
     }
 
-    /// Every state the remote ever had.
-    pub fn history(&self) -> &RemoteLog {
-        self.remote.history()
+    /// The log of every state that the remote has had.
+    pub fn log(&self) -> &RemoteLog {
+        self.remote.log()
     }
 
-    /// The current generation, and the number of frames in it.
+    /// The current generation, and the number of its frames.
     pub fn position(&self) -> (u64, u64) {
         (self.remote.generation(), self.remote.frame_count())
     }
 
-    /// The rows of the remote's tables, read through SQL.
+    /// The rows of the remote's tables, read with SQL.
     pub fn content(&self) -> Content {
         let Ok(content) = read_content(|sql| Ok::<_, Infallible>(self.remote.query(sql)));
         content
     }
 
-    /// The tokens in `log` and in `quiet`, in order.
+    /// The tokens in the tables `log` and `quiet`, in order.
     pub fn tokens(&self) -> (Vec<String>, Vec<String>) {
         let tokens = |sql| self.remote.query(sql).iter().map(|row| row[0].to_string()).collect();
         (tokens(LOG), tokens(QUIET))
@@ -131,10 +127,10 @@ impl Server {
     /// The database's files and tables at the end of a history.
     ///
     /// # Panics
-    /// When it cannot be read.
+    /// If the database cannot be read.
     pub fn final_database(&self) -> FinalDatabase {
         let (main, wal) = self.remote.file_bytes().expect(READABLE);
         let Ok(tables) = read_tables(|sql| Ok::<_, Infallible>(self.remote.query(sql)));
-        FinalDatabase { whose: "the remote".into(), main, wal, tables }
+        FinalDatabase { owner: "the remote".into(), main, wal, tables }
     }
 }

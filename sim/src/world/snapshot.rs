@@ -1,6 +1,7 @@
-//! What can be drawn of a history besides its events: where everybody stands, and what a power loss would take.
+//! Snapshots of a history for the timeline page: the positions of the remote and the clients after each step,
+//! and the bytes that a power loss could change.
 //!
-//! Guarantees: taking a snapshot changes nothing and is not in the trace. Left out: any judgement.
+//! Guarantees: taking a snapshot changes nothing and does not appear in the trace. Snapshots are not judged.
 
 use std::ops::Range;
 
@@ -8,55 +9,49 @@ use crate::judge::Claims;
 use crate::judge::MetadataVersion;
 use crate::world::client::Client;
 
-/// All that was kept of one history.
+/// All snapshots of one history.
 #[derive(Debug, Default)]
 pub struct Snapshots {
     /// One after each step.
     pub steps: Vec<Snapshot>,
-    /// One for each version of a client's metadata that was renamed into place.
+    /// One for each metadata version of a client that was renamed into place.
     pub metadata: Vec<MetadataSnapshot>,
 }
 
-/// Where everybody stands at the end of a step.
+/// The state of the remote and of each client at the end of a step.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// How many events the trace had then.
+    /// The trace's event count at that moment.
     pub event_count: u64,
-    /// The step.
     pub step: u32,
-    /// The remote's generation and the frames in it.
+    /// The remote's generation, and the number of its frames.
     pub remote: (u64, u64),
-    /// Each client.
     pub clients: Vec<ClientSnapshot>,
 }
 
-/// Where a client stands.
 #[derive(Debug)]
 pub struct ClientSnapshot {
-    /// Whether its process is running.
     pub is_running: bool,
-    /// The files that a power loss could change, and the bytes at stake in each; up to `u64::MAX` where the length or the very name
-    /// of the file is.
+    /// The files that a power loss could change, and the byte ranges at risk in each. A range ends at
+    /// `u64::MAX` if the file's length or its name is at risk.
     pub at_stake: Vec<(String, Vec<Range<u64>>)>,
 }
 
-/// What a version of the metadata says.
+/// The claims of one metadata version.
 #[derive(Debug)]
 pub struct MetadataSnapshot {
-    /// How many events the trace had when it was renamed into place.
+    /// The trace's event count when the version was renamed into place.
     pub event_count: u64,
-    /// Whose it is.
     pub client: u8,
-    /// The generation and the frame of the remote's that Synced has reached.
+    /// The remote's generation and the frame in it that Synced has reached.
     pub progress: (u64, u64),
-    /// Frames of Draft's WAL up to the watermark.
+    /// The number of frames of Draft's WAL up to the watermark.
     pub draft_watermark: u64,
-    /// Frames of Synced's WAL up to the watermark.
+    /// The number of frames of Synced's WAL up to the watermark.
     pub synced_watermark: u64,
 }
 
 impl Snapshot {
-    /// The clients' disks as they are.
     pub fn of(event_count: u64, step: u32, remote: (u64, u64), clients: &[Client]) -> Self {
         let clients = clients.iter().map(ClientSnapshot::of).collect();
         Self { event_count, step, remote, clients }
@@ -75,7 +70,7 @@ impl ClientSnapshot {
 }
 
 impl Snapshots {
-    /// Takes note of versions of a client's metadata; one that does not parse has nothing to draw.
+    /// Keeps the claims of a client's metadata versions. A version that does not parse is skipped.
     pub fn observe_metadata(&mut self, client: u8, versions: &[MetadataVersion]) {
         for version in versions {
             if let Some(claims) = Claims::parse(&version.bytes) {

@@ -1,25 +1,24 @@
-//! SQL as applications speak it, on the remote and on a client alike.
+//! One interface for running SQL on the remote and on a client.
 
 use std::sync::Arc;
 
 use plimsoll_engine::LocalConnection;
 use turso_core::{Connection, LimboError, Value};
 
-/// Something that statements can be run on.
+/// A connection that runs statements.
 pub trait Sql {
-    /// What it says when it fails.
     type Error: std::error::Error + 'static;
 
-    /// Runs statements for their effect.
+    /// Runs statements and discards their rows.
     ///
     /// # Errors
-    /// The first failing statement's.
+    /// The error of the first statement that fails.
     fn execute(&self, sql: &str) -> Result<(), Self::Error>;
 
-    /// Runs one statement for its rows.
+    /// Runs one statement and returns its rows.
     ///
     /// # Errors
-    /// The statement's.
+    /// The statement's error.
     fn rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, Self::Error>;
 }
 

@@ -1,4 +1,4 @@
-//! A step from its begin to its end.
+//! Runs one step: starts it, performs its action, ends it, and judges the result.
 
 use super::World;
 use super::client::Engine;
@@ -18,7 +18,7 @@ use crate::schedule::{Action, Step, TransactionEnd};
 pub(super) const STEP_MS: u64 = 1_000;
 
 impl World {
-    /// Runs one step and judges what it left.
+    /// Runs one step and judges the state afterwards.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -38,7 +38,8 @@ impl World {
         Ok(())
     }
 
-    /// What has to hold after every step: for the remote, and for the client that acted.
+    /// Judges the invariants that hold after every step: those of the remote, and those of the client that
+    /// acted.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -58,7 +59,7 @@ impl World {
             client.disk.begin_step(step.id);
         }
         let mut context = StepContext::new(step);
-        // An explorer looks at every crash by itself.
+        // Under the explorer no image is sampled: it tries every crash anyway.
         if self.referee.is_judging() && !self.steering.is_steered() {
             self.referee.sample.plan(&self.header, step);
         }
@@ -69,7 +70,7 @@ impl World {
         context
     }
 
-    /// Lets the faults of a step wait for their places, those on files in the disk of `machine`.
+    /// Arms the faults of a step: file faults in the disk of `machine`, all others in the step's context.
     pub(super) fn arm(&self, step: &Step, machine: Option<u8>, context: &mut StepContext) {
         for fault in &step.faults {
             match (fault, machine) {
@@ -80,7 +81,7 @@ impl World {
         }
     }
 
-    /// The faults of a step that still wait in a client's disk; they no longer do.
+    /// Disarms the faults that a client's disk has not reached, and returns them.
     pub(super) fn disarm(&self, number: u8) -> impl Iterator<Item = Fault> {
         let disk = &self.clients[number].disk;
         let crashes = disk.take_unreached().into_iter().map(Fault::Crash);
@@ -102,7 +103,7 @@ impl World {
         self.recorder.snapshot(step.id, self.server.position(), self.clients.all());
     }
 
-    /// Marks the situations that a finished step was in.
+    /// Reaches the marks of the situations that a finished step was in.
     pub(super) fn mark_faults(&mut self, step: &Step, context: &StepContext) {
         let ledger = &self.referee.ledger;
         let has_pending =
@@ -123,12 +124,12 @@ impl World {
         });
     }
 
-    /// Counts a fault that strikes in the running step, by whose row of the atlas the step's end is judged.
+    /// Counts a fault that is injected into the running step. The step's end is then judged by the atlas row
+    /// of that fault.
     pub(super) fn inject(&mut self, kind: FaultKind, target: Target, context: &mut StepContext) {
         context.injected.push(self.recorder.inject(kind, target));
     }
 
-    /// Does what the step says.
     pub(super) fn act(&mut self, step: &Step, context: &mut StepContext) -> Result<(), Violation> {
         match &step.action {
             Action::Transaction { client, writes, end } => self.transact(*client, writes, *end, context),
@@ -155,7 +156,7 @@ impl World {
             }
             Action::Crash { client, kind } => {
                 self.clients[*client].disk.crash_now(kind);
-                // An operation under way finds out by itself.
+                // If an operation is running, it notices the crash at its next suspension.
                 if !context.is_operating(*client) {
                     self.reap(*client, false, context);
                 }
@@ -203,7 +204,7 @@ impl World {
         }
     }
 
-    /// A client whose pull has succeeded has caught up.
+    /// Judges that a client whose pull succeeded has caught up with the remote.
     pub(super) fn judge_caught_up(&mut self, number: u8, context: &StepContext) -> Result<(), Violation> {
         let remote_forgot = context.times_remote_forgot() > 0;
         self.referee.judge_caught_up(&self.clients[number], &self.server, remote_forgot)

@@ -1,10 +1,11 @@
 //! The trace: every event of one history, in order, and a rolling hash over all of them.
 //!
-//! Guarantees: two histories with the same [`Trace::hash`] did the same things to the same places with the same bytes
-//! at the same virtual times (up to a 64-bit collision). Recording formats nothing and, unless events are kept,
-//! allocates nothing: a sweep runs with the hash alone, a replay keeps the events to print and compare them.
+//! Guarantees: two histories with the same [`Trace::hash`] did the same things to the same places with the
+//! same bytes at the same virtual times (up to a 64-bit collision). Recording formats nothing and, unless
+//! events are kept, allocates nothing. A sweep runs with the hash alone; a replay keeps the events to print
+//! and compare them.
 //!
-//! Left out: the trace judges nothing, and it never holds the bytes themselves, only their count and hash.
+//! Absent: the trace judges nothing, and it holds no bytes of files or messages, only their count and hash.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -14,29 +15,28 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::world::clock;
 
-/// The one trace of a world, shared by its machines, its network and its driver.
+/// The trace of a world, shared by its machines, its network and the code that runs the steps.
 pub type SharedTrace = Arc<Mutex<Trace>>;
 
-/// Who did it: one lane of the timeline.
+/// The source of an event: one lane of the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
-    /// The driver: steps and checks.
+    /// Steps and checks.
     World,
-    /// A client and its machine, by index from 0.
+    /// A client's machine, by the client's number from 0.
     Client(u8),
     /// The remote and its machine.
     Remote,
     /// The network between them.
     Network,
-    /// A client's application and engine, by index from 0; `Client` is what their machine does for them.
+    /// A client's application and engine, by the client's number from 0. `Client` is the machine under them.
     Application(u8),
-    /// The judge.
     Verdict,
 }
 
 impl Lane {
-    /// A stable code of the lane, for hashes.
+    /// The lane's stable code in hashes.
     pub(crate) fn code(self) -> [u8; 2] {
         match self {
             Self::World => [0, 0],
@@ -62,24 +62,22 @@ impl fmt::Display for Lane {
     }
 }
 
-/// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Position in the trace, from 0.
     pub index: u64,
     /// Virtual time, in milliseconds since the clock's epoch.
     pub time_ms: u64,
-    /// Who did it.
     pub lane: Lane,
-    /// What was done.
+    /// The action, as a word.
     pub verb: &'static str,
-    /// What it was done to: a file, a route, a step; may be empty.
+    /// The object of the action: a file, a route or a step. May be empty.
     pub place: String,
-    /// Offsets, lengths, counts; their meaning depends on the verb.
+    /// Offsets, lengths or counts. Their meaning depends on the verb.
     pub numbers: Vec<u64>,
-    /// Length of the bytes that went along.
+    /// The number of bytes that the event carries.
     pub byte_count: usize,
-    /// xxh3 of the bytes that went along.
+    /// The xxh3 hash of these bytes.
     pub bytes_hash: u64,
 }
 
@@ -99,17 +97,18 @@ impl fmt::Display for Event {
     }
 }
 
-/// Everything that happened so far, as a hash and, if asked for, as a list.
+/// All events so far, as a hash and optionally as a list.
 pub struct Trace {
     hasher: Xxh3,
-    /// Over the bytes that went to disks and over the wire, and where they went; not over the words of events.
+    /// Hash of the bytes that went to disks and over the wire, and of their places. It does not include the
+    /// events' verbs.
     bytes_hasher: Xxh3,
     event_count: u64,
     kept: Option<Vec<Event>>,
 }
 
 impl Trace {
-    /// An empty trace. It keeps its events only if `keep_events`; the hash is the same either way.
+    /// Creates an empty trace. It keeps its events if `keep_events` is set; the hash is the same either way.
     #[must_use]
     pub fn new(keep_events: bool) -> Self {
         Self {
@@ -126,7 +125,7 @@ impl Trace {
     /// If the thread is not in virtual time.
     pub fn record(&mut self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
         let time_ms = clock::now_ms();
-        // Every variable part is preceded by its length, so that no two different events feed the same bytes.
+        // Every variable part is preceded by its length, so two different events never feed the same bytes.
         self.hasher.update(&lane.code());
         for length in [verb.len(), place.len(), numbers.len(), bytes.len()] {
             self.hasher.update(&(length as u64).to_le_bytes());
@@ -165,25 +164,24 @@ impl Trace {
         self.event_count += 1;
     }
 
-    /// The hash over every event so far.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hasher.digest()
     }
 
-    /// The hash over the bytes alone that went to disks and over the wire: it stays the same when an event gets another name.
+    /// The hash of only the bytes that went to disks and over the wire. It stays the same when a verb is
+    /// renamed.
     #[must_use]
     pub fn bytes_hash(&self) -> u64 {
         self.bytes_hasher.digest()
     }
 
-    /// How many events were recorded, kept or not.
+    /// The number of recorded events, kept or not.
     #[must_use]
     pub fn event_count(&self) -> u64 {
         self.event_count
     }
 
-    /// Whether events are kept.
     #[must_use]
     pub fn keeps_events(&self) -> bool {
         self.kept.is_some()
@@ -196,7 +194,8 @@ impl Trace {
     }
 }
 
-/// The first place where two traces part, with the event of each side; a side that has ended has none.
+/// The first position at which two traces differ, with the event of each side. A trace that has ended has no
+/// event there.
 #[must_use]
 pub fn first_difference<'a>(
     a: &'a [Event],
@@ -251,17 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_difference_is_found_also_at_an_end() {
+    fn the_first_difference_is_found_where_one_trace_ends() {
         let _guard = clock::enter(0);
         let short = trace_of(&[(Lane::World, "step", "1", &[], &[])]);
         let long = trace_of(&[(Lane::World, "step", "1", &[], &[]), (Lane::World, "step", "2", &[], &[])]);
         assert_eq!(first_difference(short.events(), short.events()), None);
-        let (left, right) = first_difference(short.events(), long.events()).expect("one is longer");
+        let (left, right) = first_difference(short.events(), long.events()).expect("one trace is longer");
         assert_eq!((left, right.map(|event| event.index)), (None, Some(1)));
     }
 
     #[test]
-    fn an_event_reads_as_one_line() {
+    fn an_event_prints_as_one_line() {
         let _guard = clock::enter(20);
         let trace = trace_of(&[(Lane::Client(0), "write", "a-draft-wal", &[32], b"frame")]);
         let line = trace.events()[0].to_string();

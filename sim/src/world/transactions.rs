@@ -1,4 +1,4 @@
-//! Transactions: those that applications commit or roll back on a client, and other writers' on the remote.
+//! Transactions: those of applications on a client, and those of other writers on the remote.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,7 +17,7 @@ use crate::schedule::TransactionEnd;
 use crate::schedule::workload::{Write, Writer};
 
 impl World {
-    /// An application's transaction.
+    /// Runs an application's transaction and records its outcome in the ledger.
     pub(super) fn transact(
         &mut self,
         number: u8,
@@ -51,7 +51,7 @@ impl World {
         };
         if let Some(error) = failed.as_ref().filter(|_| !is_down) {
             self.judge_failed_transaction(number, error, context)?;
-            // An application whose rollback fails as well gives up.
+            // If the rollback fails as well, the application closes the database.
             if !connection.is_autocommit() && connection.execute("ROLLBACK").is_err() {
                 self.end_process(number);
             }
@@ -60,12 +60,12 @@ impl World {
             context.end = StepEnd::Failed;
         }
         let fate = attempt.fate(end, is_down, failed.is_some());
-        let fate_in_words = match fate {
+        let outcome = match fate {
             Fate::Absent => "not committed",
             Fate::Maybe | Fate::Doubtful => "perhaps committed",
             Fate::Committed => "committed",
         };
-        self.record(Lane::Application(number), "transaction", fate_in_words, &[writes.len() as u64 + 1]);
+        self.record(Lane::Application(number), "transaction", outcome, &[writes.len() as u64 + 1]);
         let Ran { effects, shapes } = attempt.ran;
         if fate == Fate::Committed {
             self.recorder.mark_shapes(writer, shapes);
@@ -80,7 +80,7 @@ impl World {
         Ok(())
     }
 
-    /// A transaction may fail where a disk error struck.
+    /// Judges a failed transaction: it may fail only if a disk error was injected.
     pub(super) fn judge_failed_transaction(
         &mut self,
         number: u8,
@@ -90,19 +90,19 @@ impl World {
         self.referee.judge_failed_transaction(&self.clients[number], error, context, &mut self.recorder)
     }
 
-    /// Another writer's transaction on the remote.
+    /// Runs another writer's transaction on the remote.
     pub(super) fn transact_on_remote(&mut self, step: u32, writes: &[Write]) {
         let Ran { effects, shapes } = self
             .server
             .remote
             .transact(|connection| run_writes(connection, Writer::Remote, step, writes))
-            .expect("another writer's statements are sound");
+            .expect("another writer's statements are valid SQL");
         self.recorder.mark_shapes(Writer::Remote, shapes);
         self.referee.ledger.enter(Entry::new(Writer::Remote, effects, Fate::Committed));
     }
 }
 
-/// How far an application's transaction came.
+/// The progress of an application's transaction.
 #[derive(Default)]
 struct Attempt {
     ran: Ran,
@@ -111,7 +111,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Whether the transaction is committed. `is_down` says whether the machine went down under it.
+    /// Whether the transaction is committed. `is_down` is set if the machine crashed during it.
     fn fate(&self, end: TransactionEnd, is_down: bool, has_failed: bool) -> Fate {
         match end {
             TransactionEnd::Rollback | TransactionEnd::HeldOpen => Fate::Absent,

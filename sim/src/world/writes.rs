@@ -1,4 +1,4 @@
-//! Running a transaction's writes on a connection.
+//! Runs a transaction's writes on a connection.
 
 use crate::schedule::workload::own::{self, OwnState};
 use crate::schedule::workload::plan::{Planned, alter, plan, rule};
@@ -8,19 +8,20 @@ use crate::schedule::workload::shapes::{RanStatement, shapes_of};
 use crate::schedule::workload::{Effect, Write, Writer};
 use crate::world::sql::Sql;
 
-/// What a transaction's body has done.
+/// The result of running a transaction's body.
 #[derive(Debug, Clone, Default)]
 pub struct Ran {
-    /// The effects, in order.
+    /// The effects on the rows, in order.
     pub effects: Vec<Effect>,
     /// The shapes of its statements, by name.
     pub shapes: BTreeSet<&'static str>,
 }
 
-/// Runs the writes of a transaction's body on a connection, after a first row of `log` unless they say otherwise.
+/// Runs the writes of a transaction's body on a connection. It first inserts a row into `log`, unless the
+/// first write is one that leaves `log` alone.
 ///
 /// # Errors
-/// What the core says.
+/// The error of the first statement that fails.
 pub fn run_writes<S: Sql>(
     connection: &S,
     writer: Writer,

@@ -80,14 +80,16 @@ fn a_fault_that_finds_no_place_is_named() {
     let output = with_input(&["replay", "-"], &format!("# by hand\n{HEADER}\n{step}\n"));
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
-    assert!(text.contains("never reached in step 3: kill after the 99th rename of metadata"), "{text}");
+    assert!(text.contains("not reached in step 3: kill after the 99th rename of metadata"), "{text}");
 }
 
 #[test]
 fn a_history_is_the_same_here_and_in_another_process() {
     let output = output(&["replay", "11", "--check-determinism"]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(stdout(&output).contains("deterministic: twice in this process, and in another"));
+    assert!(
+        stdout(&output).contains("deterministic: two runs in this process and one in another are the same")
+    );
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn a_sweep_within_a_time_limit_says_where_to_go_on() {
     let output = output(&["run", "--minutes", "0.01", "--jobs", "1", "--no-shrink"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("of seeds from 0 on") && text.contains("to go on: "), "{text}");
+    assert!(text.contains("of seeds from 0 on") && text.contains("continue with: "), "{text}");
 }
 
 /// The process is told to end while it sweeps more seeds than anybody waits for.

@@ -23,12 +23,12 @@ fn a_local_commit_is_struck_in_every_way_and_again_while_it_recovers() {
     let output = explore(&["--only", "local commit", "--jobs", "2"]);
     assert!(output.status.success(), "{output:?}");
     assert!(number_before(&output, " histories") > 300, "{output:?}");
-    assert!(number_before(&output, " of them struck again") > 200, "{output:?}");
+    assert!(number_before(&output, " of them crashed again") > 200, "{output:?}");
 }
 
 #[test]
 fn what_there_was_no_time_for_is_told() {
     let output = explore(&["--only", "sync", "--jobs", "1", "--minutes", "0.001"]);
     assert!(output.status.success(), "{output:?}");
-    assert!(number_before(&output, " steps for which there was not time") > 0, "{output:?}");
+    assert!(number_before(&output, " steps not explored for lack of time") > 0, "{output:?}");
 }

@@ -1,36 +1,34 @@
-//! The sorts of faults.
+//! The kinds of faults.
 
 use std::fmt;
 
 use crate::fault::{CrashKind, DiskErrorKind, NetworkFaultKind};
 
-/// A sort of fault, without its place.
+/// The kind of a fault, without its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
-    /// The process dies, the machine goes on.
+    /// The process is killed. The machine keeps running.
     Kill,
-    /// The machine loses power.
     PowerLoss,
-    /// Something happens to a request or to its response.
+    /// A fault of a request or of its response.
     Network(NetworkFaultKind),
-    /// An operation on a file fails; of the [sort](DiskErrorKind::sort) alone.
+    /// A file operation fails. Sizes do not matter; see [`DiskErrorKind::sort`].
     Disk(DiskErrorKind),
-    /// The remote's machine goes down, and what it was answering is lost.
+    /// The remote's machine crashes between two requests.
     RemoteCrash,
     /// The remote's server restarts between two requests.
     RemoteRestart,
-    /// An operation is dropped, its process lives on.
+    /// The application abandons an operation. Its process keeps running.
     Abandon,
-    /// A file is gone.
+    /// A file is lost.
     LoseFile,
-    /// The directory is an older copy.
+    /// The directory is replaced by an older copy.
     RestoreDirectory,
-    /// Bytes of a file go bad between two runs.
+    /// Bytes of a file change between two runs of the process.
     Rot,
 }
 
 impl FaultKind {
-    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",

@@ -1,14 +1,16 @@
-//! The FaultAtlas: what the engine promises under each fault, at each file and route where it can strike.
+//! The FaultAtlas: what the engine promises under each fault, at each file and route.
 //!
-//! One table, [`ATLAS`]. The generator draws no fault that has no row; the world judges every error by the rows of the faults that
-//! injected in its step; `plimsoll atlas` prints it. A promise can be weakened here and nowhere else.
+//! There is one table, [`ATLAS`]. The generator draws no fault without a row. The world judges every error by
+//! the rows of the faults that were injected into its step. `plimsoll atlas` prints the table. A promise can
+//! be weakened here and nowhere else.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `kinds` | the sorts of faults |
+//! | `kinds` | the kinds of faults |
 //! | `rows` | the table |
 //!
-//! Left out: silence. Whatever the promise, a wrong answer, a lost transaction or a panic is a violation.
+//! No row permits a silent failure: a wrong answer, a lost transaction or a panic is a violation under every
+//! promise.
 
 mod kinds;
 mod rows;
@@ -22,17 +24,20 @@ use crate::fault::Fault;
 use crate::fault::FileClass;
 use crate::fault::Route;
 
-/// What the engine promises under a fault. An operation that succeeds all the same keeps any promise.
+/// The engine's promise under a fault. An operation that succeeds keeps every promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
-    /// The operation that it strikes succeeds; a process that it takes down can be started again as if nothing had been.
+    /// The operation that the fault hits succeeds. After a crash the process can be started again, with no
+    /// loss.
     Masked,
-    /// The operation may fail with a typed error that [is retryable](plimsoll_engine::Error::is_retryable); the state is intact and
-    /// a later operation succeeds once the fault is over.
+    /// The operation may fail with a typed error that [is retryable](plimsoll_engine::Error::is_retryable).
+    /// The state is intact, and a later operation succeeds once the fault has ended.
     Reported,
-    /// The operation may fail with a typed error that names what is damaged or refused and that no retry can help.
+    /// The operation may fail with a typed error that names what is damaged or refused. A retry does not
+    /// help.
     Refused,
-    /// Nothing is promised, and nobody may notice. The row says so and why; the fault is drawn by nobody, and a schedule with it is refused.
+    /// Nothing is promised, and the damage may go unnoticed; the row says why. The generator does not draw
+    /// such a fault, and a schedule that contains it is refused.
     Nothing,
 }
 
@@ -47,16 +52,16 @@ impl fmt::Display for Promise {
     }
 }
 
-/// Where a fault strikes.
+/// The place of a fault, as the atlas distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
-    /// At an operation on a file of this role.
+    /// An operation on a file of this role.
     File(FileClass),
-    /// At a request or response of this route.
+    /// A request or response of this route.
     Route(Route),
-    /// While the engine is suspended.
+    /// A suspension of the engine.
     Suspension,
-    /// Between two operations.
+    /// The time between two operations.
     Between,
 }
 
@@ -71,21 +76,18 @@ impl fmt::Display for Target {
     }
 }
 
-/// One line of the atlas.
+/// One row of the atlas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// The fault.
     pub kind: FaultKind,
-    /// Where it strikes.
     pub target: Target,
-    /// What is promised then.
     pub promise: Promise,
-    /// Why that can be promised, or why no more.
+    /// Why the engine can promise this, or why it cannot promise more.
     pub reason: &'static str,
 }
 
 impl Row {
-    /// Its name, as it stands in counts and messages: `kill/draft-wal`.
+    /// Its name in counts and messages: `kill/draft-wal`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.kind, self.target)
     }
@@ -96,12 +98,13 @@ pub fn row(kind: FaultKind, target: Target) -> Option<&'static Row> {
     ATLAS.iter().find(|row| row.kind == kind && row.target == target)
 }
 
-/// Whether anything is promised about bytes of such a file that go bad.
+/// Whether the atlas promises anything about bit rot in a file of this role.
 pub fn is_rot_promised(file: FileClass) -> bool {
     row(FaultKind::Rot, Target::File(file)).is_some_and(|row| row.promise != Promise::Nothing)
 }
 
-/// The rows of which one is injected when `fault` strikes; empty when the atlas promises nothing about it.
+/// The rows that apply to `fault`: one for a specific place, several if a crash may hit any file. Empty if
+/// the atlas promises nothing about it.
 pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
     let (kind, target) = match fault {
         Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
@@ -111,22 +114,23 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
         Fault::Disk(error) => (FaultKind::from(error.error), Target::File(error.file)),
     };
     let is_meant = |row: &&Row| match (target, row.target) {
-        // Only a crash can be told to strike at whichever file comes.
+        // Only a crash can have any file as its place.
         (Target::File(FileClass::Any), Target::File(_)) => matches!(fault, Fault::Crash(_)),
         (target, of_row) => target == of_row,
     };
     ATLAS.iter().filter(|row| row.kind == kind).filter(is_meant).collect()
 }
 
-/// Whether the atlas promises anything under this fault at its place. A schedule with another fault is refused.
+/// Whether the atlas has a row for this fault at its place. A schedule with any other fault is refused.
 pub fn is_promised(fault: &Fault) -> bool {
     !rows_of(fault).is_empty()
 }
 
-/// Judges an error that was shown as `shown` by the rows that injected: one of them has to allow for it.
+/// Judges an error of the class `shown` by the rows of the injected faults: at least one of them must allow
+/// it.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the broken promise.
 pub fn judge(injected: &[&Row], shown: Promise) -> Result<(), String> {
     if injected.is_empty() {
         return Err("failed although no fault was injected".to_owned());
@@ -135,7 +139,7 @@ pub fn judge(injected: &[&Row], shown: Promise) -> Result<(), String> {
         return Ok(());
     }
     let promised: Vec<String> =
-        injected.iter().map(|row| format!("{} is to be {}", row.name(), row.promise)).collect();
+        injected.iter().map(|row| format!("{} must be {}", row.name(), row.promise)).collect();
     Err(format!("was {shown}, but {}", promised.join(", ")))
 }
 

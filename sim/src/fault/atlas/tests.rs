@@ -1,4 +1,4 @@
-//! A test a row: a small history in which the fault strikes, and which keeps every invariant.
+//! Tests one small history per row of the atlas: the fault is injected, and every invariant holds.
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
@@ -22,7 +22,7 @@ use crate::schedule::{Action, Header, PushMode, Schedule, ScheduleError, Step, T
 use crate::world::run::{Outcome, RunOptions, run};
 use crate::world::trace::{Event, Lane};
 
-/// The fault of a row, once for each way in which it might find its place.
+/// The fault of a row, in each of the variants in which it may find its place.
 fn faults(row: &Row) -> Vec<Fault> {
     let power_loss = || CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
     let crash = |kind: CrashKind| match row.target {
@@ -34,13 +34,13 @@ fn faults(row: &Row) -> Vec<Fault> {
         Target::Between | Target::Route(_) => vec![],
     };
     let disk = |error: DiskErrorKind| {
-        let Target::File(file) = row.target else { panic!("{} is no file", row.target) };
+        let Target::File(file) = row.target else { panic!("{} is not a file", row.target) };
         let error = |nth, lasts| Fault::Disk(DiskError { file, nth, error, lasts, at_once: nth == 2 });
         vec![error(1, Lasts::Once), error(2, Lasts::UntilHealed)]
     };
     let request = || match row.target {
         Target::Route(route) => RequestPlace { route, nth: 1 },
-        target => panic!("{target} is no route"),
+        target => panic!("{target} is not a route"),
     };
     match row.kind {
         FaultKind::Kill => crash(CrashKind::Kill),
@@ -57,12 +57,13 @@ fn faults(row: &Row) -> Vec<Fault> {
             examples(kind).into_iter().map(|fault| Fault::Network { at: request(), fault }).collect()
         }
         FaultKind::RemoteRestart | FaultKind::RemoteCrash => {
-            panic!("{} strikes between operations", row.kind)
+            panic!("{} is injected between operations", row.kind)
         }
     }
 }
 
-/// Actions in which every place of the engine's occurs: a bootstrap, local and remote transactions, pushes, pulls and a checkpoint.
+/// Actions that reach every place in the engine: a bootstrap, local and remote transactions, pushes, pulls
+/// and a checkpoint.
 fn actions() -> Vec<Action> {
     let writes = || vec![Write::Append { payload_bytes: 100 }];
     let commit = || Action::Transaction { client: 0, writes: writes(), end: TransactionEnd::Commit };
@@ -85,7 +86,7 @@ fn actions() -> Vec<Action> {
     ]
 }
 
-/// A fault that has to strike before the row's can, and at which action.
+/// A fault that must be injected before the row's fault can be, and its action.
 fn earlier(row: &Row) -> Option<(usize, Fault)> {
     let leaves_a_temporary = (row.kind, row.target)
         == (FaultKind::Disk(DiskErrorKind::TruncateFails), Target::File(FileClass::MetadataTemporary));
@@ -99,25 +100,25 @@ fn header(push_mode: PushMode) -> Header {
     Header { clients: 1, synced_wal_frames_max: 3, push_mode, ..Header::new(1) }
 }
 
-/// In which form the clients push when this strikes.
+/// The form in which the clients push when this target is tested.
 fn push_mode(target: Target) -> PushMode {
     if target == Target::Route(Route::PushFrames) { PushMode::Frames } else { PushMode::Statements }
 }
 
-fn history(row: &Row, fault: &Fault, struck: usize) -> Outcome {
+fn history(row: &Row, fault: &Fault, faulty: usize) -> Outcome {
     let earlier = earlier(row);
     let faults = |index| {
         let earlier = earlier.iter().filter(|(at, _)| *at == index).map(|(_, fault)| fault);
-        earlier.chain((index == struck).then_some(fault)).cloned().collect()
+        earlier.chain((index == faulty).then_some(fault)).cloned().collect()
     };
-    let steps = actions().into_iter().enumerate().take(struck + 1 + ACTIONS_AFTER);
+    let steps = actions().into_iter().enumerate().take(faulty + 1 + ACTIONS_AFTER);
     let steps = steps
         .map(|(index, action)| Step { faults: faults(index), ..Step::new(index as u32 + 1, action) })
         .collect();
     run(&Schedule::new(header(push_mode(row.target)), steps), RunOptions::default())
 }
 
-/// What happens in a history that nothing strikes, action by action, in either form of pushes.
+/// The events of a history without faults, by action, for both forms of pushes.
 struct Quiet(Vec<(PushMode, Vec<Vec<Event>>)>);
 
 impl Quiet {
@@ -133,7 +134,8 @@ impl Quiet {
         Self([PushMode::Statements, PushMode::Frames].map(|mode| (mode, by_action(mode))).to_vec())
     }
 
-    /// Whether what the row's fault strikes at happens in an action, as far as the trace tells: reads and opens are not in it.
+    /// Whether an action reaches the place of the row's fault, according to the trace. The trace does not
+    /// contain reads and opens.
     fn has_place(&self, row: &Row, at: usize) -> bool {
         let mode = push_mode(row.target);
         let (_, by_action) = self.0.iter().find(|(of, _)| *of == mode).expect("both forms have run");
@@ -164,37 +166,37 @@ impl Quiet {
     }
 }
 
-/// How many actions follow the one at which a fault strikes, before the heal.
+/// The number of actions after the one with the fault, before the heal.
 const ACTIONS_AFTER: usize = 3;
 
-/// Histories of a row in which its fault strikes: in each of its ways at the first and at the last action that it finds a place in. The
-/// sweeps see it everywhere.
-fn struck(row: &Row, quiet: &Quiet) -> Vec<Outcome> {
-    let has_struck = |outcome: &Outcome| outcome.counts.injected.contains_key(&row.name());
+/// Histories of a row in which its fault is injected. Each variant of the fault is injected into the first
+/// and the last action that reaches its place; sweeps cover the actions between them.
+fn histories(row: &Row, quiet: &Quiet) -> Vec<Outcome> {
+    let is_injected = |outcome: &Outcome| outcome.counts.injected.contains_key(&row.name());
     if row.target == Target::Between && row.kind != FaultKind::RestoreDirectory {
-        return vec![crashed_between(row)].into_iter().filter(has_struck).collect();
+        return vec![crashed_between(row)].into_iter().filter(is_injected).collect();
     }
     let places: Vec<usize> = (0..actions().len()).filter(|at| quiet.has_place(row, *at)).collect();
     let first_and_last = |history: &dyn Fn(usize) -> Outcome| {
-        let strike = |at: &usize| Some((*at, history(*at))).filter(|(_, outcome)| has_struck(outcome));
-        let first = places.iter().find_map(strike);
+        let try_at = |at: &usize| Some((*at, history(*at))).filter(|(_, outcome)| is_injected(outcome));
+        let first = places.iter().find_map(try_at);
         let later =
-            |(first, _): &(usize, Outcome)| places.iter().rev().take_while(|at| *at > first).find_map(strike);
+            |(first, _): &(usize, Outcome)| places.iter().rev().take_while(|at| *at > first).find_map(try_at);
         let last = first.as_ref().and_then(later);
         [first, last].into_iter().flatten().map(|(_, outcome)| outcome).collect::<Vec<_>>()
     };
     if matches!(row.kind, FaultKind::LoseFile | FaultKind::RestoreDirectory | FaultKind::Rot) {
-        return first_and_last(&|at| mishap_after(row, at));
+        return first_and_last(&|at| damaged_after(row, at));
     }
     faults(row).iter().flat_map(|fault| first_and_last(&|at| history(row, fault, at))).collect()
 }
 
-/// A file is lost or goes bad, or the directory is again as it was after the first pull, behind one of the actions. A new export is only there
-/// in the middle of one, so that one is crashed.
-fn mishap_after(row: &Row, step: usize) -> Outcome {
+/// A history with external damage after one of the actions: a file is lost or rotten, or the directory is as
+/// it was after the first pull. A new export exists only in the middle of a sync, so that sync is crashed.
+fn damaged_after(row: &Row, step: usize) -> Outcome {
     let renamed = OperationPlace { file: FileClass::Synced, operation: OperationKind::Rename, nth: 1 };
     let damage = match (row.kind, row.target) {
-        // Inside a WAL's first frame; metadata is shorter, and the offset is counted on from its beginning.
+        // Inside a WAL's first frame. The metadata is shorter; there the offset wraps around.
         (FaultKind::Rot, Target::File(file)) => {
             Action::Rot { client: 0, file, offset: 1000, damage: Damage::Bit(3) }
         }
@@ -223,29 +225,29 @@ fn crashed_between(row: &Row) -> Outcome {
         FaultKind::PowerLoss => Action::Crash { client: 0, kind: power_loss },
         FaultKind::RemoteCrash => Action::RemoteCrash { kind: power_loss },
         FaultKind::RemoteRestart => Action::RemoteRestart,
-        kind => panic!("{kind} strikes inside an operation"),
+        kind => panic!("{kind} is injected inside an operation"),
     };
     let actions = actions().into_iter().flat_map(|action| [action, down.clone()]);
     let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
     run(&Schedule::new(Header::new(1), steps), RunOptions::default())
 }
 
-/// What is wrong with a row.
-fn complaint(row: &Row, quiet: &Quiet) -> Option<String> {
+/// The broken promise of a row, if any.
+fn broken_promise(row: &Row, quiet: &Quiet) -> Option<String> {
     let name = row.name();
     if row.promise == Promise::Nothing {
         return None;
     }
-    let outcomes = struck(row, quiet);
+    let outcomes = histories(row, quiet);
     if outcomes.is_empty() {
-        return Some(format!("{name} never struck"));
+        return Some(format!("{name} was never injected"));
     }
     outcomes.into_iter().find_map(|outcome| {
         let (reported, refused) = (outcome.counts.errors_reported, outcome.counts.errors_refused);
         if let Some(violation) = outcome.violation {
             Some(format!("{name}: {violation}"))
         } else if reported > 0 && row.promise != Promise::Reported {
-            Some(format!("{name} showed {reported} errors"))
+            Some(format!("{name} reported {reported} errors"))
         } else if refused > 0 && row.promise != Promise::Refused {
             Some(format!("{name} was refused {refused} times"))
         } else {
@@ -255,30 +257,27 @@ fn complaint(row: &Row, quiet: &Quiet) -> Option<String> {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "histories share nothing; which thread runs one makes no difference to it"
-)]
-fn every_row_strikes_and_keeps_its_promise() {
+#[expect(clippy::disallowed_methods, reason = "histories share nothing, so the thread does not matter")]
+fn every_rows_fault_is_injected_and_its_promise_kept() {
     let quiet = Quiet::run();
     let next = AtomicUsize::new(0);
-    let complaints = Mutex::new(Vec::new());
+    let broken_promises = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
             scope.spawn(|| {
                 while let Some(row) = ATLAS.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let complaint = complaint(row, &quiet);
-                    lock(&complaints).extend(complaint);
+                    let broken_promise = broken_promise(row, &quiet);
+                    lock(&broken_promises).extend(broken_promise);
                 }
             });
         }
     });
-    assert_eq!(complaints.into_inner().unwrap(), Vec::<String>::new());
+    assert_eq!(broken_promises.into_inner().unwrap(), Vec::<String>::new());
 }
 
-/// Else a row could be kept quiet about by promising nothing.
+/// Otherwise a row could be made to pass by promising nothing.
 #[test]
-fn nothing_is_promised_about_rotten_pages_alone() {
+fn only_rot_in_files_without_checksums_has_no_promise() {
     let rows = ATLAS.iter().filter(|row| row.promise == Promise::Nothing);
     let names: Vec<String> = rows.map(Row::name).collect();
     assert_eq!(names, ["rot/draft", "rot/synced", "rot/synced-next"]);
@@ -293,32 +292,29 @@ fn nothing_is_promised_about_rotten_pages_alone() {
 }
 
 #[test]
-fn a_row_stands_once() {
+fn every_row_is_unique() {
     let names: BTreeSet<String> = ATLAS.iter().map(Row::name).collect();
     assert_eq!(names.len(), ATLAS.len());
 }
 
 #[test]
-fn a_fault_at_any_file_is_one_of_all_files_rows() {
+fn a_crash_at_any_file_has_the_rows_of_all_files() {
     let place = OperationPlace { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 1 };
     let point = CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill };
     assert_eq!(rows_of(&Fault::Crash(point)).len(), 7);
 }
 
 #[test]
-fn an_error_that_no_struck_row_allows_for_is_blamed() {
+fn an_error_that_no_injected_row_allows_is_a_broken_promise() {
     let row = |kind, target| row(kind, target).expect("the atlas has the row");
     let kill = row(FaultKind::Kill, Target::Between);
     let lost = row(FaultKind::Network(NetworkFaultKind::LoseRequest), Target::Route(Route::Info));
-    let blame = |injected: &[&Row], shown| judge(injected, shown).expect_err("it is to be blamed");
+    let blame = |injected: &[&Row], shown| judge(injected, shown).expect_err("the promise is broken");
     assert_eq!(blame(&[], Promise::Reported), "failed although no fault was injected");
-    assert_eq!(
-        blame(&[kill], Promise::Reported),
-        "was reported, but kill/between-operations is to be masked"
-    );
+    assert_eq!(blame(&[kill], Promise::Reported), "was reported, but kill/between-operations must be masked");
     assert_eq!(
         blame(&[kill, lost], Promise::Refused),
-        "was refused, but kill/between-operations is to be masked, lose-request/info is to be reported"
+        "was refused, but kill/between-operations must be masked, lose-request/info must be reported"
     );
     assert_eq!(judge(&[kill, lost], Promise::Reported), Ok(()));
 }

@@ -1,15 +1,14 @@
-//! Which disk errors are armed, which last and which have struck on one machine.
+//! The disk errors of one machine: those that are armed, those that last, and those that were injected.
 
 use crate::fault::{Access, DiskError, DiskErrorKind, FileClass, Lasts};
 
-/// An error at the operation that is about to happen.
+/// The error for the operation that is about to happen.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Strike {
+pub(super) struct InjectedError {
     pub(super) kind: DiskErrorKind,
     pub(super) at_once: bool,
 }
 
-/// Which errors wait, which last, and which have struck.
 #[derive(Default)]
 pub(super) struct DiskErrors {
     armed: Vec<DiskError>,
@@ -20,7 +19,7 @@ pub(super) struct DiskErrors {
 }
 
 impl DiskErrors {
-    /// Begins a step: what was armed no longer is, what lasts does.
+    /// Starts a step: disarms the armed errors. Errors that last stay.
     pub(super) fn begin_step(&mut self) {
         self.armed.clear();
         self.reached = Default::default();
@@ -40,18 +39,19 @@ impl DiskErrors {
         std::mem::take(&mut self.armed)
     }
 
-    /// What has struck since this was called last or the step began.
+    /// Takes the errors that were injected since the last call or since the step started.
     pub(super) fn take_injected(&mut self) -> Vec<(DiskErrorKind, FileClass)> {
         std::mem::take(&mut self.injected)
     }
 
-    /// While suspended nothing strikes and nothing is counted: whoever looks at a file is no part of the history.
+    /// While suspended, no error is injected and no access is counted: a checker that reads a file is not
+    /// part of the history.
     pub(super) fn suspend(&mut self, suspended: bool) {
         self.suspended = suspended;
     }
 
-    /// Counts an access that is about to happen, and tells which error strikes at it, if one does.
-    pub(super) fn reach(&mut self, file: FileClass, accesses: &[Access]) -> Option<Strike> {
+    /// Counts an access that is about to happen, and returns the error to inject into it, if any.
+    pub(super) fn reach(&mut self, file: FileClass, accesses: &[Access]) -> Option<InjectedError> {
         if self.suspended {
             return None;
         }
@@ -72,6 +72,6 @@ impl DiskErrors {
             error
         };
         self.injected.push((error.error, file));
-        Some(Strike { kind: error.error, at_once: error.at_once })
+        Some(InjectedError { kind: error.error, at_once: error.at_once })
     }
 }

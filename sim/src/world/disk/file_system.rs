@@ -1,13 +1,14 @@
-//! The file system of one boot: what it answers now, what is durable, and the log of the operations in between.
+//! The file system of one boot: its current state, its durable state, and the log of operations between them.
 //!
-//! Guarantees: the current state is the durable one plus the whole log, in order, plus writes that a failed sync has dropped. A sync of a file makes the file's
-//! logged writes and truncates durable and nothing else; a sync of a directory does so with the creations, renames and
-//! removals in it. So a file can be durable while its name is not, and the other way round.
+//! Guarantees: the current state is the durable state plus the whole log, in order, plus writes that a failed
+//! sync has dropped. A sync of a file makes that file's logged writes and truncates durable and nothing else.
+//! A sync of a directory makes the creations, renames and removals in it durable and nothing else. So a
+//! file's content can be durable while its name is not, and the other way round.
 //!
-//! Left out: who may call, when the machine goes down, and the trace.
+//! Absent: access by processes, crashes of the machine, and the trace; these are in `io` and `machine`.
 //!
-//! Cost: an operation copies its own bytes only; a sync passes over the log once and finds it short, because the
-//! engine and the core sync after a handful of writes.
+//! Cost: an operation copies only its own bytes. A sync makes one pass over the log, which is short because
+//! the engine and the core sync after a handful of writes.
 
 use std::collections::BTreeSet;
 use std::hash::Hash as _;
@@ -20,7 +21,7 @@ use super::image::{DiskImage, Inode, Operation};
 use crate::fault::{CrashKind, FileClass, Survival, Tear};
 use crate::judge::MetadataVersion;
 
-/// The unsynced range of a file whose very name is at stake.
+/// The unsynced range of a file whose name is not durable.
 const WHOLE_FILE: Range<u64> = 0..u64::MAX;
 
 #[derive(Clone, Default)]
@@ -30,7 +31,7 @@ pub(super) struct FileSystem {
     /// Every unsynced operation of the machine, oldest first.
     log: Vec<Operation>,
     next_inode: Inode,
-    /// Contents of which writes were dropped: unsynced, and yet not in the log any more.
+    /// Contents of which a failed sync dropped writes: they are unsynced although the log no longer has them.
     dropped: BTreeSet<Inode>,
 }
 
@@ -44,10 +45,11 @@ impl FileSystem {
     }
 
     pub(super) fn unsynced_operations(&self) -> u32 {
-        u32::try_from(self.log.len()).expect("a history has fewer than 2^32 operations")
+        u32::try_from(self.log.len()).expect("a machine has fewer than 2^32 unsynced operations")
     }
 
-    /// For each unsynced operation, oldest first, the bytes that it writes; `None` for everything but writes.
+    /// For each unsynced operation, oldest first, the number of bytes that it writes. `None` for an operation
+    /// that is not a write.
     pub(super) fn unsynced_write_bytes(&self) -> Vec<Option<u32>> {
         let write_bytes = |operation: &Operation| match operation {
             Operation::Write { bytes, .. } => Some(bytes.len() as u32),
@@ -56,7 +58,7 @@ impl FileSystem {
         self.log.iter().map(write_bytes).collect()
     }
 
-    /// Hashes of what is durable and of the first 0, 1, 2 … unsynced operations.
+    /// Hashes of the durable state followed by the first 0, 1, 2 … unsynced operations.
     pub(super) fn hashes_of_prefixes(&self) -> Vec<u64> {
         let mut hasher = Xxh3::new();
         self.durable.hash_into(&mut hasher);
@@ -68,7 +70,7 @@ impl FileSystem {
         hashes
     }
 
-    /// Feeds everything that a process could ever see of this disk, also after a later crash.
+    /// Hashes everything that a process could see of this disk, now or after a later crash.
     pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
         self.current.hash_into(hasher);
         if !self.log.is_empty() {
@@ -76,7 +78,7 @@ impl FileSystem {
         }
     }
 
-    /// An inode for a file about to be created.
+    /// Allocates the inode of a file that is about to be created.
     pub(super) fn allocate_inode(&mut self) -> Inode {
         self.next_inode += 1;
         self.next_inode
@@ -93,7 +95,8 @@ impl FileSystem {
         }
     }
 
-    /// A sync of the file has failed, and what was written to it counts as clean from here on: it is read, no sync makes it durable.
+    /// Drops the unsynced writes to a file from the log after a failed sync. Reads still return them, but no
+    /// sync makes them durable.
     pub(super) fn drop_writes(&mut self, inode: Inode) {
         let is_write = |operation: &mut Operation| {
             matches!(operation, Operation::Write { .. }) && operation.inode() == Some(inode)
@@ -111,7 +114,7 @@ impl FileSystem {
         }
     }
 
-    /// Positions in the log of what a crash leaves.
+    /// The positions in the log of the operations that survive a crash.
     pub(super) fn survivors(&self, kind: &CrashKind) -> Vec<u32> {
         match kind {
             CrashKind::Kill => (0..self.unsynced_operations()).collect(),
@@ -123,7 +126,7 @@ impl FileSystem {
         }
     }
 
-    /// What a crash leaves.
+    /// The file system as a crash leaves it.
     pub(super) fn after_crash(&self, kind: &CrashKind) -> Self {
         match kind {
             CrashKind::Kill => self.clone(),
@@ -131,7 +134,7 @@ impl FileSystem {
         }
     }
 
-    /// The role of the file that an operation is done to, by the name it goes by now.
+    /// The role of the file that an operation changes, by the file's current name.
     fn class_of(&self, operation: &Operation) -> FileClass {
         let path = operation.entry().or_else(|| {
             let entries = self.current.entries.iter().chain(&self.durable.entries);
@@ -143,13 +146,12 @@ impl FileSystem {
         path.map_or(FileClass::Any, FileClass::of)
     }
 
-    /// The metadata's content, if there is metadata.
     pub(super) fn metadata(&self) -> Option<Arc<Vec<u8>>> {
         let path = self.current.entries.keys().find(|path| FileClass::of(path) == FileClass::Metadata)?;
         self.current.file(path)
     }
 
-    /// What is left after a power loss, everything of it durable. `survivors` are positions in the log.
+    /// The file system after a power loss, all of it durable. `survivors` are positions in the log.
     pub(super) fn after_power_loss(&self, survivors: &[u32], torn: Option<Tear>) -> Self {
         let survivors: Vec<&Operation> = survivors.iter().map(|index| &self.log[*index as usize]).collect();
         let last_write = survivors.iter().rposition(|operation| matches!(operation, Operation::Write { .. }));
@@ -171,33 +173,33 @@ impl FileSystem {
         Self { current, durable: left, log: Vec::new(), next_inode, dropped: BTreeSet::new() }
     }
 
-    /// The same files, all of them durable.
+    /// The current files, all of them durable.
     pub(super) fn settled(&self) -> Self {
         let mut left = self.current.clone();
         left.drop_unnamed();
         Self { current: left.clone(), durable: left, next_inode: self.next_inode, ..Self::default() }
     }
 
-    /// No files.
+    /// The file system without files.
     pub(super) fn emptied(&self) -> Self {
         Self { next_inode: self.next_inode, ..Self::default() }
     }
 
-    /// Drops a file, durably; whether it was there.
+    /// Deletes a file durably. Returns whether it existed.
     pub(super) fn lose(&mut self, path: &str) -> bool {
         self.durable.entries.remove(path);
         self.current.entries.remove(path).is_some()
     }
 
-    /// Puts other bytes into settled files.
+    /// Overwrites bytes of a file, durably. Requires that nothing is unsynced.
     pub(super) fn overwrite(&mut self, path: &str, offset: usize, bytes: &[u8]) {
-        assert!(self.log.is_empty(), "only settled files are overwritten");
+        assert!(self.log.is_empty(), "a file is overwritten only while nothing is unsynced");
         self.current.overwrite(path, offset, bytes);
         self.durable = self.current.clone();
     }
 
-    /// The byte ranges of `path` that a power loss could change, ascending and disjoint. A truncate is at stake up to
-    /// `u64::MAX`; so is the whole of a file whose directory entry is not durable.
+    /// The byte ranges of `path` that a power loss could change, ascending and disjoint. An unsynced truncate
+    /// puts everything up to `u64::MAX` at risk, and so does a directory entry that is not durable.
     pub(super) fn unsynced_ranges(&self, path: &str) -> Vec<Range<u64>> {
         let entry = self.current.entries.get(path);
         if entry != self.durable.entries.get(path) {
@@ -217,7 +219,8 @@ impl FileSystem {
         )
     }
 
-    /// The bytes from the first to the last in which the content differs from its durable state; empty if it does not.
+    /// The range from the first to the last byte in which the content differs from its durable state. Empty
+    /// if they are equal.
     fn differing_range(&self, inode: Inode) -> Range<u64> {
         let (current, durable) = (self.current.content(inode), self.durable.content(inode));
         let Some(start) = (0..current.len()).find(|&at| current.get(at) != durable.get(at)) else {
@@ -227,7 +230,8 @@ impl FileSystem {
         start as u64..end as u64 + 1
     }
 
-    /// The metadata at `path`, just renamed into place, and what is unsynced beside it.
+    /// The metadata version that was just renamed to `path`, with the unsynced ranges of all files at that
+    /// moment.
     pub(super) fn metadata_version(&self, path: &str, event_count: u64) -> MetadataVersion {
         let bytes = self.current.file(path).expect("the metadata was just renamed into place");
         let paths: BTreeSet<&String> =
@@ -254,7 +258,7 @@ pub(super) fn directory_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
-/// The same bytes as ascending ranges that neither overlap nor touch; empty ones vanish.
+/// Merges ranges into ascending ranges that neither overlap nor touch. Drops empty ranges.
 fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_by_key(|range| range.start);

@@ -1,8 +1,8 @@
-//! What a disk holds: directory entries and the contents behind them.
+//! The content of a disk: directory entries and the file contents behind them.
 //!
-//! An [`DiskImage`] knows one thing, how an operation changes it; the file system's view of now, its durable state and what
-//! is left after a power loss are all images that differ in which operations were applied. Contents are shared between
-//! images until one of them changes, so taking a copy of a whole disk copies no content.
+//! A [`DiskImage`] only knows how an operation changes it. The current state, the durable state and the state
+//! after a power loss are all images, which differ in the operations that were applied to them. Images share
+//! a content until one of them changes it, so a copy of a whole disk copies no content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,25 +10,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Identifies a content across renames, and across the images of one disk.
+/// Identifies a file's content across renames, and across the images of one disk.
 pub(super) type Inode = u64;
 
-/// No file of a simulation is longer, in bytes: a wilder offset is a mistake, and better named than out of memory.
+/// The maximum length of a file in a simulation, in bytes. A larger offset is a bug; a panic that names it is
+/// better than running out of memory.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// One change that a power loss can undo as long as it is unsynced.
+/// A change that a power loss can undo while it is unsynced.
 #[derive(Clone, Hash)]
 pub(super) enum Operation {
     Write { inode: Inode, offset: u64, bytes: Bytes },
     Truncate { inode: Inode, len: u64 },
     Create { path: String, inode: Inode },
     Remove { path: String },
-    // It carries its inode: `to` becomes that file even where the creation of `from` was lost.
+    // A rename carries its inode: `to` becomes that file even if the creation of `from` is lost.
     Rename { from: String, to: String, inode: Inode },
 }
 
 impl Operation {
-    /// The content that the operation changes; directory operations change none.
+    /// The inode whose content the operation changes. `None` for an operation on a directory.
     pub(super) fn inode(&self) -> Option<Inode> {
         match self {
             Self::Write { inode, .. } | Self::Truncate { inode, .. } => Some(*inode),
@@ -36,7 +37,7 @@ impl Operation {
         }
     }
 
-    /// The path whose directory the operation changes; operations on content change none.
+    /// The path whose directory entry the operation changes. `None` for an operation on a content.
     pub(super) fn entry(&self) -> Option<&str> {
         match self {
             Self::Write { .. } | Self::Truncate { .. } => None,
@@ -45,7 +46,8 @@ impl Operation {
     }
 }
 
-/// Directory entries and contents. A content without an entry belongs to a removed file that is still open.
+/// Directory entries and file contents. A content without an entry belongs to a removed file that is still
+/// open.
 #[derive(Clone, Default)]
 pub(super) struct DiskImage {
     pub(super) entries: BTreeMap<String, Inode>,
@@ -53,20 +55,19 @@ pub(super) struct DiskImage {
 }
 
 impl DiskImage {
-    /// The file at `path`, if there is one.
     pub(super) fn file(&self, path: &str) -> Option<Arc<Vec<u8>>> {
         let inode = self.entries.get(path)?;
         Some(self.contents.get(inode).cloned().unwrap_or_default())
     }
 
-    /// The content of an inode; empty if nothing was ever written to it here.
+    /// The content of an inode. Empty if this image has no write to it.
     pub(super) fn content(&self, inode: Inode) -> &[u8] {
         self.contents.get(&inode).map_or(&[], |content| content.as_slice())
     }
 
     pub(super) fn apply(&mut self, operation: &Operation) {
         match operation {
-            // A write of nothing does not even lengthen the file.
+            // An empty write does not even extend the file.
             Operation::Write { bytes, .. } if bytes.is_empty() => {}
             Operation::Write { inode, offset, bytes } => {
                 let content = self.content_mut(*inode, *offset + bytes.len() as u64);
@@ -92,16 +93,16 @@ impl DiskImage {
         }
     }
 
-    /// Puts other bytes into the file at `path`, which reaches at least that far.
+    /// Overwrites bytes of the file at `path`. The file must be long enough.
     pub(super) fn overwrite(&mut self, path: &str, offset: usize, bytes: &[u8]) {
         let inode = self.entries[path];
         let end = offset + bytes.len();
         let content = self.content_mut(inode, end as u64);
-        assert!(end <= content.len(), "{path} does not reach to byte {end}");
+        assert!(end <= content.len(), "{path} is shorter than {end} bytes");
         content[offset..end].copy_from_slice(bytes);
     }
 
-    /// Feeds all entries and their contents.
+    /// Hashes all entries and their contents.
     pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
         for (path, inode) in &self.entries {
             let content = self.content(*inode);
@@ -113,14 +114,17 @@ impl DiskImage {
         }
     }
 
-    /// Forgets the contents that no entry names.
+    /// Drops the contents that have no entry.
     pub(super) fn drop_unnamed(&mut self) {
         let entries = &self.entries;
         self.contents.retain(|inode, _| entries.values().any(|named| named == inode));
     }
 
     fn content_mut(&mut self, inode: Inode, end: u64) -> &mut Vec<u8> {
-        assert!(end <= FILE_BYTES_MAX, "a file of {end} bytes: the offset is a mistake");
+        assert!(
+            end <= FILE_BYTES_MAX,
+            "a write or truncate at byte {end} exceeds the maximum file length: the offset is wrong"
+        );
         Arc::make_mut(self.contents.entry(inode).or_default())
     }
 }

@@ -1,11 +1,12 @@
-//! The traits through which a process uses the disk: `turso_core`'s `IO`, `File` and `Clock`, the engine's `Storage`.
+//! The traits through which a process uses the disk: `turso_core`'s `IO`, `File` and `Clock`, and the
+//! engine's `Storage`.
 //!
-//! Every operation completes before its call returns, and no lock is held while it completes, because completions may
-//! start further operations. Time is virtual; random bytes are hashes (see the disk). A handle stays on its file for
-//! ever, through renames, removals and crashes, as an open file descriptor does.
+//! Every operation completes before its call returns. No lock is held while a completion runs, because a
+//! completion may start further operations. Time is virtual; random bytes are hashes (see the disk). A handle
+//! stays on its file through renames, removals and crashes, as an open file descriptor does.
 //!
-//! Left out: file locks and read-only handles (they are granted and not enforced), holes, shared WAL memory, and direct
-//! I/O, which is I/O here.
+//! Absent: file locks and read-only handles (they are granted but not enforced), holes, shared WAL memory,
+//! and direct I/O (it is ordinary I/O here).
 
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;
@@ -21,7 +22,7 @@ use turso_core::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::errors::Strike;
+use super::errors::InjectedError;
 use super::file_system::{FileSystem, directory_of};
 use super::image::{Inode, Operation};
 use super::machine::{Boot, Machine, Mutation, Purpose};
@@ -29,10 +30,12 @@ use crate::fault::{Access, DiskErrorKind};
 use crate::lock::lock;
 use crate::world::clock;
 
-/// More waits in a row, without a file operation between them, than anything that ends needs.
+/// A bound on the waits in a row without a file operation between them. No operation that ends needs this
+/// many.
 const WAITS_MAX: u32 = 100_000;
 
-/// The payload of the panic that ends a process which waits for ever: its call never returns by itself, and the world has to go on.
+/// The payload of the panic that ends a hanging process. Its call never returns on its own, and the world
+/// must continue.
 #[derive(Debug)]
 pub struct Hang;
 
@@ -52,9 +55,9 @@ impl IO for SimIo {
         let inode = self.mount.with_machine(|machine, files| {
             let is_there = files.current().entries.contains_key(path);
             if (is_there || flags.contains(OpenFlags::Create))
-                && let Some(strike) = machine.fail(&self.mount.boot, path, &[Access::Open])
+                && let Some(injected) = machine.fail(&self.mount.boot, path, &[Access::Open])
             {
-                return Err(strike.kind.completion_error());
+                return Err(injected.kind.completion_error());
             }
             if let Some(inode) = files.current().entries.get(path) {
                 return Ok(*inode);
@@ -65,7 +68,7 @@ impl IO for SimIo {
             let inode = files.allocate_inode();
             let create = Operation::Create { path: path.to_owned(), inode };
             let created = machine.perform(&self.mount.boot, files, path, Mutation::Apply(create));
-            created.map(|()| inode).map_err(|strike| strike.kind.completion_error())
+            created.map(|()| inode).map_err(|injected| injected.kind.completion_error())
         });
         Ok(Arc::new(SimFile { mount: self.mount.clone(), path: path.to_owned(), inode: inode? }))
     }
@@ -77,14 +80,15 @@ impl IO for SimIo {
             }
             let remove = Operation::Remove { path: path.to_owned() };
             let removed = machine.perform(&self.mount.boot, files, path, Mutation::Apply(remove));
-            removed.map_err(|strike| strike.kind.completion_error())
+            removed.map_err(|injected| injected.kind.completion_error())
         });
         Ok(removed?)
     }
 
-    /// Every operation completes before its call returns, so whoever still waits, waits for nothing.
+    /// Every operation completes before its call returns, so nothing that a caller waits for here can ever
+    /// happen.
     fn step(&self) -> Result<()> {
-        self.mount.wait_in_vain();
+        self.mount.count_wait();
         Ok(())
     }
 
@@ -103,11 +107,11 @@ impl IO for SimIo {
     }
 
     fn yield_now(&self) {
-        self.mount.wait_in_vain();
+        self.mount.count_wait();
     }
 
     fn sleep(&self, _duration: Duration) {
-        self.mount.wait_in_vain();
+        self.mount.count_wait();
     }
 
     fn file_id(&self, path: &str) -> Result<FileId> {
@@ -133,20 +137,19 @@ impl Storage for SimIo {
             let inode = *files.current().entries.get(from).ok_or(ErrorKind::NotFound)?;
             let rename = Operation::Rename { from: from.to_owned(), to: to.to_owned(), inode };
             let renamed = machine.perform(&self.mount.boot, files, to, Mutation::Apply(rename));
-            renamed.map_err(|strike| strike.kind.error_kind().into())
+            renamed.map_err(|injected| injected.kind.error_kind().into())
         })
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         let synced = self.mount.perform(path, Mutation::SyncDirectory);
-        synced.map_err(|strike| strike.kind.error_kind().into())
+        synced.map_err(|injected| injected.kind.error_kind().into())
     }
 }
 
-/// An open file.
 struct SimFile {
     mount: Mount,
-    /// The path it was opened by; its name in the trace, whatever it is called meanwhile.
+    /// The path by which the file was opened. The trace uses it even after a rename.
     path: String,
     inode: Inode,
 }
@@ -157,11 +160,11 @@ impl SimFile {
         self.mutate(Mutation::Apply(Operation::Write { inode: self.inode, offset, bytes }), byte_count, c)
     }
 
-    /// Performs a mutation and completes with `result`, or fails as the disk does.
+    /// Performs a mutation and completes with `result`, or fails if an error is injected.
     fn mutate(&self, mutation: Mutation, result: i32, c: Completion) -> Result<Completion> {
         match self.mount.perform(&self.path, mutation) {
             Ok(()) => c.complete(result),
-            Err(strike) => fail(strike, &c)?,
+            Err(injected) => fail(injected, &c)?,
         }
         Ok(c)
     }
@@ -178,17 +181,17 @@ impl File for SimFile {
 
     fn pread(&self, pos: u64, c: Completion) -> Result<Completion> {
         let read = self.mount.with_machine(|machine, files| {
-            let strike = machine.fail(&self.mount.boot, &self.path, &[Access::Read]);
-            if let Some(strike) = strike
-                && strike.kind != DiskErrorKind::ShortRead
+            let injected = machine.fail(&self.mount.boot, &self.path, &[Access::Read]);
+            if let Some(injected) = injected
+                && injected.kind != DiskErrorKind::ShortRead
             {
-                return Err(strike);
+                return Err(injected);
             }
             let content = files.current().content(self.inode);
             let start = usize::try_from(pos).unwrap_or(usize::MAX).min(content.len());
             let into = c.as_read().buf().as_mut_slice();
             let byte_count = into.len().min(content.len() - start);
-            let byte_count = if strike.is_some() { byte_count.div_ceil(2) } else { byte_count };
+            let byte_count = if injected.is_some() { byte_count.div_ceil(2) } else { byte_count };
             into[..byte_count].copy_from_slice(&content[start..start + byte_count]);
             Ok(byte_count)
         });
@@ -196,7 +199,7 @@ impl File for SimFile {
             Ok(byte_count) => {
                 c.complete(i32::try_from(byte_count).expect("a read is shorter than 2 GiB"));
             }
-            Err(strike) => fail(strike, &c)?,
+            Err(injected) => fail(injected, &c)?,
         }
         Ok(c)
     }
@@ -226,17 +229,17 @@ impl File for SimFile {
     }
 }
 
-/// Fails the call or its completion.
-fn fail(strike: Strike, c: &Completion) -> Result<()> {
-    let error = strike.kind.completion_error();
-    if strike.at_once {
+/// Fails the call itself or its completion, as the injected error says.
+fn fail(injected: InjectedError, c: &Completion) -> Result<()> {
+    let error = injected.kind.completion_error();
+    if injected.at_once {
         return Err(error.into());
     }
     c.error(error);
     Ok(())
 }
 
-/// A process's hold on the disk: the machine, and the boot that the process belongs to.
+/// A process's access to the disk: the machine, and the boot that the process belongs to.
 #[derive(Clone)]
 struct Mount {
     machine: Arc<Mutex<Machine>>,
@@ -251,12 +254,12 @@ impl Mount {
         f(&mut machine, &mut files)
     }
 
-    fn perform(&self, path: &str, mutation: Mutation) -> std::result::Result<(), Strike> {
+    fn perform(&self, path: &str, mutation: Mutation) -> std::result::Result<(), InjectedError> {
         self.with_machine(|machine, files| machine.perform(&self.boot, files, path, mutation))
     }
 
-    /// Counts waits with no operation between them; too many are a hang.
-    fn wait_in_vain(&self) {
+    /// Counts a wait without a file operation since the last one. Too many in a row are a hang.
+    fn count_wait(&self) {
         if self.boot.waits.fetch_add(1, Ordering::Relaxed) >= WAITS_MAX {
             std::panic::panic_any(Hang);
         }

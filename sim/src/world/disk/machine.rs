@@ -1,6 +1,7 @@
-//! A machine under its processes: their operations are carried out, counted and traced here, fail here, and here it goes down.
+//! One machine: it carries out the operations of its processes, counts and traces them, injects errors and
+//! crashes.
 //!
-//! Left out: who asks, and in which words; that is `io`.
+//! The traits through which processes call it are in `io`.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Totals;
-use super::errors::{DiskErrors, Strike};
+use super::errors::{DiskErrors, InjectedError};
 use super::file_system::FileSystem;
 use super::image::{Inode, Operation};
 use super::names::Names;
@@ -23,23 +24,25 @@ use crate::lock::lock;
 use crate::world::pilot::SharedPilot;
 use crate::world::trace::{Lane, SharedTrace};
 
-/// The time from one start of the machine to the next. Its files live as long as a process of it has them open.
+/// One boot: the time from a start of the machine to the next. Its files live as long as one of its processes
+/// has them open.
 ///
 /// Locks are taken in the order machine, files, trace.
 pub(super) struct Boot {
-    /// Unique in this process, so that the core's registry of open databases keeps simulations and boots apart. It is
-    /// the one number here that depends on what else runs, and it never reaches a file or the trace.
+    /// Unique in this OS process, so that the core's registry of open databases keeps simulations and boots
+    /// apart. It is the only number here that depends on other histories, and it never reaches a file or the
+    /// trace.
     pub(super) device: u64,
     pub(super) files: Mutex<FileSystem>,
-    /// Random draws of zombies, which must not shift those of the living.
+    /// The number of random draws by zombies. It is separate, so that zombies do not shift the draws of
+    /// running processes.
     pub(super) zombie_draws: AtomicU64,
-    /// Waits since the last operation on a file.
     pub(super) waits: AtomicU32,
 }
 
 impl Boot {
     pub(super) fn start(files: FileSystem) -> Arc<Self> {
-        // Far above the device numbers of the host, with which the core's registry could confuse them.
+        // Far above the host's device numbers, so that the core's registry cannot confuse the two.
         static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 63);
         let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
@@ -51,7 +54,7 @@ impl Boot {
     }
 }
 
-/// A mutating operation as a process asks for it.
+/// A mutating operation as a process requests it.
 #[derive(Clone)]
 pub(super) enum Mutation {
     Apply(Operation),
@@ -72,7 +75,7 @@ impl Mutation {
         }
     }
 
-    /// What it is to the disk errors.
+    /// The accesses as which the disk errors count it.
     fn accesses(&self, files: &FileSystem) -> &'static [Access] {
         match self {
             Self::Apply(Operation::Write { inode, offset, bytes }) => {
@@ -81,7 +84,7 @@ impl Mutation {
             }
             Self::Apply(Operation::Truncate { .. }) => &[Access::Truncate],
             Self::Apply(Operation::Rename { .. }) => &[Access::Rename],
-            // A creation is an open, and was counted as one; removals do not fail.
+            // A creation is an open and has been counted as one. Removals do not fail.
             Self::Apply(Operation::Create { .. } | Operation::Remove { .. }) => &[],
             Self::Sync(_) => &[Access::Sync],
             Self::SyncDirectory => &[Access::SyncDirectory],
@@ -97,13 +100,13 @@ impl Mutation {
     }
 }
 
-/// A machine: its boots, what waits to strike, and what is counted.
+/// A machine: its current boot, its armed faults, and its counters.
 pub(super) struct Machine {
     pub(super) lane: Lane,
     pub(super) key: u64,
     pub(super) trace: SharedTrace,
     pub(super) boot: Arc<Boot>,
-    /// While the machine is down: what the next boot starts from.
+    /// The files from which the next boot starts. Set while the machine is down.
     pub(super) survived: Option<FileSystem>,
     pub(super) step: u32,
     pub(super) places: Places,
@@ -118,7 +121,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// A machine with an empty disk, up and running.
+    /// Creates a running machine with an empty disk.
     pub(super) fn new(lane: Lane, key: u64, trace: SharedTrace) -> Self {
         Self {
             lane,
@@ -143,16 +146,17 @@ impl Machine {
         self.survived.is_some() || !Arc::ptr_eq(&self.boot, boot)
     }
 
-    /// Does what a process of `boot` asks for, fails where an error is due and crashes where a crash is. `files` are those of `boot`.
+    /// Performs an operation of a process of `boot`, or injects the error or the crash that is due at it.
+    /// `files` are the files of `boot`.
     pub(super) fn perform(
         &mut self,
         boot: &Arc<Boot>,
         files: &mut FileSystem,
         path: &str,
         mutation: Mutation,
-    ) -> Result<(), Strike> {
-        if let Some(strike) = self.fail(boot, path, mutation.accesses(files)) {
-            match (strike.kind, mutation) {
+    ) -> Result<(), InjectedError> {
+        if let Some(injected) = self.fail(boot, path, mutation.accesses(files)) {
+            match (injected.kind, mutation) {
                 (
                     DiskErrorKind::PartialWrite { bytes: written },
                     Mutation::Apply(Operation::Write { inode, offset, bytes }),
@@ -164,23 +168,28 @@ impl Machine {
                 (DiskErrorKind::SyncDrops, Mutation::Sync(inode)) => files.drop_writes(inode),
                 _ => {}
             }
-            return Err(strike);
+            return Err(injected);
         }
         self.perform_or_crash(boot, files, path, mutation);
         Ok(())
     }
 
-    /// The error that strikes at an access, if one does. A zombie meets none.
-    pub(super) fn fail(&mut self, boot: &Arc<Boot>, path: &str, accesses: &[Access]) -> Option<Strike> {
+    /// The error to inject into an access, if any. No error is injected into a zombie's access.
+    pub(super) fn fail(
+        &mut self,
+        boot: &Arc<Boot>,
+        path: &str,
+        accesses: &[Access],
+    ) -> Option<InjectedError> {
         if self.is_zombie(boot) {
             return None;
         }
-        let strike = self.errors.reach(FileClass::of(path), accesses)?;
-        self.record(strike.kind.verb(), path, &[u64::from(strike.at_once)], &[]);
-        Some(strike)
+        let injected = self.errors.reach(FileClass::of(path), accesses)?;
+        self.record(injected.kind.verb(), path, &[u64::from(injected.at_once)], &[]);
+        Some(injected)
     }
 
-    /// Does what a process of `boot` asks for, and crashes where a crash is due.
+    /// Performs an operation of a process of `boot`, and crashes if a crash is due at it.
     fn perform_or_crash(&mut self, boot: &Arc<Boot>, files: &mut FileSystem, path: &str, mutation: Mutation) {
         if self.is_zombie(boot) {
             mutation.perform(files, path);
@@ -196,7 +205,8 @@ impl Machine {
             self.execute(files, path, mutation);
             return;
         };
-        // Before and inside, the image is taken first and the zombie then does its operation in full.
+        // For a crash before or inside an operation, the image is taken first. The zombie then performs its
+        // operation in full.
         match (point.moment, &mutation) {
             (Moment::After, _) => {
                 self.execute(files, path, mutation);
@@ -217,13 +227,13 @@ impl Machine {
         mutation.perform(files, path);
     }
 
-    /// The armed `point` strikes at `place`.
+    /// Injects the crash `point` at `place`.
     fn inject(&mut self, files: &FileSystem, path: &str, point: &CrashPoint, place: OperationPlace) {
         self.record("fault", &point.to_string(), &[], &[]);
         self.crash(files, &point.kind, path, Some((point, place)));
     }
 
-    /// Does it, counted and traced.
+    /// Performs a mutation, and counts and traces it.
     fn execute(&mut self, files: &mut FileSystem, path: &str, mutation: Mutation) {
         self.operations_in_step += 1;
         self.totals.operations += 1;
@@ -252,7 +262,7 @@ impl Machine {
         }
     }
 
-    /// Looks whether the operation changes what the metadata names.
+    /// Checks whether the operation changes bytes that the metadata names.
     fn guard(&mut self, files: &FileSystem, path: &str, mutation: &Mutation) {
         let (range, empties) = match mutation {
             Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
@@ -268,7 +278,7 @@ impl Machine {
         self.names.touch(FileClass::of(path), &range, empties, path);
     }
 
-    /// Takes the machine down; `files` are what the crash finds.
+    /// Crashes the machine. `files` is the state at the moment of the crash.
     pub(super) fn crash(
         &mut self,
         files: &FileSystem,
@@ -297,11 +307,12 @@ impl Machine {
         });
     }
 
-    /// Calls `f` with the files that count: those that survived while the machine is down, else the boot's.
+    /// Calls `f` with the current files: those that survived while the machine is down, else those of the
+    /// boot.
     pub(super) fn with_files<R>(&mut self, f: impl FnOnce(&mut Self, &FileSystem) -> R) -> R {
         if let Some(survived) = self.survived.take() {
             let result = f(self, &survived);
-            // A further crash has put a newer image in its place.
+            // If `f` crashed the machine once more, the newer image stays.
             self.survived.get_or_insert(survived);
             return result;
         }
@@ -310,7 +321,8 @@ impl Machine {
         f(self, &files)
     }
 
-    /// A random number that is a hash of who asks, in which step, for what, and for the how-manieth time.
+    /// A random number: a hash of the key, the machine, the step, the purpose, and the number of draws so far
+    /// in the step.
     pub(super) fn draw(&mut self, boot: &Arc<Boot>, purpose: Purpose) -> u64 {
         let (purpose, used) = if self.is_zombie(boot) {
             (Purpose::Zombie, boot.zombie_draws.fetch_add(1, Ordering::Relaxed))
@@ -332,7 +344,6 @@ impl Machine {
     }
 }
 
-/// What a random number is for.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     Number,

@@ -1,27 +1,31 @@
-//! The disk of one machine: an in-memory file system over successive boots, with crashes.
+//! The disk of one machine: an in-memory file system that persists over boots and crashes.
 //!
-//! A [`Disk`] outlives the processes that use it. Each process reaches it through the [`SimIo`] of the current boot,
-//! which is a `turso_core` `IO` and the engine's `Storage`. A crash, ordered with [`Disk::crash_now`] or waiting at an
-//! armed [`CrashPoint`], takes the machine *down*: the image that survives is taken at that very moment, and the process
-//! runs on as a *zombie*. A zombie's operations succeed on files that nobody else sees; they are neither counted nor
-//! traced, so a crash provokes no error path that a real one would not. [`Disk::restart`] makes the next boot.
+//! A [`Disk`] outlives the processes that use it. Each process reaches it through the [`SimIo`] of the
+//! current boot, which implements `turso_core`'s `IO` and the engine's `Storage`. [`Disk::crash_now`] or an
+//! armed [`CrashPoint`] crashes the machine. It is *down* from then on: the surviving image is taken at that
+//! very moment, and the process keeps running as a *zombie*. A zombie's operations succeed on files that no
+//! other process sees. They are neither counted nor traced, so a crash causes no error path that a real crash
+//! would not cause. [`Disk::restart`] starts the next boot.
 //!
-//! Guarantees: same calls, same trace and same bytes. No lock is held while a completion runs. Only a power loss makes
-//! unsynced operations final, one way or the other: after a kill they are still there and still unsynced.
+//! Guarantees: the same calls produce the same trace and the same bytes. No lock is held while a completion
+//! runs. Only a power loss decides whether an unsynced operation survives; after a kill it is still there and
+//! still unsynced.
 //!
-//! Left out: permissions and locks between processes, and the files of machines without an engine.
+//! Absent: permissions, and locks between processes.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `crash` | the words of a schedule: crash points, places, survival |
-//! | `errors` | errors instead of success: armed, lasting, struck |
-//! | `image` | entries and contents, and how an operation changes them |
-//! | `file_system` | current state, durable state and the log between |
-//! | `names` | what versions of the metadata that could survive name, guarded |
-//! | `places` | counters of a step's operations, armed crash points |
-//! | `site` | an operation about to happen, for whoever decides where a crash strikes |
-//! | `machine` | operations carried out, failing, and crashing |
+//! | `errors` | disk errors: armed, lasting, injected |
+//! | `image` | directory entries and contents, and how an operation changes them |
+//! | `file_system` | current state, durable state, and the log between them |
+//! | `names` | the guard over the bytes that a surviving metadata version could name |
+//! | `places` | counters of a step's operations; armed crash points |
+//! | `site` | an operation that is about to happen, for the pilot that may crash it |
+//! | `machine` | performs operations, injects errors and crashes |
+//! | `report` | the report of a crash |
 //! | `io` | the traits: `IO`, `File`, `Clock`, `Storage` |
+//!
+//! The faults themselves, as plain data, are in [`fault`](crate::fault).
 
 mod errors;
 mod file_system;
@@ -60,21 +64,22 @@ pub struct Disk {
     machine: Arc<Mutex<Machine>>,
 }
 
-/// All files of a disk at one moment. It shares its content with the disk that it was taken of.
+/// All files of a disk at one moment. A copy shares its contents with the disk.
 #[derive(Clone)]
 pub struct DiskCopy(FileSystem);
 
-/// What a disk did in its lifetime.
+/// Counters over a disk's lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Mutating operations, zombies' excluded.
+    /// The number of mutating operations, without those of zombies.
     pub operations: u64,
-    /// Bytes that writes carried.
+    /// The number of bytes written.
     pub bytes_written: u64,
 }
 
 impl Disk {
-    /// An empty disk, up and running. `lane` is its machine in the trace; `key` is where its random bytes come from.
+    /// Creates the empty disk of a running machine. `lane` is the machine's lane in the trace; `key` is the
+    /// source of its random bytes.
     #[must_use]
     pub fn new(lane: Lane, key: u64, trace: SharedTrace) -> Self {
         Self { machine: Arc::new(Mutex::new(Machine::new(lane, key, trace))) }
@@ -87,11 +92,11 @@ impl Disk {
     #[must_use]
     pub fn io(&self) -> Arc<SimIo> {
         let machine = lock(&self.machine);
-        assert!(machine.survived.is_none(), "{} is down: restart it before starting a process", machine.lane);
+        assert!(machine.survived.is_none(), "{} is down: restart it before it runs a process", machine.lane);
         Arc::new(SimIo::new(Arc::clone(&self.machine), Arc::clone(&machine.boot)))
     }
 
-    /// Begins step `step`: places are counted from here, and what was armed no longer is.
+    /// Starts step `step`: places are counted from here, and armed faults are disarmed.
     pub fn begin_step(&self, step: u32) {
         let mut machine = lock(&self.machine);
         machine.step = step;
@@ -101,13 +106,13 @@ impl Disk {
         machine.draws_in_step = 0;
     }
 
-    /// Lets `point` wait for its place. Of several armed points the first one reached strikes; the others stay armed, and
-    /// can strike the next boot, until the step ends or they are taken.
+    /// Arms a crash. Of several armed points the first one reached is injected. The others stay armed, and
+    /// can hit the next boot, until the step ends or they are taken.
     pub fn arm(&self, point: CrashPoint) {
         lock(&self.machine).places.arm(point);
     }
 
-    /// Lets the machine go down before the `nth` mutating operation from here on, from 1.
+    /// Arms a crash before the `nth` mutating operation from here on, counted from 1.
     pub fn arm_ahead(&self, nth: u32, kind: CrashKind) {
         let mut machine = lock(&self.machine);
         let nth = machine.places.operations().saturating_add(nth);
@@ -115,12 +120,12 @@ impl Disk {
         machine.places.arm(CrashPoint { place, moment: Moment::Before, kind });
     }
 
-    /// Lets `pilot` see every operation from here on.
+    /// Shows `pilot` every operation from here on.
     pub fn set_pilot(&self, pilot: SharedPilot) {
         lock(&self.machine).pilot = Some(pilot);
     }
 
-    /// Lets `error` wait for its place, until the step ends.
+    /// Arms an error until the step ends.
     pub fn arm_error(&self, error: DiskError) {
         lock(&self.machine).errors.arm(error);
     }
@@ -131,47 +136,50 @@ impl Disk {
         lock(&self.machine).errors.take_unreached()
     }
 
-    /// The errors that have struck since this was called last or the step began, and at which files.
+    /// Takes the errors that were injected since the last call or since the step started, with the files that
+    /// they hit.
     #[must_use]
     pub fn take_injected_errors(&self) -> Vec<(DiskErrorKind, FileClass)> {
         lock(&self.machine).errors.take_injected()
     }
 
-    /// While `suspended`, no error strikes and no access is counted: for checkers that look through a process of the machine.
+    /// While `suspended` is set, no error is injected and no access is counted. Checkers use it when they
+    /// read through a process of the machine.
     pub fn suspend_errors(&self, suspended: bool) {
         lock(&self.machine).errors.suspend(suspended);
     }
 
-    /// Ends all disk errors, those that last included.
+    /// Ends all disk errors, including those that last.
     pub fn heal(&self) {
         lock(&self.machine).errors.heal();
     }
 
-    /// Disarms and returns the points that were not reached, in the order they were armed.
+    /// Disarms and returns the crash points that were not reached, in the order in which they were armed.
     #[must_use]
     pub fn take_unreached(&self) -> Vec<CrashPoint> {
         lock(&self.machine).places.take_armed()
     }
 
-    /// Whether a crash has struck and [`Disk::restart`] has not been called since.
+    /// Whether the machine has crashed and [`Disk::restart`] has not been called since.
     #[must_use]
     pub fn is_down(&self) -> bool {
         lock(&self.machine).survived.is_some()
     }
 
-    /// Takes the machine down between two operations. A machine that is down already can still lose power.
+    /// Crashes the machine between two operations. A machine that is already down can still lose power.
     pub fn crash_now(&self, kind: &CrashKind) {
         lock(&self.machine).with_files(|machine, files| machine.crash(files, kind, "", None));
     }
 
-    /// The last crash since this was called last.
+    /// Takes the report of the last crash since the last call.
     #[must_use]
     pub fn take_crash(&self) -> Option<CrashReport> {
         lock(&self.machine).crash.take()
     }
 
-    /// Boots from what survived. Without a crash before, the processes ended in good order: all they wrote is there,
-    /// unsynced operations still being unsynced. Whoever still holds the old boot's [`SimIo`] is a zombie from here on.
+    /// Boots from the surviving files. Without a crash the processes have ended cleanly: all their operations
+    /// are there, and unsynced operations are still unsynced. A process that still holds the old boot's
+    /// [`SimIo`] is a zombie from here on.
     pub fn restart(&self) {
         let mut machine = lock(&self.machine);
         let survived = machine.survived.take();
@@ -180,18 +188,19 @@ impl Disk {
         machine.boot = Boot::start(files);
     }
 
-    /// All files as they are now, or as they survived.
+    /// Copies all files as they are now or, while the machine is down, as they survived.
     #[must_use]
     pub fn copy(&self) -> DiskCopy {
         lock(&self.machine).with_files(|_, files| DiskCopy(files.settled()))
     }
 
-    /// Puts back what a copy holds, durably, whatever was there since. No process may be running.
+    /// Replaces all files by those of a copy, durably. No process may be running.
     pub fn put_back(&self, copy: &DiskCopy) {
         self.replace_files("put back", "", copy.0.clone());
     }
 
-    /// Loses the file at `path`, for good; `false` if there is none. All other files become durable. No process may be running.
+    /// Deletes the file at `path` permanently. Returns `false` if there is none. All other files become
+    /// durable. No process may be running.
     #[must_use]
     pub fn lose(&self, path: &str) -> bool {
         let mut files = lock(&self.machine).with_files(|_, files| files.settled());
@@ -202,17 +211,18 @@ impl Disk {
         is_there
     }
 
-    /// Puts other bytes into the file at `path`, durably and behind everybody's back. All files become durable. No process may be running.
+    /// Overwrites bytes of the file at `path`, durably and without the knowledge of any process. All files
+    /// become durable. No process may be running.
     ///
     /// # Panics
-    /// If the file does not reach so far.
+    /// If the file is too short.
     pub fn overwrite(&self, path: &str, offset: usize, bytes: &[u8]) {
         let mut files = lock(&self.machine).with_files(|_, files| files.settled());
         files.overwrite(path, offset, bytes);
         self.replace_files("rot", path, files);
     }
 
-    /// Makes the disk an empty one. No process may be running.
+    /// Deletes all files. No process may be running.
     pub fn wipe(&self) {
         let empty = lock(&self.machine).with_files(|_, files| files.emptied());
         self.replace_files("wipe", "", empty);
@@ -220,49 +230,56 @@ impl Disk {
 
     fn replace_files(&self, verb: &'static str, path: &str, files: FileSystem) {
         let mut machine = lock(&self.machine);
-        assert!(machine.survived.is_none(), "{} is down", machine.lane);
+        assert!(
+            machine.survived.is_none(),
+            "{} is down: restart it before its files are replaced",
+            machine.lane
+        );
         machine.record(verb, path, &[], &[]);
         machine.names.replace(files.metadata());
         machine.boot = Boot::start(files);
     }
 
-    /// Mutating operations executed since the step began.
+    /// The number of mutating operations since the step started.
     #[must_use]
     pub fn operations_in_step(&self) -> u64 {
         lock(&self.machine).operations_in_step
     }
 
-    /// What this disk did since it was made.
+    /// Counters since the disk was created.
     #[must_use]
     pub fn totals(&self) -> Totals {
         lock(&self.machine).totals
     }
 
-    /// How many operations a power loss could undo now.
+    /// The number of operations that a power loss could undo now.
     #[must_use]
     pub fn unsynced_operations(&self) -> u32 {
         lock(&self.machine).with_files(|_, files| files.unsynced_operations())
     }
 
-    /// The byte ranges of the file at `path` that a power loss could change now, ascending and disjoint. A truncate
-    /// counts up to `u64::MAX`; a file whose directory entry is not durable counts as a whole, `0..u64::MAX`.
+    /// The byte ranges of the file at `path` that a power loss could change now, ascending and disjoint. A
+    /// range of a truncate ends at `u64::MAX`. A file whose directory entry is not durable has the single
+    /// range `0..u64::MAX`.
     #[must_use]
     pub fn unsynced_ranges(&self, path: &str) -> Vec<Range<u64>> {
         lock(&self.machine).with_files(|_, files| files.unsynced_ranges(path))
     }
 
-    /// Guards what versions of the metadata name, read by `reader`, from here on.
+    /// Guards the bytes that metadata versions name, as `reader` parses them, from here on.
     pub fn guard_names(&self, reader: NameReader) {
         lock(&self.machine).names.set_reader(reader);
     }
 
-    /// Where bytes were changed, since this was called last, that a version of the metadata names which a crash could leave.
+    /// Takes the findings since the last call: changes of bytes that a metadata version names which a crash
+    /// could leave.
     #[must_use]
     pub fn take_touched_names(&self) -> Vec<String> {
         lock(&self.machine).names.take_findings()
     }
 
-    /// A copy of this disk as a crash at this moment would leave it, restarted; it keeps no trace and knows no faults.
+    /// A copy of this disk as a crash at this moment would leave it, restarted. The copy has no trace and no
+    /// armed faults.
     #[must_use]
     pub fn crash_image(&self, kind: &CrashKind) -> Self {
         let mut machine = lock(&self.machine);
@@ -272,20 +289,20 @@ impl Disk {
         copy
     }
 
-    /// The metadata versions renamed into place since this was called last, oldest first.
+    /// Takes the metadata versions that were renamed into place since the last call, oldest first.
     #[must_use]
     pub fn take_metadata_versions(&self) -> Vec<MetadataVersion> {
         std::mem::take(&mut lock(&self.machine).metadata_versions)
     }
 
-    /// The file at `path` as it is now or, while the machine is down, as it survived. For checkers: not traced, not
-    /// counted. Free of a copy unless held across a write.
+    /// The file at `path` as it is now or, while the machine is down, as it survived. For checkers: the read
+    /// is neither traced nor counted. It copies nothing unless the result is held across a write.
     #[must_use]
     pub fn read(&self, path: &str) -> Option<Arc<Vec<u8>>> {
         lock(&self.machine).with_files(|_, files| files.current().file(path))
     }
 
-    /// The file at `path` as it would be after a power loss that nothing unsynced survives.
+    /// The file at `path` as it would be after a power loss that no unsynced operation survives.
     #[must_use]
     pub fn durable(&self, path: &str) -> Option<Arc<Vec<u8>>> {
         lock(&self.machine).with_files(|_, files| files.durable().file(path))

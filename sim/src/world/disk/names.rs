@@ -1,10 +1,12 @@
-//! What the metadata names, guarded while it could still be needed.
+//! Guards the bytes that the metadata names, as long as a crash could make them needed.
 //!
-//! A version of the metadata that has been renamed into place can be what a crash at this moment leaves, and so can every version
-//! before it until the directory was synced. What any of them names must not be written to or cut: that would be a damaged
-//! database after the wrong crash, however well the process goes on. The disk notices at the moment it happens.
+//! A crash can leave the current metadata version, and until the directory is synced also any version before
+//! it. The bytes that any of these versions names must not be overwritten or cut off: after the wrong crash
+//! the database would be damaged, even if the running process never notices. The disk detects such a change
+//! at the moment it happens.
 //!
-//! Guarantees: no crash has to strike for a finding. Left out: what the bytes are, which the page-level checks judge.
+//! Guarantees: a finding needs no crash. Absent: whether the named bytes are correct, which the page-level
+//! checks judge.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,15 +14,16 @@ use std::sync::Arc;
 use crate::fault::FileClass;
 use crate::judge::Named;
 
-/// Tells what a metadata file's content names; nothing if it names nothing yet.
+/// Parses the content of a metadata file and returns the bytes that it names. Empty if it names none yet.
 pub type NameReader = fn(&[u8]) -> Vec<Named>;
 
-/// The versions of the metadata that a crash could leave, by what they name.
+/// The metadata versions that a crash could leave, by the bytes that they name.
 #[derive(Default)]
 pub(super) struct Names {
     reader: Option<NameReader>,
     versions: Vec<Vec<Named>>,
-    /// Whether Draft's WAL was emptied since a version announced it, and none since has said that it is over.
+    /// Whether Draft's WAL was emptied after a version announced it, and every version since still announces
+    /// it.
     draft_wal_is_emptied: bool,
     findings: Vec<String>,
 }
@@ -30,7 +33,7 @@ impl Names {
         self.reader = Some(reader);
     }
 
-    /// A version was renamed into place; those before it may come back.
+    /// Adds a version that was renamed into place. A crash can still restore earlier versions.
     pub(super) fn add(&mut self, content: &[u8]) {
         let Some(reader) = self.reader else { return };
         let mut version = reader(content);
@@ -41,12 +44,12 @@ impl Names {
         self.versions.push(version);
     }
 
-    /// The directory was synced: only the last version is left.
+    /// Drops all versions but the last: the directory was synced.
     pub(super) fn settle(&mut self) {
         self.versions.drain(..self.versions.len().saturating_sub(1));
     }
 
-    /// A power loss has left this version, or none.
+    /// Replaces all versions by the one that a power loss left, if any.
     pub(super) fn replace(&mut self, content: Option<Arc<Vec<u8>>>) {
         self.versions.clear();
         self.draft_wal_is_emptied = false;
@@ -55,8 +58,8 @@ impl Names {
         }
     }
 
-    /// Bytes of a file of role `file` are about to be changed. `empties` when the file is cut to nothing and its main file, if it
-    /// has one, is durable.
+    /// Checks a change to bytes of a file of role `file`. `empties` is set if the file is truncated to
+    /// nothing and its main file, if it has one, is durable.
     pub(super) fn touch(&mut self, file: FileClass, touched: &Range<u64>, empties: bool, path: &str) {
         let is_touched = |named: &&Named| {
             named.file == file
@@ -79,7 +82,7 @@ impl Names {
             format!("{}..{} of it", named.range.start, named.range.end)
         };
         self.findings.push(format!(
-            "bytes {}..{} of {path} were changed while a version of the metadata that a crash could leave names {named}",
+            "bytes {}..{} of {path} were changed, but a metadata version that a crash could leave names {named}",
             touched.start, touched.end
         ));
     }
@@ -89,7 +92,8 @@ impl Names {
     }
 }
 
-/// Draft's WAL goes on under other salts at once, and by them whoever finds the announcement knows that it was emptied.
+/// Whether this name is void once Draft's WAL has been emptied. The WAL then continues with other salts, by
+/// which a reader of the announcement sees that it was emptied.
 fn is_void_once_emptied(named: &Named) -> bool {
     named.file == FileClass::DraftWal && named.may_be_emptied
 }

@@ -1,4 +1,4 @@
-//! Counts the operations of a step by place, and tells which armed crash point is reached.
+//! Counts the operations of a step by place, and finds the armed crash point that an operation reaches.
 
 use crate::fault::{CrashPoint, FileClass, OperationKind, OperationPlace};
 
@@ -17,19 +17,20 @@ impl Places {
         std::mem::take(&mut self.armed)
     }
 
-    /// Operations so far, of any kind and on any file.
+    /// The number of operations so far, of any kind and on any file.
     pub(super) fn operations(&self) -> u32 {
         self.reached[FileClass::Any as usize][OperationKind::AnyMutation as usize]
     }
 
-    /// Counts an operation that is about to happen. The armed point that strikes at it, if any, is disarmed; of several
-    /// at one operation the first armed. With it comes the place of the operation by its own file and kind.
+    /// Counts an operation that is about to happen. If it reaches an armed point, that point is disarmed and
+    /// returned, with the operation's place by its own file and kind. If it reaches several, the one that was
+    /// armed first is returned.
     pub(super) fn reach(
         &mut self,
         file: FileClass,
         operation: OperationKind,
     ) -> Option<(CrashPoint, OperationPlace)> {
-        // A file without a role is counted as any file only, and not twice.
+        // A file without a role counts only as any file, and only once.
         let files = if file == FileClass::Any { &[FileClass::Any][..] } else { &[file, FileClass::Any] };
         let operations = [operation, OperationKind::AnyMutation];
         for file in files {
@@ -37,12 +38,12 @@ impl Places {
                 self.reached[*file as usize][operation as usize] += 1;
             }
         }
-        let struck = self.armed.iter().position(|CrashPoint { place, .. }| {
+        let reached = self.armed.iter().position(|CrashPoint { place, .. }| {
             files.contains(&place.file)
                 && operations.contains(&place.operation)
                 && self.reached[place.file as usize][place.operation as usize] == place.nth
         });
         let place = OperationPlace { file, operation, nth: self.reached[file as usize][operation as usize] };
-        struck.map(|index| (self.armed.remove(index), place))
+        reached.map(|index| (self.armed.remove(index), place))
     }
 }

@@ -1,20 +1,19 @@
-//! What a crash has done to a machine.
+//! The report of a crash.
 
 use crate::fault::{CrashKind, CrashPoint, OperationPlace};
 
-/// What a crash did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrashReport {
-    /// The armed point that was reached; `None` if the crash was ordered between operations.
+    /// The armed point that was reached. `None` if the machine was crashed between operations.
     pub point: Option<CrashPoint>,
-    /// The operation that it struck at, by its own file and kind; `None` like `point`.
+    /// The operation that the crash hit, by its own file and kind. `None` like `point`.
     pub place: Option<OperationPlace>,
-    /// How the machine went down.
     pub kind: CrashKind,
-    /// How many operations were unsynced at that moment.
+    /// The number of unsynced operations at that moment.
     pub unsynced_operations: u32,
-    /// Numbers of those that survived, ascending: [`Survival::List`] of them repeats the crash.
+    /// The numbers of the operations that survived, ascending.
+    /// [`Survival::List`](crate::fault::Survival::List) with these numbers repeats the crash.
     pub survivors: Vec<u32>,
-    /// How many events the trace had then.
+    /// The trace's event count at that moment.
     pub event_count: u64,
 }

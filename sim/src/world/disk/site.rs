@@ -1,4 +1,5 @@
-//! An operation that is about to happen, for whoever decides whether a crash strikes at it: what each crash would leave.
+//! An operation that is about to happen, and the states that each crash at it would leave. The pilot uses it
+//! to decide whether to inject a crash.
 
 use std::hash::{Hash as _, Hasher};
 
@@ -22,19 +23,19 @@ impl<'a> Site<'a> {
         Self { nth, path, files, mutation }
     }
 
-    /// The operation's place, as the how-manieth operation of the step.
+    /// The operation's place: its number among all operations of the step.
     #[must_use]
     pub fn place(&self) -> OperationPlace {
         OperationPlace { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: self.nth }
     }
 
-    /// Takes the operation's kind and its file into `hasher`.
+    /// Hashes the operation's kind and file.
     pub fn hash_into(&self, hasher: &mut Xxh3) {
         hasher.write_u8(self.mutation.kind() as u8);
         hasher.write(self.path.as_bytes());
     }
 
-    /// Bytes that it writes; `None` for everything but writes.
+    /// The number of bytes that it writes. `None` if it is not a write.
     #[must_use]
     pub fn write_bytes(&self) -> Option<u32> {
         match self.mutation {
@@ -43,7 +44,7 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// The disk as a crash at this moment finds it.
+    /// The disk at the moment of a crash.
     #[must_use]
     pub fn at(&self, moment: Moment) -> Aftermath {
         let mut files = self.files.clone();
@@ -62,22 +63,23 @@ impl<'a> Site<'a> {
     }
 }
 
-/// A disk at the moment of a crash.
 pub struct Aftermath {
     files: FileSystem,
-    /// Hashes of what is durable and of as many of the unsynced operations, oldest first, as the index says.
+    /// At index `n`, the hash of the durable state followed by the `n` oldest unsynced operations.
     prefixes: Vec<u64>,
 }
 
 impl Aftermath {
-    /// For each unsynced operation, oldest first, the bytes that it writes; `None` for everything but writes.
+    /// For each unsynced operation, oldest first, the number of bytes that it writes. `None` for an operation
+    /// that is not a write.
     #[must_use]
     pub fn unsynced(&self) -> Vec<Option<u32>> {
         self.files.unsynced_write_bytes()
     }
 
-    /// A hash of what is durable and of the operations that survive a power loss, where these are the oldest ones: equal ones leave the same.
-    /// Much cheaper than [`hash_after`](Self::hash_after), as nothing has to be applied.
+    /// A hash of the durable state and of the operations that survive a power loss, if these are the oldest
+    /// ones. Equal hashes mean equal disks after the crash. Much cheaper than
+    /// [`hash_after`](Self::hash_after), because no operation is applied.
     #[must_use]
     pub fn hash_of_survivors(&self, kind: &CrashKind) -> Option<u64> {
         let CrashKind::PowerLoss { survival, torn } = kind else { return None };
@@ -93,7 +95,8 @@ impl Aftermath {
         Some(hasher.finish())
     }
 
-    /// A hash of everything that the crash would leave: equal ones are the same to whoever starts from them.
+    /// A hash of everything that the crash would leave. A process that starts from disks with equal hashes
+    /// cannot tell them apart.
     #[must_use]
     pub fn hash_after(&self, kind: &CrashKind) -> u64 {
         let mut hasher = Xxh3::new();

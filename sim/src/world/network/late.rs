@@ -1,4 +1,4 @@
-//! Requests that are still under way although their sender no longer waits for an answer.
+//! Late requests: they are still in transit although their sender has given up.
 
 use std::mem::take;
 
@@ -7,11 +7,10 @@ use http::Request;
 
 use crate::fault::Arrival;
 
-/// The late requests of a network, in the order in which they were sent.
+/// The late requests, in the order in which they were sent.
 #[derive(Default)]
 pub struct LateRequests(Vec<(Request<Bytes>, Due)>);
 
-/// When a late request arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     AfterRequests(u32),
@@ -20,19 +19,20 @@ enum Due {
 }
 
 impl LateRequests {
-    /// Keeps a request under way. It is sent while another exchange is served, and that exchange counts as one request.
+    /// Adds a request that arrives later. It is sent during an exchange, and that exchange counts as one
+    /// request.
     pub fn send(&mut self, request: Request<Bytes>, until: Arrival) {
         let due = match until {
             Arrival::AtOnce => Due::AfterRequests(1),
             Arrival::AfterRequests(requests) => Due::AfterRequests(requests.saturating_add(1)),
             Arrival::AtStep(step) => Due::AtStep(step),
-            // The end of this step, and of the next one.
+            // The ends of this step and of the next one.
             Arrival::AfterNextStep => Due::AfterSteps(2),
         };
         self.0.push((request, due));
     }
 
-    /// Takes the requests that arrive now that an exchange is over.
+    /// Takes the requests that arrive at the end of an exchange.
     pub fn after_request(&mut self) -> Vec<Request<Bytes>> {
         self.take_due(|due| match due {
             Due::AfterRequests(requests) => is_over(requests),
@@ -40,7 +40,7 @@ impl LateRequests {
         })
     }
 
-    /// Takes the requests that arrive when a step begins.
+    /// Takes the requests that arrive when a step starts.
     pub fn at_step(&mut self, id: u32) -> Vec<Request<Bytes>> {
         self.take_due(|due| *due == Due::AtStep(id))
     }
@@ -53,7 +53,6 @@ impl LateRequests {
         })
     }
 
-    /// Takes all of them.
     pub fn take_all(&mut self) -> Vec<Request<Bytes>> {
         self.take_due(|_| true)
     }
@@ -87,10 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_arrives_after_as_many_exchanges_as_it_says() {
+    fn a_request_arrives_after_the_given_number_of_exchanges() {
         let mut late = sent(Arrival::AfterRequests(2));
         let arrived: Vec<_> = (0..4).map(|_| late.after_request().len()).collect();
-        assert_eq!(arrived, [0, 0, 1, 0], "the exchange in which it is sent counts as well");
+        assert_eq!(arrived, [0, 0, 1, 0], "the exchange during which it is sent counts as well");
     }
 
     #[test]
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_arrives_at_its_step_or_when_the_faults_end() {
+    fn a_request_arrives_at_its_step_or_when_the_heal_starts() {
         let mut late = sent(Arrival::AtStep(7));
         assert_eq!((late.at_step(6).len(), late.at_step(7).len()), (0, 1));
         assert_eq!(sent(Arrival::AtStep(7)).take_all().len(), 1);

@@ -1,4 +1,5 @@
-//! A client's mailbox: its engine's requests go in, the world takes them out and puts the answers back.
+//! A client's mailbox: the engine puts its requests in, and the world takes them out and puts the answers
+//! back.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,6 @@ use plimsoll_engine::{Remote, RemoteError};
 use super::Lost;
 use crate::lock::lock;
 
-/// Both ends of a client's connection to the remote.
 #[derive(Clone, Default)]
 pub struct Mailbox {
     slots: Arc<Mutex<Slots>>,
@@ -22,41 +22,41 @@ pub struct Mailbox {
 struct Slots {
     request: Option<Request<Bytes>>,
     answer: Option<Result<Answer, Lost>>,
-    /// The chunk, from 1, of the current body that is being waited for.
+    /// The number, from 1, of the chunk of the current body that the engine waits for.
     awaited_chunk: Option<u32>,
-    /// Whether the connection over which the current body arrives is lost.
+    /// Whether the connection that carries the current body is lost.
     is_cut: bool,
 }
 
-/// An answer, and how its body arrives.
 #[derive(Debug)]
 pub struct Answer {
-    /// The answer as the client is to see it.
+    /// The answer that the client receives.
     pub response: Response<Bytes>,
-    /// Bytes of a chunk of the body.
+    /// The size of each chunk of the body, in bytes.
     pub chunk_bytes: usize,
-    /// The connection is lost once so many bytes of the body have arrived.
+    /// If set, the connection is lost after this many bytes of the body.
     pub cut_after_bytes: Option<usize>,
 }
 
 impl Mailbox {
-    /// The request that the engine is waiting for an answer to, once.
+    /// Takes the request that the engine waits for an answer to.
     pub fn take_request(&self) -> Option<Request<Bytes>> {
         lock(&self.slots).request.take()
     }
 
-    /// Answers the request that was taken.
+    /// Answers the request that was taken last.
     pub fn answer(&self, answer: Result<Answer, Lost>) {
         let earlier = lock(&self.slots).answer.replace(answer);
         assert!(earlier.is_none(), "a request is answered once");
     }
 
-    /// The connection is lost: what has not arrived of the current body does not arrive.
+    /// Loses the connection: the rest of the current body never arrives.
     pub fn cut_body(&self) {
         lock(&self.slots).is_cut = true;
     }
 
-    /// The how-manieth chunk of a body the engine is waiting for, from 1; `None` if it waits for something else.
+    /// The number, from 1, of the chunk of a body that the engine waits for. `None` if it does not wait for a
+    /// chunk.
     pub fn awaited_chunk(&self) -> Option<u32> {
         lock(&self.slots).awaited_chunk
     }
@@ -87,20 +87,20 @@ impl Remote for Mailbox {
     }
 }
 
-/// A body that arrives chunk by chunk, each after a wait. It is a snapshot, as of a file that the server has opened: a checkpoint
-/// meanwhile does not change what is still to come.
+/// A body that arrives in chunks, with a suspension before each. It is a snapshot, as of a file that the
+/// server has opened: a later checkpoint does not change the rest of the body.
 pub struct ChunkedBody {
     rest: Bytes,
     chunk_bytes: usize,
     chunks: u32,
     waited: bool,
     cut_after_bytes: Option<usize>,
-    /// Who is told which chunk is being waited for.
+    /// The mailbox that shows which chunk is awaited.
     mailbox: Option<Mailbox>,
 }
 
 impl ChunkedBody {
-    /// A body whose chunks have `chunk_bytes`, the last one perhaps fewer.
+    /// Creates a body with chunks of `chunk_bytes`. The last chunk may be shorter.
     pub fn new(body: Bytes, chunk_bytes: usize) -> Self {
         Self {
             rest: body,

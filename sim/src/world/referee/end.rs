@@ -1,4 +1,4 @@
-//! What has to hold once the faults are over and nothing moves any more.
+//! Judges the invariants that hold once the faults have ended and nothing moves.
 
 use super::Referee;
 use crate::judge::judge_integrity_answer;
@@ -10,12 +10,11 @@ use crate::world::client::Client;
 use crate::world::clients::Clients;
 use crate::world::server::Server;
 
-/// Where the remote stands, and what each client's disk has taken.
+/// The remote's position, and the bytes written to each client's disk.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::world) struct Activity(u64, u64, Vec<u64>);
 
 impl Activity {
-    /// The activity so far.
     pub fn of(clients: &Clients, server: &Server) -> Self {
         let (generation, frame_count) = server.position();
         Self(generation, frame_count, clients.bytes_written())
@@ -23,7 +22,7 @@ impl Activity {
 }
 
 impl Referee {
-    /// Everything has arrived, all databases are alike, and all are sound.
+    /// Judges that every transaction has arrived, that all databases are equal, and that all are intact.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -33,14 +32,14 @@ impl Referee {
         server: &Server,
     ) -> Result<(), Violation> {
         if let Some(token) = self.ledger.missing_on_remote() {
-            let message = format!("{token} was committed and never reached the remote");
+            let message = format!("{token} was committed but never reached the remote");
             return Err(Violation::of(NOTHING_LOST, message));
         }
         self.judge_convergence(clients, server)?;
         self.judge_integrity(clients, server)
     }
 
-    /// All databases hold the rows that the acknowledged transactions explain.
+    /// Judges that all databases hold the rows that the acknowledged transactions explain.
     ///
     /// # Errors
     /// The broken invariant.
@@ -54,7 +53,7 @@ impl Referee {
         if self.ledger.client_commits_to_stand() > 0 && expected == Content::initial() {
             return Err(Violation::of(
                 NOT_VACUOUS,
-                "transactions were committed and the databases are empty",
+                "transactions were committed, but the databases are empty",
             ));
         }
         self.judge_final("the remote", &server.content())?;
@@ -77,15 +76,15 @@ impl Referee {
         Ok(())
     }
 
-    fn judge_final(&self, whose: &str, content: &Content) -> Result<(), Violation> {
+    fn judge_final(&self, owner: &str, content: &Content) -> Result<(), Violation> {
         let judged = self.ledger.judge_final(content);
-        judged.map_err(|difference| Violation::of(CONVERGENCE, format!("{whose}: {difference}")))
+        judged.map_err(|difference| Violation::of(CONVERGENCE, format!("{owner}: {difference}")))
     }
 
-    /// A round of syncs in which nobody reports that anything moved has left no trace either.
+    /// Judges a round of syncs that reported no change: it must not have changed anything.
     ///
     /// # Errors
-    /// A violation naming what moved.
+    /// A violation that names both states.
     pub(in crate::world) fn judge_quiescence(
         &mut self,
         before: &Activity,
@@ -98,7 +97,7 @@ impl Referee {
         let numbers =
             |Activity(generation, frames, bytes): &Activity| format!("({generation}, {frames}, {bytes:?})");
         let message = format!(
-            "generation, frames and bytes written went from {} to {} with nothing to do",
+            "generation, frames and bytes written went from {} to {} in a round that reported no change",
             numbers(before),
             numbers(after)
         );
@@ -119,14 +118,16 @@ impl Referee {
     }
 }
 
-/// The rows that no acknowledged transaction determines are the same everywhere.
+/// Judges that the table `loose`, whose rows no acknowledged transaction determines, is the same on all
+/// databases.
 fn judge_loose(client: &Client, server: &Server) -> Result<(), Violation> {
     let Some(process) = &client.process else { return Ok(()) };
     let remote = server.remote.query(LOOSE);
     match process.connection.query(LOOSE, &[]) {
         Ok(rows) if rows == remote => Ok(()),
         other => {
-            let message = format!("client {}: `loose` is {other:?}, on the remote {remote:?}", client.number);
+            let message =
+                format!("client {}: `loose` is {other:?}, but on the remote it is {remote:?}", client.number);
             Err(Violation::of(CONVERGENCE, message))
         }
     }

@@ -1,8 +1,9 @@
-//! A crash that does not happen: once in a history, what a crash at some moment would leave is copied, judged, and really opened by a
-//! fresh engine, while the history goes on as if nothing had been.
+//! One sampled crash image per history: a copy of a client's disk as a crash at some moment would leave it.
+//! The image is judged, and a fresh engine opens it, while the history continues undisturbed.
 //!
-//! The crashes of a schedule strike where the generator put them; this looks at one more moment and one more way to survive in every
-//! history, at the price of one opening. The engine on the image has no network: one that needs it is let go.
+//! The crashes of a schedule occur where the generator put them. The sample adds one more moment and one more
+//! way to survive to every history, at the cost of one open. The engine on the image has no network; if it
+//! needs one to open, the image is not judged further.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -27,41 +28,39 @@ use crate::world::network::Mailbox;
 use crate::world::operations::violation_of_panic;
 use crate::world::server::Server;
 
-/// Of so many steps of clients one is looked at, on average, until the history's image is taken.
+/// Until the image is taken, one of this many client steps is chosen on average.
 const STEPS_PER_IMAGE: u64 = 6;
-/// The image is taken at one of the first so many suspensions, or at the end of the step.
+/// The image is taken at one of this many first suspensions, or at the end of the step.
 const SUSPENSIONS_PER_IMAGE: u64 = 24;
 
-/// Where a history's one image comes from.
+/// The state of a history's one image.
 #[derive(Default)]
 pub(in crate::world) enum Sample {
-    /// No step was chosen yet.
+    /// No step has been chosen yet.
     #[default]
     Open,
-    /// It will be taken in the running step.
+    /// It is due in the running step.
     Due {
-        /// At this suspension.
+        /// The suspension at which it is taken.
         nth_suspension: u32,
-        /// Decides what survives.
+        /// Determines the kind of crash and the surviving operations.
         key: u64,
     },
-    /// It was taken.
     Taken(Box<CrashImage>),
-    /// It was judged.
     Judged,
 }
 
-/// What a crash would leave.
+/// A client's disk as a crash would leave it.
 pub(in crate::world) struct CrashImage {
     client: u8,
     kind: CrashKind,
     disk: Disk,
-    /// What was acknowledged at that moment.
+    /// The ledger at that moment.
     ledger: Ledger,
 }
 
 impl Sample {
-    /// Chooses, by the header's key, the step in which the image is taken.
+    /// Chooses the step in which the image is taken, by a hash of the header's key and the step's id.
     pub(in crate::world) fn plan(&mut self, header: &Header, step: &Step) {
         if !matches!(self, Self::Open) || step.action.client().is_none() {
             return;
@@ -78,7 +77,8 @@ impl Sample {
 }
 
 impl Referee {
-    /// Takes the image if it is due at this suspension, or at all where `nth_suspension` is `None`.
+    /// Takes the image if it is due at this suspension. `None` is the end of the step, where a due image is
+    /// taken in any case.
     pub(in crate::world) fn take_image_if_due(
         &mut self,
         client: &Client,
@@ -90,14 +90,14 @@ impl Referee {
             return;
         }
         if client.is_damaged() {
-            // It may be refused, and does not hold what it should.
+            // The engine may refuse a damaged directory, and its content is not what the ledger expects.
             self.sample = Sample::Judged;
             return;
         }
         let kind = kind_of(key >> 32);
         let disk = client.disk.crash_image(&kind);
         let mut ledger = self.ledger.clone();
-        // What the remote does wrong is found where the history itself is judged.
+        // If the remote itself is wrong, the judge of the history reports it.
         let (log, quiet) = server.tokens();
         if ledger.observe_remote(&log, &quiet).is_ok() {
             self.sample = Sample::Taken(Box::new(CrashImage { client: client.number, kind, disk, ledger }));
@@ -116,9 +116,9 @@ impl Referee {
     ) -> Result<(), Violation> {
         let Sample::Taken(image) = &self.sample else { return Ok(()) };
         self.images_opened += 1;
-        let judged = image.judge(header, &clients[image.client], server.history());
+        let judged = image.judge(header, &clients[image.client], server.log());
         let judged = judged.map_err(|violation| {
-            let message = format!("in what a {} would have left: {}", image.kind, violation.message);
+            let message = format!("in the crash image of a {}: {}", image.kind, violation.message);
             Violation { message, ..violation }
         });
         self.sample = Sample::Judged;
@@ -127,20 +127,20 @@ impl Referee {
 }
 
 impl CrashImage {
-    fn judge(&self, header: &Header, client: &Client, history: &RemoteLog) -> Result<(), Violation> {
-        self.judge_files(&client.paths, history)?;
+    fn judge(&self, header: &Header, client: &Client, log: &RemoteLog) -> Result<(), Violation> {
+        self.judge_files(&client.paths, log)?;
         match content_of(client, self, header)? {
             None => Ok(()),
             Some(content) => judge_content(self.ledger.clone(), self.client, &content),
         }
     }
 
-    fn judge_files(&self, paths: &Paths, history: &RemoteLog) -> Result<(), Violation> {
+    fn judge_files(&self, paths: &Paths, log: &RemoteLog) -> Result<(), Violation> {
         let claims = self.disk.read(&paths.metadata).and_then(|bytes| Claims::parse(&bytes));
         match claims {
-            Some(claims) if claims.has_replica() => DatabaseFiles::read(paths, |path| self.disk.read(path))
-                .judge(&claims, history, true)
-                .map(|_| ()),
+            Some(claims) if claims.has_replica() => {
+                DatabaseFiles::read(paths, |path| self.disk.read(path)).judge(&claims, log, true).map(|_| ())
+            }
             _ => Ok(()),
         }
     }
@@ -159,7 +159,8 @@ fn kind_of(key: u64) -> CrashKind {
     CrashKind::PowerLoss { survival, torn: None }
 }
 
-/// Opens the image without a network and reads what its application would see; `None` if it needs the network first.
+/// Opens the image without a network and reads the rows that its application would see. `None` if opening
+/// needs the network.
 fn content_of(client: &Client, image: &CrashImage, header: &Header) -> Result<Option<Content>, Violation> {
     let io = image.disk.io();
     let mailbox = Mailbox::default();
@@ -181,17 +182,17 @@ fn content_of(client: &Client, image: &CrashImage, header: &Header) -> Result<Op
                 return content.map(Some).map_err(|error| Violation::of(READS, error.to_string()));
             }
             Ok(Poll::Ready(Err(error))) => {
-                let message = format!("client {} does not open: {}", client.number, error_chain(&error));
+                let message = format!("client {} cannot be opened: {}", client.number, error_chain(&error));
                 return Err(Violation::of(RESUMES, message));
             }
             Ok(Poll::Pending) if mailbox.take_request().is_some() => return Ok(None),
             Ok(Poll::Pending) => {}
         }
     }
-    Err(Violation::of(ENDS, format!("client {} never opens", client.number)))
+    Err(Violation::of(ENDS, format!("client {}'s open does not end", client.number)))
 }
 
-/// Judges by a copy of the ledger: what the image shows settles nothing in the history.
+/// Judges with a copy of the ledger, because the image settles nothing in the history.
 fn judge_content(mut ledger: Ledger, client: u8, content: &Content) -> Result<(), Violation> {
     ledger.end_process(client);
     ledger.observe_client(client, content).map_err(|finding| judge::violation(finding, "its application"))
@@ -202,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_transaction_in_an_image_is_found_and_leaves_the_ledger_alone() {
+    fn a_transaction_lost_in_an_image_is_found_and_the_ledger_stays_unchanged() {
         use crate::judge::ledger::{Entry, Fate};
         use crate::schedule::workload::{Effect, Writer};
         let mut ledger = Ledger::default();
@@ -210,8 +211,8 @@ mod tests {
         ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Doubtful));
         assert_eq!(judge_content(ledger.clone(), 0, &Content::initial()), Ok(()));
         let shown = Content { log: vec!["a".into()], ..Content::initial() };
-        ledger.observe_client(0, &shown).expect("it was still open");
-        let violation = judge_content(ledger, 0, &Content::initial()).expect_err("it is lost");
+        ledger.observe_client(0, &shown).expect("the transaction is still in doubt");
+        let violation = judge_content(ledger, 0, &Content::initial()).expect_err("the transaction is lost");
         assert_eq!(violation.invariant, "local-durability");
     }
 }

@@ -1,13 +1,13 @@
 //! Judges a running history: after each step, after each recovery, and at the end.
 //!
-//! *What* must hold stands in [`judge`]; here is *when*, and on which clients.
+//! [`judge`] defines *what* must hold. This module decides *when* it is checked, and on which clients.
 //!
 //! | module | judges |
 //! |---|---|
-//! | this one | the remote, a client's files and content, after every step |
-//! | `operation` | how an engine's operation ended |
-//! | `image` | one crash per history that does not happen |
-//! | `end` | everything once the faults are over |
+//! | this one | the remote, and a client's files and content, after every step |
+//! | `operation` | how an engine operation ended |
+//! | `image` | one sampled crash image per history |
+//! | `end` | everything once the faults have ended |
 
 mod end;
 mod image;
@@ -24,37 +24,34 @@ use crate::judge::verdict::{CAUGHT_UP, NAMED_INTACT, READS, Violation};
 use crate::judge::{self, Claims, Durable, judge_durability, judge_monotone};
 use crate::text::error_chain;
 
-/// What has been acknowledged in a history, and how often it was judged.
+/// The ledger of a history, and the number of checks.
 pub(super) struct Referee {
-    /// What was acknowledged to whom.
     pub ledger: Ledger,
     /// The history's one crash image.
     pub sample: Sample,
-    /// Whether invariants are judged; only a benchmark's floor does without.
+    /// Whether invariants are judged. Only the benchmark that measures the floor turns this off.
     is_judging: bool,
-    /// Judgements of an invariant.
+    /// The number of times that an invariant was judged.
     checks: u64,
     images_opened: u64,
 }
 
 impl Referee {
-    /// The referee of a history that begins.
     pub fn new(is_judging: bool) -> Self {
         let (ledger, sample) = (Ledger::default(), Sample::default());
         Self { ledger, sample, is_judging, checks: 0, images_opened: 0 }
     }
 
-    /// Whether invariants are judged.
     pub fn is_judging(&self) -> bool {
         self.is_judging
     }
 
-    /// How often an invariant was judged, and how many crash images were opened.
+    /// The number of times that an invariant was judged, and the number of crash images that were opened.
     pub fn counts(&self) -> (u64, u64) {
         (self.checks, self.images_opened)
     }
 
-    /// I6 and I12 on the remote's log.
+    /// Judges I6 and I12 on the remote's log.
     ///
     /// # Errors
     /// The broken invariant.
@@ -65,7 +62,7 @@ impl Referee {
         observed.map_err(|finding| judge::violation(finding, "the remote"))
     }
 
-    /// I1 to I4 and I11 on a client's files.
+    /// Judges I1 to I4 and I11 on a client's files.
     ///
     /// # Errors
     /// The broken invariant.
@@ -84,7 +81,7 @@ impl Referee {
             return Err(Violation::of(NAMED_INTACT, touched));
         }
         let Some(claims) = client.claims() else { return Ok(()) };
-        let epochs = client.epochs(&claims, server.history())?;
+        let epochs = client.epochs(&claims, server.log())?;
         let durable = Durable { claims, epochs };
         if let Some(earlier) = &client.durable {
             judge_monotone(earlier, &durable)?;
@@ -95,8 +92,8 @@ impl Referee {
         {
             client.files().judge_residue(&durable.claims)?;
         }
-        // A crash may still undo what a killed process left, until an engine runs on it. It may also undo a version whose directory could
-        // not be synced.
+        // A crash can undo the metadata that a killed process left, until an engine has opened it. It can
+        // also undo a version whose directory has not been synced.
         let is_durable = client.disk.unsynced_ranges(&client.paths.metadata).is_empty();
         if client.process.is_some() && is_durable {
             client.durable = Some(durable);
@@ -104,13 +101,13 @@ impl Referee {
         Ok(())
     }
 
-    /// I7 and I10 on what a client's application sees.
+    /// Judges I7 and I10 on the rows that a client's application sees.
     ///
     /// # Errors
     /// The broken invariant.
     pub fn judge_content(&mut self, client: &mut Client, server: &Server) -> Result<(), Violation> {
         self.checks += 1;
-        // A client may see transactions that the remote has applied since the last look at the remote.
+        // The client may see transactions that the remote has applied since the ledger last observed it.
         self.judge_remote(server)?;
         let number = client.number;
         let content = match client.content() {
@@ -125,11 +122,12 @@ impl Referee {
         observed.map_err(|finding| judge::violation(finding, &format!("client {number}")))
     }
 
-    /// I8, in small: a client that has pulled is where the remote was when it last answered, and so is what the application sees.
-    /// `remote_forgot` says whether the remote lost part of its past during the pull.
+    /// Judges a part of I8: after a pull, the client is at the end of the log that the remote last named, and
+    /// so are the rows that the application sees. `remote_forgot` is set if the remote was pruned or restored
+    /// during the pull.
     ///
     /// # Errors
-    /// A violation naming both places.
+    /// A violation that names both positions.
     pub fn judge_caught_up(
         &mut self,
         client: &Client,
@@ -143,28 +141,28 @@ impl Referee {
         let (number, ends, claims) = (client.number, &client.seen_ends, client.claims());
         let reached = claims.as_ref().map(Claims::progress);
         let violated = |message: String| Err(Violation::of(CAUGHT_UP, message));
-        // A client at the very end was not deceived by an answer that says otherwise.
+        // A client at the actual end is right even if an answer named another end.
         let is_at_end = reached == Some(server.position());
         if !is_at_end && !reached.is_some_and(|reached| ends.contains(&reached)) {
             return violated(format!(
-                "client {number} has reached generation and frame {reached:?}, the remote was at {ends:?}"
+                "client {number} has reached generation and frame {reached:?}, but the remote was at {ends:?}"
             ));
         }
-        let newest = server.history().epoch();
-        // Equal numbers in another history are no end of this one.
+        let newest = server.log().epoch();
+        // Equal numbers after a restore do not mean equal logs.
         if newest > 0
             && !remote_forgot
             && let Some(claims) = &claims
-            && let Some(epochs) = client.epochs(claims, server.history())?
+            && let Some(epochs) = client.epochs(claims, server.log())?
             && epochs.newest != newest
         {
             return violated(format!(
-                "client {number} has reached {reached:?}, but of a history that the remote no longer has"
+                "client {number} has reached {reached:?} of a log that the remote no longer has"
             ));
         }
         if claims.is_some_and(|claims| !claims.is_rebased()) {
             return violated(format!(
-                "client {number} has reached {reached:?}, and what its application sees has not"
+                "client {number} has reached {reached:?}, but the rows that its application sees have not"
             ));
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! How an engine's operation may end: with an error, with a re-bootstrap, or with a replica that it takes for damaged.
+//! Judges how an engine operation ends: with an error, with a re-bootstrap, or with the claim that the
+//! replica is damaged.
 
 use plimsoll_engine::events::EventName;
 use plimsoll_engine::{Error, RebootstrapReason};
@@ -21,7 +22,7 @@ fn surprise(message: String) -> Violation {
 }
 
 impl Referee {
-    /// An operation may fail only where a fault struck whose row of the atlas allows for it.
+    /// Judges an error: an operation may fail only if a fault was injected whose atlas row allows it.
     ///
     /// # Errors
     /// A violation with the error.
@@ -53,7 +54,7 @@ impl Referee {
             .map_err(|blame| surprise(format!("client {number}'s {what} {blame}: {}", error_chain(error))))
     }
 
-    /// A transaction may fail where a disk error struck.
+    /// Judges a failed transaction: it may fail only if a disk error was injected.
     ///
     /// # Errors
     /// A violation with the error.
@@ -65,7 +66,7 @@ impl Referee {
         recorder: &mut Recorder,
     ) -> Result<(), Violation> {
         let number = client.number;
-        // Its application in another transaction, or the engine in a rebase, may hold the write lock.
+        // The write lock may be held by another transaction of the application, or by a rebase of the engine.
         let may_be_busy = client.holds_open() || context.is_operating(number);
         if matches!(error, Error::Busy { .. }) && may_be_busy {
             recorder.counts.busy += 1;
@@ -78,11 +79,12 @@ impl Referee {
         })
     }
 
-    /// A re-bootstrap costs a download of everything: there is none where a walk would do. `expected` says whether something happened
-    /// that a walk does not get over. A client that is only starting is not judged.
+    /// Judges a re-bootstrap: it downloads everything, so it must not happen where a walk would suffice.
+    /// `expected` is set if something happened that a walk cannot handle. A client that bootstraps for the
+    /// first time is not judged.
     ///
     /// # Errors
-    /// A violation naming the client.
+    /// A violation that names the client.
     pub(in crate::world) fn judge_exports(
         &self,
         number: u8,
@@ -104,18 +106,18 @@ impl Referee {
                     | FaultKind::Network(NetworkFaultKind::Garbage)
             )
         };
-        // The engine does not believe one wrong answer. It cannot know better than two that agree.
+        // The engine does not trust a single wrong answer. It cannot detect two wrong answers that agree.
         let is_misled = context.injected.iter().filter(is_untrue).count() > 1;
         if expected || is_misled {
             return Ok(());
         }
-        Err(surprise(format!("client {number} re-bootstrapped where a walk would have done")))
+        Err(surprise(format!("client {number} re-bootstrapped although a walk would have sufficed")))
     }
 
-    /// An engine takes its replica for damaged only where something has happened to it.
+    /// Judges that the engine reports a damaged replica only if the replica was damaged.
     ///
     /// # Errors
-    /// A violation naming the client.
+    /// A violation that names the client.
     pub(in crate::world) fn judge_damage(
         &self,
         client: &Client,
@@ -127,13 +129,13 @@ impl Referee {
             return Ok(());
         }
         let number = client.number;
-        Err(surprise(format!("client {number} takes its replica for damaged, and nothing has befallen it")))
+        Err(surprise(format!("client {number} reports a damaged replica, but its replica was not damaged")))
     }
 
-    /// An operation that has succeeded reports a re-bootstrap if there was one, and only then.
+    /// Judges that a successful operation reports a re-bootstrap if and only if there was one.
     ///
     /// # Errors
-    /// A violation naming the client.
+    /// A violation that names the client.
     pub(in crate::world) fn judge_reported_rebootstrap(
         &self,
         number: u8,
@@ -143,13 +145,15 @@ impl Referee {
         if reported.is_some() == log.asked_for_export() {
             return Ok(());
         }
-        Err(surprise(format!("client {number} was asked whether it re-bootstrapped and said {reported:?}")))
+        Err(surprise(format!(
+            "client {number} reported the re-bootstrap {reported:?}, which contradicts its requests"
+        )))
     }
 
-    /// Whether something has happened to this client that a plain walk does not get over.
+    /// Whether something has happened to this client that a walk cannot handle.
     ///
     /// # Errors
-    /// An invariant that its files break.
+    /// An invariant that the client's files break.
     pub(in crate::world) fn expects_rebootstrap(
         &self,
         client: &Client,
@@ -160,18 +164,18 @@ impl Referee {
         if claims.is_being_replaced() || client.external_damage.iter().any(ExternalDamage::is_of_replica) {
             return Ok(true);
         }
-        let history = server.history();
-        let is_pruned = claims.progress().0 < history.first_served();
+        let remote_log = server.log();
+        let is_pruned = claims.progress().0 < remote_log.first_served();
         let is_renamed = header.remote_names_history && claims.history_id != server.remote.history_id();
-        // Without a name, the checksums of equal pages may show that the server is another one.
-        let is_news = !header.remote_names_history && client.followed_epoch < history.epoch();
-        let newest = client.epochs(&claims, history)?.map(|epochs| epochs.newest);
-        let is_forgotten = history.epoch() > 0 && newest != Some(history.epoch());
+        // If the remote does not name its history, checksums of equal pages may show that it was restored.
+        let is_news = !header.remote_names_history && client.followed_epoch < remote_log.epoch();
+        let newest = client.epochs(&claims, remote_log)?.map(|epochs| epochs.newest);
+        let is_forgotten = remote_log.epoch() > 0 && newest != Some(remote_log.epoch());
         Ok(is_pruned || is_renamed || is_news || is_forgotten)
     }
 }
 
-/// The rows of the atlas under which a client's external_damage allow for an error, as far as they have to do with it.
+/// The atlas rows of a client's external damage that can explain an error.
 fn rows_of_external_damage(client: &Client, error: &Error) -> Vec<&'static Row> {
     let row = |damage: &ExternalDamage| match (damage, error) {
         (ExternalDamage::Lost { file, .. }, _) => atlas::row(FaultKind::LoseFile, Target::File(*file)),

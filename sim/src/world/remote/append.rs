@@ -1,11 +1,14 @@
-//! `POST /sync`: frames from a client that become frames of the remote's.
+//! `POST /sync`: appends a client's frames to the remote's log.
 //!
-//! A frame whose number exists must be equal to the one that is there; the others are appended, by whole transactions. One that does
-//! not end in a request is held open, and the answer names it by a baton: the request that carries it goes on where that one
-//! ended. There is one open transaction at most, as there is one writer: it is rolled back when anybody else begins to write,
-//! and lost in a restart. A baton whose transaction is gone is a conflict: the frames of this one request may be equal to another
-//! writer's, those before them were not looked at. Only the last one that was completed may be asked for again, by whoever has not seen the
-//! answer.
+//! A posted frame whose number already exists must equal the existing frame. The other frames are appended,
+//! one whole transaction at a time. A transaction that does not end within its request is held open, and the
+//! answer names it by a baton. A request that carries the baton continues the transaction.
+//!
+//! As there is one writer, there is at most one open transaction. It is rolled back when another writer
+//! starts to write, and lost in a restart. A baton whose transaction is gone is a conflict: the frames of
+//! this request may equal another writer's frames, but the transaction's earlier frames are not checked
+//! again. A client that has not seen the answer may repeat the request that completed the last transaction,
+//! but no earlier one.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -16,10 +19,10 @@ use crate::judge::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, Fram
 
 type FrameBytes = [u8; FRAME_BYTES];
 
-/// The beginning of a transaction whose end has not been posted yet.
+/// The first part of a transaction whose end has not been posted yet.
 pub(super) struct OpenTransaction {
     baton: String,
-    /// The frames that follow the last of the history.
+    /// The frames that follow the last frame of the log.
     frames: Vec<FrameBytes>,
 }
 
@@ -61,7 +64,8 @@ impl Remote {
         self.append_new(open, new)
     }
 
-    /// Whether a request speaks of the open transaction: by its baton, or because it opened it, and nothing has followed.
+    /// Whether a request belongs to the open transaction: it carries the transaction's baton, or it repeats
+    /// the request that opened it and no other has followed.
     fn continues_open(&self, start: u64, baton: Option<&str>, frames: &[FrameBytes]) -> bool {
         self.open.as_ref().is_some_and(|open| match baton {
             Some(baton) => baton == open.baton,
@@ -72,7 +76,7 @@ impl Remote {
         })
     }
 
-    /// Appends what is whole, and holds the rest open.
+    /// Appends the whole transactions, and holds the rest open.
     fn append_new(&mut self, open: Option<OpenTransaction>, new: &[FrameBytes]) -> Response<Bytes> {
         let (baton, mut frames) = match open {
             Some(open) => (open.baton, open.frames),
@@ -98,12 +102,12 @@ impl Remote {
         status(StatusCode::OK, Status::Ok, self.end(), baton)
     }
 
-    /// Whether these very frames stand from `start` on, in the current generation's history and then in the open transaction.
-    /// Salts and checksums are each log's own.
+    /// Whether these frames equal the existing ones from number `start` on, first in the current generation's
+    /// log, then in the open transaction. Salts and checksums are not compared, because each WAL has its own.
     fn holds(&self, start: u64, frames: &[FrameBytes]) -> bool {
         let open = self.open.as_ref().map_or(&[][..], |open| &open.frames);
         let open = open.iter().map(|frame| (frame_header(frame), &frame[FRAME_HEADER_BYTES..]));
-        let known = self.history.current().frames().iter().map(|frame| (frame.header, &frame.page()[..]));
+        let known = self.log.current().frames().iter().map(|frame| (frame.header, &frame.page()[..]));
         let mut known = known.chain(open).skip(start as usize - 1);
         frames.iter().all(|frame| {
             let header = frame_header(frame);
@@ -114,7 +118,8 @@ impl Remote {
     }
 }
 
-/// Refuses what would break the remote's own database at once: page 0, and a page 1 that isn't a database's first.
+/// Whether a frame is safe to append. Page 0, or a page 1 that is not the first page of a database, would
+/// break the remote's own database at once.
 fn is_plausible(frame: &[u8; FRAME_BYTES]) -> bool {
     match frame_header(frame).page_no {
         0 => false,

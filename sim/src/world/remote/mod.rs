@@ -1,19 +1,24 @@
 //! The server: a real turso_core database behind the routes of the wire protocol.
 //!
-//! * [`Remote`]: the server and the events of its own (another writer, a checkpoint).
-//! * `routes`: requests to answers, frames out. `append`: frames in. `pipeline`: SQL over HTTP; its JSON is in `wire`.
-//! * `history`: what the remote ever was, and the model that checks it. `store`: what it asks of the core.
+//! * [`Remote`]: the server, and the events that no client causes (another writer's transaction, a
+//!   checkpoint).
+//! * `routes`: answers requests and serves frames. `append`: accepts frames. `pipeline`: SQL over HTTP; its
+//!   JSON is in `wire`.
+//! * `store`: the database. The log of all states, [`RemoteLog`], checks the database against its own model.
 //!
-//! It answers at once and whole; whether, when and in how many pieces an answer arrives is the network's affair. It
-//! shares no code with the engine. Bad requests get 4xx answers; a remote that contradicts its own model panics, so
-//! that a bug of the server never looks like one of the engine.
+//! The remote answers at once and with a whole body. The network decides whether, when and in how many pieces
+//! an answer arrives. The remote shares no code with the engine. It answers a bad request with a 4xx status.
+//! If it contradicts its own model, it panics, so that a bug of the server never looks like a bug of the
+//! engine.
 //!
-//! Its machine may be restarted or go down: [`Remote::reopen`] takes up what is left on the disk. What it has answered has been
-//! durable before, so only a transaction that nobody was told of can be missing, and then it is missing as a whole.
+//! The remote's machine may restart or crash. [`Remote::reopen`] then continues with the files that are left.
+//! The remote syncs before it answers. So only a transaction whose answer was not sent can be missing, and
+//! then it is missing as a whole.
 //!
-//! Left out: SQL transactions held open across requests, a crash inside a checkpoint. Its machine's reads and
-//! checkpoints are expected to succeed. Two kinds of request are believed not to come, and would end in that panic or
-//! in a broken database: SQL that checkpoints or changes the journal mode, and posted pages that are no B-trees.
+//! Absent: SQL transactions that are held open across requests, and a crash inside a checkpoint. Reads and
+//! checkpoints on the remote's machine are expected to succeed. Two kinds of request are assumed not to
+//! occur, and would end in that panic or in a broken database: SQL that checkpoints or changes the journal
+//! mode, and posted pages that are not B-tree pages.
 
 mod append;
 pub(crate) mod files;
@@ -31,50 +36,53 @@ use crate::judge::remote_log::{CONTRADICTION, Closed, LogEnd, RemoteLog, ResumeE
 use append::OpenTransaction;
 use store::{BoundStatement, Store};
 
-/// What a simulated remote calls its history.
+/// The lineage id of a simulated remote.
 const HISTORY_ID: &str = "h1";
 
 /// A server with one database.
 pub struct Remote {
     store: Store,
-    history: RemoteLog,
-    /// What `/info` calls this history of the remote, until it is restored.
+    log: RemoteLog,
+    /// The lineage id that `/info` reports until the first restore.
     history_id: String,
-    /// The posted transaction whose end is still to come.
+    /// The posted transaction whose end has not arrived yet.
     open: Option<OpenTransaction>,
-    /// The baton of the posted transaction that was appended last.
+    /// The baton of the posted transaction that was completed last.
     completed: Option<String>,
-    /// How many batons were given out.
+    /// The number of batons so far.
     batons: u64,
     names_history: bool,
 }
 
 impl Remote {
-    /// A new remote: an empty database in WAL mode (a durable main file of 4096 bytes), generation 1, zero frames.
+    /// Creates a remote: an empty database in WAL mode (a durable main file of 4096 bytes), generation 1,
+    /// zero frames.
     ///
-    /// `path` must be new to `io`, and its file id new to the process: the core has a registry.
+    /// `path` must be new to `io`, and its file id must be new to the process, because the core has a
+    /// registry of open databases.
     ///
     /// # Panics
-    /// If the files can't be written.
+    /// If the files cannot be written.
     pub fn create(io: Arc<dyn IO>, path: &str) -> Remote {
-        Remote::begin(io, path, HISTORY_ID.to_owned()).expect("a new remote's disk works")
+        Remote::begin(io, path, HISTORY_ID.to_owned()).expect("a new remote's disk has no faults")
     }
 
-    /// Like [`create`](Self::create), with a name of its own for the history.
+    /// Like [`create`](Self::create), with the given lineage id.
     ///
     /// # Errors
-    /// If the files can't be written.
+    /// If the files cannot be written.
     pub fn begin(io: Arc<dyn IO>, path: &str, history_id: String) -> Result<Remote, LimboError> {
         let store = Store::create(io, path)?;
         let snapshot = store.main()?;
         Ok(Remote::of(store, RemoteLog::begin(snapshot.into()), history_id))
     }
 
-    /// Takes up a remote that was closed: its closed generations, the snapshot with which the current one began, and the
-    /// database with its log at `path`. Whole transactions that are found in the log count, and are durable from here on.
+    /// Resumes a remote from its closed generations, the snapshot at the start of the current generation, and
+    /// the database with its WAL at `path`. Whole transactions in the WAL count, and are durable from here
+    /// on.
     ///
     /// # Errors
-    /// [`ResumeError`] when they do not belong together, or the database cannot be opened.
+    /// [`ResumeError`] if the parts do not fit together or the database cannot be opened.
     pub fn resume(
         io: Arc<dyn IO>,
         path: &str,
@@ -82,51 +90,57 @@ impl Remote {
         closed: Vec<Closed>,
         snapshot: Bytes,
     ) -> Result<Remote, ResumeError> {
-        let history = RemoteLog::resume(closed, snapshot)?;
-        let mut remote = Remote::of(Store::recover(io, path)?, history, history_id);
+        let log = RemoteLog::resume(closed, snapshot)?;
+        let mut remote = Remote::of(Store::recover(io, path)?, log, history_id);
         remote.record();
         Ok(remote)
     }
 
-    fn of(store: Store, history: RemoteLog, history_id: String) -> Remote {
-        Remote { store, history, history_id, open: None, completed: None, batons: 0, names_history: true }
+    fn of(store: Store, log: RemoteLog, history_id: String) -> Remote {
+        Remote { store, log, history_id, open: None, completed: None, batons: 0, names_history: true }
     }
 
-    /// Goes on over the next boot of its machine. Posted transactions that wait for their end are gone; the history is what was
-    /// acknowledged, and of what was not, whatever whole transactions are found in the log. The closed generations are kept
-    /// outside this machine, as in an archive, and were there before the next one began.
+    /// Continues on the next boot of the remote's machine. A posted transaction without its end is gone. The
+    /// log keeps every acknowledged transaction, and of the others those that are whole in the WAL. The
+    /// closed generations are stored outside this machine, as in an archive: each was archived before the
+    /// next one started.
     ///
     /// # Panics
-    /// If the disk does not hold what `acknowledged` names, or something else than this history.
+    /// If the disk lacks frames up to `acknowledged`, or holds other frames than the log.
     pub fn reopen(&mut self, io: Arc<dyn IO>, acknowledged: LogEnd) {
         (self.open, self.completed) = (None, None);
         self.store =
-            self.store.reopen(io).expect("the remote's database opens whatever became of its machine");
-        let committed = self.store.frame_count().expect("the remote's log is readable");
-        assert_eq!(acknowledged.generation, self.generation(), "a machine goes down between two checkpoints");
+            self.store.reopen(io).expect("the remote's database opens after any crash of its machine");
+        let committed = self.store.frame_count().expect("the remote's WAL is readable");
+        assert_eq!(
+            acknowledged.generation,
+            self.generation(),
+            "the machine does not crash inside a checkpoint"
+        );
         assert!(
             committed >= acknowledged.frame_no,
-            "{}: of {} frames that it has told of, {committed} are left",
+            "{}: it has acknowledged {} frames, but only {committed} are left",
             CONTRADICTION,
             acknowledged.frame_no
         );
-        self.history.cut(committed);
+        self.log.cut(committed);
         let known = self.frame_count();
         let main = self.store.main().expect("the remote's main file is readable");
-        let log = self.store.wal_frames(0, known).expect("the remote's log is readable");
-        self.history.current().check_files(&main, &log);
+        let wal = self.store.wal_frames(0, known).expect("the remote's WAL is readable");
+        self.log.current().check_files(&main, &wal);
         self.record();
     }
 
-    /// Whether a posted transaction waits for its end.
+    /// Whether a posted transaction is waiting for its end.
     pub fn is_held_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Another writer's transaction: all that `work` does on the connection or, on an error, nothing.
+    /// Runs another writer's transaction: commits everything that `work` does on the connection or, if it
+    /// fails, nothing.
     ///
     /// # Errors
-    /// Those of `work` and of the commit.
+    /// The error of `work` or of the commit.
     pub fn transact<T>(
         &mut self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
@@ -137,108 +151,109 @@ impl Remote {
         done
     }
 
-    /// Ends the generation: its frames are archived and move into the main file, and the next one begins. Without
-    /// frames there is nothing to end, and the answer is `false`.
+    /// Ends the generation: archives its frames, moves them into the main file, and starts the next
+    /// generation. Returns `false` if there were no frames.
     pub fn checkpoint(&mut self) -> bool {
         if self.frame_count() == 0 {
             return false;
         }
         self.open = None;
-        self.store.checkpoint().expect("nobody holds the remote's database between two requests");
+        self.store.checkpoint().expect("no transaction is open between two requests");
         let main = self.store.main().expect("the remote's main file is readable");
-        self.history.close_generation(main.into());
+        self.log.close_generation(main.into());
         true
     }
 
-    /// Whether `/info` has a history id. It has one unless this says otherwise.
+    /// Sets whether `/info` reports a lineage id. By default it does.
     pub fn set_names_history(&mut self, names_history: bool) {
         self.names_history = names_history;
     }
 
-    /// What `/info` calls this history of the remote.
+    /// The lineage id that `/info` reports. A restore changes it.
     pub fn history_id(&self) -> Option<String> {
-        let name = || match self.history.epoch() {
+        let name = || match self.log.epoch() {
             0 => self.history_id.clone(),
             epoch => format!("{}+{epoch}", self.history_id),
         };
         self.names_history.then(name)
     }
 
-    /// No longer serves the generations before the current one; `false` if there was none.
+    /// Stops serving the generations before the current one. Returns `false` if none was served.
     pub fn prune(&mut self) -> bool {
-        self.history.prune()
+        self.log.prune()
     }
 
-    /// From here on no [`restore`](Self::restore) goes behind this moment.
+    /// From here on no [`restore`](Self::restore) goes back beyond this moment.
     pub fn forget_older_backups(&mut self) {
-        self.history.forget_older_backups();
+        self.log.forget_older_backups();
     }
 
-    /// Goes back to an older state, as an operator would who puts a backup's files into place: `transactions_back` transactions before
-    /// the end of the generation `generations_back` before the current one, or as far back as there is something.
+    /// Restores an older state, as an operator does who copies a backup's files into place:
+    /// `transactions_back` transactions before the end of the generation that is `generations_back` before
+    /// the current one, or the oldest state that is left.
     ///
     /// # Panics
-    /// If the files can't be written.
+    /// If the files cannot be written.
     pub fn restore(&mut self, generations_back: u64, transactions_back: u64) {
         (self.open, self.completed) = (None, None);
-        let generation = self.history.restore(generations_back, transactions_back);
+        let generation = self.log.restore(generations_back, transactions_back);
         let (main, wal) = (generation.snapshot().clone(), generation.wal());
         let frame_count = generation.frame_count();
-        self.store = self.store.beside(&main, &wal).expect("the remote's disk works");
-        let found = self.store.frame_count().expect("the remote's log is readable");
-        assert_eq!(found, frame_count, "{}: a backup's log isn't whole", CONTRADICTION);
+        self.store = self.store.beside(&main, &wal).expect("the remote's disk has no faults");
+        let found = self.store.frame_count().expect("the remote's WAL is readable");
+        assert_eq!(found, frame_count, "{}: the WAL of a backup is incomplete", CONTRADICTION);
     }
 
-    /// Rows for checkers, in the query's order; not an event of the history.
+    /// Runs a checker's query and returns its rows in the query's order. Not an event of the history.
     ///
     /// # Panics
-    /// If the query is wrong.
+    /// If the query fails.
     pub fn query(&self, sql: &str) -> Vec<Vec<Value>> {
         let rows = store::execute(self.store.shared(), &BoundStatement::new(sql));
         rows.unwrap_or_else(|error| panic!("a checker's query of the remote failed: {sql}: {error}")).rows
     }
 
-    /// The bytes of the main file and of the log; not an event of the history.
+    /// The bytes of the main file and of the WAL. Not an event of the history.
     ///
     /// # Errors
-    /// What the core says.
+    /// The core's error.
     pub fn file_bytes(&self) -> Result<(Vec<u8>, Vec<u8>), LimboError> {
         Ok((self.store.main()?, self.store.wal()?))
     }
 
-    /// The number of the current generation, counted from 1.
+    /// The number of the current generation, from 1.
     pub fn generation(&self) -> u64 {
-        self.history.generation_current()
+        self.log.generation_current()
     }
 
-    /// Frames in the current generation.
+    /// The number of frames in the current generation.
     pub fn frame_count(&self) -> u64 {
-        self.history.current().frame_count()
+        self.log.current().frame_count()
     }
 
-    /// Where the history ends.
+    /// The end of the log.
     pub fn end(&self) -> LogEnd {
         LogEnd { generation: self.generation(), frame_no: self.frame_count() }
     }
 
-    /// What the remote ever was.
-    pub fn history(&self) -> &RemoteLog {
-        &self.history
+    /// The log of every state that the remote has had.
+    pub fn log(&self) -> &RemoteLog {
+        &self.log
     }
 
-    /// Takes over into the history what was committed since it was last called. To be called after everything that
-    /// may have written, also if that failed: a transaction before the failure may have been committed.
+    /// Adds the newly committed frames to the log. Must be called after every operation that may have
+    /// written, even if it failed: a transaction before the failure may have been committed.
     fn record(&mut self) {
         let known = self.frame_count();
-        let committed = self.store.frame_count().expect("the remote's log is readable");
-        assert!(committed >= known, "{}: its log lost frames", CONTRADICTION);
+        let committed = self.store.frame_count().expect("the remote's WAL is readable");
+        assert!(committed >= known, "{}: its WAL has lost frames", CONTRADICTION);
         if committed == known {
             return;
         }
-        let header = self.store.wal_header().expect("the remote's log is readable");
-        let header = header.expect("a log with frames has a header");
-        let tail = self.store.wal_frames(known, committed).expect("the remote's log is readable");
-        self.history.append(header, Bytes::from(tail), committed - known);
+        let header = self.store.wal_header().expect("the remote's WAL is readable");
+        let header = header.expect("a WAL with frames has a header");
+        let tail = self.store.wal_frames(known, committed).expect("the remote's WAL is readable");
+        self.log.append(header, Bytes::from(tail), committed - known);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `POST /v2/pipeline`: SQL over HTTP.
 //!
-//! The requests run in order, and a failing one does not stop those after it; only the conditions of a `batch` do
-//! that. A transaction that is still open at the end is rolled back.
+//! The requests run in order. A failing request does not stop those after it; only the conditions of a
+//! `batch` can skip a step. A transaction that is still open at the end is rolled back.
 
 use std::sync::Arc;
 
@@ -13,11 +13,10 @@ use super::wire::{
     StreamRequest, StreamResult,
 };
 
-/// Why there is no answer.
 pub(super) enum Failure {
-    /// The request makes no sense; nothing ran.
+    /// The request is malformed. Nothing was run.
     BadRequest(String),
-    /// The connection could not be cleaned up.
+    /// The rollback at the end failed.
     Database(LimboError),
 }
 
@@ -27,7 +26,6 @@ impl From<LimboError> for Failure {
     }
 }
 
-/// Runs the requests of one body.
 pub(super) fn run(store: &Store, body: &[u8]) -> Result<PipelineAnswer, Failure> {
     let pipeline: Pipeline =
         serde_json::from_slice(body).map_err(|error| Failure::BadRequest(error.to_string()))?;
@@ -38,7 +36,7 @@ pub(super) fn run(store: &Store, body: &[u8]) -> Result<PipelineAnswer, Failure>
     Ok(PipelineAnswer { baton: None, base_url: None, results })
 }
 
-/// Conditions speak of earlier steps only.
+/// Checks that conditions refer only to earlier steps.
 fn check(pipeline: &Pipeline) -> Result<(), Failure> {
     for request in &pipeline.requests {
         let StreamRequest::Batch { batch } = request else {

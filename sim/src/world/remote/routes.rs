@@ -1,7 +1,8 @@
-//! Requests to answers: the routes of the wire protocol.
+//! The routes of the wire protocol.
 //!
-//! `GET /info`, `GET /export/{gen}`, `GET` and `POST /sync/{gen}/{start}/{end}`, `POST /v2/pipeline`. What a `POST /sync` does is in
-//! `append`. Generations and frames count from 1, ranges are half-open, and every answer has a `content-length`.
+//! `GET /info`, `GET /export/{gen}`, `GET` and `POST /sync/{gen}/{start}/{end}`, `POST /v2/pipeline`.
+//! `append` implements `POST /sync`. Generations and frames are numbered from 1, ranges are half-open, and
+//! every answer has a `content-length`.
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
@@ -12,7 +13,6 @@ use super::pipeline::{self, Failure};
 use crate::judge::format::FRAME_BYTES;
 use crate::judge::remote_log::LogEnd;
 
-/// What a path names.
 enum Route<'a> {
     Info,
     Export { generation: u64 },
@@ -50,7 +50,8 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The status words of a status object. Clients know the first three; the rest say what was wrong with a request.
+/// The status words of a status object. Clients know the first three. The others say what is wrong with a
+/// request.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
@@ -61,14 +62,14 @@ pub(super) enum Status {
     BadBody,
 }
 
-/// The body of an answer that has neither frames nor rows.
+/// The body of an answer that carries neither frames nor rows.
 #[derive(Serialize)]
 struct StatusObject {
     baton: Option<String>,
     status: Status,
-    /// The current one, whichever was asked for.
+    /// The current generation, whichever was requested.
     generation: u64,
-    /// Frames in the current generation.
+    /// The number of frames in the current generation.
     max_frame_no: u64,
 }
 
@@ -80,7 +81,7 @@ struct Info {
 }
 
 impl Remote {
-    /// Answers one request. A bad one gets a 4xx answer, a failing disk a 5xx.
+    /// Answers one request. A bad request gets a 4xx answer, a failing disk causes a 5xx answer.
     pub fn serve(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
         let Some(route) = Route::parse(request.uri().path()) else {
             return error(StatusCode::NOT_FOUND, "no such route");
@@ -93,8 +94,7 @@ impl Remote {
         }
     }
 
-    /// Answers a request that changes nothing as it would have been answered when the history ended at `end`; `None` for
-    /// another request.
+    /// Answers a request as of the time when the log ended at `end`. `None` for a request that writes.
     pub fn serve_as_of(&self, request: &Request<Bytes>, end: LogEnd) -> Option<Response<Bytes>> {
         let route = Route::parse(request.uri().path())?;
         (request.method() == Method::GET).then(|| self.look_up(route, end))
@@ -113,16 +113,16 @@ impl Remote {
     }
 
     fn export(&self, generation: u64, end: LogEnd) -> Response<Bytes> {
-        match self.history.served(generation).filter(|_| generation <= end.generation) {
+        match self.log.served(generation).filter(|_| generation <= end.generation) {
             Some(generation) => binary(generation.snapshot().clone()),
             None => error(StatusCode::NOT_FOUND, "no such generation"),
         }
     }
 
-    /// `GET /sync`: the frames of the range that exist, or why there are none. Archived generations are answered like
-    /// the current one; a range may end inside a transaction.
+    /// `GET /sync`: the existing frames of the range, or a status that says why there are none. Archived
+    /// generations are served like the current one. A range may end inside a transaction.
     fn frames(&self, range: Range, end: LogEnd) -> Response<Bytes> {
-        let known = self.history.served(range.generation).filter(|_| range.generation <= end.generation);
+        let known = self.log.served(range.generation).filter(|_| range.generation <= end.generation);
         let Some(generation) = known else {
             return error(StatusCode::NOT_FOUND, "no such generation");
         };
@@ -173,7 +173,7 @@ pub(super) fn error(code: StatusCode, reason: &str) -> Response<Bytes> {
 }
 
 fn json(code: StatusCode, body: &impl Serialize) -> Response<Bytes> {
-    let body = serde_json::to_vec(body).expect("an answer has string keys only");
+    let body = serde_json::to_vec(body).expect("an answer has only string keys");
     respond(code, "application/json", body.into())
 }
 
@@ -187,5 +187,5 @@ fn respond(code: StatusCode, content_type: &str, body: Bytes) -> Response<Bytes>
         .header(header::CONTENT_TYPE, content_type)
         .header(header::CONTENT_LENGTH, body.len())
         .body(body)
-        .expect("fixed header names and values are valid")
+        .expect("the header names and values are valid")
 }

@@ -1,8 +1,9 @@
-//! The remote's database: everything that is asked of turso_core.
+//! The remote's database: all calls to turso_core.
 //!
-//! SQL runs on one shared connection, as requests share a server's pool; nothing leaves a transaction open on it. Raw sessions
-//! take a fresh one each. Every connection is set up in one place ([`configure`]) so that it doesn't checkpoint on its own,
-//! panic on a failed sync, or sort in a temporary file of the host.
+//! SQL runs on one shared connection, as on a server whose requests share a pool. No caller leaves a
+//! transaction open on it. Each raw session gets its own connection. Every connection is configured in one
+//! place ([`configure`]): it does not checkpoint on its own, does not panic on a failed sync, and does not
+//! sort in a temporary file of the host.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -16,28 +17,25 @@ use super::files;
 use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES, WalHeader};
 use crate::judge::remote_log::CONTRADICTION;
 
-/// A statement with its positional arguments.
 #[derive(Debug, Clone)]
 pub(super) struct BoundStatement {
-    /// Exactly one SQL statement.
+    /// Must be exactly one statement.
     pub sql: String,
-    /// Argument n is bound to parameter n + 1; parameters without one are NULL.
+    /// Argument n is bound to parameter n + 1. Parameters without an argument are NULL.
     pub args: Vec<Value>,
 }
 
 impl BoundStatement {
-    /// A statement without arguments.
     pub fn new(sql: impl Into<String>) -> BoundStatement {
         BoundStatement { sql: sql.into(), args: Vec::new() }
     }
 
-    /// The statement with these arguments.
     pub fn with_args(self, args: impl IntoIterator<Item = Value>) -> BoundStatement {
         BoundStatement { args: args.into_iter().collect(), ..self }
     }
 }
 
-/// What a statement answered.
+/// The result of a statement.
 #[derive(Debug)]
 pub(super) struct Executed {
     pub columns: Vec<String>,
@@ -48,23 +46,24 @@ pub(super) struct Executed {
 pub(super) struct Store {
     io: Arc<dyn IO>,
     path: String,
-    /// How many stores there were before this one.
+    /// The number of restores before this store was created.
     number: u32,
     database: Arc<Database>,
     shared: Arc<Connection>,
 }
 
 impl Store {
-    /// A new database: one empty page, in WAL mode, durable; an empty log.
+    /// Creates a database: one empty page, in WAL mode, durable; an empty WAL.
     pub fn create(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
         let store = Store::open(io, path)?;
-        // The core writes page 1 with the first transaction, whatever that is; this one leaves nothing behind.
+        // The core writes page 1 with the first transaction. This one changes nothing else.
         store.shared.execute("PRAGMA user_version = 0")?;
         store.checkpoint()?;
         Ok(store)
     }
 
-    /// A database that exists. A server may be able to do what its clients' core refuses: make tables WITHOUT ROWID and generated columns.
+    /// Opens an existing database. A server may support more than the clients' core: here, tables WITHOUT
+    /// ROWID and generated columns.
     fn open(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
         let opts = DatabaseOpts::new().with_without_rowid(true).with_generated_columns(true);
         let options = OpenOptions::new(Arc::new(SqliteDialect)).db_opts(opts);
@@ -74,8 +73,8 @@ impl Store {
         Ok(Store { io, path: path.to_owned(), number: 0, database, shared })
     }
 
-    /// A database with these bytes, in files beside this one's: nobody may open a database of the core's on files that are
-    /// changed under it.
+    /// Creates a database with these bytes in files beside the current ones. The files of a database that the
+    /// core has open must not be replaced.
     pub fn beside(&self, main: &[u8], wal: &[u8]) -> Result<Store, LimboError> {
         let number = self.number + 1;
         let base = self.path.rsplit_once('~').map_or(self.path.as_str(), |(base, _)| base);
@@ -85,15 +84,15 @@ impl Store {
         Ok(Store { number, ..Store::open(self.io.clone(), &path)? })
     }
 
-    /// A database that another process may have left in the middle of something. What is found in its log is durable from here on:
-    /// answers are going to tell of it.
+    /// Opens a database that another process may have left at any point. Syncs the transactions in its WAL,
+    /// because answers will mention them.
     pub fn recover(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
         let store = Store::open(io, path)?;
         store.sync()?;
         Ok(store)
     }
 
-    /// The same database over another boot of its machine.
+    /// Opens the same database on another boot of its machine.
     pub fn reopen(&self, io: Arc<dyn IO>) -> Result<Store, LimboError> {
         Ok(Store { number: self.number, ..Store::recover(io, &self.path)? })
     }
@@ -103,19 +102,20 @@ impl Store {
         files::sync(&self.io, &files::wal_path(&self.path))
     }
 
-    /// The connection that SQL runs on. Whoever opens a transaction on it ends it, see [`roll_back`].
+    /// The connection that SQL runs on. A caller that opens a transaction on it must end it, see
+    /// [`roll_back`].
     pub fn shared(&self) -> &Arc<Connection> {
         &self.shared
     }
 
-    /// A connection for one raw session; dropping it ends the session.
+    /// Opens a connection for one raw session. Dropping it ends the session.
     fn connect(&self) -> Result<Arc<Connection>, LimboError> {
         let connection = self.database.connect()?;
         configure(&connection);
         Ok(connection)
     }
 
-    /// Does some work in one transaction: all of it or nothing.
+    /// Runs `work` in one transaction: commits all of it, or nothing.
     pub fn transact<T>(
         &self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
@@ -126,55 +126,53 @@ impl Store {
         done
     }
 
-    /// Writes whole transactions behind the last frame of the log, and makes them durable.
+    /// Appends whole transactions to the WAL and syncs it.
     pub fn append(&self, first_frame_no: u64, frames: &[[u8; FRAME_BYTES]]) -> Result<(), LimboError> {
         let connection = self.connect()?;
-        // On an error the connection is dropped inside its session, which ends that and discards its open tail.
+        // On an error the connection is dropped inside its session. That ends the session and discards its
+        // incomplete tail.
         connection.wal_insert_begin()?;
         for (frame_no, frame) in (first_frame_no..).zip(frames) {
             connection.wal_insert_frame(frame_no, frame)?;
         }
         connection.wal_insert_end(true)?;
-        // The session's end syncs only if the core thinks that it wrote something.
+        // The end of the session syncs only if the core believes that the session wrote something.
         files::sync(&self.io, &files::wal_path(&self.path))
     }
 
-    /// Moves the log into the main file and empties it, durably.
+    /// Moves the WAL into the main file and empties it, durably.
     pub fn checkpoint(&self) -> Result<(), LimboError> {
         self.shared.checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None })?;
         let wal_bytes = files::size(&self.io, &files::wal_path(&self.path))?;
-        assert_eq!(wal_bytes, 0, "{CONTRADICTION}: its log isn't empty after a checkpoint");
+        assert_eq!(wal_bytes, 0, "{CONTRADICTION}: its WAL is not empty after a checkpoint");
         self.sync()
     }
 
-    /// The frames of the log that belong to committed transactions. The file may be longer: a transaction that failed
-    /// leaves its frames behind until others overwrite them.
+    /// The number of frames in the WAL that belong to committed transactions. The file may be longer: a
+    /// failed transaction leaves its frames behind until others overwrite them.
     pub fn frame_count(&self) -> Result<u64, LimboError> {
         let connection = self.connect()?;
-        // The state is that of the connection's snapshot, and a raw session takes one without reading a page. Dropping
-        // the connection ends the session.
+        // The state is that of the connection's snapshot, and a raw session takes a snapshot without reading
+        // a page. Dropping the connection ends the session.
         connection.wal_insert_begin()?;
         let state = connection.wal_state()?;
         Ok(state.max_frame)
     }
 
-    /// The bytes of the main file.
     pub fn main(&self) -> Result<Vec<u8>, LimboError> {
         files::read_all(&self.io, &self.path)
     }
 
-    /// The bytes of the log.
     pub fn wal(&self) -> Result<Vec<u8>, LimboError> {
         files::read_all(&self.io, &files::wal_path(&self.path))
     }
 
-    /// The header of the log.
     pub fn wal_header(&self) -> Result<Option<WalHeader>, LimboError> {
         let header = files::read(&self.io, &files::wal_path(&self.path), 0..WAL_HEADER_BYTES as u64)?;
         Ok(WalHeader::parse(&header))
     }
 
-    /// The bytes of the frames behind number `after` up to number `last`.
+    /// The bytes of the frames after number `after`, up to and including number `last`.
     pub fn wal_frames(&self, after: u64, last: u64) -> Result<Vec<u8>, LimboError> {
         let offset = |frame_count: u64| WAL_HEADER_BYTES as u64 + frame_count * FRAME_BYTES as u64;
         files::read(&self.io, &files::wal_path(&self.path), offset(after)..offset(last))
@@ -187,7 +185,7 @@ pub(super) fn configure(connection: &Connection) {
     connection.set_temp_store(TempStore::Memory);
 }
 
-/// Runs one statement to its end.
+/// Runs one statement to completion.
 pub(super) fn execute(
     connection: &Arc<Connection>,
     statement: &BoundStatement,
@@ -212,7 +210,7 @@ pub(super) fn execute(
     Ok(Executed { columns: columns.collect(), rows, affected_row_count: prepared.n_change() })
 }
 
-/// Undoes a transaction that is still open, if there is one.
+/// Rolls back the open transaction, if there is one.
 pub(super) fn roll_back(connection: &Arc<Connection>) -> Result<(), LimboError> {
     if connection.get_auto_commit() {
         return Ok(());

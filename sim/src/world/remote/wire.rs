@@ -1,7 +1,7 @@
 //! The JSON of `/v2/pipeline`, as the server sees it ("hrana" over HTTP).
 //!
-//! Written apart from the engine's on purpose: two readings of a protocol find the mistakes that one hides. What the
-//! server doesn't support (named arguments, batons) does not parse.
+//! This code is deliberately separate from the engine's: two independent readings of a protocol find mistakes
+//! that a shared one hides. Features that the server does not support (named arguments, batons) do not parse.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -14,7 +14,7 @@ use super::store::{BoundStatement, Executed};
 /// The body of a request.
 #[derive(Deserialize)]
 pub(super) struct Pipeline {
-    /// None was ever given out.
+    /// This server issues no batons.
     #[serde(default, rename = "baton")]
     _baton: Option<Unsupported>,
     pub requests: Vec<StreamRequest>,
@@ -52,13 +52,13 @@ pub(super) struct Batch {
 
 #[derive(Deserialize)]
 pub(super) struct BatchStep {
-    /// Without one the step runs always.
+    /// A step without a condition always runs.
     #[serde(default)]
     pub condition: Option<Condition>,
     pub stmt: Stmt,
 }
 
-/// Whether a step runs. Steps count from 0; one that was skipped is neither ok nor an error.
+/// The condition for a step to run. Steps are numbered from 0. A skipped step is neither ok nor an error.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Condition {
@@ -70,14 +70,13 @@ pub(super) enum Condition {
     IsAutocommit,
 }
 
-/// Has no values: a member of this type is absent, null or empty.
+/// A type without values: a member of this type is absent, null or empty.
 #[derive(Deserialize)]
 enum Unsupported {}
 
-/// The body of an answer.
 #[derive(Serialize)]
 pub(super) struct PipelineAnswer {
-    /// The stream always ends with the request.
+    /// Always `None`: the stream ends with the request.
     pub baton: Option<String>,
     pub base_url: Option<String>,
     pub results: Vec<StreamResult>,
@@ -120,7 +119,7 @@ struct Column {
     name: String,
 }
 
-/// One entry a step in both lists; a step that was skipped is null in both.
+/// One entry per step in both lists. A skipped step is null in both.
 #[derive(Serialize, Default)]
 pub(super) struct BatchResult {
     pub step_results: Vec<Option<ExecuteResult>>,
@@ -145,7 +144,7 @@ impl From<LimboError> for Error {
     }
 }
 
-/// A value of SQL. Integers travel as decimal strings, blobs as base64 without padding.
+/// An SQL value. Integers are sent as decimal strings, blobs as base64 without padding.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Value {

@@ -1,4 +1,4 @@
-//! Each check on files fires, and it alone, in a world in which its promise was broken by hand.
+//! Tests that each check on files fires, and no other check, after the test has tampered with the files.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use crate::world::listener::Inbox;
 use crate::world::trace::Trace;
 use crate::world::{World, clock};
 
-/// A world in which client 0 has pulled two transactions of the remote's.
+/// A world in which client 0 has pulled two transactions of the remote.
 fn world() -> World {
     let trace = Arc::new(Mutex::new(Trace::new(false)));
     let mut world = World::new(Header::new(5), trace, Inbox::default(), true);
@@ -27,7 +27,7 @@ fn world() -> World {
     world
 }
 
-/// Judges client 0's files after `tamper` has had them; the name of the broken invariant, if any.
+/// Judges client 0's files after `tamper` has changed them. Returns the name of the broken invariant, if any.
 fn judged(tamper: impl FnOnce(&mut DatabaseFiles, &mut Claims), after_crash: bool) -> Option<&'static str> {
     let _in_virtual_time = clock::enter(0);
     let world = world();
@@ -35,7 +35,7 @@ fn judged(tamper: impl FnOnce(&mut DatabaseFiles, &mut Claims), after_crash: boo
     let mut files = DatabaseFiles::read(&client.paths, |path| client.disk.read(path));
     let mut claims = client.claims().unwrap();
     tamper(&mut files, &mut claims);
-    let verdict = files.judge(&claims, world.server.remote.history(), after_crash);
+    let verdict = files.judge(&claims, world.server.remote.log(), after_crash);
     verdict.and_then(|_| files.judge_residue(&claims)).err().map(|violation| violation.invariant)
 }
 
@@ -46,20 +46,20 @@ fn rot(wal: &mut Arc<Vec<u8>>, frame_no: u64) {
 }
 
 #[test]
-fn untouched_files_are_sound() {
+fn untouched_files_pass_every_check() {
     assert_eq!(judged(|_, _| (), false), None);
     assert_eq!(judged(|_, _| (), true), None);
 }
 
 #[test]
-fn a_page_of_synced_that_is_not_the_remotes() {
+fn a_page_of_synced_that_differs_from_the_remotes_is_found() {
     let tamper =
         |files: &mut DatabaseFiles, claims: &mut Claims| rot(&mut files.synced_wal, claims.synced_wal_frames);
     assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
 }
 
 #[test]
-fn a_log_of_synced_that_is_forgotten() {
+fn a_wal_of_synced_that_the_metadata_no_longer_names_is_found() {
     let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         claims.synced_wal_frames = 0;
         claims.synced_wal_match_watermark = 0;
@@ -69,7 +69,7 @@ fn a_log_of_synced_that_is_forgotten() {
 }
 
 #[test]
-fn a_log_of_synced_that_ends_too_early() {
+fn a_wal_of_synced_that_ends_too_early_is_found() {
     let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         Arc::make_mut(&mut files.synced_wal).truncate(wal_bytes(claims.synced_wal_frames - 1) as usize);
     };
@@ -77,13 +77,13 @@ fn a_log_of_synced_that_ends_too_early() {
 }
 
 #[test]
-fn a_generation_that_the_remote_never_had() {
+fn a_generation_that_the_remote_never_had_is_found() {
     let tamper = |_: &mut DatabaseFiles, claims: &mut Claims| claims.synced_generation += 1;
     assert_eq!(judged(tamper, false), Some(SYNCED_PREFIX.name));
 }
 
 #[test]
-fn a_page_of_draft_that_is_not_synceds() {
+fn a_page_of_draft_that_differs_from_synceds_is_found() {
     let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         rot(&mut files.draft_wal, claims.draft_wal_match_watermark)
     };
@@ -91,7 +91,7 @@ fn a_page_of_draft_that_is_not_synceds() {
 }
 
 #[test]
-fn only_the_pages_that_a_compaction_gave_up_may_differ() {
+fn only_the_pages_that_a_compaction_released_may_differ() {
     let page_no = std::cell::Cell::new(0);
     let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         let watermark = claims.draft_wal_match_watermark;
@@ -108,7 +108,7 @@ fn only_the_pages_that_a_compaction_gave_up_may_differ() {
 }
 
 #[test]
-fn a_log_of_draft_that_is_broken_where_a_compaction_has_begun_to_move_it() {
+fn a_wal_of_draft_may_be_cut_only_after_its_compaction_was_announced() {
     let tamper = |moved: u64| {
         move |files: &mut DatabaseFiles, claims: &mut Claims| {
             claims.draft_wal_moving_frames = claims.draft_wal_match_watermark + moved;
@@ -121,13 +121,13 @@ fn a_log_of_draft_that_is_broken_where_a_compaction_has_begun_to_move_it() {
 }
 
 #[test]
-fn a_compaction_that_nobody_announced() {
+fn a_compaction_that_was_not_announced_is_found() {
     let tamper = |files: &mut DatabaseFiles, _: &mut Claims| files.draft_wal = Arc::default();
     assert_eq!(judged(tamper, false), Some(WATERMARK.name));
 }
 
 #[test]
-fn a_watermark_of_draft_that_is_one_off() {
+fn a_watermark_of_draft_that_is_off_by_one_frame_is_found() {
     for moved in [1, u64::MAX] {
         let tamper = |_: &mut DatabaseFiles, claims: &mut Claims| {
             claims.draft_wal_match_watermark = claims.draft_wal_match_watermark.wrapping_add(moved);
@@ -137,14 +137,14 @@ fn a_watermark_of_draft_that_is_one_off() {
 }
 
 #[test]
-fn a_watermark_of_synced_that_is_one_transaction_off() {
-    // Each of the remote's transactions changes the log table, its index and page 1 at least.
+fn a_watermark_of_synced_that_is_off_by_one_frame_is_found() {
+    // Each transaction of the remote changes at least the log table, its index and page 1.
     let tamper = |_: &mut DatabaseFiles, claims: &mut Claims| claims.synced_wal_match_watermark -= 1;
     assert_eq!(judged(tamper, false), Some(WATERMARK.name));
 }
 
 #[test]
-fn a_local_tail_behind_the_last_named_frame() {
+fn a_local_tail_after_the_last_named_frame_is_found() {
     let tamper = |files: &mut DatabaseFiles, _: &mut Claims| {
         Arc::make_mut(&mut files.synced_wal).extend([0; FRAME_BYTES])
     };
@@ -152,27 +152,27 @@ fn a_local_tail_behind_the_last_named_frame() {
 }
 
 #[test]
-fn a_replica_of_what_the_remote_was_before_it_was_restored() {
+fn a_replica_of_the_remote_before_its_restore_belongs_to_the_earlier_epoch() {
     let _in_virtual_time = clock::enter(0);
     let mut world = world();
     let judged = |world: &World| {
         let client = &world.clients[0];
         let files = DatabaseFiles::read(&client.paths, |path| client.disk.read(path));
-        files.judge(&client.claims().unwrap(), world.server.remote.history(), false)
+        files.judge(&client.claims().unwrap(), world.server.remote.log(), false)
     };
     let of = |oldest, newest| Ok(Epochs { oldest, newest });
     assert_eq!(judged(&world), of(0, 0));
     world.server.remote.restore(0, 0);
-    assert_eq!(judged(&world), of(0, 1), "nothing was forgotten");
+    assert_eq!(judged(&world), of(0, 1), "the restore removed no frame");
     world.server.remote.restore(0, 1);
-    assert_eq!(judged(&world), of(0, 1), "what it replicates was forgotten");
+    assert_eq!(judged(&world), of(0, 1), "the restore removed the frames that it replicates");
     world.step(&Step::new(9, Action::RemoteTransaction { writes: vec![] })).unwrap();
     assert_eq!(judged(&world), of(0, 1), "equal numbers are not equal pages");
     assert_eq!(world.judge_caught_up(0, &StepContext::default()).unwrap_err().invariant, CAUGHT_UP.name);
 }
 
 #[test]
-fn a_draft_that_is_detached_has_no_watermark() {
+fn a_detached_draft_has_no_watermark() {
     let tamper = |files: &mut DatabaseFiles, claims: &mut Claims| {
         claims.attachment = "detached".into();
         rot(&mut files.draft_wal, claims.draft_wal_match_watermark);

@@ -1,4 +1,4 @@
-//! That the world turns an engine which goes wrong inside a call into the right violation.
+//! Tests that the world reports an engine that hangs, panics or fails in a call as the right violation.
 
 mod files;
 mod planted;
@@ -22,7 +22,7 @@ fn world() -> World {
 }
 
 #[test]
-fn a_wait_for_nothing_is_a_violation_and_no_hang() {
+fn a_wait_that_never_ends_is_a_violation_and_not_a_hang() {
     let _in_virtual_time = clock::enter(0);
     let mut world = world();
     let io = world.clients[0].disk.io();
@@ -30,18 +30,20 @@ fn a_wait_for_nothing_is_a_violation_and_no_hang() {
         let never = Completion::new_sync(|_| ());
         io.wait_for_completion(never).is_ok()
     };
-    let violation =
-        world.drive(0, Operation::Push, &mut StepContext::default(), waits).err().expect("it never ends");
+    let violation = world
+        .drive(0, Operation::Push, &mut StepContext::default(), waits)
+        .err()
+        .expect("the operation does not end");
     assert_eq!(violation.invariant, ENDS.name);
 }
 
 #[test]
-fn an_operation_that_suspends_for_ever_is_a_violation_and_no_hang() {
+fn an_operation_that_suspends_forever_is_a_violation_and_not_a_hang() {
     let _in_virtual_time = clock::enter(0);
     let violation = world()
         .drive(0, Operation::Push, &mut StepContext::default(), std::future::pending::<()>())
         .err()
-        .expect("it never ends");
+        .expect("the operation does not end");
     assert_eq!(violation.invariant, ENDS.name);
 }
 
@@ -69,10 +71,14 @@ fn an_error_without_a_fault_is_a_violation() {
         Target::File(crate::fault::FileClass::DraftWal),
         &mut context,
     );
-    assert!(world.judge_error(0, "operation", &error(), &mut context).is_ok(), "the atlas allows for it now");
+    assert!(
+        world.judge_error(0, "operation", &error(), &mut context).is_ok(),
+        "the atlas allows the error after the injected fault"
+    );
 }
 
-/// Has client 0 do `operation` after `before`, and tells what was found.
+/// Runs `operation` on client 0 after the actions in `before`. Returns the count of re-bootstraps, and the
+/// result or the broken invariant.
 fn found_in(
     before: &[Action],
     operation: impl AsyncFnOnce(&Engine) -> Result<Option<RebootstrapReason>, Error>,
@@ -80,27 +86,28 @@ fn found_in(
     let _in_virtual_time = clock::enter(0);
     let mut world = world();
     for (id, action) in (1..).zip([Action::Pull { client: 0 }].iter().chain(before)) {
-        world.step(&Step::new(id, action.clone())).expect("nothing is wrong yet");
+        world.step(&Step::new(id, action.clone())).expect("the preparation breaks no invariant");
     }
     let found = world.operate(0, Operation::Pull, &mut StepContext::default(), operation);
     (world.recorder.counts.rebootstraps, found.map_err(|violation| violation.invariant))
 }
 
 #[test]
-fn a_re_bootstrap_where_a_walk_would_have_done_is_counted_and_a_violation() {
-    let asked_for = async |engine: &Engine| engine.rebootstrap().await.map(|report| report.rebootstrapped);
-    assert_eq!(found_in(&[], asked_for), (1, Err(NO_SURPRISE.name)));
+fn an_unnecessary_re_bootstrap_is_counted_and_is_a_violation() {
+    let requested = async |engine: &Engine| engine.rebootstrap().await.map(|report| report.rebootstrapped);
+    assert_eq!(found_in(&[], requested), (1, Err(NO_SURPRISE.name)));
     let lost = Action::LoseFile { client: 0, file: crate::fault::FileClass::Synced };
-    assert_eq!(found_in(&[lost], asked_for), (1, Ok(true)));
+    assert_eq!(found_in(&[lost], requested), (1, Ok(true)));
     let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
     assert_eq!(found_in(&[], pull), (0, Ok(true)));
 }
 
 #[test]
-fn a_re_bootstrap_that_is_not_told_or_told_without_one_is_a_violation() {
+fn an_unreported_or_falsely_reported_re_bootstrap_is_a_violation() {
     let lost = [Action::LoseFile { client: 0, file: crate::fault::FileClass::SyncedWal }];
-    let silent = async |engine: &Engine| engine.pull().await.map(|_| None);
-    assert_eq!(found_in(&lost, silent), (1, Err(NO_SURPRISE.name)));
-    let boasting = async |engine: &Engine| engine.pull().await.map(|_| Some(RebootstrapReason::Requested));
-    assert_eq!(found_in(&[], boasting), (0, Err(NO_SURPRISE.name)));
+    let unreported = async |engine: &Engine| engine.pull().await.map(|_| None);
+    assert_eq!(found_in(&lost, unreported), (1, Err(NO_SURPRISE.name)));
+    let false_report =
+        async |engine: &Engine| engine.pull().await.map(|_| Some(RebootstrapReason::Requested));
+    assert_eq!(found_in(&[], false_report), (0, Err(NO_SURPRISE.name)));
 }

@@ -1,4 +1,5 @@
-//! For each invariant a world in which its promise was broken by hand, and in which it, and it alone, is found broken.
+//! For each invariant, breaks the promise in a correct world by hand and tests that exactly this invariant is
+//! reported.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -18,14 +19,14 @@ use crate::world::referee::{Activity, Sample};
 use crate::world::trace::Trace;
 use crate::world::*;
 
-/// Breaks one promise in a sound world, and has the world judged.
+/// Breaks one promise in a correct world, and judges the world.
 type Breaker = fn(&mut World) -> Result<(), Violation>;
 
 const BREAKERS: &[(Invariant, Breaker)] = &[
     (SYNCED_PREFIX, |world| {
         flip(world, &synced_wal(world), last_byte_of_frame(1));
-        // What the disk itself has noticed is another invariant's.
-        let _noticed = world.clients[0].disk.take_touched_names();
+        // The disk's own finding belongs to another invariant.
+        let _findings = world.clients[0].disk.take_touched_names();
         world.judge_step(Some(0))
     }),
     (NO_LOCAL_RESIDUE, |world| {
@@ -37,7 +38,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         let frames = member(world, "draft_wal_match_watermark");
         let path = world.clients[0].paths.draft_wal.clone();
         flip(world, &path, last_byte_of_frame(frames as usize));
-        let _noticed = world.clients[0].disk.take_touched_names();
+        let _findings = world.clients[0].disk.take_touched_names();
         world.judge_step(Some(0))
     }),
     (DURABLE_FIRST, |world| {
@@ -45,8 +46,8 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         let client = &world.clients[0];
         let aside = format!("{}-aside", client.paths.metadata);
         let io = client.disk.io();
-        plimsoll_engine::Storage::rename(&*io, &client.paths.metadata, &aside).expect("it is there");
-        plimsoll_engine::Storage::rename(&*io, &aside, &client.paths.metadata).expect("it is there");
+        plimsoll_engine::Storage::rename(&*io, &client.paths.metadata, &aside).expect("the file exists");
+        plimsoll_engine::Storage::rename(&*io, &aside, &client.paths.metadata).expect("the file exists");
         world.judge_step(Some(0))
     }),
     (NAMED_INTACT, |world| {
@@ -56,7 +57,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     (MONOTONE, |world| {
         let mut file = metadata(world);
         file["metadata"]["attempted_transaction_no"] = 99.into();
-        let claims = Claims::parse(file.to_string().as_bytes()).expect("it is whole");
+        let claims = Claims::parse(file.to_string().as_bytes()).expect("the metadata parses");
         world.clients[0].durable = Some(Durable { claims, epochs: None });
         world.judge_step(Some(0))
     }),
@@ -87,7 +88,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         world.end_process(0);
         let path = world.clients[0].paths.metadata.clone();
         overwrite(world, &path, 0, b"!".to_vec());
-        let _noticed = world.clients[0].disk.take_touched_names();
+        let _findings = world.clients[0].disk.take_touched_names();
         world.step(&Step::new(90, Action::Pull { client: 0 }))
     }),
     (NO_PANIC, |world| {
@@ -139,8 +140,8 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     }),
 ];
 
-/// A world in which client 0 has pulled two transactions of the remote's and committed one of its own.
-fn sound_world() -> World {
+/// A world in which client 0 has pulled two transactions of the remote and committed one of its own.
+fn correct_world() -> World {
     let mut world =
         World::new(Header::new(5), Arc::new(Mutex::new(Trace::new(false))), Inbox::default(), true);
     let actions = [
@@ -166,14 +167,15 @@ fn last_byte_of_frame(frame_no: usize) -> usize {
 
 fn metadata(world: &World) -> serde_json::Value {
     let client = &world.clients[0];
-    serde_json::from_slice(&client.disk.read(&client.paths.metadata).expect("it has metadata")).unwrap()
+    serde_json::from_slice(&client.disk.read(&client.paths.metadata).expect("the client has metadata"))
+        .unwrap()
 }
 
 fn member(world: &World, name: &str) -> u64 {
-    metadata(world)["metadata"][name].as_u64().expect("a number")
+    metadata(world)["metadata"][name].as_u64().expect("the member is a number")
 }
 
-/// Writes behind the engine's back.
+/// Writes without the engine's knowledge.
 fn overwrite(world: &World, path: &str, offset: usize, bytes: Vec<u8>) {
     let file = world.clients[0].disk.io().open_file(path, OpenFlags::Create, false).unwrap();
     let done =
@@ -182,7 +184,7 @@ fn overwrite(world: &World, path: &str, offset: usize, bytes: Vec<u8>) {
 }
 
 fn flip(world: &World, path: &str, offset: usize) {
-    let byte = world.clients[0].disk.read(path).expect("it is there")[offset];
+    let byte = world.clients[0].disk.read(path).expect("the file exists")[offset];
     overwrite(world, path, offset, vec![byte ^ 1]);
 }
 
@@ -191,30 +193,30 @@ fn on_remote(world: &mut World, sql: &str) {
 }
 
 fn on_client(world: &World, sql: &str) {
-    world.clients[0].process.as_ref().expect("it runs").connection.execute(sql).unwrap();
+    world.clients[0].process.as_ref().expect("the process is running").connection.execute(sql).unwrap();
 }
 
 #[test]
-fn a_sound_world_breaks_nothing() {
+fn a_correct_world_breaks_no_invariant() {
     let _in_virtual_time = clock::enter(0);
-    let mut world = sound_world();
+    let mut world = correct_world();
     assert_eq!(world.judge_step(Some(0)), Ok(()));
     assert_eq!(world.heal_and_judge(), Ok(()));
 }
 
 #[test]
-fn each_broken_promise_is_found_as_what_it_is() {
+fn each_broken_promise_is_reported_as_its_own_invariant() {
     let _in_virtual_time = clock::enter(0);
     let found: Vec<_> = BREAKERS
         .iter()
-        .map(|(_, breaker)| breaker(&mut sound_world()).err().map(|violation| violation.invariant))
+        .map(|(_, breaker)| breaker(&mut correct_world()).err().map(|violation| violation.invariant))
         .collect();
     let planted: Vec<_> = BREAKERS.iter().map(|(invariant, _)| Some(invariant.name)).collect();
     assert_eq!(found, planted);
 }
 
 #[test]
-fn every_invariant_has_a_world_that_breaks_it() {
+fn every_invariant_has_a_test_that_breaks_it() {
     let all: BTreeSet<_> = INVARIANTS.iter().map(|invariant| invariant.name).collect();
     let planted: BTreeSet<_> = BREAKERS.iter().map(|(invariant, _)| invariant.name).collect();
     assert_eq!(planted, all);

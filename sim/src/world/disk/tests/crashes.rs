@@ -1,15 +1,15 @@
-//! What survives a crash between operations.
+//! Tests which operations survive a crash between operations.
 
 use super::*;
 
 #[test]
-fn only_what_was_synced_survives_when_nothing_unsynced_does() {
+fn a_power_loss_that_nothing_unsynced_survives_keeps_only_synced_writes() {
     let (disk, process, _guard) = disk_with_file();
     process.write("f", 0, b"old!");
     process.sync("f");
     process.write("f", 2, b"new");
     assert_eq!(process.read("f"), b"olnew");
-    assert_eq!(disk.durable("f").expect("f is durable").as_slice(), b"old!");
+    assert_eq!(disk.durable("f").expect("the file is durable").as_slice(), b"old!");
 
     disk.crash_now(&NOTHING);
     assert!(disk.is_down());
@@ -18,7 +18,7 @@ fn only_what_was_synced_survives_when_nothing_unsynced_does() {
 }
 
 #[test]
-fn a_gap_and_an_upward_truncate_are_zeros() {
+fn a_gap_and_an_extending_truncate_read_as_zeros() {
     let (_disk, process, _guard) = disk_with_file();
     process.write("f", 2, b"x");
     process.truncate("f", 5);
@@ -26,7 +26,7 @@ fn a_gap_and_an_upward_truncate_are_zeros() {
 }
 
 #[test]
-fn each_survival_keeps_its_share_of_the_log() {
+fn each_survival_keeps_the_operations_that_it_names() {
     for (survival, left) in [
         (Survival::Nothing, &b""[..]),
         (Survival::Everything, b"abcd"),
@@ -45,7 +45,7 @@ fn each_survival_keeps_its_share_of_the_log() {
 }
 
 #[test]
-fn a_subset_is_repeated_by_its_list() {
+fn the_list_of_a_subsets_survivors_repeats_the_subset() {
     let subset = Survival::Subset { keep_percent: 50, key: 3 };
     let survivors = subset.survivors(200);
     assert!((60..140).contains(&survivors.len()), "{} of 200", survivors.len());
@@ -66,7 +66,7 @@ fn a_torn_write_keeps_its_beginning() {
 }
 
 #[test]
-fn a_write_torn_in_sectors_keeps_some_of_those_that_it_touches() {
+fn a_write_torn_in_sectors_keeps_only_the_chosen_sectors() {
     let (disk, process, _guard) = disk_with_file();
     process.write("f", 0, &[b'-'; 1200]);
     process.sync("f");
@@ -88,7 +88,7 @@ fn a_write_torn_in_sectors_keeps_some_of_those_that_it_touches() {
 }
 
 #[test]
-fn a_truncate_can_be_undone() {
+fn a_power_loss_can_undo_a_truncate() {
     let (disk, process, _guard) = disk_with_file();
     process.write("f", 0, b"tail");
     process.sync("f");
@@ -98,7 +98,7 @@ fn a_truncate_can_be_undone() {
 }
 
 #[test]
-fn a_creation_can_be_undone_although_the_file_was_synced() {
+fn a_power_loss_can_undo_a_creation_although_the_file_was_synced() {
     let (disk, _, _guard) = new_disk();
     let process = Process::start(&disk);
     process.create("new");
@@ -110,7 +110,7 @@ fn a_creation_can_be_undone_although_the_file_was_synced() {
 }
 
 #[test]
-fn a_rename_can_be_undone() {
+fn a_power_loss_can_undo_a_rename() {
     let (disk, process, _guard) = disk_with_file();
     process.write("f", 0, b"old");
     process.sync("f");
@@ -124,7 +124,7 @@ fn a_rename_can_be_undone() {
 }
 
 #[test]
-fn a_removal_can_be_undone() {
+fn a_power_loss_can_undo_a_removal() {
     let (disk, process, _guard) = disk_with_file();
     process.write("f", 0, b"old");
     process.sync("f");
@@ -148,7 +148,7 @@ fn a_rename_survives_the_loss_of_the_creation_before_it() {
 }
 
 #[test]
-fn a_directory_sync_is_about_its_own_directory() {
+fn a_directory_sync_covers_only_its_own_directory() {
     let (disk, _, _guard) = new_disk();
     let process = Process::start(&disk);
     process.create("a/f");
@@ -183,7 +183,7 @@ fn a_machine_that_is_down_can_still_lose_power() {
 }
 
 #[test]
-fn what_survived_a_power_loss_is_durable() {
+fn operations_that_survived_a_power_loss_are_durable() {
     let (disk, process, _guard) = disk_with_file();
     process.write("f", 0, b"lucky");
     disk.crash_now(&EVERYTHING);
@@ -193,7 +193,7 @@ fn what_survived_a_power_loss_is_durable() {
 }
 
 #[test]
-fn a_restart_without_a_crash_keeps_what_is_unsynced_unsynced() {
+fn unsynced_writes_stay_unsynced_over_a_restart_without_a_crash() {
     let (disk, process, _guard) = disk_with_file();
     process.write("f", 0, b"x");
     disk.restart();
@@ -203,7 +203,7 @@ fn a_restart_without_a_crash_keeps_what_is_unsynced_unsynced() {
 }
 
 #[test]
-fn a_zombie_is_neither_seen_nor_counted() {
+fn a_zombies_operations_are_neither_visible_nor_counted() {
     let (disk, trace, _guard) = new_disk();
     let zombie = Process::start(&disk);
     zombie.create("f");
@@ -220,7 +220,7 @@ fn a_zombie_is_neither_seen_nor_counted() {
     zombie.rename("f", "g");
     zombie.sync_dir("g");
     zombie.io.generate_random_number();
-    assert_eq!(zombie.read("g"), b"boo again", "the zombie itself sees success");
+    assert_eq!(zombie.read("g"), b"boo again", "the zombie sees its own writes");
     assert_eq!((disk.paths(), disk.operations_in_step()), (vec!["f".to_owned()], 0));
     assert_eq!(lock(&trace).hash(), hash);
 }
@@ -231,22 +231,22 @@ fn an_open_file_outlives_its_name() {
     let file = process.open("f", OpenFlags::None);
     process.remove("f");
     let written = file.pwrite(0, Arc::new(Buffer::new(b"x".to_vec())), Completion::new_write(|_| ()));
-    assert!(written.expect("writes succeed").succeeded());
-    assert_eq!((file.size().expect("files have a size"), disk.read("f")), (1, None));
+    assert!(written.expect("the write succeeds").succeeded());
+    assert_eq!((file.size().expect("a file has a size"), disk.read("f")), (1, None));
 }
 
 #[test]
 fn a_missing_file_is_not_found() {
     let (disk, _, _guard) = new_disk();
     let io = disk.io();
-    let error = io.open_file("f", OpenFlags::None, false).err().expect("there is no such file");
+    let error = io.open_file("f", OpenFlags::None, false).err().expect("the file does not exist");
     assert_eq!(error.to_string(), "I/O error (open): entity not found");
     assert!(io.remove_file("f").is_err());
     assert_eq!(io.rename("f", "g").map_err(|error| error.kind()), Err(std::io::ErrorKind::NotFound));
 }
 
 #[test]
-fn random_numbers_depend_on_the_step_and_not_on_what_came_before() {
+fn random_numbers_depend_on_the_step_and_not_on_earlier_draws() {
     let (disk, _, _guard) = new_disk();
     let numbers_of_step = |step| {
         disk.begin_step(step);

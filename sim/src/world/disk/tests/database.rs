@@ -1,4 +1,4 @@
-//! A real database on the disk: what the core acknowledged survives, and the same run leaves the same bytes.
+//! Tests a real database on the disk: acknowledged commits survive, and the same run leaves the same bytes.
 
 use turso_core::{Connection, Database, OpenOptions, SqliteDialect};
 
@@ -10,23 +10,24 @@ fn connect(disk: &Disk) -> Arc<Connection> {
     let io: Arc<dyn IO> = disk.io();
     let database =
         Database::open(io, PATH, OpenOptions::new(Arc::new(SqliteDialect))).expect("the database opens");
-    database.connect().expect("a connection")
+    database.connect().expect("the database accepts a connection")
 }
 
-/// The first column of the first row.
+/// Returns the first column of the first row.
 fn query(connection: &Arc<Connection>, sql: &str) -> String {
     let rows = connection.prepare(sql).and_then(|mut statement| statement.run_collect_rows());
     rows.expect("the query runs")[0][0].to_string()
 }
 
-/// A database with an empty table `t`, its files' names durable, which the core leaves to whoever opens it.
+/// A database with an empty table `t`. The names of its files are durable; the core leaves the directory sync
+/// to its user.
 fn disk_with_table() -> (Disk, SharedTrace, ClockGuard) {
     let (disk, trace, guard) = new_disk();
     let connection = connect(&disk);
     connection
         .execute("CREATE TABLE t (id INTEGER PRIMARY KEY, at INTEGER, body BLOB)")
-        .expect("the table is made");
-    disk.io().sync_dir(PATH).expect("directories can be synced");
+        .expect("the table is created");
+    disk.io().sync_dir(PATH).expect("a directory sync succeeds");
     drop(connection);
     disk.restart();
     (disk, trace, guard)
@@ -47,7 +48,7 @@ fn sql_sees_virtual_time() {
 }
 
 #[test]
-fn acknowledged_commits_survive_the_loss_of_everything_unsynced() {
+fn acknowledged_commits_survive_a_power_loss_that_nothing_unsynced_survives() {
     let (disk, _, _guard) = disk_with_table();
     let connection = connect(&disk);
     (0..20).for_each(|id| insert(&connection, id));
@@ -59,14 +60,14 @@ fn acknowledged_commits_survive_the_loss_of_everything_unsynced() {
 #[test]
 fn without_a_directory_sync_the_whole_database_can_vanish() {
     let (disk, _, _guard) = new_disk();
-    connect(&disk).execute("CREATE TABLE t (id INTEGER)").expect("the table is made");
+    connect(&disk).execute("CREATE TABLE t (id INTEGER)").expect("the table is created");
     disk.crash_now(&NOTHING);
     assert_eq!(disk.paths(), Vec::<String>::new());
 }
 
 #[test]
-fn a_crash_anywhere_keeps_the_acknowledged_rows_and_the_database_whole() {
-    let mut struck = 0;
+fn a_crash_anywhere_keeps_the_acknowledged_rows_and_the_databases_integrity() {
+    let mut crashes_reached = 0;
     for seed in 0..150 {
         let (disk, _, _guard) = disk_with_table();
         disk.begin_step(1);
@@ -94,20 +95,20 @@ fn a_crash_anywhere_keeps_the_acknowledged_rows_and_the_database_whole() {
             }
             acknowledged = id + 1;
         }
-        struck += u32::from(disk.is_down());
+        crashes_reached += u32::from(disk.is_down());
         drop(connection);
         disk.restart();
 
         let connection = connect(&disk);
         assert_eq!(query(&connection, "PRAGMA integrity_check"), "ok", "seed {seed}");
         let rows = query(&connection, "SELECT count(*) FROM t");
-        // The commit that the crash interrupted is a maybe.
+        // The interrupted commit may or may not have survived.
         assert!(
             [acknowledged, acknowledged + 1].map(|rows| rows.to_string()).contains(&rows),
             "seed {seed}: {rows}"
         );
     }
-    assert!(struck > 100, "only {struck} of 150 crashes were reached");
+    assert!(crashes_reached > 100, "only {crashes_reached} of 150 crashes were reached");
 }
 
 /// Runs a history with two crashes and returns its hash.
@@ -127,10 +128,7 @@ fn history(key: u64) -> u64 {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "that another thread makes no difference is what this is about"
-)]
+#[expect(clippy::disallowed_methods, reason = "the test compares histories on several threads")]
 fn the_same_history_has_the_same_hash_twice_and_on_two_threads_at_once() {
     let hash = history(1);
     assert_eq!(history(1), hash);

@@ -1,4 +1,4 @@
-//! Operations that fail, and what they leave.
+//! Tests operations that fail, and the state that they leave.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn error(error: DiskErrorKind, nth: u32) -> DiskError {
     DiskError { file: FileClass::Draft, nth, error, lasts: Lasts::Once, at_once: false }
 }
 
-/// A disk with `base` durable in the file, and a process on it.
+/// A disk with a file whose durable content is `base`, and a process on it.
 fn disk_with_base() -> (Disk, Process, ClockGuard) {
     let (disk, _, guard) = new_disk();
     let process = Process::start(&disk);
@@ -53,7 +53,7 @@ fn a_failed_write_changes_nothing_and_the_next_succeeds() {
 }
 
 #[test]
-fn an_error_at_once_fails_the_call_and_not_its_completion() {
+fn an_immediate_error_fails_the_call_and_not_its_completion() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(DiskError { at_once: true, ..error(DiskErrorKind::SyncFails, 1) });
     let file = process.open(PATH, OpenFlags::None);
@@ -61,7 +61,7 @@ fn an_error_at_once_fails_the_call_and_not_its_completion() {
 }
 
 #[test]
-fn a_partial_write_leaves_its_beginning() {
+fn a_partial_write_leaves_its_first_bytes() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(error(DiskErrorKind::PartialWrite { bytes: 2 }, 1));
     assert!(process.write_fails(0, b"BASE"));
@@ -70,7 +70,7 @@ fn a_partial_write_leaves_its_beginning() {
 }
 
 #[test]
-fn without_space_a_file_can_be_overwritten_but_not_grow() {
+fn a_file_on_a_full_disk_can_be_overwritten_but_not_extended() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(DiskError { lasts: Lasts::UntilHealed, ..error(DiskErrorKind::NoSpace, 1) });
     assert!(!process.write_fails(0, b"B"));
@@ -80,14 +80,14 @@ fn without_space_a_file_can_be_overwritten_but_not_grow() {
 }
 
 #[test]
-fn what_lasts_outlives_steps_and_crashes_and_ends_with_the_heal() {
+fn a_lasting_error_survives_steps_and_crashes_and_ends_with_the_heal() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(DiskError { lasts: Lasts::UntilHealed, ..error(DiskErrorKind::SyncFails, 2) });
     assert!(!process.sync_fails());
     assert!(process.sync_fails());
     assert!(process.sync_fails());
     disk.crash_now(&EVERYTHING);
-    assert!(!process.sync_fails(), "a zombie meets no errors");
+    assert!(!process.sync_fails(), "no error is injected into a zombie's operation");
     disk.restart();
     disk.begin_step(3);
     let process = Process::start(&disk);
@@ -97,7 +97,7 @@ fn what_lasts_outlives_steps_and_crashes_and_ends_with_the_heal() {
 }
 
 #[test]
-fn what_a_failed_sync_left_unsynced_the_next_makes_durable() {
+fn the_next_sync_makes_durable_what_a_failed_sync_left_unsynced() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(error(DiskErrorKind::SyncFails, 1));
     process.write(PATH, 4, b"ment");
@@ -109,7 +109,7 @@ fn what_a_failed_sync_left_unsynced_the_next_makes_durable() {
 }
 
 #[test]
-fn what_a_failed_sync_dropped_is_read_but_never_durable() {
+fn a_write_that_a_failed_sync_dropped_is_readable_but_never_durable() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(error(DiskErrorKind::SyncDrops, 1));
     process.write(PATH, 4, b"ment");
@@ -122,7 +122,7 @@ fn what_a_failed_sync_dropped_is_read_but_never_durable() {
 }
 
 #[test]
-fn what_was_dropped_is_durable_once_it_is_written_again() {
+fn a_dropped_write_becomes_durable_once_it_is_written_again() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(error(DiskErrorKind::SyncDrops, 1));
     process.write(PATH, 4, b"ment");
@@ -135,7 +135,7 @@ fn what_was_dropped_is_durable_once_it_is_written_again() {
 }
 
 #[test]
-fn a_short_read_brings_half_and_the_next_brings_all() {
+fn a_short_read_returns_half_and_the_next_read_returns_everything() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(error(DiskErrorKind::ShortRead, 1));
     assert_eq!(process.read(PATH), b"ba\0\0");
@@ -143,7 +143,7 @@ fn a_short_read_brings_half_and_the_next_brings_all() {
 }
 
 #[test]
-fn opens_renames_truncates_and_directory_syncs_fail_without_a_trace() {
+fn failed_opens_renames_truncates_and_directory_syncs_change_nothing() {
     use DiskErrorKind::{OpenFails, RenameFails, SyncDirectoryFails, TruncateFails};
     let (disk, process, _guard) = disk_with_base();
     process.create("b");
@@ -158,11 +158,11 @@ fn opens_renames_truncates_and_directory_syncs_fail_without_a_trace() {
     assert_eq!(disk.take_injected_errors().len(), 4);
     assert_eq!(content(&disk, PATH), Some(b"base".to_vec()));
     assert_eq!(disk.paths(), [PATH, "b"]);
-    assert_eq!(disk.unsynced_operations(), 1, "only the creation of b");
+    assert_eq!(disk.unsynced_operations(), 1, "only the creation of b is unsynced");
 }
 
 #[test]
-fn whoever_looks_on_is_not_struck() {
+fn no_error_is_injected_while_errors_are_suspended() {
     let (disk, process, _guard) = disk_with_base();
     disk.arm_error(error(DiskErrorKind::ShortRead, 1));
     disk.suspend_errors(true);

@@ -1,5 +1,15 @@
-//! Tests of the disk: what a crash leaves (`crashes`), where it strikes (`places`), the whole against a naive model
-//! (`model`), and a real database on top (`database`). Here: a process that uses the disk as the core does.
+//! Tests of the disk.
+//!
+//! | module | tests |
+//! |---|---|
+//! | `crashes` | the state that a crash leaves |
+//! | `errors` | injected errors |
+//! | `places` | where a crash is injected |
+//! | `names` | the guard over the bytes that the metadata names |
+//! | `model` | the disk against a naive model |
+//! | `database` | a real database on the disk |
+//!
+//! This module has a process that uses the disk as the core does.
 
 mod crashes;
 mod database;
@@ -39,7 +49,7 @@ fn disk_with_file() -> (Disk, Process, ClockGuard) {
     let (disk, _, guard) = new_disk();
     let process = Process::start(&disk);
     process.create("f");
-    process.io.sync_dir("f").expect("directories can be synced");
+    process.io.sync_dir("f").expect("a directory sync succeeds");
     (disk, process, guard)
 }
 
@@ -57,7 +67,7 @@ impl Process {
     }
 
     fn open(&self, path: &str, flags: OpenFlags) -> Arc<dyn File> {
-        self.io.open_file(path, flags, false).expect("the file is there or may be made")
+        self.io.open_file(path, flags, false).expect("the file exists or may be created")
     }
 
     fn create(&self, path: &str) {
@@ -68,39 +78,43 @@ impl Process {
         let written = Completion::new_write(|_| ());
         let file = self.open(path, OpenFlags::None);
         let written =
-            file.pwrite(offset, Arc::new(Buffer::new(bytes.to_vec())), written).expect("writes succeed");
+            file.pwrite(offset, Arc::new(Buffer::new(bytes.to_vec())), written).expect("the write succeeds");
         assert!(written.succeeded());
     }
 
     fn sync(&self, path: &str) {
         let file = self.open(path, OpenFlags::None);
         assert!(
-            file.sync(Completion::new_sync(|_| ()), FileSyncType::Fsync).expect("syncs succeed").succeeded()
+            file.sync(Completion::new_sync(|_| ()), FileSyncType::Fsync)
+                .expect("the sync succeeds")
+                .succeeded()
         );
     }
 
     fn truncate(&self, path: &str, len: u64) {
         let file = self.open(path, OpenFlags::None);
-        assert!(file.truncate(len, Completion::new_trunc(|_| ())).expect("truncates succeed").succeeded());
+        assert!(
+            file.truncate(len, Completion::new_trunc(|_| ())).expect("the truncate succeeds").succeeded()
+        );
     }
 
     fn rename(&self, from: &str, to: &str) {
-        self.io.rename(from, to).expect("there is a file to rename");
+        self.io.rename(from, to).expect("the file to rename exists");
     }
 
     fn remove(&self, path: &str) {
-        self.io.remove_file(path).expect("there is a file to remove");
+        self.io.remove_file(path).expect("the file to remove exists");
     }
 
     fn sync_dir(&self, path: &str) {
-        self.io.sync_dir(path).expect("directories can be synced");
+        self.io.sync_dir(path).expect("a directory sync succeeds");
     }
 
     fn read(&self, path: &str) -> Vec<u8> {
         let file = self.open(path, OpenFlags::None);
-        let buffer = Arc::new(Buffer::new(vec![0; file.size().expect("files have a size") as usize]));
+        let buffer = Arc::new(Buffer::new(vec![0; file.size().expect("a file has a size") as usize]));
         let read = Completion::new_read(Arc::clone(&buffer), |_| None);
-        assert!(file.pread(0, read).expect("reads succeed").succeeded());
+        assert!(file.pread(0, read).expect("the read succeeds").succeeded());
         buffer.as_slice().to_vec()
     }
 }

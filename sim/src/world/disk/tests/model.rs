@@ -1,4 +1,4 @@
-//! The disk against a naive model: the whole history as a list, replayed from the start for every question.
+//! Tests the disk against a naive model: the list of all operations, replayed from the start for every query.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ enum ModelStep {
     Truncate(usize, usize),
 }
 
-/// Every operation ever made and whether a sync has covered it.
+/// Every operation so far, and whether a sync has covered it.
 #[derive(Default)]
 struct Model {
     history: Vec<(ModelStep, bool)>,
@@ -74,7 +74,7 @@ impl Model {
         }
     }
 
-    /// What a power loss leaves, which is then all there ever was.
+    /// Drops the operations that a power loss undoes. The survivors are durable.
     fn lose_power(&mut self, survivors: &[u32]) {
         let mut unsynced = 0;
         self.history.retain_mut(|(_, synced)| {
@@ -91,18 +91,18 @@ fn tree_of(read: impl Fn(&str) -> Option<Arc<Vec<u8>>>) -> Tree {
     PATHS.into_iter().filter_map(|path| Some((path, read(path)?.to_vec()))).collect()
 }
 
-/// What a process does next, or what befalls it.
+/// The next operation of the process, or the next crash.
 #[derive(Debug, Clone)]
-enum Deed {
-    /// To a file; one that is not there is made instead.
-    To(&'static str, Doing),
+enum Event {
+    /// An operation on a file. A file that does not exist is created instead.
+    OnFile(&'static str, FileOperation),
     SyncDirectory,
     LosePower(Survival),
     Kill,
 }
 
 #[derive(Debug, Clone)]
-enum Doing {
+enum FileOperation {
     Remove,
     RenameTo(&'static str),
     Sync,
@@ -110,26 +110,26 @@ enum Doing {
     Write { offset: u64, bytes: Vec<u8> },
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn event() -> impl Strategy<Value = Event> {
     let path = || select(&PATHS[..]);
-    let doing = prop_oneof![
-        1 => Just(Doing::Remove),
-        1 => path().prop_map(Doing::RenameTo),
-        2 => Just(Doing::Sync),
-        1 => (0..60_u64).prop_map(|len| Doing::Truncate { len }),
-        5 => (0..40_u64, vec(any::<u8>(), 0..20)).prop_map(|(offset, bytes)| Doing::Write { offset, bytes }),
+    let operation = prop_oneof![
+        1 => Just(FileOperation::Remove),
+        1 => path().prop_map(FileOperation::RenameTo),
+        2 => Just(FileOperation::Sync),
+        1 => (0..60_u64).prop_map(|len| FileOperation::Truncate { len }),
+        5 => (0..40_u64, vec(any::<u8>(), 0..20)).prop_map(|(offset, bytes)| FileOperation::Write { offset, bytes }),
     ];
     let survival =
         (0..=100_u8, any::<u64>()).prop_map(|(keep_percent, key)| Survival::Subset { keep_percent, key });
     prop_oneof![
-        40 => (path(), doing).prop_map(|(path, doing)| Deed::To(path, doing)),
-        4 => Just(Deed::SyncDirectory),
-        1 => survival.prop_map(Deed::LosePower),
-        1 => Just(Deed::Kill),
+        40 => (path(), operation).prop_map(|(path, operation)| Event::OnFile(path, operation)),
+        4 => Just(Event::SyncDirectory),
+        1 => survival.prop_map(Event::LosePower),
+        1 => Just(Event::Kill),
     ]
 }
 
-/// A process on a disk, and the model, at which everything is done side by side.
+/// A process on a disk, and the model that performs the same operations.
 struct Pair {
     disk: Disk,
     process: Process,
@@ -137,29 +137,29 @@ struct Pair {
 }
 
 impl Pair {
-    fn undergo(&mut self, deed: Deed) {
+    fn perform(&mut self, event: Event) {
         let Self { disk, process, model } = self;
-        match deed {
-            Deed::To(path, doing) => match model.names().get(path) {
-                Some(&file) => self.touch(path, file, doing),
+        match event {
+            Event::OnFile(path, operation) => match model.names().get(path) {
+                Some(&file) => self.touch(path, file, operation),
                 None => {
                     process.create(path);
                     model.push(ModelStep::Create(path, model.files));
                     model.files += 1;
                 }
             },
-            Deed::SyncDirectory => {
+            Event::SyncDirectory => {
                 process.sync_dir(PATHS[0]);
                 model.sync(|step| !matches!(step, ModelStep::Write(..) | ModelStep::Truncate(..)));
             }
-            Deed::LosePower(survival) => {
+            Event::LosePower(survival) => {
                 disk.crash_now(&power_loss(survival));
-                let report = disk.take_crash().expect("the crash was ordered");
+                let report = disk.take_crash().expect("the machine has just crashed");
                 model.lose_power(&report.survivors);
                 disk.restart();
                 *process = Process::start(disk);
             }
-            Deed::Kill => {
+            Event::Kill => {
                 disk.crash_now(&CrashKind::Kill);
                 disk.restart();
                 *process = Process::start(disk);
@@ -167,26 +167,26 @@ impl Pair {
         }
     }
 
-    fn touch(&mut self, path: &'static str, file: usize, doing: Doing) {
+    fn touch(&mut self, path: &'static str, file: usize, operation: FileOperation) {
         let Self { process, model, .. } = self;
-        match doing {
-            Doing::Remove => {
+        match operation {
+            FileOperation::Remove => {
                 process.remove(path);
                 model.push(ModelStep::Remove(path));
             }
-            Doing::RenameTo(to) => {
+            FileOperation::RenameTo(to) => {
                 process.rename(path, to);
                 model.push(ModelStep::Rename(path, to, file));
             }
-            Doing::Sync => {
+            FileOperation::Sync => {
                 process.sync(path);
                 model.sync(|step| matches!(step, ModelStep::Write(of, ..) | ModelStep::Truncate(of, _) if *of == file));
             }
-            Doing::Truncate { len } => {
+            FileOperation::Truncate { len } => {
                 process.truncate(path, len);
                 model.push(ModelStep::Truncate(file, len as usize));
             }
-            Doing::Write { offset, bytes } => {
+            FileOperation::Write { offset, bytes } => {
                 process.write(path, offset, &bytes);
                 model.push(ModelStep::Write(file, offset as usize, bytes));
             }
@@ -198,14 +198,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_disk_agrees_with_a_naive_model(deeds in vec(deed(), 0..100)) {
+    fn the_disk_agrees_with_a_naive_model(events in vec(event(), 0..100)) {
         let (disk, _, _guard) = new_disk();
         let mut pair = Pair { process: Process::start(&disk), disk, model: Model::default() };
-        for deed in deeds {
-            pair.undergo(deed);
+        for event in events {
+            pair.perform(event);
             let Pair { disk, model, .. } = &pair;
-            prop_assert_eq!(tree_of(|path| disk.read(path)), model.tree(|_| true), "what is seen");
-            prop_assert_eq!(tree_of(|path| disk.durable(path)), model.tree(|synced| synced), "what is durable");
+            prop_assert_eq!(tree_of(|path| disk.read(path)), model.tree(|_| true), "visible files");
+            prop_assert_eq!(tree_of(|path| disk.durable(path)), model.tree(|synced| synced), "durable files");
         }
     }
 }

@@ -1,17 +1,19 @@
-//! What the metadata names is guarded as long as a crash could leave the version that names it.
+//! Tests the guard: the bytes that a metadata version names are guarded while a crash could leave that
+//! version.
 
 use super::*;
 
 const METADATA: &str = "a-info";
 const WAL: &str = "a-draft-wal";
 
-/// A version is one byte: how many bytes of the WAL it names.
+/// A version is one byte: the number of bytes of the WAL that it names. A second byte means that the WAL may
+/// be emptied.
 fn named(content: &[u8]) -> Vec<Named> {
     let range = 0..u64::from(content[0]);
     vec![Named { file: FileClass::DraftWal, range, may_be_emptied: content.len() > 1 }]
 }
 
-/// A disk with a WAL of eight bytes of which the durable metadata names four.
+/// A disk with a WAL of eight bytes and a durable metadata version.
 fn disk_with_names(version: &[u8]) -> (Disk, Process, ClockGuard) {
     let (disk, _, guard) = new_disk();
     disk.guard_names(named);
@@ -33,7 +35,7 @@ fn put_metadata(process: &Process, version: &[u8]) {
 }
 
 #[test]
-fn what_is_named_must_not_be_written_to_or_cut() {
+fn overwriting_or_cutting_named_bytes_is_a_finding() {
     let (disk, process, _guard) = disk_with_names(&[4]);
     process.write(WAL, 4, b"fine");
     process.truncate(WAL, 4);
@@ -57,7 +59,7 @@ fn an_older_version_is_guarded_until_the_directory_is_synced() {
 }
 
 #[test]
-fn after_a_power_loss_only_the_version_that_it_left_counts() {
+fn after_a_power_loss_only_the_surviving_version_is_guarded() {
     let (disk, process, _guard) = disk_with_names(&[2]);
     put_metadata(&process, &[4]);
     disk.crash_now(&NOTHING);
@@ -70,7 +72,7 @@ fn after_a_power_loss_only_the_version_that_it_left_counts() {
 }
 
 #[test]
-fn what_may_be_emptied_may_be_emptied_once_the_main_file_is_durable() {
+fn a_wal_may_be_emptied_once_the_main_file_is_durable() {
     let (disk, process, _guard) = disk_with_names(&[4, 0]);
     process.create("a-draft");
     process.truncate(WAL, 0);
@@ -81,7 +83,7 @@ fn what_may_be_emptied_may_be_emptied_once_the_main_file_is_durable() {
 }
 
 #[test]
-fn what_was_emptied_stays_so_while_it_is_announced_again() {
+fn an_emptied_wal_is_unguarded_while_later_versions_announce_it_too() {
     let (disk, process, _guard) = disk_with_names(&[4, 0]);
     process.create("a-draft");
     process.sync_dir("a-draft");
@@ -95,7 +97,7 @@ fn what_was_emptied_stays_so_while_it_is_announced_again() {
 }
 
 #[test]
-fn by_files_metadata_survives_without_data_and_data_without_metadata() {
+fn survival_by_file_keeps_metadata_without_data_and_data_without_metadata() {
     let keeping = |keep: &[FileClass]| {
         let (disk, process, guard) = disk_with_names(&[4]);
         process.write(WAL, 4, b"NEWS");
@@ -112,7 +114,7 @@ fn by_files_metadata_survives_without_data_and_data_without_metadata() {
 }
 
 #[test]
-fn a_crash_image_is_a_copy_and_the_disk_goes_on() {
+fn a_crash_image_is_an_independent_copy() {
     let (disk, process, _guard) = disk_with_names(&[4]);
     process.write(WAL, 4, b"NEWS");
     let image = disk.crash_image(&NOTHING);

@@ -1,4 +1,4 @@
-//! Where a crash strikes, and what the disk tells about the moment.
+//! Tests where a crash is injected, and what the disk reports about that moment.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn point(file: FileClass, operation: OperationKind, nth: u32, moment: Moment) ->
     CrashPoint { place: OperationPlace { file, operation, nth }, moment, kind: EVERYTHING }
 }
 
-/// Writes twice to a draft with a crash at the second write, and returns what survived.
+/// Writes twice to a draft, crashes at the second write, and returns the surviving content.
 fn crash_at_second_write(moment: Moment) -> Vec<u8> {
     let (disk, _, _guard) = new_disk();
     let process = Process::start(&disk);
@@ -16,21 +16,21 @@ fn crash_at_second_write(moment: Moment) -> Vec<u8> {
     assert!(!disk.is_down());
     process.write("a-draft", 3, b"two");
     assert!(disk.is_down());
-    assert_eq!(process.read("a-draft"), b"onetwo", "the process that was struck sees success");
+    assert_eq!(process.read("a-draft"), b"onetwo", "the crashed process sees its write succeed");
     let report = disk.take_crash().expect("a crash was reached");
     assert_eq!(report.point.map(|point| point.moment), Some(moment));
     content(&disk, "a-draft").expect("the creation survived")
 }
 
 #[test]
-fn a_crash_strikes_before_inside_and_after_a_write() {
+fn a_crash_can_be_injected_before_inside_and_after_a_write() {
     assert_eq!(crash_at_second_write(Moment::Before), b"one");
     assert_eq!(crash_at_second_write(Moment::Inside { bytes: 2 }), b"onetw");
     assert_eq!(crash_at_second_write(Moment::After), b"onetwo");
 }
 
 #[test]
-fn a_crash_before_a_sync_loses_what_a_crash_after_it_keeps() {
+fn a_crash_before_a_sync_loses_the_write_that_a_crash_after_it_keeps() {
     for (moment, left) in
         [(Moment::Before, &b""[..]), (Moment::Inside { bytes: 9 }, b""), (Moment::After, b"x")]
     {
@@ -43,7 +43,7 @@ fn a_crash_before_a_sync_loses_what_a_crash_after_it_keeps() {
 }
 
 #[test]
-fn places_are_counted_from_the_beginning_of_the_step() {
+fn places_are_counted_from_the_start_of_the_step() {
     let (disk, process, _guard) = disk_with_file();
     let second = point(FileClass::Any, OperationKind::AnyMutation, 2, Moment::Before);
     disk.begin_step(1);
@@ -61,7 +61,7 @@ fn places_are_counted_from_the_beginning_of_the_step() {
 }
 
 #[test]
-fn the_first_point_reached_wins_and_another_can_strike_the_recovery() {
+fn the_first_point_reached_is_injected_and_another_can_hit_the_recovery() {
     let (disk, process, _guard) = disk_with_file();
     let sync = point(FileClass::Any, OperationKind::Sync, 1, Moment::Before);
     disk.arm(sync.clone());
@@ -80,7 +80,7 @@ fn the_first_point_reached_wins_and_another_can_strike_the_recovery() {
 fn every_operation_of_a_metadata_replacement_has_a_place() {
     use FileClass::{Any, Metadata, MetadataTemporary};
     use OperationKind::{AnyMutation, Create, Remove, Rename, Sync, SyncDirectory, Truncate, Write};
-    for (place, reads) in [
+    for (place, text) in [
         ((MetadataTemporary, Create, 1), "1st create of metadata's temporary"),
         ((MetadataTemporary, Write, 1), "1st write of metadata's temporary"),
         ((MetadataTemporary, Truncate, 1), "1st truncate of metadata's temporary"),
@@ -94,7 +94,7 @@ fn every_operation_of_a_metadata_replacement_has_a_place() {
         let (disk, _, _guard) = new_disk();
         let process = Process::start(&disk);
         let point = point(place.0, place.1, place.2, Moment::Before);
-        assert_eq!(point.place.to_string(), reads);
+        assert_eq!(point.place.to_string(), text);
         disk.arm(point);
         process.create("a-info.tmp");
         process.write("a-info.tmp", 0, b"{}");
@@ -103,12 +103,12 @@ fn every_operation_of_a_metadata_replacement_has_a_place() {
         process.rename("a-info.tmp", "a-info");
         process.sync_dir("a-info");
         process.remove("a-info");
-        assert!(disk.is_down(), "{reads}");
+        assert!(disk.is_down(), "{text}");
     }
 }
 
 #[test]
-fn the_words_of_a_crash_print_and_parse() {
+fn a_crash_point_prints_and_parses() {
     let kind =
         CrashKind::PowerLoss { survival: Survival::Prefix { operations: 3 }, torn: Some(Tear::Bytes(512)) };
     let place = OperationPlace { file: FileClass::SyncedWal, operation: OperationKind::Sync, nth: 12 };
@@ -118,16 +118,16 @@ fn the_words_of_a_crash_print_and_parse() {
         "power loss (the first 3 unsynced operations survive, the last write torn at byte 512) inside the 12th sync of \
          synced-wal, after 7 bytes"
     );
-    let json = serde_json::to_string(&point).expect("plain data serialises");
+    let json = serde_json::to_string(&point).expect("plain data serializes");
     assert_eq!(
         json,
         r#"{"place":{"file":"synced_wal","operation":"sync","nth":12},"moment":{"inside":{"bytes":7}},"kind":{"power_loss":{"survival":{"prefix":{"operations":3}},"torn":512}}}"#
     );
-    assert_eq!(serde_json::from_str::<CrashPoint>(&json).expect("and back"), point);
+    assert_eq!(serde_json::from_str::<CrashPoint>(&json).expect("its JSON parses"), point);
 }
 
 #[test]
-fn a_metadata_version_knows_what_was_unsynced_beside_it() {
+fn a_metadata_version_lists_the_unsynced_ranges_of_the_other_files() {
     let (disk, _, _guard) = new_disk();
     let process = Process::start(&disk);
     for path in ["a-draft", "a-synced"] {
@@ -146,7 +146,7 @@ fn a_metadata_version_knows_what_was_unsynced_beside_it() {
     process.truncate("a-synced", 50);
 
     let versions = disk.take_metadata_versions();
-    let [version] = versions.as_slice() else { panic!("one rename, not {}", versions.len()) };
+    let [version] = versions.as_slice() else { panic!("expected one rename, found {}", versions.len()) };
     assert_eq!((version.path.as_str(), version.bytes.as_slice()), ("a-info", &b"{}"[..]));
     let unsynced: Vec<_> =
         version.unsynced.iter().map(|(path, ranges)| (path.as_str(), ranges.as_slice())).collect();

@@ -1,15 +1,16 @@
-//! The statement that fences a push: it fails exactly when the acknowledgement row isn't the expected one.
+//! Tests the statement that guards a push: it fails exactly if the acknowledgement row is not the expected
+//! one.
 
 use super::*;
 
 const TABLE: &str = "turso_sync_last_change_id";
 
-/// Inserts two rows of one key, and so fails, unless the row is there with the expected change id.
+/// Inserts two rows with the same key, and so fails, unless the row exists with the expected change id.
 const EXPECTED: &str = "INSERT INTO turso_sync_last_change_id(client_id,pull_gen,change_id) \
     SELECT ?1,0,0 FROM (SELECT 1 UNION ALL SELECT 1) WHERE NOT EXISTS \
     (SELECT 1 FROM turso_sync_last_change_id WHERE client_id=?1 AND change_id=?2)";
 
-/// The same, unless there is no row.
+/// Inserts two rows with the same key, and so fails, unless there is no row.
 const ABSENT: &str = "INSERT INTO turso_sync_last_change_id(client_id,pull_gen,change_id) \
     SELECT ?1,0,0 FROM (SELECT 1 UNION ALL SELECT 1) WHERE EXISTS \
     (SELECT 1 FROM turso_sync_last_change_id WHERE client_id=?1)";
@@ -24,7 +25,7 @@ fn remote_with_acknowledgements(values: &str) -> Remote {
     remote
 }
 
-/// Sends the guard alone, or as the first statement of a transaction with a row behind it.
+/// Sends the guard alone, and then as the first statement of a transaction that inserts a row.
 fn check(acknowledgements: &str, guard: &str, args: Json, passes: bool) {
     let mut remote = remote_with_acknowledgements(acknowledgements);
     transact(&mut remote, &["CREATE TABLE t (v)"]);
@@ -39,7 +40,7 @@ fn check(acknowledgements: &str, guard: &str, args: Json, passes: bool) {
         assert_eq!(results[0]["error"]["code"], "SQLITE_CONSTRAINT", "{results}");
     }
     assert_eq!(rows(&remote, &format!("SELECT * FROM {TABLE} ORDER BY client_id")), before);
-    assert_eq!(remote.frame_count(), count, "the guard writes nothing, failing or not");
+    assert_eq!(remote.frame_count(), count, "the guard writes nothing, whether it fails or passes");
 
     let after_ok = |step: usize| json!({ "type": "ok", "step": step });
     let steps = json!([

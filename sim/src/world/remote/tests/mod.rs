@@ -1,4 +1,4 @@
-//! The remote against the wire protocol's text, on the core's own memory IO.
+//! Tests the remote against the text of the wire protocol, on the core's own memory IO.
 
 mod guard;
 mod model;
@@ -17,13 +17,14 @@ use turso_core::{Connection, Database, IO, MemoryIO, OpenOptions, SqliteDialect}
 
 use super::{Remote, store};
 
-/// A path of this test alone: the core's registry knows a file in memory by its path, process-wide.
+/// A path that no other test uses: the core's registry identifies a file in memory by its path, across the
+/// whole process.
 pub(crate) fn unique_path() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("plimsoll-test-{}.db", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A connection to a database that is nobody else's, set up as the remote's are.
+/// A connection to a database that no remote has open, configured like the remote's connections.
 pub(crate) fn open_unshared(io: &Arc<dyn IO>, path: &str) -> Arc<Connection> {
     let options = OpenOptions::new(Arc::new(SqliteDialect));
     let connection = Database::open(io.clone(), path, options).unwrap().connect().unwrap();
@@ -35,7 +36,7 @@ fn remote() -> Remote {
     Remote::create(Arc::new(MemoryIO::new()), &unique_path())
 }
 
-/// A remote with table t(k, v) and `rows` rows, each its own transaction.
+/// A remote with a table t(k, v) and `rows` rows, each inserted by its own transaction.
 fn remote_with_rows(rows: u32) -> Remote {
     let mut remote = remote();
     transact(&mut remote, &["CREATE TABLE t (k INTEGER PRIMARY KEY, v)"]);
@@ -74,7 +75,7 @@ fn json_of(response: &Response<Bytes>) -> Json {
     serde_json::from_slice(response.body()).unwrap()
 }
 
-/// Runs pipeline requests that the server accepts; the answer's `results`.
+/// Runs pipeline requests, which the server must accept, and returns the answer's `results`.
 fn pipeline(remote: &mut Remote, requests: Json) -> Json {
     let body = json!({ "baton": null, "requests": requests }).to_string();
     let response = post(remote, "/v2/pipeline", body);

@@ -1,4 +1,4 @@
-//! The history, and that the model notices what isn't so.
+//! Tests the log of the remote's states, and that the model detects a contradiction.
 
 use super::*;
 use crate::judge::format::DatabaseImage;
@@ -11,28 +11,28 @@ fn the_image_at_a_generations_end_is_the_next_snapshot() {
     transact(&mut remote, &["UPDATE t SET v = zeroblob(3000)"]);
     let end = remote.frame_count();
     remote.checkpoint();
-    let history = remote.history();
-    let folded = history.image_at(0, 1, end).unwrap();
-    assert_eq!(folded.first_difference(&DatabaseImage::of_main(history.current().snapshot())), None);
-    assert_eq!(folded.first_difference(&history.image_at(0, 2, 0).unwrap()), None);
-    assert!(folded.first_difference(&history.image_at(0, 1, 0).unwrap()).is_some());
-    assert!(history.image_at(0, 1, end + 1).is_none());
-    assert!(history.image_at(0, 0, 0).is_none());
-    assert!(history.image_at(0, 3, 0).is_none());
+    let log = remote.log();
+    let folded = log.image_at(0, 1, end).unwrap();
+    assert_eq!(folded.first_difference(&DatabaseImage::of_main(log.current().snapshot())), None);
+    assert_eq!(folded.first_difference(&log.image_at(0, 2, 0).unwrap()), None);
+    assert!(folded.first_difference(&log.image_at(0, 1, 0).unwrap()).is_some());
+    assert!(log.image_at(0, 1, end + 1).is_none());
+    assert!(log.image_at(0, 0, 0).is_none());
+    assert!(log.image_at(0, 3, 0).is_none());
 }
 
 #[test]
-fn every_transaction_is_a_commit_point() {
+fn every_transaction_ends_at_a_commit_point() {
     let remote = remote_with_rows(3);
-    let generation = remote.history().current();
+    let generation = remote.log().current();
     let points: Vec<u64> = generation.commit_points().collect();
-    assert_eq!(points.len(), 1 + 4, "the snapshot, the table, three rows");
+    assert_eq!(points.len(), 1 + 4, "the snapshot, the table and three rows");
     assert_eq!(points.last(), Some(&generation.frame_count()));
-    // Inside a transaction the image is the one before it.
+    // Inside a transaction the image is that of the commit point before it.
     let first = points[1];
     assert!(first > 1);
-    let before = remote.history().image_at(0, 1, first - 1).unwrap();
-    assert_eq!(before.first_difference(&remote.history().image_at(0, 1, 0).unwrap()), None);
+    let before = remote.log().image_at(0, 1, first - 1).unwrap();
+    assert_eq!(before.first_difference(&remote.log().image_at(0, 1, 0).unwrap()), None);
 }
 
 #[test]
@@ -50,12 +50,12 @@ fn a_failed_transaction_leaves_no_trace() {
 
 #[test]
 #[should_panic(expected = "the remote contradicts its own model")]
-fn a_log_that_was_rewritten_behind_the_models_back_is_noticed() {
+fn a_wal_rewritten_by_another_process_is_detected() {
     let io: Arc<dyn IO> = Arc::new(MemoryIO::new());
     let path = unique_path();
     let mut remote = Remote::create(io.clone(), &path);
     transact(&mut remote, &["CREATE TABLE t (v)"]);
-    // Another process checkpoints and goes on.
+    // Another process checkpoints and then writes.
     let other = open_unshared(&io, &path);
     other.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     for v in 0..9 {
@@ -66,14 +66,14 @@ fn a_log_that_was_rewritten_behind_the_models_back_is_noticed() {
 
 #[test]
 #[should_panic(expected = "its checkpoint wrote something else than its frames")]
-fn a_snapshot_that_is_not_the_frames_is_noticed() {
+fn a_snapshot_that_differs_from_the_frames_is_detected() {
     let io: Arc<dyn IO> = Arc::new(MemoryIO::new());
     let path = unique_path();
     let mut remote = Remote::create(io.clone(), &path);
     let first = files::read_all(&io, &path).unwrap();
-    let mut history = RemoteLog::begin(first.clone().into());
+    let mut log = RemoteLog::begin(first.clone().into());
     transact(&mut remote, &["CREATE TABLE t (v)"]);
     let mut other = first;
     other[2000] ^= 1;
-    history.close_generation(other.into());
+    log.close_generation(other.into());
 }

@@ -1,9 +1,9 @@
-//! `/v2/pipeline`.
+//! Tests `/v2/pipeline`.
 
 use super::*;
 
 #[test]
-fn values_travel_both_ways() {
+fn values_survive_the_round_trip() {
     let mut remote = remote();
     let args = json!([
         { "type": "null" },
@@ -21,7 +21,7 @@ fn values_travel_both_ways() {
 }
 
 #[test]
-fn requests_run_in_order_and_a_failure_stops_none() {
+fn requests_run_in_order_and_a_failure_stops_no_other() {
     let mut remote = remote_with_rows(1);
     let results = pipeline(
         &mut remote,
@@ -36,7 +36,7 @@ fn requests_run_in_order_and_a_failure_stops_none() {
     assert_eq!(results[0]["error"]["code"], "SQLITE_CONSTRAINT");
     assert!(results[0]["error"]["message"].as_str().unwrap().contains("UNIQUE"), "{results}");
     assert_eq!(results[1]["response"]["result"]["affected_row_count"], 2);
-    assert_eq!(results[2]["response"]["result"]["rows"], json!([]), "rows only where wanted");
+    assert_eq!(results[2]["response"]["result"]["rows"], json!([]), "rows are returned only if requested");
     assert_eq!(results[3], json!({ "type": "ok", "response": { "type": "close" } }));
     assert_eq!(rows(&remote, "SELECT k FROM t ORDER BY k"), "1 2 3");
 }
@@ -54,7 +54,8 @@ fn an_open_transaction_ends_with_its_request() {
     transact(&mut remote, &["INSERT INTO t VALUES (2, 'v2')"]);
 }
 
-/// A push as the engine sends it: each step runs if the one before it did, and what is open in the end is undone.
+/// A push as the engine sends it: each step runs only if the one before it succeeded, and a transaction that
+/// is still open at the end is rolled back.
 fn push(inserts: &[&str]) -> Json {
     let mut steps = vec![json!({ "stmt": stmt("BEGIN IMMEDIATE", json!([])) })];
     let mut after_ok = |sql: &str| {
@@ -83,7 +84,7 @@ fn shape(result: &Json) -> String {
 }
 
 #[test]
-fn a_batch_that_succeeds_is_committed_whole() {
+fn a_successful_batch_is_committed_as_a_whole() {
     let mut remote = remote_with_rows(1);
     let inserts = ["INSERT INTO t VALUES (2, 'v2')", "INSERT INTO t VALUES (3, 'v3')"];
     let results = pipeline(&mut remote, push(&inserts));
@@ -93,7 +94,7 @@ fn a_batch_that_succeeds_is_committed_whole() {
 }
 
 #[test]
-fn a_batch_that_fails_stops_and_changes_nothing() {
+fn a_failing_batch_stops_and_changes_nothing() {
     let mut remote = remote_with_rows(1);
     let count = remote.frame_count();
     let inserts =
@@ -115,7 +116,7 @@ fn conditions_combine() {
         (json!({ "type": "or", "conds": [] }), "skipped"),
         (json!({ "type": "not", "cond": no }), "ok"),
         (json!({ "type": "is_autocommit" }), "ok"),
-        (json!({ "type": "error", "step": 1 }), "skipped"), // a step that was skipped is no error …
+        (json!({ "type": "error", "step": 1 }), "skipped"), // a skipped step is not an error …
         (json!({ "type": "ok", "step": 1 }), "skipped"),    // … and not ok
         (Json::Null, "ok"),
     ];

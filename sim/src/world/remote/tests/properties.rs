@@ -1,5 +1,6 @@
-//! The remote against a plain model: rows after each transaction, and no files. Compared with what it answers queries with and with what a
-//! client would make of its exports and frames.
+//! Tests the remote against a plain model: the rows after each transaction, without files. Compares the model
+//! with the remote's answers to queries, and with the databases that a client would build from its exports
+//! and frames.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,11 +17,11 @@ use crate::world::disk::Disk;
 use crate::world::remote::files;
 use crate::world::trace::{Lane, Trace};
 
-/// What becomes of a remote with a table t(k, v).
+/// An event in the life of a remote with a table t(k, v).
 #[derive(Debug, Clone)]
-enum Deed {
+enum Event {
     Commit(Vec<Write>),
-    /// A transaction that breaks a constraint after its writes.
+    /// A transaction that violates a constraint after its writes.
     Fail(Vec<Write>),
     Checkpoint,
     Prune,
@@ -28,13 +29,13 @@ enum Deed {
         generations_back: u64,
         transactions_back: u64,
     },
-    /// Its machine goes down between two requests, and up again.
-    GoDown(CrashKind),
+    /// Its machine crashes between two requests and starts again.
+    Crash(CrashKind),
 }
 
 #[derive(Debug, Clone)]
 enum Write {
-    /// A row with a value of so many bytes that no other has.
+    /// A row with a value that no other row has, padded with this many bytes.
     Put {
         k: i64,
         bytes: usize,
@@ -44,22 +45,22 @@ enum Write {
     },
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn event() -> impl Strategy<Value = Event> {
     let writes = || vec(write(), 1..4);
     let power_loss = (0..=100_u8, any::<u64>()).prop_map(|(keep_percent, key)| CrashKind::PowerLoss {
         survival: Survival::Subset { keep_percent, key },
         torn: None,
     });
     prop_oneof![
-        10 => writes().prop_map(Deed::Commit),
-        2 => writes().prop_map(Deed::Fail),
-        4 => Just(Deed::Checkpoint),
-        1 => Just(Deed::Prune),
+        10 => writes().prop_map(Event::Commit),
+        2 => writes().prop_map(Event::Fail),
+        4 => Just(Event::Checkpoint),
+        1 => Just(Event::Prune),
         2 => (0..3_u64, 0..4_u64).prop_map(|(generations_back, transactions_back)| {
-            Deed::Restore { generations_back, transactions_back }
+            Event::Restore { generations_back, transactions_back }
         }),
-        1 => Just(Deed::GoDown(CrashKind::Kill)),
-        1 => power_loss.prop_map(Deed::GoDown),
+        1 => Just(Event::Crash(CrashKind::Kill)),
+        1 => power_loss.prop_map(Event::Crash),
     ]
 }
 
@@ -73,7 +74,7 @@ fn write() -> impl Strategy<Value = Write> {
 
 type Rows = BTreeMap<i64, String>;
 
-/// The rows at each place between two transactions, generation by generation; `None` while there was no table.
+/// The rows at each commit point, generation by generation. `None` before the table was created.
 struct Model {
     generations: Vec<Vec<Option<Rows>>>,
     first_served: usize,
@@ -81,21 +82,22 @@ struct Model {
 }
 
 impl Model {
-    /// Of a remote that has had one transaction, which has made the table.
+    /// The model of a remote whose only transaction has created the table.
     fn with_table() -> Self {
         Self { generations: vec![vec![None, Some(Rows::new())]], first_served: 1, values: 0 }
     }
 
     fn points(&mut self) -> &mut Vec<Option<Rows>> {
-        self.generations.last_mut().expect("there is a first one")
+        self.generations.last_mut().expect("there is at least one generation")
     }
 
     fn rows(&self) -> &Rows {
         let rows = self.generations.last().and_then(|points| points.last()).and_then(Option::as_ref);
-        rows.expect("nothing goes behind the table's making")
+        rows.expect("no restore goes back beyond the creation of the table")
     }
 
-    /// What writes make of the rows, if they touch any, and the SQL that does the same.
+    /// Applies writes to a copy of the rows. Returns the new rows, if any row is touched, and the SQL that
+    /// does the same.
     fn write(&mut self, writes: &[Write]) -> (Option<Rows>, Vec<String>) {
         let mut rows = self.rows().clone();
         let mut touches_any = false;
@@ -139,7 +141,7 @@ impl Model {
     }
 }
 
-/// A remote and its model, at which everything is done side by side.
+/// A remote and its model, which perform the same events.
 struct Pair {
     disk: Disk,
     path: String,
@@ -160,18 +162,18 @@ impl Pair {
     }
 
     fn sync_directory(&self) {
-        self.disk.io().sync_dir(&self.path).expect("the disk works");
+        self.disk.io().sync_dir(&self.path).expect("the disk has no faults");
     }
 
-    fn undergo(&mut self, deed: &Deed) -> Result<(), TestCaseError> {
-        match deed {
-            Deed::Commit(writes) => {
+    fn perform(&mut self, event: &Event) -> Result<(), TestCaseError> {
+        match event {
+            Event::Commit(writes) => {
                 let (rows, statements) = self.model.write(writes);
                 let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
                 transact(&mut self.remote, &statements);
                 self.model.points().extend(rows.map(Some));
             }
-            Deed::Fail(writes) => {
+            Event::Fail(writes) => {
                 let (_, mut statements) = self.model.write(writes);
                 statements.push("INSERT INTO t VALUES (1, 'a'), (1, 'b')".to_owned());
                 let failed = self.remote.transact(|connection| {
@@ -179,14 +181,14 @@ impl Pair {
                 });
                 prop_assert!(failed.is_err());
             }
-            Deed::Checkpoint => prop_assert_eq!(self.remote.checkpoint(), self.model.checkpoint()),
-            Deed::Prune => prop_assert_eq!(self.remote.prune(), self.model.prune()),
-            Deed::Restore { generations_back, transactions_back } => {
+            Event::Checkpoint => prop_assert_eq!(self.remote.checkpoint(), self.model.checkpoint()),
+            Event::Prune => prop_assert_eq!(self.remote.prune(), self.model.prune()),
+            Event::Restore { generations_back, transactions_back } => {
                 self.remote.restore(*generations_back, *transactions_back);
                 self.sync_directory();
                 self.model.restore(*generations_back, *transactions_back);
             }
-            Deed::GoDown(kind) => {
+            Event::Crash(kind) => {
                 let acknowledged = self.remote.end();
                 self.disk.crash_now(kind);
                 drop(self.disk.take_crash());
@@ -199,8 +201,8 @@ impl Pair {
         Ok(())
     }
 
-    /// Fetches every generation, and reads it as of each of its commits.
-    fn compare_what_is_served(&mut self) -> Result<(), TestCaseError> {
+    /// Fetches every generation, and reads it as of each of its commit points.
+    fn compare_served_generations(&mut self) -> Result<(), TestCaseError> {
         for (generation, points) in (1..).zip(&self.model.generations) {
             let export = get(&mut self.remote, &format!("/export/{generation}"));
             let frames = get(&mut self.remote, &format!("/sync/{generation}/1/{}", u64::MAX));
@@ -208,7 +210,7 @@ impl Pair {
                 prop_assert_eq!([export.status(), frames.status()].map(|status| status.as_u16()), [404; 2]);
                 continue;
             }
-            // The end of a generation without frames is told by a status.
+            // A generation without frames is answered with a status.
             let frames = if frames.status() == 200 { frames.into_body() } else { Bytes::new() };
             let frames = frames.as_chunks::<FRAME_BYTES>().0;
             let headers: Vec<FrameHeader> =
@@ -232,31 +234,31 @@ impl Pair {
     }
 }
 
-/// The rows in a database's pages; `None` if there is no table.
+/// The rows in a database's pages. `None` if the table does not exist.
 fn read(image: &DatabaseImage<'_>) -> Option<Rows> {
     let bytes: Vec<u8> =
         (1..=image.page_count()).filter_map(|no| image.page(no)).flatten().copied().collect();
     let io: Arc<dyn IO> = Arc::new(MemoryIO::new());
     let path = unique_path();
-    files::write_all(&io, &path, &bytes).expect("there is memory");
+    files::write_all(&io, &path, &bytes).expect("a write to memory succeeds");
     let mut statement = open_unshared(&io, &path).prepare("SELECT k, v FROM t").ok()?;
-    Some(rows_of(statement.run_collect_rows().expect("the pages can be read")))
+    Some(rows_of(statement.run_collect_rows().expect("the table is readable")))
 }
 
 fn rows_of(rows: Vec<Vec<turso_core::Value>>) -> Rows {
-    rows.iter().map(|row| (row[0].as_int().expect("k is a whole number"), row[1].to_string())).collect()
+    rows.iter().map(|row| (row[0].as_int().expect("k is an integer"), row[1].to_string())).collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_remote_is_its_rows_after_each_transaction(deeds in vec(deed(), 0..24)) {
+    fn the_remote_is_its_rows_after_each_transaction(events in vec(event(), 0..24)) {
         let _in_virtual_time = clock::enter(0);
         let mut pair = Pair::new();
-        for deed in &deeds {
-            pair.undergo(deed)?;
+        for event in &events {
+            pair.perform(event)?;
         }
-        pair.compare_what_is_served()?;
+        pair.compare_served_generations()?;
     }
 }

@@ -1,4 +1,4 @@
-//! A remote that is taken up again from its files.
+//! Tests a remote that is resumed from its files.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,9 +8,9 @@ use crate::world::clock;
 use crate::world::disk::Disk;
 use crate::world::trace::{Lane, Trace};
 
-/// Clients are going to be told of it, so that it must not vanish any more.
+/// Answers will mention these transactions, so they must not be lost any more.
 #[test]
-fn what_is_found_in_the_log_on_resuming_survives_a_power_loss() {
+fn transactions_found_in_the_wal_on_resume_survive_a_power_loss() {
     let _in_virtual_time = clock::enter(0);
     let disk = Disk::new(Lane::Remote, 1, Arc::new(Mutex::new(Trace::new(false))));
     let path = unique_path();

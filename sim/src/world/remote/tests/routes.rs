@@ -1,4 +1,4 @@
-//! `/info`, `/export`, `/sync`.
+//! Tests `/info`, `/export` and `/sync`.
 
 use super::*;
 use crate::judge::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader};
@@ -33,7 +33,7 @@ fn a_new_remote_is_one_empty_page() {
     let header = DatabaseHeader::parse(&export).unwrap();
     assert_eq!((header.page_count, header.write_version, header.read_version), (1, 2, 2));
     assert_eq!(rows(&remote, "SELECT * FROM sqlite_schema"), "");
-    assert!(!remote.checkpoint(), "there is no frame to end a generation with");
+    assert!(!remote.checkpoint(), "a generation without frames does not end");
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn unknown_routes_and_methods_are_refused() {
 }
 
 #[test]
-fn a_range_is_cut_where_it_is_asked_even_inside_a_transaction() {
+fn a_range_may_start_and_end_inside_a_transaction() {
     let mut remote = remote();
     transact(&mut remote, &["CREATE TABLE t (v)", "CREATE TABLE u (v)"]);
     let all = frames(&mut remote, 1, 1, 1000);
@@ -62,7 +62,7 @@ fn a_range_is_cut_where_it_is_asked_even_inside_a_transaction() {
 }
 
 #[test]
-fn the_end_of_a_generation_is_told_by_a_status() {
+fn a_status_marks_the_end_of_a_generation() {
     let mut remote = remote_with_rows(2);
     let old_count = remote.frame_count();
     let end = format!("/sync/1/{}/{}", old_count + 1, old_count + 9);
@@ -86,7 +86,7 @@ fn the_end_of_a_generation_is_told_by_a_status() {
 }
 
 #[test]
-fn frames_of_one_remote_make_another() {
+fn the_frames_of_one_remote_build_another() {
     let mut source = remote_with_rows(3);
     let count = source.frame_count();
     let body = frames(&mut source, 1, 1, count + 1);
@@ -95,7 +95,7 @@ fn frames_of_one_remote_make_another() {
     let path = format!("/sync/1/1/{}", count + 1);
     assert_eq!(status(&post(&mut target, &path, body.clone())), (200, "ok".to_owned(), 1, count));
     assert_eq!(rows(&target, "SELECT * FROM t ORDER BY k"), "1|v1 2|v2 3|v3");
-    // Once more: equal frames are no conflict and change nothing, alone or before new ones.
+    // Repeated: equal frames are not a conflict and change nothing, alone or before new ones.
     assert_eq!(status(&post(&mut target, &path, body)), (200, "ok".to_owned(), 1, count));
     transact(&mut source, &["INSERT INTO t VALUES (4, 'v4')"]);
     let more = source.frame_count();
@@ -109,7 +109,7 @@ fn frames_of_one_remote_make_another() {
 }
 
 #[test]
-fn other_frames_at_the_same_numbers_are_a_conflict() {
+fn different_frames_at_the_same_numbers_are_a_conflict() {
     let mut remote = remote_with_rows(2);
     let count = remote.frame_count();
     let body = frames(&mut remote, 1, count, count + 1);
@@ -126,7 +126,7 @@ fn other_frames_at_the_same_numbers_are_a_conflict() {
 }
 
 #[test]
-fn frames_that_do_not_fit_are_refused() {
+fn malformed_or_misplaced_frames_are_refused() {
     let mut remote = remote_with_rows(1);
     let count = remote.frame_count();
     let body = frames(&mut remote, 1, count, count + 1);
@@ -151,7 +151,8 @@ fn frames_that_do_not_fit_are_refused() {
     assert_eq!(status(&post(&mut remote, &one, body)), (200, "checkpoint_needed".to_owned(), 2, 0));
 }
 
-/// A source's transaction of at least three frames behind those that a copy of it has: the copy, the bytes, the first number.
+/// A transaction of at least three frames that a source has and its copy lacks. Returns the copy, the bytes
+/// of the frames and their first number.
 fn a_long_transaction() -> (Remote, Bytes, u64) {
     let mut source = remote_with_rows(1);
     let count = source.frame_count();
@@ -165,7 +166,8 @@ fn a_long_transaction() -> (Remote, Bytes, u64) {
     (copy, body, count + 1)
 }
 
-/// Posts frames `from..to` of the transaction, counted from 0; the status word, the baton, the remote's last frame.
+/// Posts frames `from..to` of the transaction, counted from 0. Returns the status word, the baton and the
+/// remote's last frame.
 fn post_part(
     remote: &mut Remote,
     (body, first): (&Bytes, u64),
@@ -188,14 +190,18 @@ fn a_transaction_may_span_requests_by_its_baton() {
     let ok = |baton: Option<&str>, max| ("ok".to_owned(), baton.map(str::to_owned), max);
     let part = (&body, first);
     assert_eq!(post_part(&mut remote, part, (0, 1), ""), ok(Some("b2"), first - 1));
-    assert_eq!(rows(&remote, "SELECT count(*) FROM t"), "1", "nothing of it is visible");
-    // Once more, by whoever has not seen the answer.
+    assert_eq!(rows(&remote, "SELECT count(*) FROM t"), "1", "an open transaction is not visible");
+    // A client that has not seen the answer repeats its request.
     assert_eq!(post_part(&mut remote, part, (0, 1), ""), ok(Some("b2"), first - 1));
     assert_eq!(post_part(&mut remote, part, (1, 2), "/b2"), ok(Some("b2"), first - 1));
     assert_eq!(post_part(&mut remote, part, (1, 2), "/b2"), ok(Some("b2"), first - 1));
     let end = first - 1 + count as u64;
     assert_eq!(post_part(&mut remote, part, (2, count), "/b2"), ok(None, end));
-    assert_eq!(post_part(&mut remote, part, (2, count), "/b2"), ok(None, end), "it is history by now");
+    assert_eq!(
+        post_part(&mut remote, part, (2, count), "/b2"),
+        ok(None, end),
+        "the frames are in the log by now"
+    );
     assert_eq!(rows(&remote, "SELECT count(*) FROM t"), "2");
     assert_eq!(rows(&remote, "PRAGMA integrity_check"), "ok");
 }
@@ -220,13 +226,14 @@ fn an_open_transaction_ends_with_the_next_writer() {
     }
 }
 
-/// Whose end is equal to what another writer has appended meanwhile: the beginning is not.
+/// The end of the open transaction equals frames that another writer has appended meanwhile, but its
+/// beginning does not.
 #[test]
 fn an_open_transaction_is_not_completed_by_frames_of_another() {
     let (mut remote, body, first) = a_long_transaction();
     let count = body.len() / FRAME_BYTES;
     assert_eq!(post_part(&mut remote, (&body, first), (0, 1), "").1.as_deref(), Some("b2"));
-    // Page 1 comes first, in its header an application's number.
+    // The first frame has page 1, whose header contains the application id.
     const APPLICATION_ID: usize = FRAME_HEADER_BYTES + 68;
     let mut other = body.to_vec();
     other[APPLICATION_ID] ^= 1;
@@ -237,11 +244,11 @@ fn an_open_transaction_is_not_completed_by_frames_of_another() {
 }
 
 #[test]
-fn an_open_transaction_ends_when_another_is_begun() {
+fn an_open_transaction_ends_when_another_starts() {
     let (mut remote, body, first) = a_long_transaction();
     let count = body.len() / FRAME_BYTES;
     assert_eq!(post_part(&mut remote, (&body, first), (0, 2), "").1.as_deref(), Some("b2"));
-    // The second is shorter, so it is no repetition of the first.
+    // The second transaction is shorter, so it is not a repetition of the first.
     let mut other = body[..FRAME_BYTES].to_vec();
     other[FRAME_BYTES - 1] ^= 1;
     assert_eq!(post_part(&mut remote, (&other.into(), first), (0, 1), "").1.as_deref(), Some("b3"));
@@ -249,9 +256,9 @@ fn an_open_transaction_ends_when_another_is_begun() {
     assert_eq!(post_part(&mut remote, (&body, first), (2, count), "/b2"), gone);
 }
 
-/// A client went down in the middle of a push and builds another one, which begins alike.
+/// A client crashes in the middle of a push and then builds another push with the same beginning.
 #[test]
-fn an_open_transaction_is_not_taken_for_another_that_begins_like_it() {
+fn an_open_transaction_is_not_confused_with_one_that_starts_alike() {
     let (mut remote, body, first) = a_long_transaction();
     let count = body.len() / FRAME_BYTES;
     let part = (&body, first);
