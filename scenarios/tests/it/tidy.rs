@@ -32,7 +32,7 @@ const FORBIDDEN: &[([&str; 2], &str)] = &[
 ];
 
 /// Where a word may be all the same.
-const EXCEPTIONS: &[(&str, [&str; 2])] = &[("sim/src/clock.rs", ["thread_", "local!"])];
+const EXCEPTIONS: &[(&str, [&str; 2])] = &[("sim/src/world/clock.rs", ["thread_", "local!"])];
 
 /// Names that say nothing of what is in a file.
 const EMPTY_NAMES: &[&str] = &["common", "data", "helper", "helpers", "manager", "misc", "util", "utils"];
