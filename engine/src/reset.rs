@@ -69,3 +69,68 @@ fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use turso_core::MemoryIO;
+
+    use super::*;
+    use crate::storage::LocalStorage;
+    use crate::wal::PAGE_BYTES;
+
+    /// Synced's WAL holds one frame, all zeros.
+    fn one_frame() -> Metadata {
+        Metadata { synced_wal_frames: 1, ..Metadata::bootstrapping("a-1".into()) }
+    }
+
+    /// Verifies a main file of one page, whose header names `pages`, and a WAL of so many bytes.
+    fn verify_files(pages: u32, wal_length: u64, metadata: &Metadata) -> Result<()> {
+        let files = Files::new(Arc::new(MemoryIO::new()), Arc::new(LocalStorage), "t.db");
+        let mut main = vec![0; PAGE_BYTES];
+        main[..16].copy_from_slice(b"SQLite format 3\0");
+        main[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+        main[28..32].copy_from_slice(&pages.to_be_bytes());
+        files.create_empty(&files.synced).unwrap().write(0, &main).unwrap();
+        let wal = files.create_empty(&files.synced_wal).unwrap();
+        if wal_length > 0 {
+            wal.write(0, &vec![0; usize::try_from(wal_length).unwrap()]).unwrap();
+        }
+        verify(&files, metadata)
+    }
+
+    fn problem(pages: u32, wal_length: u64, metadata: &Metadata) -> String {
+        verify_files(pages, wal_length, metadata).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn files_as_the_metadata_names_them_are_accepted() {
+        assert!(verify_files(1, wal_bytes(1), &one_frame()).is_ok());
+    }
+
+    #[test]
+    fn a_wal_that_is_too_short_or_has_another_last_frame_is_damaged() {
+        let short = problem(1, wal_bytes(1) - 1, &one_frame());
+        assert_eq!(short, "t.db-synced-wal is damaged: 4151 bytes where the metadata names 4152");
+        let synced_wal_stamp = FrameStamp { salts: [1, 2], checksums: [3, 4] };
+        let stamped = problem(1, wal_bytes(1), &Metadata { synced_wal_stamp, ..one_frame() });
+        assert!(stamped.starts_with("t.db-synced-wal is damaged: frame 1 is stamped"), "{stamped}");
+    }
+
+    #[test]
+    fn a_main_file_shorter_than_its_header_says_is_damaged() {
+        let short = problem(2, wal_bytes(1), &one_frame());
+        assert_eq!(short, "t.db-synced is damaged: 4096 bytes where its header promises 8192");
+    }
+
+    #[test]
+    fn an_interrupted_checkpoint_may_have_moved_a_part_or_all_of_the_wal() {
+        let moving = Metadata { phase: Phase::CheckpointingSynced, ..one_frame() };
+        assert!(verify_files(2, wal_bytes(1), &moving).is_ok());
+        assert!(verify_files(2, 0, &moving).is_ok());
+        // The WAL is whole or empty, nothing in between.
+        assert!(verify_files(2, wal_bytes(1) - 1, &moving).is_err());
+        assert!(verify_files(1, 0, &one_frame()).is_err());
+    }
+}
