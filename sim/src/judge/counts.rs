@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use strum::VariantArray;
+
 use super::marks::MarkCounts;
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::FaultKind;
@@ -123,6 +125,6 @@ impl Counts {
 
     /// Faults of the network, lost messages included.
     pub fn network_faults(&self) -> u64 {
-        NetworkFaultKind::ALL.iter().map(|&kind| self.injected_of(kind)).sum()
+        NetworkFaultKind::VARIANTS.iter().map(|&kind| self.injected_of(kind)).sum()
     }
 }
