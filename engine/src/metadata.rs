@@ -171,26 +171,34 @@ impl Metadata {
 
     /// The names of the members that differ from another version's, separated by commas; `none` when none does.
     pub(crate) fn changed_members(&self, other: &Self) -> String {
-        let members = [
-            ("client_unique_id", self.client_unique_id != other.client_unique_id),
-            ("phase", self.phase != other.phase),
-            ("synced_generation", self.synced_generation != other.synced_generation),
-            ("synced_frame_no", self.synced_frame_no != other.synced_frame_no),
-            ("synced_wal_frames", self.synced_wal_frames != other.synced_wal_frames),
-            ("draft_wal_match_watermark", self.draft_wal_match_watermark != other.draft_wal_match_watermark),
-            ("draft_wal_moving_frames", self.draft_wal_moving_frames != other.draft_wal_moving_frames),
-            (
-                "synced_wal_match_watermark",
-                self.synced_wal_match_watermark != other.synced_wal_match_watermark,
-            ),
-            ("draft_changed_pages", self.draft_changed_pages != other.draft_changed_pages),
-            ("attempted_transaction_no", self.attempted_transaction_no != other.attempted_transaction_no),
-            ("history_id", self.history_id != other.history_id),
-            ("anchor", self.anchor != other.anchor),
-            ("attachment", self.attachment != other.attachment),
-            ("history_changed", self.history_changed != other.history_changed),
-            ("settled_transaction_no", self.settled_transaction_no != other.settled_transaction_no),
-        ];
+        // Every field is named here, so a new one does not compile until it is compared as well.
+        macro_rules! changed {
+            ($($field:ident),* $(,)?) => {{
+                let Self { $($field),* } = self;
+                [$((stringify!($field), *$field != other.$field)),*]
+            }};
+        }
+        let members = changed!(
+            version,
+            client_unique_id,
+            phase,
+            synced_generation,
+            synced_frame_no,
+            synced_wal_frames,
+            synced_wal_stamp,
+            draft_wal_match_watermark,
+            draft_wal_stamp,
+            draft_wal_moving_frames,
+            draft_wal_moving_stamp,
+            synced_wal_match_watermark,
+            draft_changed_pages,
+            attempted_transaction_no,
+            history_id,
+            anchor,
+            attachment,
+            history_changed,
+            settled_transaction_no,
+        );
         let changed: Vec<&str> =
             members.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
         if changed.is_empty() { "none".into() } else { changed.join(",") }

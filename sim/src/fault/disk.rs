@@ -13,13 +13,17 @@ use std::io::ErrorKind;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 use turso_core::CompletionError;
 
 use super::FileClass;
 
 /// The kind of a disk error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[strum(serialize_all = "kebab-case")]
 pub enum DiskErrorKind {
     /// A write fails and changes nothing.
     WriteFails,
@@ -44,6 +48,7 @@ pub enum DiskErrorKind {
     /// A rename fails and changes nothing.
     RenameFails,
     /// A sync of the directory fails. It can be retried.
+    #[strum(serialize = "sync-dir-fails")]
     SyncDirectoryFails,
 }
 
@@ -92,20 +97,8 @@ impl DiskErrorKind {
         CompletionError::IOError(self.error_kind(), self.access().verb())
     }
 
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::WriteFails => "write-fails",
-            Self::PartialWrite { .. } => "partial-write",
-            Self::NoSpace => "no-space",
-            Self::ReadFails => "read-fails",
-            Self::ShortRead => "short-read",
-            Self::SyncFails => "sync-fails",
-            Self::SyncDrops => "sync-drops",
-            Self::TruncateFails => "truncate-fails",
-            Self::OpenFails => "open-fails",
-            Self::RenameFails => "rename-fails",
-            Self::SyncDirectoryFails => "sync-dir-fails",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The kind's verb in the trace.

@@ -9,6 +9,7 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Contradiction, CrashKind, Ordinal, RequestPlace, Route};
@@ -74,7 +75,8 @@ pub enum NetworkFault {
 }
 
 /// The kind of a network fault, as the atlas distinguishes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum NetworkFaultKind {
     /// A request never reaches the remote.
     LoseRequest,
@@ -105,38 +107,8 @@ pub enum NetworkFaultKind {
 }
 
 impl NetworkFaultKind {
-    pub const ALL: &[Self] = &[
-        Self::LoseRequest,
-        Self::LoseResponse,
-        Self::RemoteCrash,
-        Self::Delay,
-        Self::Duplicate,
-        Self::Cut,
-        Self::EndEarly,
-        Self::TinyChunks,
-        Self::Garbage,
-        Self::WrongStatus,
-        Self::BlamingStatus,
-        Self::UntrueAnswer,
-        Self::StaleAnswer,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::LoseRequest => "lose-request",
-            Self::LoseResponse => "lose-response",
-            Self::RemoteCrash => "remote-crash",
-            Self::Delay => "delay",
-            Self::Duplicate => "duplicate",
-            Self::Cut => "cut",
-            Self::EndEarly => "end-early",
-            Self::TinyChunks => "tiny-chunks",
-            Self::Garbage => "garbage",
-            Self::WrongStatus => "wrong-status",
-            Self::BlamingStatus => "blaming-status",
-            Self::UntrueAnswer => "untrue-answer",
-            Self::StaleAnswer => "stale-answer",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

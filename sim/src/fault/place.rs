@@ -4,12 +4,27 @@ use std::fmt;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr};
 
 use super::Ordinal;
 
 /// A file by its role. The end of a file's path determines its role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Arbitrary,
+    EnumCount,
+    IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum FileClass {
     /// The database that the application works on, `…-draft`.
     Draft,
@@ -26,12 +41,11 @@ pub enum FileClass {
     /// The next version of the metadata before it is renamed into place, `…-info.tmp`.
     MetadataTemporary,
     /// Any file, including files without a role.
+    #[strum(serialize = "any-file")]
     Any,
 }
 
 impl FileClass {
-    pub(crate) const COUNT: usize = Self::Any as usize + 1;
-
     /// All roles except [`FileClass::Any`].
     pub const ALL: [Self; 7] = [
         Self::Draft,
@@ -44,17 +58,8 @@ impl FileClass {
     ];
 
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::DraftWal => "draft-wal",
-            Self::Synced => "synced",
-            Self::SyncedWal => "synced-wal",
-            Self::SyncedNext => "synced-next",
-            Self::Metadata => "metadata",
-            Self::MetadataTemporary => "metadata-temporary",
-            Self::Any => "any-file",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The role of the file at `path`. [`FileClass::Any`] if it has none.
@@ -81,8 +86,22 @@ impl fmt::Display for FileClass {
 
 /// The kind of a file operation. Reads are not operations here, because they change nothing that a crash
 /// could lose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Arbitrary,
+    EnumCount,
+    IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "lowercase")]
 pub enum OperationKind {
     /// A write. A vectored write counts once.
     Write,
@@ -96,26 +115,17 @@ pub enum OperationKind {
     /// A rename. Its file is the target.
     Rename,
     /// A sync of the directory that holds the file.
+    #[strum(serialize = "sync dir")]
     SyncDirectory,
+    #[strum(serialize = "operation")]
     AnyMutation,
 }
 
 impl OperationKind {
-    pub(crate) const COUNT: usize = Self::AnyMutation as usize + 1;
-
     /// The kind's verb in the trace.
     #[must_use]
     pub fn verb(self) -> &'static str {
-        match self {
-            Self::Write => "write",
-            Self::Sync => "sync",
-            Self::Truncate => "truncate",
-            Self::Create => "create",
-            Self::Remove => "remove",
-            Self::Rename => "rename",
-            Self::SyncDirectory => "sync dir",
-            Self::AnyMutation => "operation",
-        }
+        self.into()
     }
 }
 

@@ -5,12 +5,16 @@ use std::fmt;
 use arbitrary::Arbitrary;
 use http::{Method, Request};
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use super::Ordinal;
 
 /// The route of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Route {
     /// `GET /info`
     Info,
@@ -25,14 +29,8 @@ pub enum Route {
 }
 
 impl Route {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Export => "export",
-            Self::PullFrames => "pull-frames",
-            Self::PushFrames => "push-frames",
-            Self::Pipeline => "pipeline",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The route of a request. `None` if the protocol has no such route.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use strum::VariantArray;
+
 use super::marks::MarkCounts;
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::FaultKind;
@@ -72,36 +74,45 @@ pub struct Counts {
 impl Counts {
     /// Adds another history's.
     pub fn add(&mut self, other: &Self) {
-        self.marks.add_all(&other.marks);
-        self.histories += other.histories;
-        self.histories_with_both += other.histories_with_both;
-        self.steps += other.steps;
-        self.steps_inside += other.steps_inside;
-        self.second_operations += other.second_operations;
-        self.busy += other.busy;
-        self.held_open += other.held_open;
-        self.readers_held += other.readers_held;
-        self.kills += other.kills;
-        self.power_losses += other.power_losses;
-        self.crashes_inside += other.crashes_inside;
-        self.requests += other.requests;
-        self.requests_lost += other.requests_lost;
-        self.responses_lost += other.responses_lost;
-        self.disk_errors += other.disk_errors;
-        self.faults_unreached += other.faults_unreached;
-        self.client_commits += other.client_commits;
-        self.generations += other.generations;
-        self.images_opened += other.images_opened;
-        self.prunes += other.prunes;
-        self.remote_restores += other.remote_restores;
-        self.rebootstraps += other.rebootstraps;
-        self.adoptions += other.adoptions;
-        self.checks += other.checks;
-        self.errors_reported += other.errors_reported;
-        self.errors_refused += other.errors_refused;
-        for (row, count) in &other.injected {
-            *self.injected.entry(row.clone()).or_default() += count;
+        // Every field is named here, so a new one does not compile until it is added as well.
+        macro_rules! add {
+            ($($number:ident),* $(,)?) => {
+                let Self { marks, injected, $($number),* } = other;
+                self.marks.add_all(marks);
+                for (row, count) in injected {
+                    *self.injected.entry(row.clone()).or_default() += count;
+                }
+                $(self.$number += $number;)*
+            };
         }
+        add!(
+            histories,
+            histories_with_both,
+            steps,
+            steps_inside,
+            second_operations,
+            busy,
+            held_open,
+            readers_held,
+            kills,
+            power_losses,
+            crashes_inside,
+            requests,
+            requests_lost,
+            responses_lost,
+            disk_errors,
+            faults_unreached,
+            client_commits,
+            generations,
+            images_opened,
+            prunes,
+            remote_restores,
+            rebootstraps,
+            adoptions,
+            checks,
+            errors_reported,
+            errors_refused,
+        );
     }
 
     /// Crashes of both kinds.
@@ -123,6 +134,6 @@ impl Counts {
 
     /// Faults of the network, lost messages included.
     pub fn network_faults(&self) -> u64 {
-        NetworkFaultKind::ALL.iter().map(|&kind| self.injected_of(kind)).sum()
+        NetworkFaultKind::VARIANTS.iter().map(|&kind| self.injected_of(kind)).sum()
     }
 }

@@ -17,6 +17,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
+use strum::VariantArray;
+
 use crate::fault::Fault;
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::rows_of;
@@ -217,7 +219,7 @@ impl Mix {
 /// Losses always occur, of the other faults about half in each seed.
 fn network_weights(rng: &mut impl Rng) -> Vec<(NetworkFaultKind, u32)> {
     let mut weights = vec![(NetworkFaultKind::LoseRequest, 4), (NetworkFaultKind::LoseResponse, 6)];
-    for &kind in &NetworkFaultKind::ALL[2..] {
+    for &kind in &NetworkFaultKind::VARIANTS[2..] {
         if rng.random_bool(0.5) {
             weights.push((kind, rng.random_range(1..12)));
         }

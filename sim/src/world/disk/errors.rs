@@ -1,5 +1,7 @@
 //! The disk errors of one machine: those that are armed, those that last, and those that were injected.
 
+use strum::EnumCount;
+
 use crate::fault::{Access, DiskError, DiskErrorKind, FileClass, Lasts};
 
 /// The error for the operation that is about to happen.

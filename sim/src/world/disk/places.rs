@@ -1,5 +1,7 @@
 //! Counts the operations of a step by place, and finds the armed crash point that an operation reaches.
 
+use strum::EnumCount;
+
 use crate::fault::{CrashPoint, FileClass, OperationKind, OperationPlace};
 
 #[derive(Default)]
