@@ -1,4 +1,5 @@
-//! What is left out of generated schedules because nothing can be promised of it, for whoever puts schedules together in another way.
+//! The limits of generated schedules: combinations without any promise are left out. Other generators of
+//! schedules can check them here.
 
 use crate::fault::Fault;
 use crate::fault::NetworkFault;
@@ -6,10 +7,13 @@ use crate::schedule::{Action, Schedule};
 
 /// Whether a schedule stays within these limits.
 ///
-/// * A remote that does not name its history cannot be told from one that contradicts itself when it is restored in the middle of an
-///   operation, nor from itself when it is restored to before a generation's beginning.
-/// * Nor can it be told from one that was restored when it lags behind for more than one answer.
-/// * Where a remote, a directory or a file forgets, transactions are lost that later ones may have built on: the writes are such as do not.
+/// * If the remote sends no lineage id, a restore in the middle of an operation looks like a remote that
+///   contradicts itself. A restore to before the start of a generation is not detectable at all. Such
+///   schedules do neither.
+/// * A remote without a lineage id must not lag behind for more than one response, because that looks like
+///   a restore.
+/// * If a remote, a directory or a file can lose transactions, later transactions must not depend on them.
+///   All writes are independent then.
 pub fn is_within_limits(schedule: &Schedule) -> bool {
     let steps = schedule.all_steps();
     let is_forgetful = |action: &Action| {
@@ -48,7 +52,7 @@ mod tests {
     use crate::search::generate::{Profile, generate};
 
     #[test]
-    fn generated_schedules_are_within_their_limits() {
+    fn generated_schedules_stay_within_the_limits() {
         for seed in 0..2000 {
             assert!(is_within_limits(&generate(seed, Profile::Swarm)), "seed {seed}");
         }
