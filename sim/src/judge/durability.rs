@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_that_goes_back() {
+    fn progress_must_not_go_back() {
         let later = claims();
         for earlier in [
             Claims { synced_generation: 4, synced_frame_no: Some(0), ..claims() },

@@ -1,4 +1,4 @@
-//! Where a client's files are.
+//! The paths of a client's files.
 
 use crate::fault::FileClass;
 

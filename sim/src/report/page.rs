@@ -145,7 +145,7 @@ impl<'a> History<'a> {
 }
 
 fn is_of_verdict(comment: &str) -> bool {
-    FINDING.iter().any(|beginning| comment.starts_with(beginning))
+    FINDING.iter().any(|prefix| comment.starts_with(prefix))
 }
 
 fn sections(schedule: &Schedule, outcome: &Outcome, rows: &[Row]) -> Vec<Section> {

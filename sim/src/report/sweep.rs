@@ -374,5 +374,5 @@ impl SweepReport {
     }
 }
 
-/// How many of the marks that were never reached are named.
+/// The most unreached marks that the summary lists.
 const MARKS_SHOWN_MAX: usize = 8;

@@ -170,8 +170,8 @@ impl SweepOutcome {
 /// The number of steps up to and including `last` (or of all steps) plus the number of their faults.
 fn size(schedule: &Schedule, last: Option<u32>) -> usize {
     let index = schedule.steps.iter().position(|step| Some(step.id) == last);
-    let told = &schedule.steps[..index.map_or(schedule.steps.len(), |index| index + 1)];
-    told.iter().map(|step| 1 + step.faults.len()).sum()
+    let shown = &schedule.steps[..index.map_or(schedule.steps.len(), |index| index + 1)];
+    shown.iter().map(|step| 1 + step.faults.len()).sum()
 }
 
 impl Sweep {

@@ -13,8 +13,8 @@ fn explore(arguments: &[&str]) -> Output {
 /// The number before `word` in the output.
 fn number_before(output: &Output, word: &str) -> u64 {
     let text = String::from_utf8_lossy(&output.stdout);
-    let before = text.split(word).next().expect("a text has a beginning");
-    let digits = before.rsplit([' ', '\n']).next().expect("a text has an end");
+    let before = text.split(word).next().expect("a split has a first part");
+    let digits = before.rsplit([' ', '\n']).next().expect("a split has a last part");
     digits.replace(',', "").parse().unwrap_or_else(|_| panic!("no number before `{word}`: {text}"))
 }
 

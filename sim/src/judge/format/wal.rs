@@ -162,12 +162,12 @@ impl<'a> Wal<'a> {
     pub fn verified_frames(&self) -> u64 {
         let Some(header) = &self.header else { return 0 };
         let mut checksum = self.seed;
-        let vouched_for = |frame: &&[u8; FRAME_BYTES]| {
+        let is_verified = |frame: &&[u8; FRAME_BYTES]| {
             checksum = header.chain(checksum, &frame[..CHECKED_FRAME_HEADER_BYTES]);
             checksum = header.chain(checksum, page(frame));
             checksum == frame_header(frame).checksum
         };
-        self.frames.iter().take_while(vouched_for).count() as u64
+        self.frames.iter().take_while(is_verified).count() as u64
     }
 
     /// The last commit frame at or before `frame_no`; 0 if there is none.

@@ -118,12 +118,12 @@ impl Ledger {
     /// The number of committed transactions of clients that were neither lost by a restore of the remote
     /// nor withdrawn.
     pub fn client_commits_to_stand(&self) -> usize {
-        let stands = |entry: &&Entry| {
+        let is_kept = |entry: &&Entry| {
             matches!(entry.writer, Writer::Client(_))
                 && entry.fate == Fate::Committed
                 && entry.optional_from.is_none()
         };
-        self.entries.iter().filter(stands).count()
+        self.entries.iter().filter(is_kept).count()
     }
 
     /// The number of times the remote was restored.

@@ -53,7 +53,7 @@ fn a_missing_own_transaction_is_lost() {
 }
 
 #[test]
-fn a_maybe_is_settled_by_the_first_look() {
+fn the_first_observation_settles_a_maybe() {
     let mut ledger = ledger();
     let without = Content { log: log(&["a1", "a2"]), ..Content::initial() };
     ledger.observe_client(0, &without).unwrap();
@@ -160,8 +160,8 @@ fn a_row_that_a_void_transaction_has_deleted_is_lost_when_its_writer_sees_it_aga
     let mut ledger = Ledger::default();
     ledger.enter(void(CLIENT, "ballast/3", Fate::Committed));
     assert!(matches!(ledger.observe_client(0, &Content::initial()), Err(Discrepancy::Lost(_))));
-    assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "it may be under way");
-    assert!(ledger.judge_final(&Content::initial()).is_err(), "it has arrived in the end");
+    assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "the delete may still be on its way");
+    assert!(ledger.judge_final(&Content::initial()).is_err(), "at the end the delete has arrived");
 }
 
 #[test]

@@ -225,9 +225,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pull_that_crossed_a_generation_before_it_rebased_is_fault_2s_situation() {
+    fn a_pull_that_crosses_a_generation_and_then_rebases_is_the_situation_of_fault_2() {
         let heard = |name, fields: &str| Heard { name, fields: fields.to_owned(), event_count: 0 };
-        let said = [
+        let emitted = [
             heard(EventName::GenerationCrossed, ""),
             heard(EventName::RebaseBegins, "acknowledged=3 pending=0"),
         ];
@@ -235,7 +235,7 @@ mod tests {
             verb: "pull",
             writes: &[],
             end: StepEnd::Succeeded,
-            heard: &said.each_ref(),
+            heard: &emitted.each_ref(),
             injected: &[],
             inside: &[],
             windows: &[],

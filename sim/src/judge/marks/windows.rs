@@ -70,11 +70,11 @@ impl CrashSite<'_> {
     }
 
     fn is_in_first_pull(&self) -> bool {
-        let begun = |heard: &Heard| {
+        let starts_it = |heard: &Heard| {
             heard.name == EventName::BootstrapEnds
                 || (heard.name == EventName::Resume && heard.fields.contains("first_pull"))
         };
-        self.is_opening && self.heard.iter().any(begun)
+        self.is_opening && self.heard.iter().any(starts_it)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A writer's own tables. Only that writer changes their schema.
 //!
 //! Their names begin with `own_` and the writer. Before each commit the simulator reads the result of a
-//! change back on the writer's own connection. The application was told this result, so every database must
+//! change back on the writer's own connection. The application has seen this result, so every database must
 //! show it at the end.
 
 use arbitrary::Arbitrary;

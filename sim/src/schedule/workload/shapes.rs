@@ -75,7 +75,7 @@ macro_rules! shapes {
 }
 
 shapes! {
-    "INSERT into a table without a key", BOTH, |of| of.begins("INSERT INTO log");
+    "INSERT into a table without a key", BOTH, |of| of.starts_with("INSERT INTO log");
     "a value on overflow pages", BOTH, |of| matches!(of.write, Write::Append { payload_bytes: 4097.. });
     "ON CONFLICT DO UPDATE", BOTH, |of| of.sql.contains("ON CONFLICT");
     "INSERT OR REPLACE", BOTH, |of| matches!(of.write, Write::Replace { .. });
@@ -96,8 +96,8 @@ shapes! {
     "one of several equal rows changed", BOTH, |of| matches!(of.write, Write::Recount { .. });
     "one of several equal rows deleted", BOTH, |of| matches!(of.write, Write::Uncount { .. });
     "a DELETE that leaves the database shorter", BOTH, |of| matches!(of.write, Write::Unload);
-    "a table made and written to at once", BOTH, |of| of.is_own() && of.begins("CREATE TABLE");
-    "a table that others make too", BOTH, |of| matches!(of.write, Write::Extra { .. }) && of.begins("CREATE TABLE");
+    "a table made and written to at once", BOTH, |of| of.is_own() && of.starts_with("CREATE TABLE");
+    "a table that others make too", BOTH, |of| matches!(of.write, Write::Extra { .. }) && of.starts_with("CREATE TABLE");
     "ADD COLUMN under others' rows", BOTH, |of| matches!(of.write, Write::Widen { .. });
     "DROP COLUMN under others' rows", BOTH, |of| of.is_narrowing() && of.sql.contains(" DROP COLUMN ");
     "RENAME COLUMN under others' rows", BOTH, |of| of.is_narrowing() && of.sql.contains(" RENAME COLUMN ");
@@ -105,18 +105,18 @@ shapes! {
     "DROP COLUMN", BOTH, |of| of.is_own() && of.sql.contains(" DROP COLUMN ");
     "RENAME COLUMN", BOTH, |of| of.is_own() && of.sql.contains(" RENAME COLUMN ");
     "RENAME TO", BOTH, |of| of.is_own() && of.sql.contains(" RENAME TO ");
-    "DROP TABLE", BOTH, |of| of.is_own() && of.begins("DROP TABLE");
-    "CREATE INDEX", BOTH, |of| of.is_own() && of.begins("CREATE INDEX");
-    "DROP INDEX", BOTH, |of| of.is_own() && of.begins("DROP INDEX");
-    "CREATE UNIQUE INDEX that others' rows may break", BOTH, |of| of.begins("CREATE UNIQUE INDEX");
-    "CREATE VIEW", BOTH, |of| of.begins("CREATE VIEW");
-    "DROP VIEW", BOTH, |of| of.begins("DROP VIEW");
-    "CREATE TRIGGER", BOTH, |of| of.begins("CREATE TRIGGER");
-    "DROP TRIGGER", BOTH, |of| of.begins("DROP TRIGGER");
+    "DROP TABLE", BOTH, |of| of.is_own() && of.starts_with("DROP TABLE");
+    "CREATE INDEX", BOTH, |of| of.is_own() && of.starts_with("CREATE INDEX");
+    "DROP INDEX", BOTH, |of| of.is_own() && of.starts_with("DROP INDEX");
+    "CREATE UNIQUE INDEX that others' rows may break", BOTH, |of| of.starts_with("CREATE UNIQUE INDEX");
+    "CREATE VIEW", BOTH, |of| of.starts_with("CREATE VIEW");
+    "DROP VIEW", BOTH, |of| of.starts_with("DROP VIEW");
+    "CREATE TRIGGER", BOTH, |of| of.starts_with("CREATE TRIGGER");
+    "DROP TRIGGER", BOTH, |of| of.starts_with("DROP TRIGGER");
 }
 
 impl RanStatement<'_> {
-    fn begins(&self, words: &str) -> bool {
+    fn starts_with(&self, words: &str) -> bool {
         self.sql.starts_with(words)
     }
 

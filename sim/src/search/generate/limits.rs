@@ -16,7 +16,7 @@ use crate::schedule::{Action, Schedule};
 ///   All writes are independent then.
 pub fn is_within_limits(schedule: &Schedule) -> bool {
     let steps = schedule.all_steps();
-    let is_forgetful = |action: &Action| {
+    let can_lose_transactions = |action: &Action| {
         matches!(
             action,
             Action::RemoteRestore { .. }
@@ -25,8 +25,8 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
                 | Action::Rot { .. }
         )
     };
-    let forgets = steps.iter().any(|step| is_forgetful(&step.action));
-    let builds_on_nothing = |action: &Action| match action {
+    let may_lose = steps.iter().any(|step| can_lose_transactions(&step.action));
+    let is_independent = |action: &Action| match action {
         Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => {
             writes.iter().all(|write| write.is_independent())
         }
@@ -43,7 +43,7 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
     let lags = steps.iter().any(|step| step.faults.iter().filter(|fault| is_stale(fault)).count() > 1);
     let is_followed =
         schedule.header.remote_names_history || !(restores_inside || restores_generations || lags);
-    is_followed && (!forgets || steps.iter().all(|step| builds_on_nothing(&step.action)))
+    is_followed && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
 }
 
 #[cfg(test)]
