@@ -40,7 +40,7 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
     let (synced, synced_wal) =
         if claims.has_replica() { (u64::MAX, wal_bytes(claims.synced_wal_frames)) } else { (0, 0) };
     let draft_wal = wal_bytes(claims.draft_wal_frames());
-    // A log that a compaction has emptied is shorter than its announcement says, whatever was written
+    // A log that a compaction has emptied is shorter than its announcement says, even if frames were written
     // since.
     let is_emptied = claims.is_compacting() && length(version, &paths.draft_wal) < draft_wal;
     let named = [

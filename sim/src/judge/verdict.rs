@@ -138,7 +138,7 @@ impl Violation {
 }
 
 /// Replaces every word that contains a digit by `#`. Dots and colons are part of a word (`c0.5.1`,
-/// `item:o1:3`). A list of such words becomes one `#`, whatever its length.
+/// `item:o1:3`). A list of such words becomes one `#`, regardless of its length.
 fn without_numbers(message: &str) -> String {
     let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '_');
     let mut words: Vec<&str> = Vec::new();

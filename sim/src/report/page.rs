@@ -32,7 +32,7 @@ pub struct Heading {
     pub shrink: String,
 }
 
-/// The page of a history client events were kept.
+/// The page of a history whose events were kept.
 pub fn page(heading: &Heading, schedule: &Schedule, outcome: &Outcome) -> String {
     let history = History::new(heading, schedule, outcome);
     let json = serde_json::to_string(&history).expect("plain data serializes");

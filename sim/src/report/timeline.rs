@@ -18,7 +18,7 @@ const BOLD: &str = "\x1b[1m";
 const FAINT: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
-/// The timeline of a history client events were kept. Uses terminal colours if `in_colour` is set.
+/// The timeline of a history whose events were kept. Uses terminal colours if `in_colour` is set.
 pub fn timeline(outcome: &Outcome, in_colour: bool) -> String {
     let mut text = String::from("    time      ");
     for (name, start) in LANES {

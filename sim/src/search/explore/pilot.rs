@@ -1,5 +1,5 @@
-//! The pilot of an explored history. At every place where a fault could be injected, it forks a process in
-//! which it is.
+//! The pilot of an explored history. At every place where a fault could be injected, it forks a process and
+//! injects the fault there.
 //!
 //! The original history continues without the fault. The forked history has the fault, runs to its end in
 //! the ordinary code, is judged there, and ends its process. On the way it forks again while it may have
@@ -7,7 +7,7 @@
 //! remote, acknowledgements and the position in the schedule are equal.
 //!
 //! In a recovery the path determines the state: the operations since the crash and their files. Of all
-//! recoveries with the same path, the pilot crashes only the first, whatever their disks held. Their disks
+//! recoveries with the same path, the pilot crashes only the first and ignores the content of their disks. Their disks
 //! differ in thousands of irrelevant ways: how much of a log survived to be written again, and which bytes
 //! the recovery neither reads nor overwrites.
 

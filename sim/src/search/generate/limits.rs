@@ -1,5 +1,5 @@
-//! The limits of generated schedules: combinations without any promise are left out. Other generators of
-//! schedules can check them here.
+//! The limits of generated schedules. They exclude combinations for which the engine makes no promise. Other
+//! generators can check their schedules here.
 
 use crate::fault::Fault;
 use crate::fault::NetworkFault;
@@ -8,8 +8,8 @@ use crate::schedule::{Action, Schedule};
 /// Whether a schedule stays within these limits.
 ///
 /// * If the remote sends no lineage id, a restore in the middle of an operation looks like a remote that
-///   contradicts itself. A restore to before the start of a generation is not detectable at all. Such
-///   schedules do neither.
+///   contradicts itself. A restore to before the start of a generation is not detectable at all. So
+///   a schedule without a lineage id contains neither.
 /// * A remote without a lineage id must not lag behind for more than one response, because that looks like
 ///   a restore.
 /// * If a remote, a directory or a file can lose transactions, later transactions must not depend on them.
