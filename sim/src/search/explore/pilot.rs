@@ -7,9 +7,9 @@
 //! remote, acknowledgements and the position in the schedule are equal.
 //!
 //! In a recovery the path determines the state: the operations since the crash and their files. Of all
-//! recoveries with the same path, the pilot crashes only the first and ignores the content of their disks. Their disks
-//! differ in thousands of irrelevant ways: how much of a log survived to be written again, and which bytes
-//! the recovery neither reads nor overwrites.
+//! recoveries with the same path, the pilot crashes only the first and ignores the content of their disks.
+//! Their disks differ in thousands of irrelevant ways: how much of a log survived to be written again, and
+//! which bytes the recovery neither reads nor overwrites.
 
 use std::any::Any;
 use std::collections::BTreeSet;

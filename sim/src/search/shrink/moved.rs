@@ -1,8 +1,8 @@
 //! Smaller schedules in which a remaining fault moves to another place.
 //!
-//! Without a step, the client's next step does the work that the dropped step did first, for example a
-//! bootstrap. The place of a fault then has another number. Without a fault, an operation may already be
-//! finished when a later step wants to run it. Another operation must then reach the place.
+//! If a step is dropped, the client's next step does the work that the dropped step did first, for example a
+//! bootstrap. The place of a fault then has another number. If a fault is dropped, an operation may already
+//! be finished when a later step was going to run it. Another operation must then reach the place.
 //!
 //! Guarantees: each candidate has a step or a fault less than its original.
 
