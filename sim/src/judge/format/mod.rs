@@ -11,7 +11,7 @@
 //!
 //! Absent: B-trees, records, rollback journals, the WAL index, page sizes other than 4096.
 //!
-//! Source of the format: <https://www.sqlite.org/fileformat2.html>, sections 1.3 (database header) and 4 (WAL).
+//! Source of the format: <https://www.sqlite.org/fileformat2.html>, sections 1.3 (header) and 4 (WAL).
 
 mod image;
 mod wal;

@@ -19,7 +19,6 @@ pub enum Fate {
 
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Who wrote it.
     pub writer: Writer,
     pub effects: Vec<Effect>,
     pub fate: Fate,
@@ -28,7 +27,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A transaction that nothing has lost.
+    /// A transaction that its client must show in every epoch.
     pub fn new(writer: Writer, effects: Vec<Effect>, fate: Fate) -> Self {
         Self { writer, effects, fate, optional_from: None }
     }

@@ -142,7 +142,7 @@ fn wait_for(worker: Child, mut meanwhile: impl FnMut()) -> io::Result<()> {
     }
     match waiting.join() {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(io::Error::other("a process that explores has died")),
+        Ok(Ok(false)) => Err(io::Error::other("a process of the exploration ended with an error")),
         Ok(Err(error)) => Err(error),
         Err(panic) => std::panic::resume_unwind(panic),
     }

@@ -133,8 +133,8 @@ impl Pilot {
         let is_in_reach =
             if self.crashes == 0 { self.step == self.target_step } else { self.step > self.target_step };
         let is_fine = self.crashes + self.request_faults == 0;
-        let may_strike = is_in_reach && self.crashes < self.crashes_max && !self.shared.is_stopped();
-        may_strike.then_some(if is_fine { Grain::Fine } else { Grain::Coarse })
+        let may_inject = is_in_reach && self.crashes < self.crashes_max && !self.shared.is_stopped();
+        may_inject.then_some(if is_fine { Grain::Fine } else { Grain::Coarse })
     }
 
     /// Forks. In the child the fault is added to the schedule. Returns whether this is the child.
