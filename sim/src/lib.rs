@@ -1,7 +1,8 @@
 //! # plimsoll-sim
 //!
-//! Drives the real sync engine through crashes, torn writes and lost messages, on a simulated disk, network and remote, and judges every
-//! history. Start at [`world::run`]: it takes a [`schedule`] and returns an outcome; everything else serves it.
+//! Drives the real sync engine through crashes, torn writes and lost messages, on a simulated disk, network
+//! and remote. It judges every history. Start at [`world::run`]: it runs a [`schedule`] and returns an
+//! outcome.
 //!
 //! ```text
 //!   seed ── search::generate ──► Schedule ── world::run ──► Outcome { trace hash, counts, violation }
@@ -11,20 +12,20 @@
 //!
 //! Five modules, with imports in one direction only:
 //!
-//! | module | what it answers |
+//! | module | holds |
 //! |---|---|
 //! | [`search`] | how failures are found: generator, sweep, explorer, shrinker, corpus |
-//! | [`world`] | where it happens: clients, disk, network, remote, clock, trace; running one schedule; when something is judged |
+//! | [`world`] | where a history runs: clients, disk, network, remote, clock, trace; it also decides when to judge |
 //! | [`judge`] | what must hold: invariants, ledger, page checks, parsers, marks |
-//! | [`schedule`] | what will happen, as plain data: steps, writes, file format |
+//! | [`schedule`] | what happens in a history, as plain data: steps, writes, file format |
 //! | [`fault`] | what can go wrong, as plain data: crashes, disk errors, network faults, the atlas |
 //!
-//! Beside them: [`report`] renders summaries, timelines and pages; `serve` is the remote over HTTP on real files (feature `serve`).
-//! [`text`] and `lock` are small pieces that all modules use.
+//! In addition, [`report`] renders summaries, timelines and pages, and `serve` offers the remote over HTTP
+//! on real files (feature `serve`). [`text`] and `lock` hold small utilities that all modules use.
 //!
-//! The simulator shares nothing with the engine except the traits through which it drives it.
+//! The simulator and the engine share only the traits through which the simulator drives the engine.
 
-/// A history allocates a great deal, in many small pieces.
+/// A history makes many small allocations.
 #[cfg(test)]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,14 +1,14 @@
-//! Small pieces of text that several modules print.
+//! Text formats that several modules share.
 
 use indicatif::HumanCount;
 
-/// So many of a thing, in words: `1 violation`, `2,345 violations`.
+/// A count with its noun: `1 violation`, `2,345 violations`.
 #[must_use]
 pub fn counted(count: u64, thing: &str) -> String {
     format!("{} {thing}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
-/// An error with its causes, in one line.
+/// An error and its causes, on one line.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

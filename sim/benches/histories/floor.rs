@@ -1,5 +1,6 @@
-//! The floor: the steps of a schedule with nothing around them. No faults, no checkers, no trace, no simulated disk: engines and
-//! remote on turso_core's own in-memory IO. Where the schedule has a crash, the engine is closed and opened again.
+//! The lower bound for the time of a history: the steps of a schedule without a simulator. There are no
+//! faults, no checkers, no trace and no simulated disk. Engines and remote use an in-memory IO. For a crash
+//! in the schedule, the engine is closed and opened again.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ impl Environment for InMemory {
     }
 
     fn transact(&self, work: &dyn Fn(&Arc<Connection>) -> turso_core::Result<()>) {
-        self.remote.with_remote(|remote| remote.transact(work)).expect("the statements are sound");
+        self.remote.with_remote(|remote| remote.transact(work)).expect("the statements are valid");
     }
 
     fn checkpoint(&self) {
@@ -45,6 +46,6 @@ impl Environment for InMemory {
 pub fn run(schedule: &Schedule) {
     let remote = Remote::create(Memory::create(), "remote.db");
     let machines = (0..schedule.header.clients).map(|_| Memory::create()).collect();
-    let ground = InMemory { remote: InProcess::new(remote, schedule.header.chunk_bytes), machines };
-    block_on(run_steps(schedule, &ground));
+    let environment = InMemory { remote: InProcess::new(remote, schedule.header.chunk_bytes), machines };
+    block_on(run_steps(schedule, &environment));
 }

@@ -1,6 +1,6 @@
-//! Histories a second: calm and with all faults, each against its floor (see `floor`).
+//! Histories per second: calm and with all faults, each compared with its lower bound (see `floor`).
 //!
-//! Every measurement runs the same seeds, one after the other on one core; compare the ratios within one run.
+//! Every measurement runs the same seeds, one after another on one core. Compare the ratios within one run.
 
 mod floor;
 
@@ -12,13 +12,13 @@ use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate};
 use plimsoll_sim::world::run::{RunOptions, run};
 
-/// As in the `plimsoll` command.
+/// The same allocator as in the `plimsoll` command.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SEEDS: Range<u64> = 0..40;
 
-#[expect(clippy::disallowed_methods, reason = "the floor runs on a thread of its own, as a history does")]
+#[expect(clippy::disallowed_methods, reason = "the floor runs on its own thread, as a history does")]
 fn histories(criterion: &mut Criterion) {
     for (name, profile) in [("calm", Profile::Calm), ("swarm", Profile::Swarm)] {
         let schedules: Vec<Schedule> = SEEDS.map(|seed| generate(seed, profile)).collect();

@@ -1,4 +1,4 @@
-//! What a client's metadata claims about its files, read with a parser of our own.
+//! The claims that a client's metadata makes about its files, read with the simulator's own parser.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::database_files::wal_bytes;
 use super::format::Wal;
 use crate::fault::FileClass;
 
-/// What the metadata claims, as far as it is checked. Members that mean nothing here are passed over.
+/// The checked part of the metadata. Other members are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Claims {
     pub(crate) phase: String,
@@ -17,25 +17,25 @@ pub struct Claims {
     pub(crate) synced_wal_frames: u64,
     pub(crate) draft_wal_match_watermark: u64,
     pub(crate) synced_wal_match_watermark: u64,
-    /// Where Draft was compacted: ranges of pages of which the watermarks say nothing.
+    /// Page ranges where Draft was compacted. The watermarks do not cover them.
     pub(crate) draft_changed_pages: Vec<(u32, u32)>,
-    /// Frames of Draft's WAL that a compaction has begun to move into the main file.
+    /// Frames of Draft's WAL that a compaction has started to move into the main file.
     pub(crate) draft_wal_moving_frames: u64,
     pub(crate) draft_wal_moving_stamp: Stamp,
     pub(crate) attempted_transaction_no: u64,
-    /// What the server is said to call the history that Synced replicates.
+    /// The lineage id of the log that Synced replicates.
     pub history_id: Option<String>,
     pub(crate) attachment: String,
 }
 
-/// Of a WAL frame, as far as it tells one WAL from the next.
+/// The part of a WAL frame that distinguishes one WAL from the next.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Stamp {
     pub(crate) salts: [u32; 2],
 }
 
 impl Claims {
-    /// Reads a metadata file; `None` if it does not parse.
+    /// Parses a metadata file; `None` if it is malformed.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct File {
@@ -44,7 +44,7 @@ impl Claims {
         serde_json::from_slice::<File>(bytes).ok().map(|file| file.metadata)
     }
 
-    /// Whether the database files mean anything yet.
+    /// Whether the database files are in use yet.
     pub fn has_databases(&self) -> bool {
         self.phase != "bootstrapping"
     }
@@ -54,17 +54,17 @@ impl Claims {
         matches!(self.phase.as_str(), "bootstrapping" | "first_pull")
     }
 
-    /// Whether Synced is claimed to be the remote's.
+    /// Whether the metadata claims that Synced is a replica of the remote.
     pub fn has_replica(&self) -> bool {
         self.has_databases() && matches!(self.attachment.as_str(), "attached" | "detached")
     }
 
-    /// Whether Draft's watermark says nothing about Synced.
+    /// Whether Draft's watermark is unrelated to Synced.
     pub fn is_detached(&self) -> bool {
         self.attachment == "detached"
     }
 
-    /// Whether a re-bootstrap is due or half done.
+    /// Whether a re-bootstrap is pending or in progress.
     pub fn is_being_replaced(&self) -> bool {
         matches!(self.attachment.as_str(), "severed" | "replacing")
     }
@@ -77,7 +77,8 @@ impl Claims {
         self.phase == "compacting_draft"
     }
 
-    /// How many bytes at the beginning of a file have checksums that the metadata vouches for, or that are its own; `draft_wal` is the content of Draft's WAL.
+    /// The number of bytes at the start of a file that are covered by checksums: the metadata's checksums
+    /// or the file's own. `draft_wal` is the content of Draft's WAL.
     pub fn named_bytes(&self, file: FileClass, draft_wal: &[u8]) -> u64 {
         match file {
             FileClass::Metadata => u64::MAX,
@@ -90,18 +91,20 @@ impl Claims {
         }
     }
 
-    /// Whether a compaction that these claims announce has moved the WAL that the watermark stands in.
+    /// Whether an announced compaction has already moved the WAL that the watermark refers to.
     pub(super) fn has_moved_draft_wal(&self, draft_wal: &Wal<'_>) -> bool {
         self.is_compacting()
             && draft_wal.header().is_none_or(|header| header.salts != self.draft_wal_moving_stamp.salts)
     }
 
-    /// Frames of Draft's WAL that the metadata relies on: up to the watermark, and up to where it may be in the main file already.
+    /// The frames of Draft's WAL that the metadata relies on: up to the watermark, and up to the frames
+    /// that a compaction may already have moved into the main file.
     pub(super) fn draft_wal_frames(&self) -> u64 {
         self.draft_wal_match_watermark.max(self.draft_wal_moving_frames)
     }
 
-    /// What these claims rely on: bytes that nobody may touch as long as a crash could leave this version.
+    /// The bytes that these claims rely on. Nothing may modify them while a crash could still leave this
+    /// version.
     pub fn named(&self) -> Vec<Named> {
         if !self.has_databases() {
             return Vec::new();
@@ -110,7 +113,8 @@ impl Claims {
         let mut all = Vec::new();
         let draft_wal = named(FileClass::DraftWal, 0..wal_bytes(self.draft_wal_frames()));
         if self.is_compacting() {
-            // What the checkpoint writes to the main file is judged page by page, but for those that it may change.
+            // The checkpoint's writes to the main file are judged page by page; the pages it may change are
+            // exempt.
             all.push(Named { may_be_emptied: true, ..draft_wal });
         } else {
             all.extend([named(FileClass::Draft, 0..u64::MAX), draft_wal]);
@@ -132,24 +136,22 @@ impl Claims {
         all
     }
 
-    /// Whether Draft hangs on Synced's very end.
+    /// Whether Draft is based on the very end of Synced.
     pub(crate) fn is_rebased(&self) -> bool {
         self.synced_wal_match_watermark == self.synced_wal_frames
     }
 
-    /// The generation, and the frame of it, that Synced is said to have reached.
+    /// The generation, and its frame, that Synced claims to have reached.
     pub fn progress(&self) -> (u64, u64) {
         (self.synced_generation, self.synced_frame_no.unwrap_or(0))
     }
 }
 
-/// Bytes of a file that a version of the metadata names.
+/// A byte range of a file that a version of the metadata names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The file's role.
     pub file: FileClass,
-    /// Which bytes of it.
     pub range: Range<u64>,
-    /// Whether the file may be emptied all the same once its main file is durable, as a checkpoint that is announced does.
+    /// Whether the file may be emptied once its main file is durable, as an announced checkpoint does.
     pub may_be_emptied: bool,
 }

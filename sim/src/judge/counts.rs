@@ -1,4 +1,4 @@
-//! What happened in a history, counted.
+//! Counters over the events of a history.
 
 use std::collections::BTreeMap;
 
@@ -10,69 +10,61 @@ use super::marks::MarkCounts;
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::FaultKind;
 
-/// What happened, counted. Faults are counted when they struck, not when they were planned.
+/// Counters over one or more histories. A fault counts when it is injected, not when it is planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// How often each mark was reached.
     pub marks: MarkCounts,
-    /// Histories.
     pub histories: u64,
-    /// Histories that at least one crash and one fault of the network struck.
+    /// Histories with at least one injected crash and one injected network fault.
     pub histories_with_both: u64,
-    /// Steps run.
     pub steps: u64,
-    /// Steps that ran inside others.
+    /// Steps that ran inside other steps.
     pub steps_inside: u64,
-    /// Operations that were refused because another was in progress.
+    /// Operations that were refused because another one was in progress.
     pub second_operations: u64,
-    /// Operations and transactions that found the database busy, and rightly so.
+    /// Operations and transactions that correctly found the database busy.
     pub busy: u64,
     /// Transactions that were held open across steps.
     pub held_open: u64,
     /// Readers that were held open across steps.
     pub readers_held: u64,
-    /// Kills of a process.
     pub kills: u64,
-    /// Power losses of a machine.
     pub power_losses: u64,
-    /// Of both, those that struck inside an operation of the engine's and not between two.
+    /// Kills and power losses inside an operation of the engine, not between two.
     pub crashes_inside: u64,
-    /// Requests that engines sent.
     pub requests: u64,
-    /// Requests lost.
     pub requests_lost: u64,
     /// Responses lost after their request took effect.
     pub responses_lost: u64,
-    /// File operations that failed.
+    /// File operations that failed because of an injected error.
     pub disk_errors: u64,
     /// Faults whose place was never reached.
     pub faults_unreached: u64,
-    /// Transactions committed by clients' applications.
+    /// Transactions committed by the clients' applications.
     pub client_commits: u64,
-    /// Generation changes of remotes.
+    /// Generation changes of the remotes.
     pub generations: u64,
-    /// Images of crashes that did not happen, opened and judged.
+    /// Crash images opened and judged. Their crashes did not happen in the history.
     pub images_opened: u64,
-    /// Times that remotes stopped serving old generations.
+    /// Times a remote stopped serving old generations.
     pub prunes: u64,
-    /// Times that remotes were restored to an older state.
+    /// Times a remote was restored to an older state.
     pub remote_restores: u64,
-    /// Re-bootstraps that clients reported.
     pub rebootstraps: u64,
-    /// Older copies that became clients of their own.
+    /// Older copies of a client's files that were reopened as a new client.
     pub adoptions: u64,
-    /// Judgements of an invariant.
+    /// Invariants judged.
     pub checks: u64,
-    /// Operations that ended with an error that another try can help.
+    /// Operations that ended with a retryable error.
     pub errors_reported: u64,
-    /// Operations that ended with an error that no retry can help.
+    /// Operations that ended with an error that no retry can fix.
     pub errors_refused: u64,
-    /// How often each row of the atlas struck, by its name.
+    /// Injected faults by the name of their row in the atlas.
     pub injected: BTreeMap<String, u64>,
 }
 
 impl Counts {
-    /// Adds another history's.
+    /// Adds the counters of other histories.
     pub fn add(&mut self, other: &Self) {
         // Every field is named here, so a new one does not compile until it is added as well.
         macro_rules! add {
@@ -115,24 +107,24 @@ impl Counts {
         );
     }
 
-    /// Crashes of both kinds.
+    /// Kills and power losses.
     pub fn crashes(&self) -> u64 {
         self.kills + self.power_losses
     }
 
-    /// Lost messages of both kinds.
+    /// Lost requests and lost responses.
     pub fn messages_lost(&self) -> u64 {
         self.requests_lost + self.responses_lost
     }
 
-    /// How often a sort of fault struck, wherever.
+    /// The number of injected faults of a kind, on any file or route.
     pub fn injected_of(&self, kind: impl Into<FaultKind>) -> u64 {
         let kind = kind.into();
         let is_kind = |row: &str| row.split('/').next() == Some(kind.name());
         self.injected.iter().filter(|(row, _)| is_kind(row)).map(|(_, count)| count).sum()
     }
 
-    /// Faults of the network, lost messages included.
+    /// The number of injected network faults, lost messages included.
     pub fn network_faults(&self) -> u64 {
         NetworkFaultKind::VARIANTS.iter().map(|&kind| self.injected_of(kind)).sum()
     }

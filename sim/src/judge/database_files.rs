@@ -1,4 +1,4 @@
-//! The page-level checks: what a client's files must look like, read with the simulator's own parsers.
+//! Page-level checks on a client's database files. They read the files with the simulator's own parsers.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::remote_log::RemoteLog;
 use super::verdict::{NO_LOCAL_RESIDUE, SYNCED_PREFIX, Violation, WATERMARK};
 use super::{Claims, Paths};
 
-/// A client's database files at one moment.
+/// The content of a client's database files at one moment.
 pub struct DatabaseFiles {
     pub(crate) draft: Arc<Vec<u8>>,
     pub(crate) draft_wal: Arc<Vec<u8>>,
@@ -16,7 +16,7 @@ pub struct DatabaseFiles {
 }
 
 impl DatabaseFiles {
-    /// Reads them with `read`; a missing one is empty.
+    /// Reads the files with `read`. A missing file counts as empty.
     pub fn read(paths: &Paths, read: impl Fn(&str) -> Option<Arc<Vec<u8>>>) -> Self {
         let read = |path: &str| read(path).unwrap_or_default();
         Self {
@@ -27,8 +27,9 @@ impl DatabaseFiles {
         }
     }
 
-    /// I1 and I2, and with `after_crash` that the WALs are sound as far as the metadata names them. Answers the epochs of the
-    /// remote's that Synced can be of. I1 is claimed only of a Draft that is attached.
+    /// Judges I1 and I2. With `after_crash` it also checks that the WALs are intact up to the frames that
+    /// the metadata names. Returns the remote's epochs that Synced can belong to. I1 applies only to an
+    /// attached Draft.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -40,7 +41,7 @@ impl DatabaseFiles {
     ) -> Result<Epochs, Violation> {
         let synced_wal = Wal::parse(&self.synced_wal);
         let draft_wal = Wal::parse(&self.draft_wal);
-        // A checkpoint that the metadata announces may already have emptied the WAL into the main file.
+        // A checkpoint that the metadata announces may already have moved the WAL into the main file.
         let is_emptied = claims.may_have_lost_wal() && synced_wal.frame_count() == 0;
         let (synced_end, synced_watermark) =
             if is_emptied { (0, 0) } else { (claims.synced_wal_frames, claims.synced_wal_match_watermark) };
@@ -49,7 +50,7 @@ impl DatabaseFiles {
             if is_compacted { (0, 0) } else { (claims.draft_wal_frames(), claims.draft_wal_match_watermark) };
         let sound = |wal: &Wal<'_>, named: u64| {
             let frames = if after_crash { wal.verified_frames() } else { wal.frame_count() };
-            (frames < named).then(|| format!("{frames} sound frames where the metadata names {named}"))
+            (frames < named).then(|| format!("{frames} intact frames, but the metadata names {named}"))
         };
         if let Some(problem) = sound(&synced_wal, synced_end) {
             return Err(Violation::of(SYNCED_PREFIX, format!("Synced's WAL has {problem}")));
@@ -99,14 +100,14 @@ impl DatabaseFiles {
         Ok(epochs)
     }
 
-    /// I4, for a client whose engine believes Synced to be clean.
+    /// Judges I4, for a client whose engine considers Synced clean.
     ///
     /// # Errors
     /// A violation naming the lengths.
     pub fn judge_residue(&self, claims: &Claims) -> Result<(), Violation> {
         let expected = wal_bytes(claims.synced_wal_frames);
         let actual = self.synced_wal.len() as u64;
-        // A checkpoint that the metadata announces has emptied the WAL, or has not.
+        // A checkpoint that the metadata announces may or may not have emptied the WAL.
         if claims.may_have_lost_wal() && actual == 0 {
             return Ok(());
         }
@@ -129,11 +130,10 @@ pub(crate) fn wal_bytes(frames: u64) -> u64 {
     if frames == 0 { 0 } else { (WAL_HEADER_BYTES + frames as usize * FRAME_BYTES) as u64 }
 }
 
-/// Epochs of the remote's that a replica can be of: what one has in common with another is of both.
+/// A range of the remote's epochs that a replica can belong to. A state that two epochs share belongs to
+/// both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epochs {
-    /// The first of them.
     pub oldest: usize,
-    /// The last of them.
     pub newest: usize,
 }

@@ -1,4 +1,4 @@
-//! Checks on versions of the metadata: nothing is named before it is durable, and nothing goes back.
+//! Checks on versions of the metadata: they name only durable bytes, and they never go backwards.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,28 +8,27 @@ use super::claims::Claims;
 use super::database_files::{Epochs, wal_bytes};
 use super::verdict::{DURABLE_FIRST, MONOTONE, Violation};
 
-/// A version of the metadata at the moment it was renamed into place, and what of the disk was unsynced then.
+/// A version of the metadata at the moment when it was renamed into place, with the disk's unsynced ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataVersion {
-    /// The file that was replaced.
+    /// The file that the rename replaced.
     pub path: String,
-    /// How many events the trace had then.
+    /// The number of trace events at that moment.
     pub event_count: u64,
-    /// Its new content.
     pub bytes: Vec<u8>,
-    /// Per path, the byte ranges that a power loss at this moment could change, ascending and disjoint; settled files
-    /// are absent. A file whose directory entry is not durable, this one included, is at stake as a whole:
-    /// `0..u64::MAX`.
+    /// Per path, the byte ranges that a power loss at this moment could change, ascending and disjoint.
+    /// Fully durable files are absent. A file whose directory entry is not durable, this one included, is
+    /// at risk as a whole: `0..u64::MAX`.
     pub unsynced: BTreeMap<String, Vec<Range<u64>>>,
-    /// Per path, the length in bytes after a power loss that nothing unsynced survives; files that it would lose are
-    /// absent.
+    /// Per path, the length in bytes after a power loss that keeps nothing unsynced. Files that it would
+    /// remove are absent.
     pub durable_lengths: BTreeMap<String, u64>,
 }
 
-/// I3, at the moment when a version of the metadata was renamed into place.
+/// Judges I3 at the moment when a version of the metadata was renamed into place.
 ///
 /// # Errors
-/// A violation naming the file and the range that was not synced.
+/// A violation that names the file and the range that was not synced.
 pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), Violation> {
     let unreadable = || Violation::of(DURABLE_FIRST, "a version of the metadata does not parse");
     let claims = Claims::parse(&version.bytes).ok_or_else(unreadable)?;
@@ -37,11 +36,12 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
         return Ok(());
     }
     let is_replacing = claims.attachment == "replacing";
-    // Of a replica that is severed or being replaced nothing is claimed.
+    // A replica that is severed or being replaced carries no claims.
     let (synced, synced_wal) =
         if claims.has_replica() { (u64::MAX, wal_bytes(claims.synced_wal_frames)) } else { (0, 0) };
     let draft_wal = wal_bytes(claims.draft_wal_frames());
-    // What a compaction has emptied is shorter than what its announcement names, whatever was begun anew in it since.
+    // A log that a compaction has emptied is shorter than its announcement says, even if frames were written
+    // since.
     let is_emptied = claims.is_compacting() && length(version, &paths.draft_wal) < draft_wal;
     let named = [
         (&paths.synced_next, if is_replacing { u64::MAX } else { 0 }),
@@ -62,7 +62,7 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
     Ok(())
 }
 
-/// The length that a file had when a version was put in place.
+/// The length of a file when a version was put in place.
 fn length(version: &MetadataVersion, path: &str) -> u64 {
     let unsynced = version.unsynced.get(path).and_then(|ranges| ranges.last()).map_or(0, |range| range.end);
     version.durable_lengths.get(path).copied().unwrap_or(0).max(unsynced)
@@ -76,20 +76,19 @@ fn first_unsynced<'a>(
     unsynced.get(path)?.iter().find(|range| range.start < end)
 }
 
-/// What was last known to be durable on a client.
+/// The newest state of a client that is known to be durable.
 #[derive(Debug, Clone)]
 pub struct Durable {
-    /// The metadata.
     pub claims: Claims,
-    /// The remote's epochs that Synced can have been of; `None` while there is no replica.
+    /// The remote's epochs that Synced can have belonged to; `None` while there is no replica.
     pub epochs: Option<Epochs>,
 }
 
-/// I11, between two versions of the metadata. Generation and frame begin anew in another epoch of the remote's, and an export that has
-/// taken Synced's place begins with frame 0.
+/// Judges I11 between two versions of the metadata. Generation and frame restart in another epoch of the
+/// remote, and an export that has replaced Synced starts with frame 0.
 ///
 /// # Errors
-/// A violation naming what went back.
+/// A violation that names the value that went back.
 pub fn judge_monotone(earlier: &Durable, later: &Durable) -> Result<(), Violation> {
     let went_back = |what: &str, from: String, to: String| {
         Err(Violation::of(MONOTONE, format!("{what} went back from {from} to {to}")))
@@ -138,8 +137,8 @@ mod tests {
         }
     }
 
-    /// A version of the metadata that says how Draft hangs on Synced, and that frame 5 of its log is being moved, put in place while `range` of
-    /// `path` was not durable.
+    /// Judges a version of the metadata with the given attachment whose announced compaction moves frame 5
+    /// of Draft's log. It is put in place while `range` of `path` is not durable.
     fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
         judge_version_in("ready", attachment, path, range)
     }
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_before_the_frames_that_it_names() {
+    fn metadata_must_not_precede_the_frames_that_it_names() {
         assert_eq!(judge_version("attached", "c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
         assert_eq!(judge_version("attached", "c-draft-wal", 12_392..16_512), Some(DURABLE_FIRST.name));
         assert_eq!(judge_version("attached", "c-draft-wal", 16_512..20_632), Some(DURABLE_FIRST.name));
@@ -174,7 +173,7 @@ mod tests {
         assert_eq!(judge_version("severed", "c-draft", 0..1), Some(DURABLE_FIRST.name));
     }
 
-    /// Frame 5 ends at byte 20,632: a shorter log is not the one any more that is being moved.
+    /// Frame 5 ends at byte 20,632. A shorter log is no longer the one that the compaction moves.
     #[test]
     fn a_compaction_names_its_log_until_it_is_emptied() {
         let judged = |range| judge_version_in("compacting_draft", "attached", "c-draft-wal", range);
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_metadata_does_not_name_may_be_volatile() {
+    fn bytes_that_the_metadata_does_not_name_may_be_unsynced() {
         assert_eq!(judge_version("attached", "c-synced-wal", 8272..u64::MAX), None);
         assert_eq!(judge_version("attached", "c-draft-wal", 20_632..24_000), None);
         assert_eq!(judge_version("severed", "c-synced", 0..u64::MAX), None);
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_that_goes_back() {
+    fn progress_must_not_go_back() {
         let later = claims();
         for earlier in [
             Claims { synced_generation: 4, synced_frame_no: Some(0), ..claims() },
@@ -211,7 +210,8 @@ mod tests {
         assert_eq!(judge_monotone(&durable(later.clone(), 1), &durable(new_export, 1)), Ok(()));
         let of_a_former_epoch = Claims { synced_generation: 9, ..claims() };
         assert_eq!(judge_monotone(&durable(of_a_former_epoch, 0), &durable(later, 1)), Ok(()));
-        // Of what two epochs have in common the newer one may have gone on, and a new export may be of its beginning.
+        // The newer of two epochs may have continued from their common part; a new export may start in the
+        // older one.
         let common = Durable { claims: claims(), epochs: Some(Epochs { oldest: 0, newest: 1 }) };
         let beginning = Claims { synced_generation: 1, ..claims() };
         assert_eq!(judge_monotone(&common, &durable(beginning.clone(), 1)), Ok(()));

@@ -1,17 +1,17 @@
-//! What must hold, judged with parsers and expectations that share no code with the engine.
+//! The invariants and the oracles. They share no parser and no expectation with the engine.
 //!
-//! Everything here reads what it is given and decides; *when* something is judged is the world's business.
+//! This module takes evidence and decides. The `world` chooses *when* to judge.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`verdict`] | the invariants by name, violations and their signatures |
 //! | [`counts`] | what happened in a history, counted |
-//! | [`ledger`] | what was acknowledged to whom, and the content that follows from it |
+//! | [`ledger`] | the acknowledged transactions of every writer, and the content that follows from them |
 //! | [`remote_log`] | the remote's model: every generation's snapshot and frames |
 //! | `claims`, `paths` | what a client's metadata claims, and where its files are |
 //! | `database_files`, `durability` | page-level checks, and checks on versions of the metadata |
 //! | [`mod@format`] | parsers for database files and WALs |
-//! | [`marks`] | the situations that a sweep must have been in |
+//! | [`marks`] | the situations that a sweep must reach |
 //!
 //! Absent: the disk, the network, the clients. Start with `verdict`.
 
@@ -39,9 +39,9 @@ use crate::text::error_chain;
 use ledger::Discrepancy;
 use verdict::{ATOMIC_PUSH, EXACTLY_ONCE, INTEGRITY, Invariant, LOCAL_DURABILITY, READS, Violation};
 
-/// One database's answer to `PRAGMA integrity_check`.
+/// Judges the result of `PRAGMA integrity_check` on one database.
 pub(crate) fn judge_integrity_answer(
-    whose: &str,
+    database: &str,
     answer: Result<Vec<Vec<Value>>, plimsoll_engine::Error>,
 ) -> Result<(), Violation> {
     let complaint = match answer {
@@ -49,11 +49,12 @@ pub(crate) fn judge_integrity_answer(
         Ok(rows) => format!("{rows:?}"),
         Err(error) => error_chain(&error),
     };
-    Err(Violation::of(INTEGRITY, format!("{whose}: {complaint}")))
+    Err(Violation::of(INTEGRITY, format!("{database}: {complaint}")))
 }
 
-pub(crate) fn violation(finding: Discrepancy, whose: &str) -> Violation {
-    let of = |invariant: Invariant, message: String| Violation::of(invariant, format!("{whose}: {message}"));
+pub(crate) fn violation(finding: Discrepancy, database: &str) -> Violation {
+    let of =
+        |invariant: Invariant, message: String| Violation::of(invariant, format!("{database}: {message}"));
     match finding {
         Discrepancy::NotOnce(message) => of(EXACTLY_ONCE, message),
         Discrepancy::Torn(message) => of(ATOMIC_PUSH, message),

@@ -1,28 +1,22 @@
-//! Where a client's files are.
+//! The paths of a client's files.
 
 use crate::fault::FileClass;
 
-/// Paths of one client's files.
 #[derive(Debug, Clone)]
 pub struct Paths {
-    /// The application's path.
+    /// The path that the application passes to the engine.
     pub base: String,
-    /// Draft's main file.
     pub draft: String,
-    /// Draft's WAL.
     pub draft_wal: String,
-    /// Synced's main file.
     pub synced: String,
-    /// Synced's WAL.
     pub synced_wal: String,
-    /// A new export on its way to Synced's place.
+    /// A new export that is about to replace Synced.
     pub synced_next: String,
-    /// The metadata.
     pub metadata: String,
 }
 
 impl Paths {
-    /// The files of the application path `base`.
+    /// The files that belong to the application path `base`.
     pub fn new(base: &str) -> Self {
         let with = |ending: &str| format!("{base}-{ending}");
         Self {
@@ -36,7 +30,7 @@ impl Paths {
         }
     }
 
-    /// The file of a role; `None` for a role that no one file has.
+    /// The path of a file role; `None` for a role that covers several files.
     pub fn of(&self, file: FileClass) -> Option<&str> {
         Some(match file {
             FileClass::Draft => &self.draft,

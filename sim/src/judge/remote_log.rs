@@ -1,11 +1,14 @@
-//! What the remote ever was: each generation's snapshot and frames, kept for ever.
+//! The full record of the remote: each generation's snapshot and frames, kept permanently.
 //!
-//! This is the remote's model of itself. It does no I/O; it is told what the files hold and panics when that isn't
-//! what it must be ("the remote contradicts its own model"): frames only ever grow, under the same salts, by whole
-//! transactions; and a new snapshot is the old one with the generation's frames folded in, page by page.
+//! This is the simulator's model of the remote. It does no I/O: the world passes in the content of the
+//! remote's files. The model panics with "the remote contradicts its own model" when the files break one of
+//! these rules:
 //!
-//! When the remote is restored to an older state, a new *epoch* begins with what was before that state; the earlier epochs are kept for
-//! the checkers. Pruned generations are kept as well, and only no longer served.
+//! * Frames are only appended, under the same salts, by whole transactions.
+//! * A new snapshot is the old one with the generation's frames folded in, page by page.
+//!
+//! When the remote is restored to an older state, a new *epoch* starts from that state. Earlier epochs are
+//! kept for the checkers. Pruned generations are kept too; the remote only stops serving them.
 
 use bytes::Bytes;
 
@@ -16,66 +19,60 @@ use crate::judge::format::{
     WalHeader,
 };
 
-/// All generations of a remote, numbered from 1; the last is the current one.
+/// All generations of a remote, numbered from 1. The last one is current.
 #[derive(Debug)]
 pub struct RemoteLog {
     generations: Vec<Generation>,
-    /// What was when the remote was restored, oldest first.
+    /// The generations of earlier epochs, oldest first.
     past: Vec<Vec<Generation>>,
     first_served: u64,
-    /// Generation and frame behind which no backup goes.
+    /// The oldest generation and frame that a backup covers.
     oldest_backup: (u64, u64),
 }
 
-/// A place where the history ended once, or ends.
+/// A position where the log ends, or once ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogEnd {
-    /// The last generation.
     pub generation: u64,
-    /// Its last frame; 0 for the snapshot.
+    /// The last frame of the generation; 0 for the snapshot.
     pub frame_no: u64,
 }
 
-/// A snapshot and the frames that were appended until the next one.
+/// A snapshot and the frames that were appended to it.
 #[derive(Debug, Clone)]
 pub struct Generation {
     snapshot: Bytes,
-    /// That of the log; `None` while it is empty.
+    /// The header of the log; `None` while the log is empty.
     header: Option<WalHeader>,
     frames: Vec<Frame>,
 }
 
-/// A frame as it stands in the remote's log.
+/// A frame of the remote's log.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// Its first 24 bytes.
+    /// The first 24 bytes.
     pub header: FrameHeader,
     bytes: Bytes,
 }
 
-/// A generation that was closed, as it is kept outside this process.
+/// A closed generation, in the form that is stored outside this process.
 #[derive(Debug, Clone)]
 pub struct Closed {
-    /// The main file at its begin.
+    /// The main file at the start of the generation.
     pub snapshot: Bytes,
-    /// Its log, header and frames.
+    /// The log's header and frames.
     pub log: Bytes,
 }
 
-/// Why a history cannot be taken up again.
+/// The reason why a stored log cannot be resumed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResumeError {
-    /// A generation does not hold together.
+    /// A generation is inconsistent.
     #[error("generation {generation}: {problem}")]
-    Generation {
-        /// Which one.
-        generation: u64,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The core cannot open the database.
-    #[error("the database cannot be opened")]
+    Generation { generation: u64, problem: String },
+    /// turso_core cannot open the database.
+    #[error("cannot open the remote's database")]
     Database(#[from] LimboError),
 }
 
@@ -84,17 +81,17 @@ impl RemoteLog {
         RemoteLog { generations: Vec::new(), past: Vec::new(), first_served: 1, oldest_backup: (1, 0) }
     }
 
-    /// Begins generation 1 with the bytes of a main file.
+    /// Starts generation 1 with the bytes of a main file.
     pub(crate) fn begin(snapshot: Bytes) -> RemoteLog {
         let mut history = RemoteLog::empty();
         history.push(snapshot);
         history
     }
 
-    /// Takes up a history again: its closed generations, and the snapshot with which the current one began.
+    /// Resumes a stored log from its closed generations and the snapshot at the start of the current one.
     ///
     /// # Errors
-    /// [`ResumeError::Generation`], naming the first that does not hold together.
+    /// [`ResumeError::Generation`] with the number of the first inconsistent generation.
     pub(crate) fn resume(closed: Vec<Closed>, snapshot: Bytes) -> Result<RemoteLog, ResumeError> {
         let mut history = RemoteLog::empty();
         for Closed { snapshot, log } in closed {
@@ -105,7 +102,7 @@ impl RemoteLog {
             let (header, count) = (wal.header().copied(), wal.verified_frames());
             let header = header.ok_or_else(|| wrong("its log has no header".to_owned()))?;
             if log.len() != WAL_HEADER_BYTES + count as usize * FRAME_BYTES {
-                return Err(wrong(format!("its log of {} bytes holds {count} sound frames", log.len())));
+                return Err(wrong(format!("its log of {} bytes holds {count} intact frames", log.len())));
             }
             if count == 0 || !wal.frame(count).is_commit() {
                 return Err(wrong("its log does not end with a transaction".to_owned()));
@@ -116,7 +113,8 @@ impl RemoteLog {
         Ok(history)
     }
 
-    /// Begins the next generation if `snapshot` is a database, and what the one before it amounts to.
+    /// Starts the next generation if `snapshot` is a database and equals the end of the generation before
+    /// it.
     fn push_checked(&mut self, snapshot: Bytes) -> Result<(), ResumeError> {
         let wrong = |problem| ResumeError::Generation { generation: self.generation_current() + 1, problem };
         let pages = DatabaseHeader::parse(&snapshot).map_or(0, |header| header.page_count as usize);
@@ -127,7 +125,7 @@ impl RemoteLog {
             let folded = before.image_at(before.frame_count());
             if let Some(difference) = folded.first_difference(&DatabaseImage::of_main(&snapshot)) {
                 return Err(wrong(format!(
-                    "its snapshot is not what the one before ended with: {difference}"
+                    "its snapshot differs from the end of the generation before it: {difference}"
                 )));
             }
         }
@@ -135,46 +133,43 @@ impl RemoteLog {
         Ok(())
     }
 
-    /// The number of the current generation.
     pub fn generation_current(&self) -> u64 {
         self.generations.len() as u64
     }
 
-    /// The current generation.
     pub fn current(&self) -> &Generation {
-        self.generations.last().expect("a history has a generation")
+        self.generations.last().expect("the log has a generation")
     }
 
-    /// A generation by its number; `None` if there never was one.
+    /// A generation by its number; `None` if it never existed.
     pub fn generation(&self, generation: u64) -> Option<&Generation> {
         self.generations.get(usize::try_from(generation.checked_sub(1)?).ok()?)
     }
 
-    /// A generation that was not pruned.
+    /// A generation by its number; `None` if it was pruned or never existed.
     pub fn served(&self, generation: u64) -> Option<&Generation> {
         if generation < self.first_served { None } else { self.generation(generation) }
     }
 
-    /// The oldest generation that was not pruned.
     pub fn first_served(&self) -> u64 {
         self.first_served
     }
 
-    /// How often the remote was restored.
+    /// The number of times the remote was restored.
     pub fn epoch(&self) -> usize {
         self.past.len()
     }
 
-    /// The database after the transactions that are complete at `frame_no` of a generation of an epoch; 0 is the snapshot. `None`
-    /// if there is no such generation or no such frame.
+    /// The database after the transactions that are complete at `frame_no` of a generation of an epoch;
+    /// frame 0 is the snapshot. `None` if the generation or the frame does not exist.
     pub fn image_at(&self, epoch: usize, generation: u64, frame_no: u64) -> Option<DatabaseImage<'_>> {
         let generations = self.past.get(epoch).unwrap_or(&self.generations);
         let generation = generations.get(usize::try_from(generation.checked_sub(1)?).ok()?)?;
         (frame_no <= generation.frame_count()).then(|| generation.image_at(frame_no))
     }
 
-    /// Where the history ended so many generations ago, or, for none, so many transactions ago; the beginning if it is not
-    /// that old.
+    /// The end of the log `generations` generations ago or, if that is 0, `transactions` transactions ago.
+    /// Returns the start of the log if it is not that old.
     pub fn past_end(&self, generations: u64, transactions: usize) -> LogEnd {
         let generation = self.generation_current().saturating_sub(generations).max(1);
         let of = &self.generations[generation as usize - 1];
@@ -182,12 +177,12 @@ impl RemoteLog {
         LogEnd { generation, frame_no: of.commit_points().rev().nth(back).unwrap_or(0) }
     }
 
-    /// Appends what was read behind the last known frame of the log.
+    /// Appends the frames that were read after the last known frame of the log.
     ///
     /// # Panics
-    /// If `tail` isn't `frame_count` frames, each in the checksum chain, the last a commit frame.
+    /// If `tail` is not `frame_count` frames that continue the checksum chain and end with a commit frame.
     pub(crate) fn append(&mut self, header: WalHeader, tail: Bytes, frame_count: u64) {
-        let generation = self.generations.last_mut().expect("a history has a generation");
+        let generation = self.generations.last_mut().expect("the log has a generation");
         let previous = match generation.frames.last() {
             Some(frame) => {
                 assert_eq!(frame.header.salts, header.salts, "{CONTRADICTION}: its log was restarted");
@@ -199,7 +194,7 @@ impl RemoteLog {
         assert_eq!(
             wal.verified_frames(),
             frame_count,
-            "{CONTRADICTION}: its log doesn't continue as it began"
+            "{CONTRADICTION}: its log does not continue its checksum chain"
         );
         assert!(wal.frame(frame_count).is_commit(), "{CONTRADICTION}: its log ends inside a transaction");
         generation.header = Some(header);
@@ -209,46 +204,46 @@ impl RemoteLog {
         }));
     }
 
-    /// Forgets what was behind a commit frame of the current generation: it did not survive.
+    /// Drops the frames after a commit frame of the current generation, because they did not survive a
+    /// crash.
     ///
     /// # Panics
-    /// If that is no commit frame.
+    /// If `frame_count` is not a commit frame.
     pub(crate) fn cut(&mut self, frame_count: u64) {
-        let generation = self.generations.last_mut().expect("a history has a generation");
+        let generation = self.generations.last_mut().expect("the log has a generation");
         if frame_count < generation.frame_count() {
             let is_between = generation.commit_points().any(|commit| commit == frame_count);
-            assert!(is_between, "{CONTRADICTION}: half a transaction is left of its log");
+            assert!(is_between, "{CONTRADICTION}: its log was cut inside a transaction");
             generation.frames.truncate(frame_count as usize);
         }
     }
 
-    /// Ends the current generation; `main` is the main file after the checkpoint.
+    /// Closes the current generation. `main` is the main file after the checkpoint.
     ///
     /// # Panics
-    /// If that isn't the snapshot with the frames folded in.
+    /// If `main` is not the snapshot with the frames folded in.
     pub(crate) fn close_generation(&mut self, main: Bytes) {
         let folded = self.current().image_at(self.current().frame_count());
         if let Some(difference) = folded.first_difference(&DatabaseImage::of_main(&main)) {
-            panic!(
-                "{CONTRADICTION}: its checkpoint wrote something else than its frames (right): {difference}"
-            );
+            panic!("{CONTRADICTION}: its checkpoint differs from its frames (right): {difference}");
         }
         self.push(main);
     }
 
-    /// No longer serves the generations before the current one; `false` if there was none.
+    /// Stops serving the generations before the current one. Returns `false` if there was none to prune.
     pub(crate) fn prune(&mut self) -> bool {
         let current = self.generation_current();
         std::mem::replace(&mut self.first_served, current) < current
     }
 
-    /// Forgets that there ever was an older state than this one.
+    /// Makes the current state the oldest one that a restore can return to.
     pub(crate) fn forget_older_backups(&mut self) {
         self.oldest_backup = (self.generation_current(), self.current().frame_count());
     }
 
-    /// Begins an epoch that ends `transactions_back` transactions before the end of the generation `generations_back` before the current
-    /// one, or as close to that as there is something that is not pruned. Answers what the files have to hold.
+    /// Starts an epoch that ends `transactions_back` transactions before the end of the generation
+    /// `generations_back` before the current one. If that is pruned, it takes the closest state that is
+    /// not. Returns the generation that the files must hold.
     pub(crate) fn restore(&mut self, generations_back: u64, transactions_back: u64) -> &Generation {
         let current = self.generation_current();
         let (oldest_generation, oldest_frame) = self.oldest_backup;
@@ -271,7 +266,7 @@ impl RemoteLog {
         assert_eq!(
             snapshot.len(),
             page_bytes,
-            "{CONTRADICTION}: a snapshot isn't as long as its header says"
+            "{CONTRADICTION}: the length of a snapshot differs from its header's"
         );
         assert_ne!(snapshot.len(), 0, "{CONTRADICTION}: a snapshot is empty");
         self.generations.push(Generation { snapshot, header: None, frames: Vec::new() });
@@ -279,35 +274,33 @@ impl RemoteLog {
 }
 
 impl Generation {
-    /// The main file at the generation's begin; a multiple of 4096 bytes.
+    /// The main file at the start of the generation; a multiple of 4096 bytes.
     pub fn snapshot(&self) -> &Bytes {
         &self.snapshot
     }
 
-    /// The frames, oldest first: frame n at index n - 1.
+    /// The frames, oldest first: frame n is at index n - 1.
     pub fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
-    /// Compares the generation with the files that are to hold it.
+    /// Compares the generation with the content of its files.
     ///
     /// # Panics
-    /// If they don't.
+    /// If they differ.
     pub(crate) fn check_files(&self, main: &[u8], log: &[u8]) {
         assert!(self.snapshot == main, "{CONTRADICTION}: its main file is not the generation's snapshot");
         let (on_disk, rest) = log.as_chunks::<FRAME_BYTES>();
         let is_same = rest.is_empty()
             && on_disk.len() == self.frames.len()
             && on_disk.iter().zip(&self.frames).all(|(on_disk, frame)| frame.bytes == on_disk[..]);
-        assert!(is_same, "{CONTRADICTION}: its log holds other frames than it had");
+        assert!(is_same, "{CONTRADICTION}: its log's frames have changed");
     }
 
-    /// How many frames there are.
     pub fn frame_count(&self) -> u64 {
         self.frames.len() as u64
     }
 
-    /// The bytes of the log.
     pub(crate) fn wal(&self) -> Vec<u8> {
         if self.frames.is_empty() {
             return Vec::new();
@@ -319,7 +312,7 @@ impl Generation {
         wal
     }
 
-    /// The places where the database stood between two transactions: 0 for the snapshot, then each commit frame.
+    /// The positions between two transactions: 0 for the snapshot, then each commit frame.
     pub fn commit_points(&self) -> impl DoubleEndedIterator<Item = u64> {
         let commit = |(index, frame): (usize, &Frame)| frame.header.is_commit().then_some(index as u64 + 1);
         std::iter::once(0).chain(self.frames.iter().enumerate().filter_map(commit))
@@ -344,7 +337,6 @@ impl Frame {
         &self.bytes
     }
 
-    /// The page image.
     pub fn page(&self) -> &Page {
         self.bytes.last_chunk().expect("a frame ends in a page")
     }

@@ -1,27 +1,25 @@
-//! What a run ends with: the invariants by name, a violation of one, and the counts of what happened.
+//! The result of a run: the invariants by name, a violation of one, and its signature.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// When an invariant has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expectation {
     /// After every step and every recovery.
     Always,
-    /// After the faults have ended and everybody has synced until nothing moves.
+    /// After the faults have ended and all clients have synced until nothing moves.
     Eventually,
 }
 
-/// One promise of the engine's.
+/// A property that the engine promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invariant {
-    /// Its name, as it stands in messages.
+    /// The name that messages show.
     pub name: &'static str,
-    /// When it has to hold.
     pub expectation: Expectation,
-    /// What it says, in one line.
+    /// One line that states the property.
     pub meaning: &'static str,
 }
 
@@ -32,7 +30,7 @@ macro_rules! invariants {
             pub const $constant: Invariant =
                 Invariant { name: $name, expectation: Expectation::$expectation, meaning: $meaning };
         )*
-        /// All of them.
+        /// Every invariant.
         pub const INVARIANTS: &[Invariant] = &[$($constant),*];
     };
 }
@@ -45,58 +43,57 @@ invariants! {
     WATERMARK = "watermark", Always,
         "I1: Draft as of its watermark is Synced as of its own, page by page, page count included";
     DURABLE_FIRST = "durable-first", Always,
-        "I3: whatever a version of the metadata names is durable before that version is in place";
+        "I3: the bytes that a version of the metadata names are durable before that version is in place";
     NAMED_INTACT = "named-intact", Always,
-        "I3: what any version of the metadata names that a crash at this moment could leave is neither written to nor cut";
+        "I3: bytes that a version of the metadata names are neither overwritten nor cut, as long as a crash could leave that version";
     MONOTONE = "monotone", Always,
         "I11: generation, frame within it and highest attempted transaction never decrease";
     EXACTLY_ONCE = "exactly-once", Always,
-        "I6: a transaction stands on the remote at most once, and only if it was committed";
+        "I6: a transaction is on the remote at most once, and only if it was committed";
     ATOMIC_PUSH = "atomic-push", Always,
-        "I12: a transaction stands on the remote whole or not at all";
+        "I12: a transaction is on the remote whole or not at all";
     LOCAL_DURABILITY = "local-durability", Always,
         "I7: a committed local transaction stays visible to its application";
     READS = "reads", Always,
         "I10: an application sees some commit point of the remote with its own transactions on top, whole";
     CAUGHT_UP = "caught-up", Always,
-        "after a pull or a sync that succeeded, Synced is at the end of the remote's history";
+        "after a successful pull or sync, Synced is at the end of the remote's log";
     NO_SURPRISE = "no-surprise", Always,
-        "an operation fails only where a fault struck, and as the atlas allows: in a way that a retry can help, or by naming what is damaged";
+        "an operation fails only where a fault was injected, and as the atlas allows: with a retryable error, or with one that names the damage";
     NO_PANIC = "no-panic", Always,
         "the engine does not panic";
     RESUMES = "resumes", Always,
-        "an engine that is started on what a crash at any moment would leave opens it";
+        "the engine opens every image that a crash at any moment could leave";
     ENDS = "ends", Always,
-        "every operation ends within a bound of suspensions and of waits for nothing";
+        "every operation ends within a bound of suspensions and of idle waits";
     NOTHING_LOST = "nothing-lost", Eventually,
         "I6: every committed local transaction is on the remote";
     LIVENESS = "liveness", Eventually,
-        "I9: once the faults have ended, everybody syncs until nothing moves, within a bound of rounds";
+        "I9: once the faults have ended, all clients sync until nothing moves, within a bounded number of rounds";
     CONVERGENCE = "convergence", Eventually,
-        "I8: all databases hold the same rows, those that the acknowledged transactions explain";
+        "I8: all databases hold the same rows, and the acknowledged transactions explain these rows";
     QUIESCENCE = "quiescence", Eventually,
         "when there is nothing to do, a sync adds no remote frame and writes no byte";
     INTEGRITY = "integrity", Eventually,
-        "PRAGMA integrity_check is content with every database";
+        "PRAGMA integrity_check reports no error for any database";
     NOT_VACUOUS = "not-vacuous", Eventually,
-        "what was written is there: a history with committed transactions does not end in empty databases";
+        "a history with committed transactions does not end with empty databases";
 }
 
-/// A finding: the engine broke a promise.
+/// A finding: the engine broke an invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// The invariant's name.
     pub invariant: &'static str,
-    /// When it should have held.
+    /// When the invariant had to hold.
     pub expectation: Expectation,
-    /// The step after which it was found broken; `None` after the last one.
+    /// The step after which the check failed; `None` for the checks at the end.
     pub step: Option<u32>,
-    /// What is wrong, in one sentence.
+    /// One sentence that says what is wrong.
     pub message: String,
 }
 
 impl Violation {
-    /// A violation of `invariant`; the world adds the step.
+    /// A violation of `invariant`. The world adds the step.
     pub fn of(invariant: Invariant, message: impl Into<String>) -> Self {
         Self {
             invariant: invariant.name,
@@ -116,14 +113,14 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What two failures have in common when they have one cause: the broken invariant, and where it was seen to be broken. It
-/// stays the same while a schedule shrinks, because what differs from history to history has been struck out of it.
+/// The parts of a violation that identify its cause: the broken invariant, and the message without its
+/// numbers. The signature stays the same while a schedule shrinks, because the parts that vary between
+/// histories are removed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// The invariant's name.
     pub invariant: String,
-    /// The violation's message, with `#` for every number and every name with a number in it.
+    /// The violation's message, with `#` for every number and every name that contains one.
     pub place: String,
 }
 
@@ -134,14 +131,14 @@ impl fmt::Display for Signature {
 }
 
 impl Violation {
-    /// What it has in common with others of its kind.
+    /// The signature that this violation shares with others of the same cause.
     pub fn signature(&self) -> Signature {
         Signature { invariant: self.invariant.to_owned(), place: without_numbers(&self.message) }
     }
 }
 
-/// `#` for every word with a digit in it; words go on over dots and colons (`c0.5.1`, `item:o1:3`). A list of such words, whatever
-/// its length, is one.
+/// Replaces every word that contains a digit by `#`. Dots and colons are part of a word (`c0.5.1`,
+/// `item:o1:3`). A list of such words becomes one `#`, regardless of its length.
 fn without_numbers(message: &str) -> String {
     let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '_');
     let mut words: Vec<&str> = Vec::new();

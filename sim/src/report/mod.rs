@@ -1,13 +1,13 @@
-//! What people and machines read: rendering, apart from the commands that ask for it.
+//! Renders results for people and machines. The commands choose what to render.
 //!
 //! | module | renders |
 //! |---|---|
-//! | [`sweep`] | a sweep's result, as JSON to be merged and as the summary |
+//! | [`sweep`] | a sweep's result: as JSON that can be merged, and as a summary |
 //! | [`timeline`] | a history in lanes, for a terminal |
 //! | [`page`] | a history in lanes, as a self-contained HTML page |
 //! | `rows` | events as lines in English, for both |
 //!
-//! Guarantees: nothing here runs, reads or writes anything; text in, text out.
+//! Guarantees: this module runs no history and does no I/O. It turns values into text.
 
 pub mod page;
 mod rows;

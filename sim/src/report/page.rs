@@ -1,7 +1,10 @@
-//! A history as one HTML page: lanes side by side, filters, details on a click, plots, and what a power loss would take after each step.
+//! A history as an HTML page: lanes side by side, filters, details on a click, plots, and the data that a
+//! power loss after each step would remove.
 //!
-//! Guarantees: the page is a single file and asks the network for nothing; what comes from the history cannot end the script
-//! that carries it. Left out: reading it, which is the template's JavaScript.
+//! Guarantees: the page is a single file and makes no network requests. The content of the history cannot
+//! end the script that contains it.
+//!
+//! Absent: the interpretation of the data, which is the job of the template's JavaScript.
 
 use serde::Serialize;
 
@@ -13,19 +16,19 @@ use crate::world::run::Outcome;
 use crate::world::trace::Lane;
 
 const TEMPLATE: &str = include_str!("page.html");
-/// How comments begin that hold a schedule's finding.
+/// The start of the comments that hold a schedule's finding.
 pub const FINDING: [&str; 2] = ["violation: ", "signature: "];
-/// What the template has in the place of the history.
+/// The placeholder for the history in the template.
 const PLACE: &str = "\"HISTORY\"";
 
-/// What the page says above the lanes.
+/// The text above the lanes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Heading {
     /// The seed or the file.
     pub source: String,
-    /// The line that replays it, ready to paste.
+    /// The command line that replays it, ready to paste.
     pub replay: String,
-    /// The line that shrinks it.
+    /// The command line that shrinks it.
     pub shrink: String,
 }
 
@@ -33,7 +36,7 @@ pub struct Heading {
 pub fn page(heading: &Heading, schedule: &Schedule, outcome: &Outcome) -> String {
     let history = History::new(heading, schedule, outcome);
     let json = serde_json::to_string(&history).expect("plain data serializes");
-    // In a script, only the beginning of a tag could end it.
+    // Inside a script, only the start of a tag could end it.
     TEMPLATE.replacen(PLACE, &json.replace('<', "\\u003c"), 1)
 }
 
@@ -49,27 +52,27 @@ struct History<'a> {
     sections: Vec<Section>,
     events: Vec<PageEvent<'a>>,
     plots: Vec<Plot>,
-    /// Indices of events at which a fault struck, and at which the invariant was found broken.
+    /// The events at which a fault was injected, by index.
     fault_events: Vec<usize>,
     violation_event: Option<usize>,
 }
 
-/// Index, time, lane, verb, place, numbers, bytes, hash; without names, for there are thousands.
+/// Index, time, lane, verb, place, numbers, bytes, hash. A tuple keeps thousands of events small.
 type PageEvent<'a> = (u64, u64, String, &'static str, &'a str, &'a [u64], usize, String);
 
-/// A step, or what comes before the first one, or the heal.
+/// A step, the time before the first step, or the heal.
 #[derive(Serialize)]
 struct Section {
     title: String,
     step: Option<u32>,
-    faults: Vec<FaultFate>,
+    faults: Vec<PageFault>,
     is_violated: bool,
     at_stake: Vec<String>,
     rows: Vec<PageRow>,
 }
 
 #[derive(Serialize)]
-struct FaultFate {
+struct PageFault {
     text: String,
     is_reached: bool,
 }
@@ -79,7 +82,7 @@ struct PageRow {
     first: usize,
     count: usize,
     lane: &'static str,
-    whose: Option<u8>,
+    client: Option<u8>,
     text: String,
     mark: &'static str,
 }
@@ -106,7 +109,7 @@ impl<'a> History<'a> {
             violation: outcome.violation.as_ref().map(ToString::to_string),
             signature: outcome.violation.as_ref().map(|violation| violation.signature().to_string()),
             hash: format!("{:016x}", outcome.hash),
-            // What the verdict says need not be said twice.
+            // The page shows the verdict anyway.
             comments: schedule.comments.head.iter().filter(|line| !is_of_verdict(line)).collect(),
             schedule: schedule.print(),
             clients: schedule.header.clients,
@@ -142,7 +145,7 @@ impl<'a> History<'a> {
 }
 
 fn is_of_verdict(comment: &str) -> bool {
-    FINDING.iter().any(|beginning| comment.starts_with(beginning))
+    FINDING.iter().any(|prefix| comment.starts_with(prefix))
 }
 
 fn sections(schedule: &Schedule, outcome: &Outcome, rows: &[Row]) -> Vec<Section> {
@@ -184,9 +187,9 @@ impl Section {
         let faults = step.map(Step::all).unwrap_or_default().into_iter().flat_map(|carried| {
             let inside =
                 if Some(carried.id) == id { String::new() } else { format!("in step {}: ", carried.id) };
-            fates_of(carried, outcome)
+            outcomes_of(carried, outcome)
                 .into_iter()
-                .map(move |(fault, is_reached)| FaultFate { text: format!("{inside}{fault}"), is_reached })
+                .map(move |(fault, is_reached)| PageFault { text: format!("{inside}{fault}"), is_reached })
         });
         let snapshot = outcome.snapshots.steps.iter().find(|snapshot| Some(snapshot.step) == id);
         let at_stake = snapshot.map_or(&[][..], |snapshot| &snapshot.clients).iter().enumerate().map(
@@ -206,8 +209,9 @@ impl Section {
     }
 }
 
-/// Each fault that was planned for a step, and whether it struck. One in a step that was not run did not.
-fn fates_of<'a>(step: &'a Step, outcome: &Outcome) -> Vec<(&'a Fault, bool)> {
+/// Each planned fault of a step, and whether it was injected. The faults of a step that did not run were
+/// not.
+fn outcomes_of<'a>(step: &'a Step, outcome: &Outcome) -> Vec<(&'a Fault, bool)> {
     let is_run = !outcome.fault_outcomes.not_run.contains(&step.id);
     let mut unreached: Vec<&Fault> = outcome
         .fault_outcomes
@@ -226,7 +230,7 @@ fn fates_of<'a>(step: &'a Step, outcome: &Outcome) -> Vec<(&'a Fault, bool)> {
 
 impl PageRow {
     fn of(row: &Row) -> Self {
-        let (lane, whose) = match row.lane {
+        let (lane, client) = match row.lane {
             Lane::World | Lane::Verdict => ("verdict", None),
             Lane::Application(number) => ("application", Some(number)),
             Lane::Client(number) => ("files", Some(number)),
@@ -238,7 +242,7 @@ impl PageRow {
             Mark::Fault => "fault",
             Mark::Violation => "violation",
         };
-        Self { first: row.first, count: row.count, lane, whose, text: row.text.clone(), mark }
+        Self { first: row.first, count: row.count, lane, client, text: row.text.clone(), mark }
     }
 }
 

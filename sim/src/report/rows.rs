@@ -1,6 +1,7 @@
-//! A history's events as lines to read: each in its lane, in English, runs of the same thing to the same place together.
+//! The events of a history as lines in English. Each line belongs to a lane; consecutive writes to one file
+//! share a line.
 //!
-//! Guarantees: every event is in exactly one row, in order. Left out: layout.
+//! Guarantees: every event is in exactly one row, in order. Absent: layout.
 
 use std::borrow::Cow;
 
@@ -8,43 +9,40 @@ use crate::fault::FileClass;
 use crate::text::counted;
 use crate::world::trace::{Event, Lane};
 
-/// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The index of its first event.
     pub first: usize,
-    /// How many events it stands for.
+    /// The number of its events.
     pub count: usize,
-    /// Whose they are.
+    /// The lane of its events.
     pub lane: Lane,
-    /// What happened.
+    /// The text of the line.
     pub text: String,
-    /// How much attention it deserves.
+    /// The emphasis of the line.
     pub mark: Mark,
 }
 
-/// How much attention a row deserves.
+/// The emphasis of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// None in particular.
     Plain,
-    /// A step or the heal begins here.
+    /// The start of a step or of the heal.
     Step,
-    /// A fault struck, or what follows from it.
+    /// An injected fault, or its consequence.
     Fault,
-    /// A fault was planned and did not strike.
+    /// A planned fault that was not reached.
     Missed,
-    /// An invariant was found broken.
+    /// A broken invariant.
     Violation,
 }
 
-/// The rows of a history.
 pub fn rows(events: &[Event]) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut first = 0;
     for run in events.chunk_by(are_one) {
         let (lane, mark) = (run[0].lane, mark(&run[0]));
-        // The end of a step is where the next one begins; the row would say nothing.
+        // A step ends where the next one starts, so this event needs no row.
         if run[0].verb != "end of step" {
             rows.push(Row { first, count: run.len(), lane, text: text(run), mark });
         }
@@ -53,7 +51,7 @@ pub fn rows(events: &[Event]) -> Vec<Row> {
     rows
 }
 
-/// Writes to one file in a row are one line.
+/// Consecutive writes to one file form one row.
 fn are_one(one: &Event, next: &Event) -> bool {
     one.verb == "write" && (one.lane, one.verb, &one.place) == (next.lane, next.verb, &next.place)
 }
@@ -89,11 +87,11 @@ fn text(run: &[Event]) -> String {
             format!("write {place}{times}, {}", size(bytes))
         }
         (_, "truncate") => format!("truncate {place} to {}", size(number(0))),
-        (_, "kill") => "the process is killed; what it wrote is still there".into(),
+        (_, "kill") => "the process is killed; its writes are still there".into(),
         (_, "power loss") => {
             format!("the power fails; {} of {} unsynced operations survive", number(0), number(1))
         }
-        (_, "restart") => format!("the machine is up again, {} operations unsynced", number(0)),
+        (_, "restart") => format!("the machine restarts, {} operations unsynced", number(0)),
         (Lane::Network, "request") => {
             let body = if event.byte_count > 0 {
                 format!(", {}", size(event.byte_count as u64))
@@ -114,7 +112,7 @@ fn text(run: &[Event]) -> String {
     }
 }
 
-/// A file by its role, if the whole place is a file's path; a path within a sentence stays as it is.
+/// The role of the file, if the whole place is a file's path. A path inside a sentence stays as it is.
 pub fn short(place: &str) -> Cow<'_, str> {
     match FileClass::of(place) {
         FileClass::Any => Cow::Borrowed(place),
@@ -122,7 +120,7 @@ pub fn short(place: &str) -> Cow<'_, str> {
     }
 }
 
-/// A number of bytes, in the unit that reads best.
+/// A number of bytes in a readable unit.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..1000 => format!("{bytes} B"),

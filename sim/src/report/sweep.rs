@@ -1,7 +1,7 @@
-//! A sweep's result: as JSON, merged from shards, and as the summary that people read.
+//! The result of a sweep: as JSON, merged from shards, and as a summary for people.
 //!
-//! Guarantees: merging the reports of N shards gives the report of the unsharded sweep, but for the time it took. What can't be
-//! merged (two shards with one number, sweeps of different seeds) is refused.
+//! Guarantees: merging the reports of N shards gives the report of the unsharded sweep, except for the
+//! duration. Reports that do not fit together (one shard twice, sweeps of different seeds) are refused.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,59 +22,54 @@ use crate::text::counted;
 /// The version of the JSON that this simulator writes and reads.
 pub const VERSION: u32 = 1;
 
-/// What a sweep found, for machines.
+/// The result of a sweep, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepReport {
-    /// Version of this format.
     pub version: u32,
-    /// The seeds that were to be swept, shared out between all shards.
+    /// The seeds of the sweep, across all shards.
     pub seeds: Range<u64>,
     /// The shards that this report covers, ascending.
     pub shards: Vec<Shard>,
-    /// Which faults they drew.
+    /// The faults that the seeds could draw.
     pub profile: Profile,
-    /// How long it took; of several shards the longest.
+    /// The duration; for several shards the longest.
     pub seconds: f64,
-    /// Histories that ran at once; of several shards the sum.
+    /// The number of histories that ran at once; for several shards the sum.
     pub jobs: u64,
-    /// Per shard that was stopped early, the seed with which to go on.
+    /// For each shard that stopped early, the seed to continue with.
     pub unfinished: BTreeMap<u64, u64>,
-    /// What happened, counted.
     pub counts: Counts,
-    /// The failures by signature, those with most first.
+    /// The failures by signature, the most frequent first.
     pub failures: Vec<FailureReport>,
 }
 
-/// Failures with one signature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FailureReport {
-    /// What they have in common.
+    /// The signature that the failures share.
     pub signature: Signature,
-    /// When the invariant should have held.
+    /// When the invariant had to hold.
     pub expectation: Expectation,
-    /// How many there are.
+    /// The number of failures.
     pub count: u64,
-    /// The lowest of their seeds, ascending, at most ten.
+    /// The lowest seeds, ascending; at most ten.
     pub seeds: Vec<u64>,
-    /// The smallest example.
     pub smallest: Example,
 }
 
-/// One failure, and where to find it.
+/// One failure, and where to find its files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
-    /// Its seed.
     pub seed: u64,
     /// The violation in one sentence.
     pub violation: String,
-    /// Steps until the violation, and their faults.
+    /// The number of steps up to the violation plus the number of their faults.
     pub size: usize,
-    /// Its schedule's file, relative to this report's.
+    /// The path of its schedule file, relative to the report.
     pub schedule: Option<String>,
-    /// The shrunk schedule's, if it was shrunk.
+    /// The path of the shrunk schedule file, if it was shrunk.
     pub shrunk: Option<String>,
 }
 
@@ -90,30 +85,29 @@ impl Example {
     }
 }
 
-/// Why reports can't be merged.
+/// The reason why reports cannot be merged.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
-    /// There is nothing to merge.
+    /// There are no reports.
     #[error("no report to merge")]
     Nothing,
-    /// The sweeps were not parts of one.
-    #[error("they are not shards of one sweep: {what} is {one} in one and {other} in another")]
+    /// The reports belong to different sweeps.
+    #[error("the reports are not shards of one sweep: {what} is {one} in one report and {other} in another")]
     Different {
-        /// What differs.
+        /// The member that differs.
         what: &'static str,
-        /// In the first report.
+        /// Its value in the first report.
         one: String,
-        /// In the one that does not fit.
+        /// Its value in the other report.
         other: String,
     },
-    /// One shard is there twice.
-    #[error("shard {0} is there twice")]
+    /// Two reports cover the same shard.
+    #[error("two reports cover shard {0}; pass each report only once")]
     Twice(Shard),
 }
 
 impl SweepReport {
-    /// The report of one sweep.
     pub fn new(sweep: &Sweep, outcome: &SweepOutcome, seconds: f64) -> Self {
         let failures = outcome.groups.iter().map(|(signature, group)| FailureReport {
             signature: signature.clone(),
@@ -137,7 +131,7 @@ impl SweepReport {
         report
     }
 
-    /// One report of all shards.
+    /// Merges the reports of several shards.
     ///
     /// # Errors
     /// If they are not different shards of one sweep.
@@ -184,18 +178,18 @@ impl SweepReport {
         self.failures.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.signature.cmp(&b.signature)));
     }
 
-    /// Shards that belong to the sweep and are not in this report.
+    /// The shards of the sweep that are not in this report.
     pub fn missing_shards(&self) -> Vec<Shard> {
         let count = self.shards.first().map_or(1, |shard| shard.count);
         (0..count).map(|index| Shard { index, count }).filter(|shard| !self.shards.contains(shard)).collect()
     }
 
-    /// Failures of all signatures.
+    /// The number of failures of all signatures.
     pub fn failure_count(&self) -> u64 {
         self.failures.iter().map(|failure| failure.count).sum()
     }
 
-    /// The worst that was found: a broken promise of safety before one of liveness.
+    /// The worst finding: a broken safety invariant before a broken liveness invariant.
     pub fn worst(&self) -> Option<Expectation> {
         self.failures.iter().map(|failure| failure.expectation).min()
     }
@@ -254,7 +248,7 @@ impl SweepReport {
             f,
             "",
             format_args!(
-                "{} steps inside others, {} transactions and {} readers held open; {} operations refused as the second, {} busy",
+                "{} steps inside others, {} transactions and {} readers held open; {} concurrent operations refused, {} busy",
                 HumanCount(counts.steps_inside),
                 HumanCount(counts.held_open),
                 HumanCount(counts.readers_held),
@@ -277,32 +271,32 @@ impl SweepReport {
             f,
             "requests",
             format_args!(
-                "{}; {} lost, {} more applied but their response lost",
+                "{}; {} lost, {} more applied but with their response lost",
                 HumanCount(counts.requests),
                 HumanCount(counts.requests_lost),
                 HumanCount(counts.responses_lost)
             ),
         )?;
-        let struck =
+        let injected =
             |kinds: &[FaultKind]| HumanCount(kinds.iter().map(|&kind| counts.injected_of(kind)).sum());
         line(
             f,
             "",
             format_args!(
-                "{} delayed, {} duplicated; bodies: {} cut, {} in crumbs, {} garbage; {} wrong statuses, {} untrue answers",
-                struck(&[FaultKind::Network(NetworkFaultKind::Delay)]),
-                struck(&[FaultKind::Network(NetworkFaultKind::Duplicate)]),
-                struck(&[
+                "{} delayed, {} duplicated; bodies: {} cut, {} in tiny chunks, {} garbage; {} wrong statuses, {} untrue answers",
+                injected(&[FaultKind::Network(NetworkFaultKind::Delay)]),
+                injected(&[FaultKind::Network(NetworkFaultKind::Duplicate)]),
+                injected(&[
                     FaultKind::Network(NetworkFaultKind::Cut),
                     FaultKind::Network(NetworkFaultKind::EndEarly)
                 ]),
-                struck(&[FaultKind::Network(NetworkFaultKind::TinyChunks)]),
-                struck(&[FaultKind::Network(NetworkFaultKind::Garbage)]),
-                struck(&[
+                injected(&[FaultKind::Network(NetworkFaultKind::TinyChunks)]),
+                injected(&[FaultKind::Network(NetworkFaultKind::Garbage)]),
+                injected(&[
                     FaultKind::Network(NetworkFaultKind::WrongStatus),
                     FaultKind::Network(NetworkFaultKind::BlamingStatus)
                 ]),
-                struck(&[
+                injected(&[
                     FaultKind::Network(NetworkFaultKind::UntrueAnswer),
                     FaultKind::Network(NetworkFaultKind::StaleAnswer)
                 ])
@@ -312,10 +306,10 @@ impl SweepReport {
             f,
             "",
             format_args!(
-                "{} operations given up; the remote: {} restarts, {} crashes",
-                struck(&[FaultKind::Abandon]),
-                struck(&[FaultKind::RemoteRestart]),
-                struck(&[FaultKind::RemoteCrash])
+                "{} operations abandoned; the remote: {} restarts, {} crashes",
+                injected(&[FaultKind::Abandon]),
+                injected(&[FaultKind::RemoteRestart]),
+                injected(&[FaultKind::RemoteCrash])
             ),
         )
     }
@@ -327,16 +321,18 @@ impl SweepReport {
         line(
             f,
             "disk errors",
-            format_args!("{errors}; {reported} operations reported an error, {refused} were refused"),
+            format_args!(
+                "{errors}; {reported} operations ended with a retryable error, {refused} with a permanent one"
+            ),
         )?;
-        let struck = HumanCount(counts.injected.values().sum());
+        let injected = HumanCount(counts.injected.values().sum());
         let unreached = HumanCount(counts.faults_unreached);
         let percent = 100 * counts.histories_with_both / counts.histories.max(1);
         line(
             f,
             "faults",
             format_args!(
-                "{struck} struck, {unreached} found no place; {percent}% of the histories saw both a crash and a network fault"
+                "{injected} injected, {unreached} not reached; {percent}% of the histories had both a crash and a network fault"
             ),
         )?;
         let (generations, prunes) = (HumanCount(counts.generations), HumanCount(counts.prunes));
@@ -359,8 +355,8 @@ impl SweepReport {
         line(f, "judged", format_args!("{judged}; {violations}"))
     }
 
-    /// Names the marks that were never reached. Beside failures only their number: most such sweeps end early, and the list would hide
-    /// the failure.
+    /// Lists the marks that were never reached. A sweep with failures shows only their number, because most
+    /// such sweeps end early and the list would hide the failure.
     fn write_marks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let marks = &self.counts.marks;
         line(f, "marks", format_args!("{} of {} reached", marks.reached(), MARKS.len()))?;
@@ -378,5 +374,5 @@ impl SweepReport {
     }
 }
 
-/// How many of the marks that were never reached are named.
+/// The most unreached marks that the summary lists.
 const MARKS_SHOWN_MAX: usize = 8;

@@ -1,7 +1,8 @@
-//! A history in lanes, for a terminal: one line an event, each lane at its own indentation, virtual time on the left.
+//! A history in lanes, for a terminal: one line per event, each lane at its own indentation, virtual time
+//! on the left.
 //!
-//! Guarantees: faults, and the moment at which an invariant was found broken, have a mark in the margin that needs no colours; after each step stands
-//! what a power loss would take.
+//! Guarantees: faults and the violation have a mark in the margin that needs no colours. After each step
+//! the timeline shows the data that a power loss would remove.
 
 use std::fmt::Write;
 
@@ -10,14 +11,14 @@ use crate::world::run::Outcome;
 use crate::world::snapshot::{ClientSnapshot, Snapshot};
 use crate::world::trace::Lane;
 
-/// Where each lane begins, in characters after the time.
+/// The column of each lane, in characters after the time.
 const LANES: [(&str, usize); 4] = [("application", 0), ("client files", 24), ("network", 56), ("remote", 88)];
 const RED: &str = "\x1b[31m";
 const BOLD: &str = "\x1b[1m";
 const FAINT: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
-/// The timeline of a history whose events were kept, with terminal colours if `in_colour`.
+/// The timeline of a history whose events were kept. Uses terminal colours if `in_colour` is set.
 pub fn timeline(outcome: &Outcome, in_colour: bool) -> String {
     let mut text = String::from("    time      ");
     for (name, start) in LANES {
@@ -57,12 +58,12 @@ fn line(text: &mut String, row: &Row, time_ms: u64, in_colour: bool) {
         Lane::Network => LANES[2].1,
         Lane::Remote => LANES[3].1,
     };
-    let whose = match row.lane {
+    let client = match row.lane {
         Lane::Application(number) | Lane::Client(number) => format!("{number}: "),
         Lane::World | Lane::Verdict | Lane::Network | Lane::Remote => String::new(),
     };
     let time = format!("{:>8.3} s", time_ms as f64 / 1e3);
-    let content = format!("{whose}{}", row.text);
+    let content = format!("{client}{}", row.text);
     if row.mark == Mark::Step {
         text.push('\n');
     }
@@ -85,7 +86,7 @@ fn at_stake(text: &mut String, snapshot: &Snapshot, in_colour: bool) {
     }
 }
 
-/// The files at stake, with how much of each.
+/// The files at risk, with the amount of data in each.
 pub(super) fn in_words(client: &ClientSnapshot) -> String {
     let files = client.at_stake.iter().map(|(path, ranges)| {
         let is_whole = ranges.iter().any(|range| range.end == u64::MAX);
@@ -102,5 +103,5 @@ pub(super) fn in_words(client: &ClientSnapshot) -> String {
 }
 
 fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    text.write_fmt(arguments).expect("a string takes everything");
+    text.write_fmt(arguments).expect("writing to a string cannot fail");
 }

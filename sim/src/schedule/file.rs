@@ -1,9 +1,9 @@
-//! The file format: JSON Lines, one line for the header, then one line a step.
+//! The file format: JSON Lines, one line for the header, then one line per step.
 //!
-//! Guarantees: `parse(print(s)) == s`, comments included; what cannot be read is refused with the line and the field; a misspelt
-//! field is an error and never passed over.
+//! Guarantees: `parse(print(s)) == s`, comments included. An unreadable file is refused with the line and
+//! the field. An unknown field is an error.
 //!
-//! Left out: blank lines and the order of a line's fields, which are not kept.
+//! Absent: blank lines and the order of a line's fields are not preserved.
 
 use std::collections::BTreeMap;
 
@@ -13,74 +13,71 @@ use serde::{Deserialize, Serialize};
 use super::validate::Check;
 use super::{FORMAT, Header, Schedule, Step};
 
-/// What a file says to its human readers: lines that begin with `#`, without the sign and the space behind it.
+/// The comments of a schedule file: lines that begin with `#`, without that sign and the space after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comments {
-    /// Before the header: the post-mortem.
+    /// The lines before the header: the post-mortem.
     #[serde(default)]
     pub head: Vec<String>,
-    /// Right before a step, by the step's id.
+    /// The lines right before a step, by the step's id.
     #[serde(default)]
     pub before_step: BTreeMap<u32, Vec<String>>,
-    /// After the last step.
+    /// The lines after the last step.
     #[serde(default)]
     pub tail: Vec<String>,
 }
 
-/// Why a schedule file is not one.
+/// The reason why a schedule file is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// A line is no JSON, or not that of a header or step.
+    /// A line is not JSON, or not a header or a step.
     #[error("line {line}, column {column}{}: {message}", of_field(.field))]
     Line {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The column, from 1.
+        /// The column, counted from 1.
         column: usize,
-        /// The field, as a path through the line's object; empty if it is the line as a whole.
+        /// The field, as a path through the line's object; empty for the whole line.
         field: String,
-        /// What is wrong with it.
         message: String,
     },
-    /// The header's format is another version's.
+    /// The header has the format of another version.
     #[error("line {line}, field `format`: this is format {format}, this simulator reads format {FORMAT}")]
     Format {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What it says.
+        /// The format that the header names.
         format: u32,
     },
-    /// A step names a client that the header does not provide for.
+    /// A step names a client that the header does not provide.
     #[error("line {line}, field `client`: client {client}, but the header has {clients}, counted from 0")]
     Client {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The client that is named.
         client: u8,
-        /// The clients there are.
+        /// The number of clients in the header.
         clients: u8,
     },
-    /// Two steps have one id.
+    /// Two steps have the same id.
     #[error("line {line}, field `id`: step id {id} was used before")]
     Id {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The id.
         id: u32,
     },
-    /// A step is to be struck by a fault that the atlas promises nothing about.
-    #[error("line {line}, field `{field}`: the atlas promises nothing about this fault there: {fault}")]
+    /// A step has a fault that is not in the atlas.
+    #[error("line {line}, field `{field}`: the atlas has no promise for this fault at this place: {fault}")]
     Unpromised {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
         /// The field, as a path through the line's object.
         field: String,
-        /// The fault, as it stands in the file.
+        /// The fault, as the file has it.
         fault: String,
     },
-    /// There is no line with a header.
+    /// The file has no header line.
     #[error("no header line")]
     Empty,
 }
@@ -90,7 +87,7 @@ fn of_field(field: &str) -> String {
 }
 
 impl Schedule {
-    /// The schedule as a file's text.
+    /// The text of the schedule's file.
     pub fn print(&self) -> String {
         let mut text = String::new();
         print_comments(&mut text, &self.comments.head);
@@ -105,10 +102,10 @@ impl Schedule {
         text
     }
 
-    /// Reads a file's text. Lines that begin with `#` are comments; empty ones are passed over.
+    /// Parses the text of a schedule file. Skips empty lines; lines that begin with `#` are comments.
     ///
     /// # Errors
-    /// [`ScheduleError`], naming the line and the field.
+    /// [`ScheduleError`] with the line and the field.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
         let mut comments = Comments::default();
         let mut waiting = Vec::new();
@@ -142,7 +139,8 @@ impl Schedule {
     }
 }
 
-/// Another version's header may have other fields, so its version is looked at first.
+/// Parses the header. Checks the format version first, because the header of another version may have other
+/// fields.
 fn header(line: usize, text: &str) -> Result<Header, ScheduleError> {
     #[derive(Deserialize)]
     struct Version {
@@ -156,7 +154,7 @@ fn value<T: DeserializeOwned>(line: usize, text: &str) -> Result<T, ScheduleErro
     let mut json = serde_json::Deserializer::from_str(text);
     let refused = |field: String, error: serde_json::Error| {
         let message = error.to_string();
-        // The error's own place is in the line's text, where the line is always the first.
+        // Remove the parser's own position: it counts within this one line.
         let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
         let field = if field == "." { String::new() } else { field };
         ScheduleError::Line { line, column: error.column(), field, message: message.to_owned() }

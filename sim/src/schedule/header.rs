@@ -1,44 +1,42 @@
-//! Options that hold for a whole history.
+//! The options of a history.
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 use super::FORMAT;
 
-/// What holds for the whole history.
+/// The options of a history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// Version of the file format.
     pub format: u32,
-    /// What everything that must look random is derived from.
+    /// The source of all values that must look random.
     pub key: u64,
-    /// Number of clients.
     pub clients: u8,
-    /// Frames that one request of a pull asks for.
+    /// Frames per request of a pull.
     pub pull_batch_frames: u64,
-    /// Statements that one request of a push holds at most.
+    /// The most statements in one request of a push.
     pub push_batch_statements_max: usize,
-    /// In which form pushes go out.
+    /// The form of a push's requests.
     #[serde(default)]
     pub push_mode: PushMode,
-    /// Frames that one request of a push in frames holds.
+    /// Frames per request of a push that sends frames.
     #[serde(default = "Header::push_batch_frames_default")]
     pub push_batch_frames: u64,
-    /// Frames in Synced's WAL from which on a pull moves them into the main file.
+    /// When Synced's WAL has this many frames, a pull moves them into the main file.
     pub synced_wal_frames_max: u64,
-    /// Frames in Draft's WAL from which on it is moved into the main file.
+    /// When Draft's WAL has this many frames, the engine moves them into the main file.
     #[serde(default = "draft_wal_frames_max_default")]
     pub draft_wal_frames_max: u64,
-    /// Records of the change log from which on a push pulls as well.
+    /// When the change log has this many records, a push also pulls.
     #[serde(default = "change_log_records_max_default")]
     pub change_log_records_max: u64,
-    /// Bytes of one chunk of a response's body.
+    /// Bytes per chunk of a response's body.
     pub chunk_bytes: usize,
-    /// Whether answers say how long their bodies are.
+    /// Whether responses have a length.
     #[serde(default = "yes")]
     pub content_length: bool,
-    /// Whether the remote's `/info` has a history id.
+    /// Whether the remote's `/info` has a lineage id.
     #[serde(default = "yes")]
     pub remote_names_history: bool,
 }
@@ -47,14 +45,14 @@ fn yes() -> bool {
     true
 }
 
-/// In which form the clients push.
+/// The form of a push's requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum PushMode {
-    /// As SQL.
+    /// SQL statements.
     #[default]
     Statements,
-    /// As frames of Synced's.
+    /// Frames of Synced.
     Frames,
 }
 
@@ -92,7 +90,7 @@ impl Header {
             .change_log_records_max(self.change_log_records_max)
     }
 
-    /// Sensible values, with nothing tiny in them.
+    /// Ordinary values; none of the limits is tiny.
     pub fn new(key: u64) -> Self {
         Self {
             format: FORMAT,

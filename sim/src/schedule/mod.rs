@@ -1,16 +1,16 @@
-//! What will happen, as plain data: a [`Schedule`] says everything about one history.
+//! Schedules: plain data that fully describes one history.
 //!
-//! Running a schedule draws nothing: what must look random is a hash of the header's key and the step's id, so deleting a step leaves the
-//! meaning of the others alone.
+//! A run draws no random numbers. Each value that must look random is a hash of the header's key and the
+//! step's id, so deleting a step does not change the others.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `header` | options that hold for the whole history |
+//! | `header` | the options of a history |
 //! | `step` | steps and their actions |
-//! | `wait` | moments inside an operation at which other steps run |
+//! | `wait` | moments inside an operation when other steps run |
 //! | [`workload`] | writes as data, and their SQL |
 //! | `file` | the file format and its parser |
-//! | `validate` | whether steps and faults are possible |
+//! | `validate` | checks that steps and faults are possible |
 //! | `words` | steps in English |
 
 mod file;
@@ -31,14 +31,13 @@ pub use wait::{EngineEvent, Wait};
 /// The version of the file format that this simulator writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// One history, before it has run.
+/// The description of one history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// What holds for the whole history.
     pub header: Header,
-    /// What happens, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
-    /// What its file says to human readers.
+    /// The comments of its file.
     #[serde(default)]
     pub comments: Comments,
 }
@@ -49,17 +48,17 @@ impl Schedule {
         Self { header, steps, comments: Comments::default() }
     }
 
-    /// Its steps, and those inside them.
+    /// All steps, including those inside other steps.
     pub fn all_steps(&self) -> Vec<&Step> {
         self.steps.iter().flat_map(Step::all).collect()
     }
 
-    /// The step with an id, wherever it stands.
+    /// The step with an id, at any depth.
     pub fn step_mut(&mut self, id: u32) -> Option<&mut Step> {
         self.steps.iter_mut().find_map(|step| step.find_mut(id))
     }
 
-    /// How many faults its steps have.
+    /// The number of faults in all steps.
     pub fn fault_count(&self) -> usize {
         self.all_steps().iter().map(|step| step.faults.len()).sum()
     }

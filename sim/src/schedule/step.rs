@@ -1,4 +1,4 @@
-//! Steps, and what each does.
+//! Steps and their actions.
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
@@ -7,24 +7,23 @@ use super::Wait;
 use super::workload::Write;
 use crate::fault::{CrashKind, Damage, Fault, FileClass};
 
-/// One thing that happens.
+/// One step of a schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// Its name for life: tokens and whatever looks random derive from it. Unique in the schedule.
+    /// A unique and stable number. Tokens and random-looking values are derived from it.
     pub id: u32,
-    /// What is done.
     pub action: Action,
-    /// What strikes while it is done.
+    /// The faults to inject during the action.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
-    /// What others do while it is done.
+    /// The steps that run during the action.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub during: Vec<During>,
 }
 
 impl Step {
-    /// A step that nothing strikes or interrupts.
+    /// A step without faults and without steps inside it.
     pub fn new(id: u32, action: Action) -> Self {
         Self { id, action, faults: Vec::new(), during: Vec::new() }
     }
@@ -36,134 +35,133 @@ impl Step {
         self.during.iter_mut().find_map(|during| during.step.find_mut(id))
     }
 
-    /// This step and those that it carries.
+    /// This step and the steps inside it.
     pub fn all(&self) -> Vec<&Self> {
         let carried = self.during.iter().flat_map(|during| during.step.all());
         std::iter::once(self).chain(carried).collect()
     }
 }
 
-/// A step that happens inside another.
+/// A step that runs inside another one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct During {
-    /// When.
+    /// The moment when it runs.
     pub at: Wait,
-    /// What.
     pub step: Step,
 }
 
-/// What a step does. A step of a client whose process is not running starts it first.
+/// The action of a step. If the client's process is not running, the step starts it first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// The application commits or rolls back a transaction.
+    /// The application runs a transaction.
     Transaction {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
-        /// What it writes, after a first row of `log` that every transaction writes.
+        /// The writes after the first row of `log`, which every transaction writes.
         writes: Vec<Write>,
-        /// How it ends.
+        /// How the transaction ends.
         end: TransactionEnd,
     },
-    /// The application ends the transaction that it has held open, if it has.
+    /// The application ends the transaction that it holds open, if there is one.
     EndTransaction {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
-        /// How.
+        /// How the transaction ends.
         end: TransactionEnd,
     },
-    /// The application begins to read, and goes on later: it keeps a snapshot, and a cursor in it.
+    /// The application opens a reader and keeps it open: a snapshot, and a cursor in it.
     OpenReader {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
     },
-    /// The application reads to the end what it began to read, and has to see what it saw.
+    /// The application reads its open reader to the end. It must see the content of its snapshot.
     CloseReader {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
     },
-    /// The client pulls.
     Pull {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
     },
-    /// The client pushes.
     Push {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
     },
     /// The client pushes, then pulls.
     Sync {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
     },
-    /// The client's process ends in good order.
+    /// The client's process closes its database and exits.
     Close {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
     },
-    /// The client's machine or process goes down between two operations.
+    /// The client's machine or process crashes between two operations.
     Crash {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
-        /// How.
+        /// The kind of the crash.
         kind: CrashKind,
     },
     /// Another writer commits a transaction on the remote.
     RemoteTransaction {
-        /// What it writes, after a first row of `log` that every transaction writes.
+        /// The writes after the first row of `log`, which every transaction writes.
         writes: Vec<Write>,
     },
-    /// The remote ends its generation.
+    /// The remote starts a new generation.
     RemoteCheckpoint,
-    /// The remote's server ends and starts again. Answers that are on their way arrive.
+    /// The remote's server restarts. Responses that are on their way still arrive.
     RemoteRestart,
-    /// The remote's machine goes down and is started again. Answers that are on their way are lost.
+    /// The remote's machine crashes and restarts. Responses that are on their way are lost.
     RemoteCrash {
-        /// How.
+        /// The kind of the crash.
         kind: CrashKind,
     },
-    /// The remote no longer serves any generation but the current one.
+    /// The remote stops serving all generations except the current one.
     RemotePrune,
-    /// The remote is restored to an older state: to the end of a transaction, or as close to it as there is something.
+    /// The remote is restored to an older state: the end of a transaction, or the closest state that it
+    /// still has.
     RemoteRestore {
-        /// So many generations before the current one.
+        /// The number of generations before the current one.
         generations_back: u8,
-        /// So many transactions before the end of that generation.
+        /// The number of transactions before the end of that generation.
         transactions_back: u8,
     },
-    /// The client's process is killed, and its directory becomes what it was at the end of an earlier step. Nothing happens if an older copy
-    /// of it has been adopted since.
+    /// The client's process is killed, and its directory becomes what it was at the end of an earlier step.
+    /// If an older copy of the directory has been adopted since then, the step does nothing.
     RestoreDirectory {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
-        /// The step's id.
+        /// The id of the earlier step.
         to_step: u32,
     },
-    /// The client's process is killed, and one of its files is gone.
+    /// The client's process is killed, and one of its files is removed.
     LoseFile {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
-        /// Which.
+        /// The role of the file.
         file: FileClass,
     },
-    /// Bytes of one of the client's files go bad while nobody looks; its process is killed before if it runs. Only such bytes as the
-    /// metadata names; when there are none, nothing happens.
+    /// Bit rot: bytes of one of the client's files change while its process is not running; a running
+    /// process is killed first. Only bytes that the metadata names change. If there are none, the step does
+    /// nothing.
     Rot {
-        /// The client, from 0.
+        /// The client's number, from 0.
         client: u8,
-        /// The file's role.
+        /// The role of the file.
         file: FileClass,
-        /// A byte that goes bad, counted on from the beginning where the bytes end.
+        /// The position of the damage. It wraps around at the end of the named bytes.
         offset: u32,
-        /// What becomes of it.
+        /// The damage to the bytes.
         damage: Damage,
     },
 }
 
 impl Action {
-    /// The client that acts, if one does.
+    /// The number of the client that acts, if a client does.
     pub fn client(&self) -> Option<u8> {
         match *self {
             Self::Transaction { client, .. }
@@ -187,7 +185,7 @@ impl Action {
         }
     }
 
-    /// The number of the client that acts, to be changed.
+    /// The same number, for changing it.
     pub fn client_mut(&mut self) -> Option<&mut u8> {
         match self {
             Self::Transaction { client, .. }
@@ -211,7 +209,7 @@ impl Action {
         }
     }
 
-    /// Its kind in one word, as it stands in traces and messages.
+    /// The kind of the action in a word or two, as in traces and messages.
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Transaction { .. } => "transaction",
@@ -240,10 +238,8 @@ impl Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TransactionEnd {
-    /// With COMMIT.
     Commit,
-    /// With ROLLBACK.
     Rollback,
-    /// Not yet: it stays open until a step ends it, or its process ends.
+    /// It stays open until another step ends it or its process ends.
     HeldOpen,
 }

@@ -1,4 +1,5 @@
-//! Whether the steps of a schedule are possible: known clients, unique ids, and only faults that the atlas promises something about.
+//! Checks that the steps of a schedule are possible: known clients, unique ids, and only faults from the
+//! atlas.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +9,12 @@ use crate::fault::atlas::{is_promised, is_rot_promised};
 /// Checks the steps of one schedule in order.
 #[derive(Default)]
 pub(super) struct Check {
-    /// Ids of the steps so far, those inside others included.
+    /// The ids of all steps so far, including steps inside others.
     ids: BTreeSet<u32>,
 }
 
 impl Check {
-    /// Checks the next step, which stands on this line of the file.
+    /// Checks the next step. `line` is its line in the file.
     ///
     /// # Errors
     /// The first problem of the step or of a step inside it.
@@ -32,7 +33,7 @@ impl Check {
     }
 }
 
-/// Checks the faults of a step; `within` is the path to it in the line's object.
+/// Checks that the atlas has every fault of a step. `within` is the path to the step in the line's object.
 fn check_promised(line: usize, within: &str, step: &Step) -> Result<(), ScheduleError> {
     if let Some(index) = step.faults.iter().position(|fault| !is_promised(fault)) {
         let field = format!("{within}faults[{index}]");

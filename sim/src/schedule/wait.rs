@@ -1,4 +1,4 @@
-//! Moments inside an operation of the engine's, addressed by meaning, when others act.
+//! Moments inside an operation of the engine when other steps can run, addressed by meaning.
 
 use arbitrary::{Arbitrary, Unstructured};
 use plimsoll_engine::events::EventName;
@@ -7,42 +7,39 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fault::RequestPlace;
 
-/// A moment when an operation of the engine's waits, and others can run.
+/// A moment when an operation of the engine waits and other steps can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Wait {
-    /// The request was sent and has not arrived.
+    /// The request was sent, but has not arrived.
     Request(RequestPlace),
-    /// The request was answered, and the answer has not arrived.
+    /// The response was sent, but has not arrived.
     Response(RequestPlace),
-    /// A chunk of the answer's body is under way.
+    /// A chunk of the response's body is on its way.
     Chunk {
-        /// The request.
         of: RequestPlace,
-        /// The chunk, from 1.
+        /// The number of the chunk, from 1.
         nth: u32,
     },
-    /// The engine has told of a decision since it waited last.
+    /// The engine has emitted an event since its last wait.
     #[serde(rename = "told")]
     Reported {
-        /// Which.
         event: EngineEvent,
-        /// The how-manieth such event of the step, from 1.
+        /// The number of the event among those of its name in the step, from 1.
         nth: u32,
     },
-    /// Whatever it waits for; it also suspends before and after each durable step.
+    /// Any suspension. The engine also suspends before and after each durable step.
     Suspension {
-        /// The how-manieth suspension of the step, from 1.
+        /// The number of the suspension in the step, from 1.
         nth: u32,
     },
 }
 
-/// One of the engine's events, by its name in a schedule file.
+/// One of the engine's events. A schedule file contains its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineEvent(pub EventName);
 
 impl EngineEvent {
-    /// The event's name.
     pub fn name(self) -> &'static str {
         self.0.name()
     }

@@ -14,7 +14,7 @@ impl fmt::Display for Action {
                 let ends = match end {
                     TransactionEnd::Commit => "commits",
                     TransactionEnd::Rollback => "rolls back",
-                    TransactionEnd::HeldOpen => "begins and holds open",
+                    TransactionEnd::HeldOpen => "opens and holds",
                 };
                 write!(f, "client {client} {ends} a transaction of {}", rows(writes))
             }
@@ -22,43 +22,43 @@ impl fmt::Display for Action {
                 let ends = match end {
                     TransactionEnd::Commit => "commits",
                     TransactionEnd::Rollback => "rolls back",
-                    TransactionEnd::HeldOpen => "goes on holding",
+                    TransactionEnd::HeldOpen => "keeps open",
                 };
-                write!(f, "client {client} {ends} the transaction that it has held open")
+                write!(f, "client {client} {ends} its open transaction")
             }
-            Self::OpenReader { client } => write!(f, "client {client} begins to read"),
-            Self::CloseReader { client } => write!(f, "client {client} reads to the end"),
+            Self::OpenReader { client } => write!(f, "client {client} opens a reader"),
+            Self::CloseReader { client } => write!(f, "client {client} reads its open reader to the end"),
             Self::Pull { client } => write!(f, "client {client} pulls"),
             Self::Push { client } => write!(f, "client {client} pushes"),
             Self::Sync { client } => write!(f, "client {client} syncs"),
             Self::Close { client } => write!(f, "client {client} closes"),
-            Self::Crash { client, kind } => write!(f, "client {client} goes down: {kind}"),
+            Self::Crash { client, kind } => write!(f, "client {client} crashes: {kind}"),
             Self::RemoteTransaction { writes } => {
                 write!(f, "another writer commits a transaction of {} on the remote", rows(writes))
             }
             Self::RemoteCheckpoint => write!(f, "the remote begins a new generation"),
             Self::RemoteRestart => write!(f, "the remote's server restarts"),
-            Self::RemoteCrash { kind } => write!(f, "the remote's machine goes down: {kind}"),
-            Self::RemotePrune => write!(f, "the remote no longer serves any generation but the current one"),
+            Self::RemoteCrash { kind } => write!(f, "the remote's machine crashes: {kind}"),
+            Self::RemotePrune => write!(f, "the remote stops serving all generations except the current one"),
             Self::RemoteRestore { generations_back, transactions_back } => write!(
                 f,
-                "the remote is restored to {transactions_back} transactions before the end of the generation {generations_back} back"
+                "the remote is restored to {transactions_back} transactions before the end of the generation {generations_back} before the current one"
             ),
             Self::RestoreDirectory { client, to_step } => {
-                write!(f, "client {client}'s directory is again as it was after step {to_step}")
+                write!(f, "client {client}'s directory is restored to its state after step {to_step}")
             }
             Self::LoseFile { client, file } => write!(f, "client {client} loses its {file}"),
             Self::Rot { client, file, offset, damage: Damage::Bit(bit) } => {
                 write!(f, "bit {} of byte {offset} of client {client}'s {file} flips", bit % 8)
             }
             Self::Rot { client, file, offset, damage: Damage::Sector { .. } } => {
-                write!(f, "the sector of byte {offset} of client {client}'s {file} goes bad")
+                write!(f, "the sector of byte {offset} of client {client}'s {file} is damaged")
             }
         }
     }
 }
 
-/// The log's row that every transaction writes counts.
+/// Counts the writes, including the row of `log` that every transaction writes.
 fn rows(writes: &[Write]) -> String {
     counted(writes.len() as u64 + 1, "write")
 }
@@ -78,12 +78,12 @@ impl fmt::Display for Wait {
                 write!(f, "before the {} chunk of the response to the {of}", Ordinal(*nth))
             }
             Self::Reported { event, nth: 1 } => {
-                write!(f, "once the engine has told \u{201c}{}\u{201d}", event.name())
+                write!(f, "once the engine has reported \u{201c}{}\u{201d}", event.name())
             }
             Self::Reported { event, nth } => {
                 write!(
                     f,
-                    "once the engine has told \u{201c}{}\u{201d} for the {} time",
+                    "once the engine has reported \u{201c}{}\u{201d} for the {} time",
                     event.name(),
                     Ordinal(*nth)
                 )

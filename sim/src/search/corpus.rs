@@ -1,42 +1,43 @@
-//! The corpus: schedules that once broke an invariant, each in a file that begins with a post-mortem.
+//! The corpus: schedules that once broke an invariant. Each file begins with a post-mortem.
 //!
-//! A file of the corpus guards something only while its history holds, its post-mortem says why it is there, and at least one of its
-//! faults, if it has any, still strikes. Not every fault has to: a mended engine may never come to the place of a later one.
+//! A file of the corpus is valid if its history breaks no invariant, its post-mortem says why the file
+//! exists, and at least one of its faults is injected (if it has any). Not all faults must be reached,
+//! because a fixed engine may never reach the place of a later one.
 
 use crate::schedule::{Schedule, ScheduleError};
 use crate::world::run::{RunOptions, run};
 
-/// Where the corpus is, seen from the repository's root.
+/// The directory of the corpus, relative to the repository's root.
 pub const DIRECTORY: &str = "scenarios/corpus";
-/// How a post-mortem begins.
+/// The start of a post-mortem.
 const POST_MORTEM: &str = "Post-mortem:";
-/// What stands in a skeleton where its author has to write.
+/// The placeholder in a skeleton that the author must replace.
 const UNWRITTEN: &str = "TO BE WRITTEN";
 
-/// Why a file of the corpus does not hold, or guards nothing.
+/// The reason why a file of the corpus fails or tests nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Defect {
-    /// It is no schedule file.
+    /// The file is not a schedule.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// Nobody says why it is there.
+    /// The file does not say why it exists.
     #[error("it has no post-mortem: a comment above the header that begins with `# {POST_MORTEM}`")]
     NoPostMortem,
-    /// Its post-mortem is still a skeleton.
+    /// The post-mortem still has placeholders.
     #[error("its post-mortem is not written yet: replace each `{UNWRITTEN}` in its first lines")]
     Unwritten,
-    /// What it was kept for is back.
+    /// The schedule breaks an invariant again.
     #[error("{violation}\nsignature: {signature}")]
     Broken {
-        /// What is broken, and where.
+        /// The violation and the step where it was found.
         violation: String,
-        /// Its signature.
+        /// The signature of the violation.
         signature: String,
     },
-    /// It has faults, and none of them finds its place any more.
+    /// The file has faults, but no fault is reached.
     #[error(
-        "none of its {0} faults strikes any more, so that it guards nothing: move them to where they mean what the post-mortem says"
+        "none of its {0} faults is reached, so the file tests nothing: move the faults to places that match the post-mortem"
     )]
     NothingStrikes(usize),
 }
@@ -44,7 +45,7 @@ pub enum Defect {
 /// Judges the text of one file of the corpus.
 ///
 /// # Errors
-/// The first [`Defect`] of its history, else of the file.
+/// The first [`Defect`] of the history, or else of the file.
 pub fn judge(text: &str) -> Result<(), Defect> {
     let schedule = Schedule::parse(text)?;
     let outcome = run(&schedule, RunOptions::default());
@@ -65,17 +66,17 @@ pub fn judge(text: &str) -> Result<(), Defect> {
     Ok(())
 }
 
-/// Whether its first comments have one.
+/// Whether the comments before the header contain a post-mortem.
 pub fn has_post_mortem(schedule: &Schedule) -> bool {
     schedule.comments.head.iter().any(|line| line.starts_with(POST_MORTEM))
 }
 
-/// Puts the skeleton of a post-mortem above what the file says already.
+/// Puts the skeleton of a post-mortem before the existing comments.
 pub fn begin_post_mortem(schedule: &mut Schedule) {
     let skeleton = [
-        format!("{POST_MORTEM} {UNWRITTEN}: what happened, in the order in which it happened."),
-        format!("Cause: {UNWRITTEN}: why the engine let it happen."),
-        format!("Mended: {UNWRITTEN}: what the engine does now, and where."),
+        format!("{POST_MORTEM} {UNWRITTEN}: the events, in order."),
+        format!("Cause: {UNWRITTEN}: the reason in the engine."),
+        format!("Fixed: {UNWRITTEN}: the new behaviour of the engine, and where it is."),
         String::new(),
     ];
     schedule.comments.head.splice(0..0, skeleton);
@@ -88,7 +89,7 @@ mod tests {
 
     fn written(mut schedule: Schedule) -> String {
         begin_post_mortem(&mut schedule);
-        schedule.print().replace(UNWRITTEN, "it is told here")
+        schedule.print().replace(UNWRITTEN, "written")
     }
 
     fn pull() -> Schedule {
@@ -96,12 +97,12 @@ mod tests {
     }
 
     #[test]
-    fn a_history_that_holds_with_its_post_mortem_has_no_defect() {
-        judge(&written(pull())).expect("it holds");
+    fn a_passing_history_with_a_post_mortem_has_no_defect() {
+        judge(&written(pull())).expect("the file has no defect");
     }
 
     #[test]
-    fn a_file_without_a_written_post_mortem_is_not_let_pass() {
+    fn a_file_without_a_written_post_mortem_is_refused() {
         assert!(matches!(judge(&pull().print()), Err(Defect::NoPostMortem)));
         let mut schedule = pull();
         begin_post_mortem(&mut schedule);
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_none_of_whose_faults_strikes_is_not_let_pass() {
+    fn a_file_that_reaches_none_of_its_faults_is_refused() {
         let mut schedule = pull();
         schedule.steps[0].faults.push(crate::fault::Fault::CrashSuspended {
             nth: 1_000_000,
@@ -119,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_named() {
-        let defect = judge("# Post-mortem: of what?\nnonsense").expect_err("it is no schedule");
+    fn a_malformed_file_is_refused_with_its_line() {
+        let defect = judge("# Post-mortem: of what?\nnonsense").expect_err("the file is not a schedule");
         assert!(defect.to_string().starts_with("line 2"), "{defect}");
     }
 }

@@ -1,12 +1,12 @@
-//! How failures are found and made small.
+//! Finds failures and shrinks them.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`generate`] | a seed's schedule |
-//! | [`sweep`] | many seeds on all cores |
-//! | [`explore`] | short schedules with every crash and every request outcome |
-//! | [`shrink`] | a smaller schedule that fails in the same way |
-//! | [`corpus`] | schedules that found something once, kept as tests |
+//! | [`generate`] | the schedule of a seed |
+//! | [`sweep`] | runs many seeds on all cores |
+//! | [`explore`] | runs short schedules with every crash and every request outcome |
+//! | [`shrink`] | finds a smaller schedule with the same failure |
+//! | [`corpus`] | schedules that once failed, kept as tests |
 
 pub mod corpus;
 pub mod explore;

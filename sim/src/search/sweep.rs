@@ -1,7 +1,8 @@
-//! Many seeds over all cores, until they are done, one has failed, or somebody says stop.
+//! Runs many seeds on all cores until all are done, one has failed, or the sweep is stopped.
 //!
-//! Guarantees: a seed that was handed out is finished, so everything below [`SweepOutcome::next_seed`] has run. Shards of one sweep
-//! share no seed and leave none out. With `keep_going` the outcome depends on the seeds alone, not on how many ran at once.
+//! Guarantees: every seed that has started also finishes, so every seed below [`SweepOutcome::next_seed`]
+//! has run. The shards of a sweep partition its seeds. With `keep_going` the outcome depends only on the
+//! seeds, not on the number of jobs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,36 +21,36 @@ use crate::schedule::Schedule;
 use crate::search::generate::{Profile, generate};
 use crate::world::run::{Outcome, RunOptions, run};
 
-/// What to sweep.
+/// The options of a sweep.
 #[derive(Debug, Clone)]
 pub struct Sweep {
-    /// The seeds.
+    /// The seeds of all shards.
     pub seeds: Range<u64>,
-    /// Which of them are this machine's.
+    /// The share of the seeds that this machine runs.
     pub shard: Shard,
-    /// Which faults they may draw.
+    /// The faults that the seeds may draw.
     pub profile: Profile,
-    /// How many histories run at once.
+    /// The number of histories that run at once.
     pub jobs: usize,
-    /// Go on after a failure.
+    /// Whether to continue after a failure.
     pub keep_going: bool,
 }
 
-/// One of several machines that divide a sweep: it takes the seeds that leave `index` when divided by `count`.
+/// One of several machines that share a sweep. It runs the seeds whose remainder modulo `count` is `index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shard {
-    /// Which one, from 0.
+    /// The number of this shard, from 0.
     pub index: u64,
-    /// How many there are.
+    /// The number of shards.
     pub count: u64,
 }
 
 impl Shard {
-    /// The only one.
+    /// The shard of a sweep that is not divided.
     pub const WHOLE: Self = Self { index: 0, count: 1 };
 
-    /// This shard's first seed that is `from` or above; `None` beyond the last seed there is.
+    /// This shard's first seed at or above `from`; `None` if there is none up to the largest seed.
     fn first_seed(self, from: u64) -> Option<u64> {
         let missing = (self.count + self.index - from % self.count) % self.count;
         from.checked_add(missing)
@@ -77,9 +78,9 @@ impl Shard {
     /// Shard `index` of `count`.
     ///
     /// # Errors
-    /// If there is no such shard.
+    /// If `count` is 0 or out of range, or `index` is not below it.
     pub fn of(index: u64, count: u64) -> Result<Self, String> {
-        // Beyond this, arithmetic on seeds could overflow, and nobody has so many machines.
+        // Larger counts could overflow the arithmetic on seeds, and no sweep has so many machines.
         const COUNT_MAX: u64 = u32::MAX as u64;
         if count == 0 || count > COUNT_MAX || index >= count {
             return Err(format!("{index}/{count}: shards of N are 0 to N-1, and N is at least 1"));
@@ -91,26 +92,25 @@ impl Shard {
 /// A seed whose history broke an invariant.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// The seed.
     pub seed: u64,
-    /// What it broke.
     pub violation: Violation,
-    /// Steps up to and with the one after which it was broken, and their faults: what a reader has to get through.
+    /// The number of steps up to the violation plus the number of their faults: the amount that a reader
+    /// has to understand.
     pub size: usize,
 }
 
-/// Failures that look the same.
+/// Failures with the same signature.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// The example with the fewest steps and faults before the violation; of several the lowest seed.
+    /// The example with the fewest steps and faults before the violation; the lowest seed breaks ties.
     pub smallest: Failure,
-    /// How many there are.
+    /// The number of failures.
     pub count: u64,
-    /// The lowest of their seeds, ascending; at most [`SEEDS_MAX`].
+    /// The lowest seeds, ascending; at most [`SEEDS_MAX`].
     pub seeds: Vec<u64>,
 }
 
-/// How many seeds of a group are kept.
+/// The number of seeds that a group keeps.
 pub const SEEDS_MAX: usize = 10;
 
 impl Group {
@@ -129,24 +129,24 @@ impl Group {
     }
 }
 
-/// What a sweep ends with.
+/// The result of a sweep.
 #[derive(Debug, Default)]
 pub struct SweepOutcome {
-    /// All histories' counts, added up.
+    /// The sum of all histories' counters.
     pub counts: Counts,
-    /// The failures, those that look the same together.
+    /// The failures, grouped by signature.
     pub groups: BTreeMap<Signature, Group>,
-    /// The seed with which to go on: every one of this shard's below it has run. `None` when there is none left.
+    /// The seed to continue with: all of this shard's seeds below it have run. `None` if no seed is left.
     pub next_seed: Option<u64>,
 }
 
 impl SweepOutcome {
-    /// How many histories failed.
+    /// The number of failed histories.
     pub fn failure_count(&self) -> u64 {
         self.groups.values().map(|group| group.count).sum()
     }
 
-    /// The failure with the lowest seed that is known, with its signature's group.
+    /// The known failure with the lowest seed, and the signature of its group.
     pub fn first_failure(&self) -> Option<&Failure> {
         self.groups.values().map(|group| &group.smallest).min_by_key(|failure| failure.seed)
     }
@@ -167,24 +167,24 @@ impl SweepOutcome {
     }
 }
 
-/// Steps up to and with `last`, or all of them, and their faults.
+/// The number of steps up to and including `last` (or of all steps) plus the number of their faults.
 fn size(schedule: &Schedule, last: Option<u32>) -> usize {
     let index = schedule.steps.iter().position(|step| Some(step.id) == last);
-    let told = &schedule.steps[..index.map_or(schedule.steps.len(), |index| index + 1)];
-    told.iter().map(|step| 1 + step.faults.len()).sum()
+    let shown = &schedule.steps[..index.map_or(schedule.steps.len(), |index| index + 1)];
+    shown.iter().map(|step| 1 + step.faults.len()).sum()
 }
 
 impl Sweep {
-    /// Runs the seeds in order, `jobs` at a time; `on_done` is called after each, from the thread that ran it. Stops handing out
-    /// seeds as soon as `stop` is set, and after the first failure unless told to go on.
+    /// Runs the seeds in order, `jobs` at a time. Calls `on_done` after each, on the thread that ran it.
+    /// Starts no further seed once `stop` is set, or after the first failure unless `keep_going` is set.
     pub fn run(&self, stop: &AtomicBool, on_done: impl Fn(u64) + Sync) -> SweepOutcome {
         self.run_with(stop, on_done, |schedule| run(schedule, RunOptions::default()))
     }
 
-    /// The same with another way to run a history.
+    /// Like [`run`](Self::run), with another function that runs a history.
     #[expect(
         clippy::disallowed_methods,
-        reason = "histories share nothing; which thread runs one makes no difference to it"
+        reason = "histories share nothing, so the thread does not affect the result"
     )]
     pub fn run_with(
         &self,
@@ -218,7 +218,7 @@ impl Sweep {
         outcome
     }
 
-    /// How many seeds there are to run.
+    /// The number of seeds to run.
     pub fn seed_count(&self) -> u64 {
         match self.shard.first_seed(self.seeds.start) {
             Some(first) if first < self.seeds.end => (self.seeds.end - first).div_ceil(self.shard.count),
@@ -246,7 +246,7 @@ mod tests {
         Sweep { seeds, shard, profile: Profile::Swarm, jobs: 2, keep_going: true }
     }
 
-    /// Breaks something at every seed that is a multiple of five; nothing is simulated.
+    /// Pretends that every fifth seed breaks an invariant. Simulates nothing.
     fn pretended(schedule: &Schedule) -> Outcome {
         let seed = schedule.header.key;
         let violation = (seed.is_multiple_of(5)).then(|| {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_share_no_seed_and_leave_none_out() {
+    fn shards_partition_the_seeds() {
         for count in [1, 2, 3, 7] {
             let seen = Mutex::new(Vec::new());
             for index in 0..count {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_look_the_same_are_one_group_with_its_smallest_example() {
+    fn failures_with_one_signature_form_a_group_with_its_smallest_example() {
         let outcome = sweep(0..100, Shard::WHOLE).run_with(&AtomicBool::new(false), |_| (), pretended);
         let groups: Vec<_> = outcome.groups.iter().collect();
         assert_eq!(groups.len(), 2);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_stop_learns_where_to_go_on() {
+    fn an_interrupted_sweep_reports_the_next_seed() {
         let stop = AtomicBool::new(false);
         let done = AtomicU64::new(0);
         let on_done = |seed: u64| {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_is_read_or_refused() {
+    fn a_shard_is_parsed_or_refused() {
         assert_eq!("2/8".parse(), Ok(Shard { index: 2, count: 8 }));
         for wrong in ["", "3", "8/8", "0/0", "-1/3", "a/b"] {
             assert!(wrong.parse::<Shard>().is_err(), "{wrong}");

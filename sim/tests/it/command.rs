@@ -1,10 +1,10 @@
-//! Usage, exit statuses and error messages.
+//! Usage, exit statuses and error messages of the command.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// The command with `arguments`, in an environment that says nothing about shards or colours.
+/// The command with `arguments`, in an environment without settings for shards or colours.
 pub fn plimsoll(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
     command.args(arguments);
@@ -15,7 +15,7 @@ pub fn plimsoll(arguments: &[&str]) -> Command {
 }
 
 pub fn output(arguments: &[&str]) -> Output {
-    plimsoll(arguments).output().expect("the command can be started")
+    plimsoll(arguments).output().expect("the command starts")
 }
 
 pub fn stdout(output: &Output) -> String {
@@ -26,13 +26,13 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("the command prints text")
 }
 
-/// An empty directory of this test's own.
+/// An empty directory for one test.
 pub fn directory(name: &str) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     if directory.exists() {
-        std::fs::remove_dir_all(&directory).expect("an earlier test's files can be removed");
+        std::fs::remove_dir_all(&directory).expect("the files of an earlier run can be removed");
     }
-    std::fs::create_dir_all(&directory).expect("a directory can be made");
+    std::fs::create_dir_all(&directory).expect("the directory can be created");
     directory
 }
 
@@ -42,16 +42,21 @@ fn with_input(arguments: &[&str], input: &str) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the command can be started");
-    child.stdin.take().expect("it has an input").write_all(input.as_bytes()).expect("it reads");
-    child.wait_with_output().expect("it ends")
+        .expect("the command starts");
+    child
+        .stdin
+        .take()
+        .expect("the child has a stdin")
+        .write_all(input.as_bytes())
+        .expect("the child reads its stdin");
+    child.wait_with_output().expect("the child exits")
 }
 
 const HEADER: &str = r#"{"format":1,"key":7,"clients":2,"pull_batch_frames":64,"push_batch_statements_max":1000,"synced_wal_frames_max":1000,"chunk_bytes":16384}"#;
 
-/// A kill after a rename leaves the directory unsynced, and the timeline says what that puts at stake.
+/// A kill after a rename leaves the directory unsynced, and the timeline shows the data at risk.
 #[test]
-fn a_clean_history_replays_in_lanes_and_ends_with_0() {
+fn a_clean_history_replays_in_lanes_and_exits_with_0() {
     let killed = r#"{"id":3,"action":{"pull":{"client":0}},"faults":[{"crash":{"place":{"file":"metadata","operation":"rename","nth":1},"moment":"after","kind":"kill"}}]}"#;
     let sync = r#"{"id":4,"action":{"sync":{"client":0}}}"#;
     let output = with_input(&["replay", "-"], &format!("{HEADER}\n{killed}\n{sync}\n"));
@@ -71,11 +76,11 @@ fn a_clean_history_replays_in_lanes_and_ends_with_0() {
     ] {
         assert!(text.contains(part), "{part} is missing: {text}");
     }
-    assert!(!text.contains('\x1b'), "no colours where no terminal is");
+    assert!(!text.contains('\x1b'), "no colours without a terminal");
 }
 
 #[test]
-fn a_fault_that_finds_no_place_is_named() {
+fn a_fault_that_is_not_reached_is_named() {
     let step = r#"{"id":3,"action":{"pull":{"client":0}},"faults":[{"crash":{"place":{"file":"metadata","operation":"rename","nth":99},"moment":"after","kind":"kill"}}]}"#;
     let output = with_input(&["replay", "-"], &format!("# by hand\n{HEADER}\n{step}\n"));
     let text = stdout(&output);
@@ -118,7 +123,7 @@ fn another_version_is_refused_by_its_number() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_says_why() {
+fn wrong_usage_exits_with_2_and_a_reason() {
     for (arguments, expected) in [
         (&["run", "--seeds", "5..5"][..], "5..5 is empty"),
         (&["run", "--shard", "3/3"], "shards of N are 0 to N-1"),
@@ -134,26 +139,26 @@ fn wrong_usage_ends_with_2_and_says_why() {
 }
 
 #[test]
-fn a_sweep_within_a_time_limit_says_where_to_go_on() {
+fn a_sweep_with_a_time_limit_prints_how_to_continue() {
     let output = output(&["run", "--minutes", "0.01", "--jobs", "1", "--no-shrink"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("of seeds from 0 on") && text.contains("continue with: "), "{text}");
 }
 
-/// The process is told to end while it sweeps more seeds than anybody waits for.
+/// The process receives a signal while it sweeps a very long range of seeds.
 #[test]
-fn an_interrupted_sweep_prints_its_summary_and_where_to_go_on() {
+fn an_interrupted_sweep_prints_its_summary_and_the_next_seed() {
     let child = plimsoll(&["run", "--seeds", "0..", "--jobs", "1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("the command can be started");
+        .expect("the command starts");
     std::thread::sleep(std::time::Duration::from_millis(700));
     let process = i32::try_from(child.id()).expect("a process id fits");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGINT)
         .expect("the child is running");
-    let output = child.wait_with_output().expect("it ends");
+    let output = child.wait_with_output().expect("the child exits");
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(130), "{text}");
     assert!(text.contains("histories") && text.contains("ended before seed "), "{text}");

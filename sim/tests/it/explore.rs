@@ -1,4 +1,4 @@
-//! `plimsoll explore` forks, so it is tested as the process that it is.
+//! The `plimsoll explore` command. It forks, so it runs as a separate process here.
 
 use std::process::{Command, Output};
 
@@ -7,19 +7,19 @@ fn explore(arguments: &[&str]) -> Output {
         .arg("explore")
         .args(arguments)
         .output()
-        .expect("the command can be run")
+        .expect("the command starts")
 }
 
-/// The number in front of ` word` in what was printed.
+/// The number before `word` in the output.
 fn number_before(output: &Output, word: &str) -> u64 {
     let text = String::from_utf8_lossy(&output.stdout);
-    let before = text.split(word).next().expect("a text has a beginning");
-    let digits = before.rsplit([' ', '\n']).next().expect("a text has an end");
+    let before = text.split(word).next().expect("a split has a first part");
+    let digits = before.rsplit([' ', '\n']).next().expect("a split has a last part");
     digits.replace(',', "").parse().unwrap_or_else(|_| panic!("no number before `{word}`: {text}"))
 }
 
 #[test]
-fn a_local_commit_is_struck_in_every_way_and_again_while_it_recovers() {
+fn a_local_commit_is_crashed_in_every_way_and_again_during_recovery() {
     let output = explore(&["--only", "local commit", "--jobs", "2"]);
     assert!(output.status.success(), "{output:?}");
     assert!(number_before(&output, " histories") > 300, "{output:?}");
@@ -27,7 +27,7 @@ fn a_local_commit_is_struck_in_every_way_and_again_while_it_recovers() {
 }
 
 #[test]
-fn what_there_was_no_time_for_is_told() {
+fn unexplored_steps_are_reported() {
     let output = explore(&["--only", "sync", "--jobs", "1", "--minutes", "0.001"]);
     assert!(output.status.success(), "{output:?}");
     assert!(number_before(&output, " steps not explored for lack of time") > 0, "{output:?}");

@@ -1,9 +1,9 @@
-//! Violations from outside: their signatures.
+//! The signatures of violations.
 
 use plimsoll_sim::judge::verdict::{EXACTLY_ONCE, MONOTONE, NO_SURPRISE, READS, Violation};
 
 #[test]
-fn a_signature_keeps_the_place_and_forgets_what_differs() {
+fn a_signature_keeps_the_place_and_drops_the_numbers() {
     for (invariant, messages, place) in [
         (
             MONOTONE,

@@ -1,6 +1,6 @@
-//! The `plimsoll` command from outside: what it prints, writes and ends with.
+//! Tests of the `plimsoll` command as a process: its output, files and exit statuses.
 
-#![expect(clippy::disallowed_methods, reason = "the command has real files and takes real time")]
+#![expect(clippy::disallowed_methods, reason = "the command uses real files and real time")]
 
 mod command;
 mod corpus;

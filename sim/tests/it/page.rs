@@ -1,4 +1,4 @@
-//! The page of a history: that it is whole, self-contained, and renders where a browser is found.
+//! The HTML page of a history: it is complete and self-contained, and it renders if a browser is installed.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,29 +25,31 @@ fn history(seed: u64) -> (Schedule, Outcome) {
     (schedule, outcome)
 }
 
-/// What the page carries, as the browser would read it.
+/// The history in the page, as the browser would parse it.
 fn carried(page: &str) -> serde_json::Value {
-    let line =
-        page.lines().find_map(|line| line.strip_prefix("const history_ = ")).expect("the page carries it");
-    serde_json::from_str(line.trim_end_matches(';')).expect("it is JSON")
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix("const history_ = "))
+        .expect("the page contains the history");
+    serde_json::from_str(line.trim_end_matches(';')).expect("the history is JSON")
 }
 
-/// How many faults are planned for a step and those inside it.
+/// The number of planned faults in a step and the steps inside it.
 fn fault_count(step: &Step) -> usize {
     step.all().iter().map(|step| step.faults.len()).sum()
 }
 
 #[test]
-fn the_page_carries_every_event_and_every_step() {
-    // One with a fault in a step inside another.
-    let strikes_inside =
+fn the_page_contains_every_event_and_every_step() {
+    // A schedule with a fault in a step inside another.
+    let has_fault_inside =
         |step: &Step| step.all().iter().any(|carried| carried.id != step.id && !carried.faults.is_empty());
-    let seed = (12..).find(|&seed| generate(seed, Profile::Swarm).steps.iter().any(strikes_inside));
-    let (schedule, outcome) = history(seed.expect("there is such a seed"));
+    let seed = (12..).find(|&seed| generate(seed, Profile::Swarm).steps.iter().any(has_fault_inside));
+    let (schedule, outcome) = history(seed.expect("some seed has such a schedule"));
     let history = carried(&page(&heading(), &schedule, &outcome));
     assert_eq!(history["events"].as_array().map(Vec::len), Some(outcome.events.len()));
     let sections = history["sections"].as_array().expect("sections");
-    // What comes before the first step, the steps, the heal.
+    // The part before the first step, the steps, and the heal.
     assert_eq!(sections.len(), schedule.steps.len() + 2);
     for (section, step) in sections[1..].iter().zip(&schedule.steps) {
         assert_eq!(section["title"], step.action.to_string());
@@ -62,15 +64,15 @@ fn the_page_carries_every_event_and_every_step() {
         .filter(|step| not_run(step))
         .map(|step| step.faults.len())
         .sum();
-    let struck = outcome.events.iter().filter(|event| event.verb == "fault").count();
-    assert_eq!(history["fault_events"].as_array().map(Vec::len), Some(struck));
-    let planned_and_struck = |section: &serde_json::Value| {
+    let injected = outcome.events.iter().filter(|event| event.verb == "fault").count();
+    assert_eq!(history["fault_events"].as_array().map(Vec::len), Some(injected));
+    let injected_in = |section: &serde_json::Value| {
         section["faults"]
             .as_array()
             .map_or(0, |faults| faults.iter().filter(|fault| fault["is_reached"] == true).count())
     };
     assert_eq!(
-        sections.iter().map(planned_and_struck).sum::<usize>(),
+        sections.iter().map(injected_in).sum::<usize>(),
         schedule.fault_count() - outcome.fault_outcomes.unreached.len() - faults_not_run
     );
     for plot in history["plots"].as_array().expect("plots") {
@@ -80,7 +82,7 @@ fn the_page_carries_every_event_and_every_step() {
 }
 
 #[test]
-fn the_page_asks_the_network_for_nothing_and_cannot_be_broken_out_of() {
+fn the_page_makes_no_requests_and_its_script_cannot_be_ended_early() {
     let (schedule, outcome) = history(12);
     let page = page(&heading(), &schedule, &outcome);
     let but_svg = page.replace("http://www.w3.org/2000/svg", "");
@@ -91,16 +93,17 @@ fn the_page_asks_the_network_for_nothing_and_cannot_be_broken_out_of() {
     assert_eq!(carried(&page)["heading"]["source"], "seed 12 </script><b>");
 }
 
-/// A history that is said to have failed at the end: its page, in a browser if there is one.
+/// Renders the page of a history that pretends to have failed at the end, if there is a browser.
 #[test]
 fn the_page_renders() {
     let (schedule, mut outcome) = history(12);
-    outcome.violation = Some(Violation::of(MONOTONE, "it went back from 2 to 1"));
+    outcome.violation = Some(Violation::of(MONOTONE, "the generation went back from 2 to 1"));
     let path = directory("page").join("page.html");
     std::fs::write(&path, page(&heading(), &schedule, &outcome)).expect("the page can be written");
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
     let Some(document) = names.into_iter().find_map(|browser| document(browser, &path)) else {
-        // Not passed over in silence: whoever reads the test's output sees what was not tested, and a CI that has a browser says so.
+        // The test does not pass silently: its output says what was not tested, and a CI with a browser
+        // sets the variable.
         assert!(
             std::env::var_os("PLIMSOLL_BROWSER").is_none(),
             "PLIMSOLL_BROWSER is set and none of {names:?} was found"
@@ -108,16 +111,19 @@ fn the_page_renders() {
         eprintln!("NOT TESTED: none of {names:?} was found, so the page was not rendered");
         return;
     };
-    for part in
-        ["monotone broken at the end: it went back from 2 to 1", "plimsoll shrink 12", "<svg", "class=\"step"]
-    {
-        assert!(document.contains(part), "{part} is missing from what the browser made of the page");
+    for part in [
+        "monotone broken at the end: the generation went back from 2 to 1",
+        "plimsoll shrink 12",
+        "<svg",
+        "class=\"step",
+    ] {
+        assert!(document.contains(part), "{part} is missing from the rendered page");
     }
     assert_eq!(document.matches("<details class=\"step").count(), schedule.steps.len() + 2);
     assert_eq!(document.matches("<section class=\"plot").count(), 2 + usize::from(schedule.header.clients));
 }
 
-/// The document that `browser` makes of the page; `None` if there is no such browser.
+/// The document that `browser` renders from the page; `None` if there is no such browser.
 fn document(browser: &str, page: &Path) -> Option<String> {
     let profile = page.with_file_name("profile");
     let output = Command::new(browser)

@@ -1,4 +1,4 @@
-//! Shards of a sweep, merged, are the sweep.
+//! The merged shards of a sweep equal the unsharded sweep.
 
 use std::sync::atomic::AtomicBool;
 
@@ -16,7 +16,7 @@ fn sweep(shard: Shard) -> Sweep {
     Sweep { seeds: 3..250, shard, profile: Profile::Swarm, jobs: 2, keep_going: true }
 }
 
-/// Nothing is simulated; some seeds are said to fail, in two ways and after different steps.
+/// Pretends that some seeds fail, in two ways and after different steps. Simulates nothing.
 fn pretended(schedule: &Schedule) -> Outcome {
     let seed = schedule.header.key;
     let invariant = if seed.is_multiple_of(3) { MONOTONE } else { CONVERGENCE };
@@ -40,7 +40,7 @@ fn merged_shards_equal_one_unsharded_run() {
     assert!(whole.failures.iter().all(|failure| failure.count > 20));
     for count in [2, 3, 8] {
         let shards = (0..count).rev().map(|index| report(Shard { index, count }));
-        let merged = SweepReport::merge(shards).expect("they are shards of one sweep");
+        let merged = SweepReport::merge(shards).expect("the reports are shards of one sweep");
         assert_eq!(merged.missing_shards(), []);
         let expected = SweepReport { shards: merged.shards.clone(), jobs: 2 * count, ..whole.clone() };
         assert_eq!(merged, expected, "{count} shards");
@@ -48,7 +48,7 @@ fn merged_shards_equal_one_unsharded_run() {
 }
 
 #[test]
-fn what_is_no_part_of_the_sweep_is_refused() {
+fn a_report_of_another_sweep_is_refused() {
     let half = |index| report(Shard { index, count: 2 });
     assert_eq!(SweepReport::merge([half(1), half(1)]), Err(MergeError::Twice(Shard { index: 1, count: 2 })));
     assert_eq!(SweepReport::merge([]), Err(MergeError::Nothing));
@@ -64,14 +64,14 @@ fn what_is_no_part_of_the_sweep_is_refused() {
 
 /// The same through the command and its files, with histories that really run.
 #[test]
-fn the_command_merges_what_its_shards_wrote() {
+fn the_command_merges_the_reports_of_its_shards() {
     let results = directory("shards");
     let path = |name: &str| results.join(name).display().to_string();
     let run = |out: &str, shard: &str| {
         let output = plimsoll(&["run", "--seeds", "100..121", "--keep-going", "--out", out])
             .env("PLIMSOLL_SHARD", shard)
             .output()
-            .expect("the command can be started");
+            .expect("the command starts");
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     };
     run(&path("whole"), "0/1");
@@ -85,19 +85,19 @@ fn the_command_merges_what_its_shards_wrote() {
     let merged = output(&["merge", &path(""), "--json"]);
     assert_eq!(merged.status.code(), Some(0), "{}", stderr(&merged));
     let counts = |json: &str| {
-        let report: SweepReport = serde_json::from_str(json).expect("it is a report");
+        let report: SweepReport = serde_json::from_str(json).expect("the output is a report");
         (report.counts, report.seeds, report.failures)
     };
-    let whole = std::fs::read_to_string(results.join("whole/sweep.json")).expect("it was written");
+    let whole = std::fs::read_to_string(results.join("whole/sweep.json")).expect("the report was written");
     assert_eq!(counts(&stdout(&merged)), counts(&whole));
     assert_eq!(counts(&whole).0.histories, 21);
 }
 
-/// The manifests that share a sweep out: as many machines as shares, in all the places that have to say so.
+/// The deployment manifests start as many machines as they have shards, everywhere the number appears.
 #[test]
-fn the_manifests_share_out_as_many_shards_as_they_start() {
+fn the_manifests_start_as_many_machines_as_shards() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).expect("the manifest is there");
+    let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).expect("the manifest exists");
     let after = |text: &str, key: &str| {
         let rest = text.split(key).nth(1).unwrap_or_else(|| panic!("no {key}"));
         rest.lines().next().unwrap_or_default().trim().trim_matches('"').to_owned()
@@ -113,7 +113,7 @@ fn the_manifests_share_out_as_many_shards_as_they_start() {
 }
 
 #[test]
-fn a_red_sweep_does_not_list_the_marks_that_it_never_reached() {
+fn a_failed_sweep_does_not_list_the_marks_that_it_never_reached() {
     let red = report(Shard::WHOLE);
     assert!(red.failure_count() > 0 && red.counts.marks.missing().count() > 0);
     assert!(!red.to_string().contains("never: "), "{red}");

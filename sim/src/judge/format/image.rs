@@ -1,29 +1,30 @@
-//! The content of a database as of a place in its log, as page references into the bytes it was read from.
+//! The content of a database at a position of its log, as references to the pages it was read from.
 //!
-//! Two images are compared page by page, page count included: that is what "Draft as of its watermark equals Synced as
-//! of its own" means. Building one costs a pass over frame headers; no page is copied.
+//! Two images are compared page by page, page count included. This is the meaning of "Draft as of its
+//! watermark equals Synced as of its own". Building an image costs one pass over the frame headers; no page
+//! is copied.
 //!
-//! Left out: what the pages mean. Two databases with the same rows and different pages are different.
+//! Absent: the meaning of the pages. Two databases with the same rows and different pages are different.
 
 use std::fmt;
 
 use super::{DatabaseHeader, PAGE_BYTES, Page, Wal};
 
-/// A page that no file holds.
+/// The content of a page that no file holds.
 static ZEROS: Page = [0; PAGE_BYTES];
 
 /// The pages of a database at one moment.
 #[derive(Debug, Clone)]
 pub struct DatabaseImage<'a> {
     page_count: u32,
-    /// Page 1 first. Ends with the last page that some file holds: a page count may be a damaged file's claim of
-    /// millions.
+    /// The pages in order. The list ends with the last page that some file holds, because a damaged file
+    /// can claim a page count of millions.
     pages: Vec<&'a Page>,
 }
 
 impl<'a> DatabaseImage<'a> {
-    /// What a reader sees when the log ends at `frame_no`: the main file and the transactions that are complete by
-    /// then. The page count is that of the newest commit frame, or of the main file.
+    /// The database that a reader sees when the log ends at `frame_no`: the main file and the transactions
+    /// that are complete by then. The page count is that of the newest commit frame, or of the main file.
     pub fn at(main: &'a [u8], wal: &Wal<'a>, frame_no: u64) -> DatabaseImage<'a> {
         match wal.commit_boundary_at_or_before(frame_no) {
             0 => DatabaseImage::of_main(main),
@@ -31,14 +32,15 @@ impl<'a> DatabaseImage<'a> {
         }
     }
 
-    /// The main file under exactly `frame_count` frames, complete transaction or not. The page count is the caller's
-    /// word, since inside a transaction the log has none.
+    /// The main file with exactly `frame_count` frames applied, even if they end inside a transaction. The
+    /// caller supplies the page count, because the log has none inside a transaction.
     pub fn pages_at(main: &'a [u8], wal: &Wal<'a>, frame_count: u64, page_count: u32) -> DatabaseImage<'a> {
         DatabaseImage::overlay(main, wal.pages(frame_count), page_count)
     }
 
-    /// A main file alone. Its page count is the header's, valid by SQLite's rule or not: these are the core's files
-    /// ([`DatabaseHeader::page_count`]). Without a header, or with a count of 0, it is that of the whole pages.
+    /// A main file alone. The page count is the header's, whether or not SQLite's rule makes it valid,
+    /// because turso_core wrote these files ([`DatabaseHeader::page_count`]). Without a header, or with a
+    /// count of 0, it is the number of whole pages.
     pub fn of_main(main: &'a [u8]) -> DatabaseImage<'a> {
         let whole_pages = main.as_chunks::<PAGE_BYTES>().0.len() as u32;
         let page_count = match DatabaseHeader::parse(main) {
@@ -48,8 +50,8 @@ impl<'a> DatabaseImage<'a> {
         DatabaseImage::overlay(main, std::iter::empty(), page_count)
     }
 
-    /// `page_count` pages of a main file, each replaced by the last of `frames` that carries it. A page that is in
-    /// neither, or that the main file holds only in part, is zeros.
+    /// `page_count` pages of a main file, each replaced by the last of `frames` that carries it. A page
+    /// that is in neither, or only partly in the main file, is zeros.
     pub fn overlay(
         main: &'a [u8],
         frames: impl Iterator<Item = (u32, &'a Page)>,
@@ -69,23 +71,23 @@ impl<'a> DatabaseImage<'a> {
         DatabaseImage { page_count, pages }
     }
 
-    /// Pages of the database.
     pub fn page_count(&self) -> u32 {
         self.page_count
     }
 
-    /// One page, counted from 1; `None` beyond the page count.
+    /// The page `page_no`, counted from 1; `None` beyond the page count.
     pub fn page(&self, page_no: u32) -> Option<&'a Page> {
         let index = (page_no as usize).checked_sub(1)?;
         (page_no <= self.page_count).then(|| self.pages.get(index).copied().unwrap_or(&ZEROS))
     }
 
-    /// That they differ in length, or else the lowest page in which two images differ; `None` when they are equal.
+    /// The first difference between two images: the page counts, or else the lowest page that differs.
+    /// `None` when they are equal.
     pub fn first_difference(&self, other: &DatabaseImage<'_>) -> Option<Difference> {
         self.first_difference_among(other, |_| true)
     }
 
-    /// As [`first_difference`](Self::first_difference), but of the pages only those that are `compared`.
+    /// Like [`first_difference`](Self::first_difference), but compares only the pages in `compared`.
     pub fn first_difference_among(
         &self,
         other: &DatabaseImage<'_>,
@@ -107,21 +109,19 @@ impl<'a> DatabaseImage<'a> {
     }
 }
 
-/// Where two images differ first.
+/// The first difference between two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Difference {
-    /// They have different numbers of pages.
     PageCount {
-        /// Pages of the image that was asked.
+        /// The page count of the left image.
         left: u32,
-        /// Pages of the image it was compared with.
+        /// The page count of the right image.
         right: u32,
     },
-    /// A page differs.
     Page {
-        /// Counted from 1.
+        /// The page number, counted from 1.
         page_no: u32,
-        /// The first byte of the page that differs.
+        /// The offset of the first byte that differs.
         offset: u32,
     },
 }

@@ -1,15 +1,17 @@
-//! The simulator's own reading of SQLite files.
+//! The simulator's own parsers for SQLite files.
 //!
-//! An oracle that reads a file through the engine, or through the core, blesses their mistakes, so nothing here
-//! is shared with either: only bytes go in. Parsing never fails loudly; bytes that a crash left behind are data to be
-//! judged, so what isn't well formed is simply not there (no header, fewer frames, a page of zeros).
+//! An oracle that reads a file through the engine or through turso_core inherits their mistakes, so this
+//! module shares no code with either. It takes bytes only. Parsing never returns an error: the bytes that a
+//! crash left are data to be judged, so malformed parts are simply missing (no header, fewer frames, a page
+//! of zeros).
 //!
 //! * `wal`: the headers of a `-wal` file, its frames, its checksum chain.
-//! * `image`: the pages of a database as of a place in its log, and the first difference between two of them.
+//! * `image`: the pages of a database at a position of its log, and the first difference between two
+//!   images.
 //!
-//! Left out: B-trees, records, rollback journals, the WAL index, any page size but 4096.
+//! Absent: B-trees, records, rollback journals, the WAL index, page sizes other than 4096.
 //!
-//! The facts are those of <https://www.sqlite.org/fileformat2.html>, sections 1.3 (database header) and 4 (WAL).
+//! Source of the format: <https://www.sqlite.org/fileformat2.html>, sections 1.3 (header) and 4 (WAL).
 
 mod image;
 mod wal;
@@ -17,23 +19,22 @@ mod wal;
 pub use image::{DatabaseImage, Difference};
 pub use wal::{FrameHeader, Wal, WalHeader};
 
-/// Bytes of a database page; the one size that the wire protocol knows.
+/// Bytes of a database page. The wire protocol knows only this size.
 pub const PAGE_BYTES: usize = 4096;
-/// Bytes of the header that begins a `-wal` file.
+/// Bytes of the header at the start of a `-wal` file.
 pub const WAL_HEADER_BYTES: usize = 32;
 /// Bytes of the header in front of each page of a `-wal` file.
 pub const FRAME_HEADER_BYTES: usize = 24;
-/// Bytes of a whole frame, header and page.
+/// Bytes of a frame: header and page.
 pub const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES;
-/// Bytes of the header that begins page 1 of a database.
+/// Bytes of the header at the start of page 1.
 pub const DATABASE_HEADER_BYTES: usize = 100;
 
 const _: () = assert!(FRAME_BYTES == 4120);
 
-/// One page image.
 pub type Page = [u8; PAGE_BYTES];
 
-/// The part of the database header that says how large the file is and how it is written.
+/// The size fields and version fields of the database header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatabaseHeader {
     /// Bytes of a page (offset 16; the stored 1 stands for 65536).
@@ -42,16 +43,16 @@ pub struct DatabaseHeader {
     pub write_version: u8,
     /// 2 = WAL, 1 = rollback journal (offset 19).
     pub read_version: u8,
-    /// Pages of the database (offset 28). SQLite believes it only where the change counter (offset 24) equals
-    /// version-valid-for (offset 92); the core always believes it, and never makes the two equal (it writes 1 and
-    /// 3047000 into every database that it creates).
+    /// Pages of the database (offset 28). SQLite trusts it only if the change counter (offset 24) equals
+    /// version-valid-for (offset 92). turso_core always trusts it and never makes the two equal: it writes
+    /// 1 and 3047000 into every database that it creates.
     pub page_count: u32,
-    /// Whether SQLite would believe the page count.
+    /// Whether SQLite would trust the page count.
     pub page_count_is_valid: bool,
 }
 
 impl DatabaseHeader {
-    /// Reads the header from the first 100 bytes of a main file; `None` when they aren't a database's.
+    /// Parses the first 100 bytes of a main file; `None` if they are not a database header.
     pub fn parse(main: &[u8]) -> Option<DatabaseHeader> {
         let header = main.get(..DATABASE_HEADER_BYTES)?;
         if !header.starts_with(b"SQLite format 3\0") {

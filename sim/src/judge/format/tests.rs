@@ -1,4 +1,4 @@
-//! The parser against files that the core wrote.
+//! The parsers on files that turso_core wrote.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::world::remote::files;
 use crate::world::remote::tests::{open_unshared, unique_path};
 
-/// A database of a few pages that lives in memory, its log not yet checkpointed.
+/// An in-memory database of a few pages whose log is not checkpointed.
 struct Live {
     io: Arc<dyn IO>,
     path: String,
@@ -51,7 +51,7 @@ fn an_image_is_what_a_checkpoint_writes() {
     let (main, wal) = (live.main(), live.wal());
     let wal = Wal::parse(&wal);
     assert_eq!(wal.verified_frames(), wal.frame_count());
-    assert!(wal.frame_count() > 40, "one frame a transaction at least");
+    assert!(wal.frame_count() > 40, "at least one frame per transaction");
     let before = DatabaseImage::at(&main, &wal, wal.frame_count());
 
     live.checkpoint();
@@ -64,7 +64,7 @@ fn an_image_is_what_a_checkpoint_writes() {
     assert_eq!(header.page_count, after.page_count());
     assert!(
         !header.page_count_is_valid,
-        "the core has learnt SQLite's rule: so should DatabaseImage::of_main"
+        "turso_core now follows SQLite's rule, so DatabaseImage::of_main should too"
     );
     assert_eq!((header.page_bytes, header.write_version, header.read_version), (4096, 2, 2));
 }
@@ -117,7 +117,7 @@ fn a_tail_is_verified_from_the_frame_before_it() {
 }
 
 #[test]
-fn bytes_that_are_no_files_hold_nothing() {
+fn malformed_bytes_hold_nothing() {
     for bytes in [vec![], vec![0; 31], vec![0; 5000], vec![0xff; 5000]] {
         assert_eq!(Wal::parse(&bytes).frame_count(), 0);
         assert_eq!(Wal::parse(&bytes).verified_frames(), 0);
@@ -129,7 +129,7 @@ fn bytes_that_are_no_files_hold_nothing() {
 }
 
 #[test]
-fn a_page_that_is_nowhere_is_zeros() {
+fn a_page_that_no_file_holds_is_zeros() {
     let image = DatabaseImage::overlay(&[], std::iter::empty(), 2);
     assert_eq!(image.page(2), Some(&[0; PAGE_BYTES]));
     assert_eq!(image.page(3), None);

@@ -1,10 +1,10 @@
 //! A `-wal` file: header, frames, checksum chain.
 //!
-//! [`Wal`] is a view that copies nothing. Making one reads frame headers only, so it is cheap enough to run after
-//! every step of a history; the chain over the pages is computed on demand.
+//! [`Wal`] is a view that copies nothing. Creating one reads only frame headers, so it is cheap enough for
+//! a check after every step. The checksum chain over the pages is computed on demand.
 //!
-//! What it does not judge: whether a frame is *live*. Frames of a transaction that was dropped stay in the file with
-//! good salts until something overwrites them; who asks must know up to which frame he wants to look.
+//! Absent: whether a frame is *live*. Frames of a rolled-back transaction stay in the file with valid salts
+//! until they are overwritten, so the caller must know the last frame that counts.
 
 use super::{FRAME_BYTES, FRAME_HEADER_BYTES, PAGE_BYTES, Page, WAL_HEADER_BYTES, be_u32};
 
@@ -12,29 +12,30 @@ const MAGIC_LITTLE_ENDIAN: u32 = 0x377f_0682;
 const MAGIC_BIG_ENDIAN: u32 = 0x377f_0683;
 /// The only version of the format (field 2 of the header).
 const VERSION: u32 = 3_007_000;
-/// Bytes of the header's start, and of a frame header's start, that go into the checksum.
+/// Bytes of the WAL header and of a frame header that the checksum covers.
 const CHECKED_HEADER_BYTES: usize = 24;
 const CHECKED_FRAME_HEADER_BYTES: usize = 8;
 
 /// The first 32 bytes of a `-wal` file: big-endian u32 × 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalHeader {
-    /// 0x377f0682 or 0x377f0683; the last bit says that checksums read their input as big-endian words.
+    /// 0x377f0682 or 0x377f0683; the last bit says that the checksum reads its input as big-endian words.
     pub magic: u32,
-    /// 3007000.
+    /// Always 3007000.
     pub version: u32,
-    /// Bytes of a page; 4096 in a header that parsed.
+    /// Bytes of a page; 4096 in a parsed header.
     pub page_bytes: u32,
-    /// Counts the checkpoints.
+    /// The number of checkpoints.
     pub checkpoint_seq: u32,
     /// Every frame that belongs to this header repeats both salts.
     pub salts: [u32; 2],
-    /// Of the 24 bytes before it; the seed of the frames' chain.
+    /// The checksum of the 24 bytes before it; the seed of the frames' chain.
     pub checksum: [u32; 2],
 }
 
 impl WalHeader {
-    /// Reads a header; `None` when it is short, not a WAL header, of another page size, or fails its checksum.
+    /// Parses a header; `None` if it is short, not a WAL header, has another page size, or fails its
+    /// checksum.
     pub fn parse(bytes: &[u8]) -> Option<WalHeader> {
         let bytes = bytes.get(..WAL_HEADER_BYTES)?;
         let header = WalHeader {
@@ -52,7 +53,7 @@ impl WalHeader {
             .then_some(header)
     }
 
-    /// The 32 bytes.
+    /// The header's 32 bytes.
     pub fn encode(&self) -> [u8; WAL_HEADER_BYTES] {
         let words = [
             self.magic,
@@ -71,7 +72,7 @@ impl WalHeader {
         bytes
     }
 
-    /// Extends a checksum by `bytes`, a multiple of 8 (file format, section 4.2).
+    /// Extends a checksum by `bytes`, whose length is a multiple of 8 (file format, section 4.2).
     fn chain(&self, [mut s0, mut s1]: [u32; 2], bytes: &[u8]) -> [u32; 2] {
         let word: fn([u8; 4]) -> u32 = match self.magic {
             MAGIC_BIG_ENDIAN => u32::from_be_bytes,
@@ -94,14 +95,14 @@ pub struct FrameHeader {
     pub page_no: u32,
     /// Pages of the database after the transaction whose last frame this is; 0 in every other frame.
     pub db_size: u32,
-    /// Those of the WAL header that the frame belongs to.
+    /// The salts of the WAL header that the frame belongs to.
     pub salts: [u32; 2],
-    /// Of everything from the WAL header up to this frame's page.
+    /// The checksum of all bytes from the WAL header to the end of this frame's page.
     pub checksum: [u32; 2],
 }
 
 impl FrameHeader {
-    /// Reads a header; `None` when there are fewer than 24 bytes.
+    /// Parses a frame header; `None` if there are fewer than 24 bytes.
     pub fn parse(bytes: &[u8]) -> Option<FrameHeader> {
         let bytes = bytes.get(..FRAME_HEADER_BYTES)?;
         Some(FrameHeader {
@@ -112,7 +113,6 @@ impl FrameHeader {
         })
     }
 
-    /// Whether the frame ends a transaction.
     pub fn is_commit(&self) -> bool {
         self.db_size != 0
     }
@@ -122,13 +122,13 @@ impl FrameHeader {
 #[derive(Debug, Clone, Copy)]
 pub struct Wal<'a> {
     header: Option<WalHeader>,
-    /// Checksum before frame 1.
+    /// The checksum before frame 1.
     seed: [u32; 2],
     frames: &'a [[u8; FRAME_BYTES]],
 }
 
 impl<'a> Wal<'a> {
-    /// Reads a whole file. Without a valid header there are no frames.
+    /// A view of a whole file. Without a valid header there are no frames.
     pub fn parse(bytes: &'a [u8]) -> Wal<'a> {
         match WalHeader::parse(bytes) {
             Some(header) => Wal::parse_after(header, header.checksum, &bytes[WAL_HEADER_BYTES..]),
@@ -136,8 +136,8 @@ impl<'a> Wal<'a> {
         }
     }
 
-    /// Reads the end of a file: `bytes` begin behind the frame whose checksum is `previous`. Its first frame is
-    /// number 1 of the view.
+    /// A view of the end of a file: `bytes` start after the frame whose checksum is `previous`. The first
+    /// frame in `bytes` is frame 1 of the view.
     pub fn parse_after(header: WalHeader, previous: [u32; 2], bytes: &'a [u8]) -> Wal<'a> {
         let (frames, _cut_frame) = bytes.as_chunks();
         let belongs = |frame: &&[u8; FRAME_BYTES]| {
@@ -153,24 +153,24 @@ impl<'a> Wal<'a> {
         self.header.as_ref()
     }
 
-    /// Whole frames, from the first on, that carry the header's salts. Their checksums are not looked at.
+    /// The number of whole frames from the start that carry the header's salts. Does not verify checksums.
     pub fn frame_count(&self) -> u64 {
         self.frames.len() as u64
     }
 
-    /// How many of them, from the first on, the checksum chain vouches for. Reads every page.
+    /// The number of frames from the start that the checksum chain confirms. Reads every page.
     pub fn verified_frames(&self) -> u64 {
         let Some(header) = &self.header else { return 0 };
         let mut checksum = self.seed;
-        let vouched_for = |frame: &&[u8; FRAME_BYTES]| {
+        let is_verified = |frame: &&[u8; FRAME_BYTES]| {
             checksum = header.chain(checksum, &frame[..CHECKED_FRAME_HEADER_BYTES]);
             checksum = header.chain(checksum, page(frame));
             checksum == frame_header(frame).checksum
         };
-        self.frames.iter().take_while(vouched_for).count() as u64
+        self.frames.iter().take_while(is_verified).count() as u64
     }
 
-    /// The newest commit frame that is not after `frame_no`; 0 when there is none.
+    /// The last commit frame at or before `frame_no`; 0 if there is none.
     pub fn commit_boundary_at_or_before(&self, frame_no: u64) -> u64 {
         (1..=frame_no.min(self.frame_count())).rev().find(|&no| self.frame(no).is_commit()).unwrap_or(0)
     }
@@ -183,7 +183,7 @@ impl<'a> Wal<'a> {
         frame_header(self.frame_bytes(frame_no))
     }
 
-    /// The page image in a frame.
+    /// The page of a frame.
     ///
     /// # Panics
     /// If there is no such frame.
@@ -191,7 +191,7 @@ impl<'a> Wal<'a> {
         page(self.frame_bytes(frame_no))
     }
 
-    /// Page number and image of the first `frame_count` frames, oldest first.
+    /// Page number and page of the first `frame_count` frames, oldest first.
     pub(super) fn pages(&self, frame_count: u64) -> impl Iterator<Item = (u32, &'a Page)> {
         self.frames.iter().take(frame_count as usize).map(|frame| (frame_header(frame).page_no, page(frame)))
     }

@@ -1,11 +1,11 @@
-//! What a database holds, and what a transaction makes of it.
+//! The content of a database, and how a transaction changes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Entry;
 use crate::schedule::workload::{Effect, INITIAL_ROWS, quiet_row};
 
-/// The content of a database, without anybody's internal tables.
+/// The content of a database, without internal tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Content {
     /// Tokens of `log`, in order.
@@ -15,7 +15,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// What every database begins with.
+    /// The content of a new database.
     pub fn initial() -> Self {
         let rows = INITIAL_ROWS.map(|(row, holds)| (row.to_owned(), holds.to_owned()));
         Self { log: Vec::new(), rows: rows.into() }
@@ -55,13 +55,13 @@ impl Content {
 
     fn count(&mut self, row: &str, more: i64) {
         let before: i64 =
-            self.rows.remove(row).map_or(0, |count| count.parse().expect("it was written here"));
+            self.rows.remove(row).map_or(0, |count| count.parse().expect("a count is a number"));
         if before + more > 0 {
             self.rows.insert(row.to_owned(), (before + more).to_string());
         }
     }
 
-    /// The first difference to what is expected, in words; of the rows in `apart` nothing is expected.
+    /// Describes the first difference to the expected content. Ignores the rows in `apart`.
     pub fn difference(&self, expected: &Self, apart: &BTreeSet<&str>) -> Option<String> {
         if let Some(difference) = tokens_differ(&self.log, &expected.log) {
             return Some(difference);

@@ -1,36 +1,33 @@
-//! One transaction, and what became of it.
+//! One transaction and its outcome.
 
 use super::Content;
 use crate::schedule::workload::{Effect, Writer};
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It was acknowledged, or seen after a restart.
     Committed,
     /// Its commit was interrupted.
     Maybe,
-    /// Its commit failed. It is a maybe as soon as the process has ended: what was written of it can reappear then, and not before.
+    /// Its commit failed. It becomes `Maybe` when the process ends: only then can the parts that were
+    /// written reappear.
     Doubtful,
-    /// It was rolled back, interrupted before its commit, or seen to be missing after a restart.
+    /// It was rolled back, interrupted before its commit, or missing after a restart.
     Absent,
 }
 
-/// One transaction.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Who wrote it.
     pub writer: Writer,
-    /// Its effects, in order.
     pub effects: Vec<Effect>,
-    /// What became of it.
     pub fate: Fate,
-    /// From which epoch on its client may be without it, if there is one.
+    /// The epoch from which its client may be without it, if there is one.
     pub(super) optional_from: Option<usize>,
 }
 
 impl Entry {
-    /// A transaction that nobody has lost.
+    /// A transaction that its client must show in every epoch.
     pub fn new(writer: Writer, effects: Vec<Effect>, fate: Fate) -> Self {
         Self { writer, effects, fate, optional_from: None }
     }
@@ -43,7 +40,7 @@ impl Entry {
         self.optional_from = Some(self.optional_from.map_or(epoch, |earlier| earlier.min(epoch)));
     }
 
-    /// The tokens that it appends to `log`; none for a quiet or void one.
+    /// The tokens that it appends to `log`; none for a quiet or void transaction.
     pub(super) fn log_tokens(&self) -> impl Iterator<Item = &str> {
         self.effects.iter().filter_map(|effect| match effect {
             Effect::Appended(token) => Some(token.as_str()),
@@ -58,13 +55,12 @@ impl Entry {
         })
     }
 
-    /// The token by which it is spoken of.
+    /// The token that names the transaction in messages.
     pub(super) fn first_token(&self) -> &str {
         self.log_tokens().next().or_else(|| self.quiet_token()).unwrap_or_default()
     }
 }
 
-/// A void transaction.
 #[derive(Debug, Clone)]
 pub(super) struct VoidDelete {
     pub(super) writer: Writer,
@@ -73,18 +69,18 @@ pub(super) struct VoidDelete {
 }
 
 impl VoidDelete {
-    /// A row that it has deleted for good and that is there.
+    /// A row that the transaction deleted permanently, but that `content` holds.
     pub(super) fn row_left_in<'a>(&'a self, content: &Content) -> Option<&'a String> {
         let is_left = |row: &&String| self.fate == Fate::Committed && content.rows.contains_key(*row);
         self.rows.iter().find(is_left)
     }
 }
 
-/// Which transaction of the ledger's.
+/// The number of a transaction in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryNo {
-    /// One that its tokens tell.
+    /// A transaction with tokens.
     Logged(usize),
-    /// A void one.
+    /// A void transaction.
     Void(usize),
 }

@@ -1,11 +1,12 @@
-//! What may be forgotten: by a remote that is restored, by an older copy of a client's files, by a user who gives something up.
+//! Transactions that may be lost: the remote is restored, a client's files become an older copy, or a user
+//! gives up changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Discrepancy, Fate, Ledger};
 use crate::schedule::workload::Writer;
 
-/// What the ledger held at one moment.
+/// The state of the ledger at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Moment {
     fault_outcomes: Vec<Fate>,
@@ -13,10 +14,10 @@ pub struct Moment {
 }
 
 impl Ledger {
-    /// Takes note that the remote was restored, and now has this log and these tokens of `quiet`.
+    /// Records that the remote was restored and now has this log and these tokens of `quiet`.
     ///
     /// # Errors
-    /// A [`Discrepancy`] when nobody has written one of them.
+    /// A [`Discrepancy`] if no writer has written one of the tokens.
     pub fn begin_epoch(&mut self, log: &[String], quiet: &[String]) -> Result<(), Discrepancy> {
         let mut last_quiet = BTreeMap::new();
         for token in quiet {
@@ -47,7 +48,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// What there is now, for [`go_back`](Self::go_back).
+    /// The current state, for [`go_back`](Self::go_back).
     pub fn moment(&self) -> Moment {
         Moment {
             fault_outcomes: self.entries.iter().map(|entry| entry.fate).collect(),
@@ -55,7 +56,7 @@ impl Ledger {
         }
     }
 
-    /// Takes note that a client's files are again as they were at `moment`.
+    /// Records that a client's files are again as they were at `moment`.
     pub fn go_back(&mut self, client: u8, moment: &Moment) {
         self.client_epochs.remove(&client);
         let is_on_remote = |number: &usize| {
@@ -68,7 +69,7 @@ impl Ledger {
             }
             match moment.fault_outcomes.get(number) {
                 Some(Fate::Committed) => {}
-                // What was open then may be there or not.
+                // A transaction that was open at that moment may be present or not.
                 Some(Fate::Maybe | Fate::Doubtful) => {
                     entry.make_optional_from(0);
                     if !on_remote.contains(&number) {
@@ -81,7 +82,8 @@ impl Ledger {
         self.forget_void(client, moment);
     }
 
-    /// Takes note that a client's user gives up the transactions since `moment` that have not reached the remote.
+    /// Records that a client's user gives up the transactions since `moment` that have not reached the
+    /// remote.
     pub fn withdraw(&mut self, client: u8, moment: &Moment) {
         let writer = Writer::Client(client);
         for entry in
@@ -92,13 +94,13 @@ impl Ledger {
         self.forget_void(client, moment);
     }
 
-    /// Takes note that a client begins from nothing.
+    /// Records that a client starts over without files.
     pub fn begin_anew(&mut self, client: u8) {
         self.client_epochs.remove(&client);
         self.withdraw(client, &Moment::default());
     }
 
-    /// Of a void transaction that is withdrawn nothing can be said any more.
+    /// Marks withdrawn void transactions as unknown.
     fn forget_void(&mut self, client: u8, moment: &Moment) {
         let writer = Writer::Client(client);
         let withdrawn = self.void.iter_mut().skip(moment.void_count).filter(|void| void.writer == writer);

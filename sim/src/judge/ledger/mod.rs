@@ -1,23 +1,30 @@
-//! The ledger: what was acknowledged to whom, and what follows from it for every database.
+//! The ledger: the acknowledged transactions of every writer, and the content that they imply for every
+//! database.
 //!
-//! It knows nothing of the engine. A transaction's rows carry tokens; a client's application says which transactions it was told
-//! are committed; the remote's `log` says in which order transactions took effect there. From these alone follows the content
-//! of every database: the remote's is the fold of all transactions in that order, a client's is the fold of a prefix of it
-//! and then of its own transactions that are not in the prefix.
+//! It knows nothing of the engine. Each row of a transaction carries a token. Each client's application
+//! reports the commits that were acknowledged to it, and the remote's `log` gives the order in which
+//! transactions took effect there. These facts determine the content of every database:
 //!
-//! A *quiet* transaction leaves `log` alone. It touches nobody else's rows, so its place among the others' does not matter; that it is
-//! there is told by the token in its writer's row of `quiet`, which also says that everything that this writer did before is there.
-//! A *void* one only deletes a row that nobody makes again: whether it was that one that did it cannot be told.
+//! * The remote's content is all transactions applied in the order of `log`.
+//! * A client's content is a prefix of that order, then the client's own transactions that are not in the
+//!   prefix.
 //!
-//! Views, triggers and new names are content like rows, and come with the transaction that made them.
+//! A *quiet* transaction does not write to `log`. It touches only its writer's own rows, so its position
+//! among the transactions of other writers does not matter. Its token in its writer's row of `quiet` proves
+//! that it is present, and that all earlier transactions of this writer are present too. A *void*
+//! transaction only deletes a row that no other transaction creates again, so its own effect cannot be
+//! identified.
 //!
-//! When the remote is restored to an older state, a new *epoch* begins: the order of transactions there goes on from a prefix of what it
-//! was. A client may follow an older epoch for a while, and never goes back to one. Its own transactions that the remote has forgotten
-//! may come back, once, if the client still had them to send; nobody can tell. The same holds for what was *withdrawn*: a client's
-//! transactions that an older copy of its files does not hold, or that its user gave up.
+//! Views, triggers and new names are content like rows. They arrive with the transaction that made them.
 //!
-//! A transaction whose COMMIT was interrupted is a *maybe* until its client is up again and shows whether it is there; from then on
-//! it has to stay that way.
+//! When the remote is restored to an older state, a new *epoch* starts: the order continues from a prefix
+//! of the old one. A client may follow an older epoch for a while, but never returns to one. Its own
+//! transactions that the remote has lost may come back once, if the client still had them to send. The same
+//! applies to *withdrawn* transactions: those that an older copy of the client's files does not hold, and
+//! those that its user gave up.
+//!
+//! A transaction whose COMMIT was interrupted is a *maybe* until its client runs again and shows whether it
+//! is present. From then on the outcome must not change.
 
 mod content;
 mod entry;
@@ -33,36 +40,36 @@ use entry::VoidDelete;
 pub use entry::{Entry, EntryNo, Fate};
 pub use forgotten::Moment;
 
-/// What the ledger finds wrong, by the promise that it breaks.
+/// A problem that the ledger found, by the invariant that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discrepancy {
-    /// A transaction stands on the remote twice, or stands there although it must not.
+    /// A transaction is on the remote twice, or is there although it must not be.
     NotOnce(String),
-    /// A transaction stands there in part.
+    /// Only a part of a transaction is on the remote.
     Torn(String),
     /// An acknowledged transaction is missing.
     Lost(String),
-    /// Content that no order of the acknowledged transactions explains.
+    /// No order of the acknowledged transactions explains the content.
     Unexplained(String),
 }
 
-/// Everything that was acknowledged in one history.
+/// Every transaction of one history, with its outcome.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     entries: Vec<Entry>,
     by_token: BTreeMap<String, usize>,
-    /// The transactions on the remote, in the order in which they took effect there.
+    /// The transactions on the remote, in the order in which they took effect.
     remote_order: Vec<usize>,
     remote_log_rows: usize,
     void: Vec<VoidDelete>,
-    /// The orders as they were when the remote was restored, oldest first.
+    /// The orders at the time of each restore of the remote, oldest first.
     past_orders: Vec<Vec<usize>>,
-    /// The epoch that each client follows at least.
+    /// The oldest epoch that each client may still follow.
     client_epochs: BTreeMap<u8, usize>,
 }
 
 impl Ledger {
-    /// Writes down a transaction and what became of it so far.
+    /// Records a transaction and its outcome so far.
     pub fn enter(&mut self, entry: Entry) -> EntryNo {
         let tokens: Vec<String> = entry.log_tokens().chain(entry.quiet_token()).map(str::to_owned).collect();
         if tokens.is_empty() {
@@ -83,7 +90,7 @@ impl Ledger {
         EntryNo::Logged(number)
     }
 
-    /// What became of a transaction that was still open when it was written down.
+    /// Sets the outcome of a transaction that was open when it was recorded.
     pub fn resolve(&mut self, entry: EntryNo, fate: Fate) {
         match entry {
             EntryNo::Logged(number) => self.entries[number].fate = fate,
@@ -91,7 +98,8 @@ impl Ledger {
         }
     }
 
-    /// The process of `client` has ended: what its failed commits left may show when the next one begins.
+    /// Records that the process of `client` has ended. The parts of its failed commits may appear in the
+    /// next process.
     pub fn end_process(&mut self, client: u8) {
         for entry in &mut self.entries {
             if entry.writer == Writer::Client(client) && entry.fate == Fate::Doubtful {
@@ -100,37 +108,37 @@ impl Ledger {
         }
     }
 
-    /// How many transactions of clients were committed.
+    /// The number of committed transactions of clients.
     pub fn client_commits(&self) -> usize {
         let is_clients =
             |entry: &&Entry| matches!(entry.writer, Writer::Client(_)) && entry.fate == Fate::Committed;
         self.entries.iter().filter(is_clients).count()
     }
 
-    /// How many transactions of clients were committed, and neither forgotten by the remote nor withdrawn.
+    /// The number of committed transactions of clients that were neither lost by a restore of the remote
+    /// nor withdrawn.
     pub fn client_commits_to_stand(&self) -> usize {
-        let stands = |entry: &&Entry| {
+        let is_kept = |entry: &&Entry| {
             matches!(entry.writer, Writer::Client(_))
                 && entry.fate == Fate::Committed
                 && entry.optional_from.is_none()
         };
-        self.entries.iter().filter(stands).count()
+        self.entries.iter().filter(is_kept).count()
     }
 
-    /// How often the remote was restored.
+    /// The number of times the remote was restored.
     pub fn epoch(&self) -> usize {
         self.past_orders.len()
     }
 
-    /// How many transactions stand on the remote.
     pub fn remote_count(&self) -> usize {
         self.remote_order.len()
     }
 
-    /// Takes note of the remote's log, which can only have grown.
+    /// Reads the remote's log, which must only have grown.
     ///
     /// # Errors
-    /// A [`Discrepancy`] when a transaction is there twice, in part, or must not be there.
+    /// A [`Discrepancy`] if a transaction is there twice, in part, or must not be there.
     pub fn observe_remote(&mut self, log: &[String], quiet: &[String]) -> Result<(), Discrepancy> {
         self.observe_remote_log(log)?;
         for token in quiet {
@@ -159,7 +167,7 @@ impl Ledger {
                 if entry.quiet_token().is_none() {
                     let first = entry.first_token();
                     return Err(Discrepancy::Lost(format!(
-                        "{token} is on the remote, {first} before it is not"
+                        "{token} is on the remote, but {first} before it is not"
                     )));
                 }
                 let is_later = |other: &usize| *other > earlier && self.entries[*other].writer == writer;
@@ -171,7 +179,8 @@ impl Ledger {
         self.check_quiet_order(&visible, None)
     }
 
-    /// Whoever shows a transaction shows every earlier one of the same writer; a quiet one must not be missing before one that is there.
+    /// A database that shows a transaction shows every earlier one of the same writer. So a quiet
+    /// transaction must not be missing before one that is present.
     fn check_quiet_order(
         &self,
         visible: &BTreeSet<usize>,
@@ -189,7 +198,7 @@ impl Ledger {
             if is_expected && !visible.contains(&number) && entry.quiet_token().is_some() {
                 let later = self.entries[last[&entry.writer]].first_token();
                 return Err(Discrepancy::Lost(format!(
-                    "{later} is there, {} before it is not",
+                    "{later} is present, but {} before it is not",
                     entry.first_token()
                 )));
             }
@@ -231,7 +240,7 @@ impl Ledger {
     }
 
     fn number_of(&self, token: &str) -> Result<usize, Discrepancy> {
-        let unknown = || Discrepancy::Unexplained(format!("{token} was written by nobody"));
+        let unknown = || Discrepancy::Unexplained(format!("no writer wrote {token}"));
         self.by_token.get(token).copied().ok_or_else(unknown)
     }
 
@@ -240,15 +249,15 @@ impl Ledger {
             return Discrepancy::NotOnce(format!("{first} is on the remote twice"));
         }
         Discrepancy::Torn(format!(
-            "{first} is on the remote, {missing} of the same transaction is not behind it"
+            "{first} is on the remote, but {missing} of the same transaction does not follow it"
         ))
     }
 
-    /// Judges what a client's database shows. A maybe of that client's is settled by it.
+    /// Judges the content that a client's database shows, and settles the maybes of that client.
     ///
     /// # Errors
-    /// A [`Discrepancy`] when an own transaction is missing or came back, or when the content is not that of a prefix of the remote's
-    /// order with the client's own transactions on top.
+    /// A [`Discrepancy`] if one of the client's own transactions is missing or came back, or if the content
+    /// is not a prefix of the remote's order with the client's own transactions on top.
     pub fn observe_client(&mut self, client: u8, actual: &Content) -> Result<(), Discrepancy> {
         let writer = Writer::Client(client);
         let visible = self.visible(actual)?;
@@ -260,7 +269,7 @@ impl Ledger {
                 (Fate::Absent, true) => {
                     let first = entry.first_token();
                     return Err(Discrepancy::Unexplained(format!(
-                        "{first} was never committed and is there"
+                        "{first} was never committed, but is present"
                     )));
                 }
                 (Fate::Committed, _) | (Fate::Absent | Fate::Doubtful, false) => {}
@@ -274,14 +283,14 @@ impl Ledger {
                     self.client_epochs.insert(client, epoch);
                     return Ok(());
                 }
-                // What is wrong is told from the newest epoch's point of view.
+                // The report describes the difference to the newest epoch.
                 Err(problem) => finding = Some(problem),
             }
         }
-        Err(finding.expect("a client follows an epoch that there is"))
+        Err(finding.expect("a client follows an existing epoch"))
     }
 
-    /// Whether content is that of a client which follows an epoch.
+    /// Checks that the content is that of a client that follows `epoch`.
     fn explain(
         &self,
         writer: Writer,
@@ -296,7 +305,7 @@ impl Ledger {
                 && !visible.contains(number)
         };
         if let Some((_, entry)) = self.entries.iter().enumerate().find(is_missing) {
-            return Err(Discrepancy::Lost(format!("{} was committed and is gone", entry.first_token())));
+            return Err(Discrepancy::Lost(format!("{} was committed, but is missing", entry.first_token())));
         }
         self.check_quiet_order(visible, Some(writer))?;
         self.check_void_of(writer, actual)?;
@@ -307,7 +316,6 @@ impl Ledger {
         }
     }
 
-    /// The transactions that a database shows.
     fn visible(&self, actual: &Content) -> Result<BTreeSet<usize>, Discrepancy> {
         let mut visible = BTreeSet::new();
         for token in &actual.log {
@@ -328,7 +336,7 @@ impl Ledger {
         Ok(visible)
     }
 
-    /// The part of the remote's order that is visible, then the client's own transactions that are not in it.
+    /// The visible part of the remote's order, then the client's own transactions that are not in it.
     fn client_order(&self, writer: Writer, epoch: usize, visible: &BTreeSet<usize>) -> Vec<usize> {
         let remote_order = self.past_orders.get(epoch).unwrap_or(&self.remote_order);
         let is_visible_foreign =
@@ -336,7 +344,8 @@ impl Ledger {
         let is_visible_in_log =
             |number: &usize| is_visible_foreign(number) && self.entries[*number].quiet_token().is_none();
         let prefix = remote_order.iter().rposition(is_visible_in_log).map_or(0, |index| index + 1);
-        // Own transactions of which only the remote knows any more are seen where they stand there.
+        // The client's own transactions that only the remote still knows are visible at their position
+        // there.
         let is_own_visible = |number: &&usize| {
             self.entries[**number].writer == writer
                 && self.entries[**number].quiet_token().is_none()
@@ -345,7 +354,7 @@ impl Ledger {
         let prefix = prefix + remote_order[prefix..].iter().take_while(is_own_visible).count();
         let (before, after) = remote_order.split_at(prefix);
         let is_quiet = |number: &usize| self.entries[*number].quiet_token().is_some();
-        // Quiet transactions of others are there as far as their writer's row says.
+        // A quiet transaction of another writer is visible if that writer's row of `quiet` says so.
         let mut order: Vec<usize> = before
             .iter()
             .filter(|number| {
@@ -364,29 +373,29 @@ impl Ledger {
         order
     }
 
-    /// What a client has deleted in a void transaction stays deleted for it.
+    /// Checks that the rows that a client has deleted in void transactions stay deleted for it.
     fn check_void_of(&self, writer: Writer, actual: &Content) -> Result<(), Discrepancy> {
         let mut own = self.void.iter().filter(|void| void.writer == writer);
         match own.find_map(|void| void.row_left_in(actual)) {
-            Some(row) => Err(Discrepancy::Lost(format!("{row} was deleted and is there again"))),
+            Some(row) => Err(Discrepancy::Lost(format!("{row} was deleted, but is present again"))),
             None => Ok(()),
         }
     }
 
-    /// The rows of which nothing can be said while somebody's void transaction is on its way.
+    /// The rows that have no expected content, because a void transaction is still on its way.
     fn void_rows(&self) -> BTreeSet<&str> {
         let open = self.void.iter().filter(|void| void.fate != Fate::Absent);
         open.flat_map(|void| &void.rows).map(String::as_str).collect()
     }
 
-    /// Judges a database once everything has arrived.
+    /// Judges a database after everything has arrived.
     ///
     /// # Errors
     /// The first difference, in words.
     pub fn judge_final(&self, actual: &Content) -> Result<(), String> {
         let left = |void: &VoidDelete| Some((void.writer, void.row_left_in(actual)?.clone()));
         if let Some((writer, row)) = self.void.iter().find_map(left) {
-            return Err(format!("{row} was deleted by {writer} and is there"));
+            return Err(format!("{row} was deleted by {writer}, but is present"));
         }
         actual.difference(&self.remote_content(), &self.void_rows()).map_or(Ok(()), Err)
     }
@@ -399,12 +408,12 @@ impl Ledger {
         content
     }
 
-    /// What the remote has to hold.
+    /// The expected content of the remote.
     pub fn remote_content(&self) -> Content {
         self.content_of(self.remote_order.iter().copied())
     }
 
-    /// A hash of what was acknowledged to whom so far.
+    /// A hash over the acknowledged outcomes so far.
     pub fn fingerprint(&self) -> u64 {
         let void = self.void.iter().map(|void| void.fate as u8);
         let fault_outcomes = self.entries.iter().map(|entry| entry.fate as u8);
@@ -413,7 +422,7 @@ impl Ledger {
         xxh3_64(&fault_outcomes)
     }
 
-    /// Whether the remote lacks a committed transaction of this writer's.
+    /// Whether the remote lacks a committed transaction of `writer`.
     pub fn has_pending(&self, writer: Writer) -> bool {
         let is_pending = |(number, entry): (usize, &Entry)| {
             entry.writer == writer
@@ -424,7 +433,7 @@ impl Ledger {
         self.entries.iter().enumerate().any(is_pending)
     }
 
-    /// A committed transaction that the remote does not hold, by its first token.
+    /// The first token of a committed transaction that the remote does not hold.
     pub fn missing_on_remote(&self) -> Option<&str> {
         let is_missing = |(number, entry): &(usize, &Entry)| {
             entry.fate == Fate::Committed

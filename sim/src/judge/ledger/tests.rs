@@ -1,4 +1,4 @@
-//! What the ledger finds, and what it must not find.
+//! The ledger reports real discrepancies and accepts everything else.
 
 use super::*;
 use crate::schedule::workload::quiet_row;
@@ -22,12 +22,12 @@ fn ledger() -> Ledger {
 }
 
 #[test]
-fn a_transaction_in_part_is_torn() {
+fn a_partial_transaction_is_torn() {
     assert!(matches!(ledger().observe_remote(&log(&["a1", "r"]), &[]), Err(Discrepancy::Torn(_))));
 }
 
 #[test]
-fn a_transaction_twice_is_not_once() {
+fn a_repeated_transaction_is_not_exactly_once() {
     assert!(matches!(
         ledger().observe_remote(&log(&["a1", "a2", "a1", "a2"]), &[]),
         Err(Discrepancy::NotOnce(_))
@@ -53,7 +53,7 @@ fn a_missing_own_transaction_is_lost() {
 }
 
 #[test]
-fn a_maybe_is_settled_by_the_first_look() {
+fn the_first_observation_settles_a_maybe() {
     let mut ledger = ledger();
     let without = Content { log: log(&["a1", "a2"]), ..Content::initial() };
     ledger.observe_client(0, &without).unwrap();
@@ -96,7 +96,7 @@ fn showing(tokens: &[&str], rows: &[(Writer, &str)]) -> Content {
     content
 }
 
-/// A client's transaction, then two quiet ones, then another that is not.
+/// A client's transaction, then two quiet ones, then one that is not quiet.
 fn quiet_ledger(writer: Writer) -> Ledger {
     let mut ledger = Ledger::default();
     ledger.enter(entry(writer, &["a"], Fate::Committed));
@@ -116,12 +116,12 @@ fn a_rolled_back_quiet_transaction_must_not_appear() {
 }
 
 #[test]
-fn a_quiet_transaction_of_nobody_is_unexplained() {
+fn a_quiet_transaction_without_a_writer_is_unexplained() {
     assert!(matches!(ledger().observe_remote(&[], &log(&["q"])), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
-fn what_comes_before_a_quiet_transaction_must_not_be_missing_on_the_remote() {
+fn a_transaction_before_a_quiet_one_must_not_be_missing_on_the_remote() {
     assert!(matches!(quiet_ledger(CLIENT).observe_remote(&[], &log(&["q1"])), Err(Discrepancy::Lost(_))));
     quiet_ledger(CLIENT).observe_remote(&log(&["a"]), &log(&["q1"])).unwrap();
 }
@@ -136,7 +136,7 @@ fn a_quiet_transaction_must_not_be_missing_on_the_remote_before_a_later_one() {
 }
 
 #[test]
-fn a_quiet_transaction_that_came_back_out_of_turn_is_lost() {
+fn an_older_quiet_token_means_that_the_newer_transaction_is_lost() {
     let mut ledger = quiet_ledger(CLIENT);
     ledger.observe_remote(&log(&["a"]), &log(&["q2"])).unwrap();
     let older = showing(&["a"], &[(CLIENT, "q1")]);
@@ -160,8 +160,8 @@ fn a_row_that_a_void_transaction_has_deleted_is_lost_when_its_writer_sees_it_aga
     let mut ledger = Ledger::default();
     ledger.enter(void(CLIENT, "ballast/3", Fate::Committed));
     assert!(matches!(ledger.observe_client(0, &Content::initial()), Err(Discrepancy::Lost(_))));
-    assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "it may be under way");
-    assert!(ledger.judge_final(&Content::initial()).is_err(), "it has arrived in the end");
+    assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "the delete may still be on its way");
+    assert!(ledger.judge_final(&Content::initial()).is_err(), "at the end the delete has arrived");
 }
 
 #[test]
@@ -194,13 +194,13 @@ fn a_view_belongs_to_the_transaction_that_made_it() {
 }
 
 #[test]
-fn what_never_arrived_is_named() {
+fn a_transaction_that_never_arrived_is_named() {
     let mut ledger = ledger();
     ledger.observe_remote(&log(&["r"]), &[]).unwrap();
     assert_eq!(ledger.missing_on_remote(), Some("a1"));
 }
 
-// --- epochs ------------------------------------------------------------------------------------------------------------------
+// --- epochs ---
 
 fn content(tokens: &[&str]) -> Content {
     Content { log: log(tokens), ..Content::initial() }
@@ -218,7 +218,7 @@ fn restored() -> Ledger {
 }
 
 #[test]
-fn what_a_restored_remote_has_forgotten_may_be_gone() {
+fn a_transaction_that_a_restored_remote_lost_may_stay_lost() {
     let mut ledger = restored();
     assert_eq!(ledger.epoch(), 1);
     ledger.observe_remote(&log(&["a1", "a2"]), &[]).unwrap();
@@ -229,17 +229,17 @@ fn what_a_restored_remote_has_forgotten_may_be_gone() {
 }
 
 #[test]
-fn what_a_restored_remote_has_forgotten_may_come_back_once() {
+fn a_transaction_that_a_restored_remote_lost_may_come_back_once() {
     let mut ledger = restored();
     ledger.observe_remote(&log(&["a1", "a2", "d"]), &[]).unwrap();
     assert_eq!(ledger.judge_final(&content(&["a1", "a2", "d"])), Ok(()));
-    assert!(ledger.judge_final(&content(&["a1", "a2"])).is_err(), "what came back has to stay");
+    assert!(ledger.judge_final(&content(&["a1", "a2"])).is_err(), "a transaction that came back must stay");
     let twice = ledger.observe_remote(&log(&["a1", "a2", "d", "d"]), &[]);
     assert!(matches!(twice, Err(Discrepancy::NotOnce(_))));
 }
 
 #[test]
-fn what_a_restored_remote_has_kept_must_not_come_again_nor_vanish() {
+fn a_transaction_that_a_restored_remote_kept_must_neither_repeat_nor_vanish() {
     let again = restored().observe_remote(&log(&["a1", "a2", "a1", "a2"]), &[]);
     assert!(matches!(again, Err(Discrepancy::NotOnce(_))));
     let shrunk = restored().observe_remote(&[], &[]);
@@ -249,7 +249,7 @@ fn what_a_restored_remote_has_kept_must_not_come_again_nor_vanish() {
 }
 
 #[test]
-fn what_was_not_on_the_restored_remote_has_to_arrive_all_the_same() {
+fn a_transaction_that_was_never_on_the_restored_remote_must_still_arrive() {
     let mut ledger = restored();
     ledger.enter(entry(Writer::Client(0), &["e"], Fate::Committed));
     assert_eq!(ledger.missing_on_remote(), Some("e"));
@@ -272,23 +272,23 @@ fn a_client_follows_a_former_epoch_for_a_while_and_never_returns_to_it() {
 }
 
 #[test]
-fn a_restored_remote_holds_nothing_that_nobody_wrote() {
+fn a_restored_remote_must_not_hold_a_token_without_a_writer() {
     let mut ledger = Ledger::default();
     assert!(matches!(ledger.begin_epoch(&[], &log(&["q"])), Err(Discrepancy::Unexplained(_))));
 }
 
 #[test]
 #[should_panic(expected = "a remote is restored to the end of a transaction")]
-fn a_remote_that_is_restored_into_a_transaction_is_the_simulators_fault() {
+fn a_restore_into_the_middle_of_a_transaction_panics() {
     let mut ledger = Ledger::default();
     ledger.enter(entry(Writer::Remote, &["r1", "r2"], Fate::Committed));
     ledger.observe_remote(&log(&["r1", "r2"]), &[]).unwrap();
     drop(ledger.begin_epoch(&log(&["r1"]), &[]));
 }
 
-// --- older copies ------------------------------------------------------------------------------------------------------------
+// --- older copies ---
 
-/// A client that has committed a before its files were copied, and b and the interrupted c since.
+/// A client that committed a before its files were copied, and since then b and the interrupted c.
 fn copied() -> (Ledger, Moment) {
     let mut ledger = Ledger::default();
     ledger.enter(entry(Writer::Client(0), &["a"], Fate::Committed));
@@ -298,7 +298,7 @@ fn copied() -> (Ledger, Moment) {
 }
 
 #[test]
-fn an_older_copy_may_be_without_what_is_newer_and_not_without_the_rest() {
+fn an_older_copy_may_lack_newer_transactions_but_no_older_ones() {
     let (mut ledger, moment) = copied();
     assert!(matches!(ledger.clone().observe_client(0, &content(&["a"])), Err(Discrepancy::Lost(_))));
     ledger.go_back(0, &moment);
@@ -308,7 +308,7 @@ fn an_older_copy_may_be_without_what_is_newer_and_not_without_the_rest() {
 }
 
 #[test]
-fn what_an_older_copy_has_sent_before_comes_back_from_the_remote() {
+fn a_transaction_that_an_older_copy_had_sent_comes_back_from_the_remote() {
     let (mut ledger, moment) = copied();
     ledger.observe_remote(&log(&["a", "b"]), &[]).unwrap();
     ledger.go_back(0, &moment);
@@ -319,7 +319,7 @@ fn what_an_older_copy_has_sent_before_comes_back_from_the_remote() {
 }
 
 #[test]
-fn what_was_open_when_the_copy_was_taken_is_open_again() {
+fn a_transaction_that_was_open_when_the_copy_was_taken_is_open_again() {
     let mut ledger = Ledger::default();
     ledger.enter(entry(Writer::Client(0), &["a"], Fate::Maybe));
     let moment = ledger.moment();
@@ -345,7 +345,7 @@ fn an_older_copy_may_follow_a_former_epoch_again() {
 }
 
 #[test]
-fn what_a_user_gives_up_may_be_gone_and_what_is_older_may_not() {
+fn a_transaction_that_a_user_gives_up_may_be_missing_but_no_older_one() {
     let (mut ledger, moment) = copied();
     ledger.withdraw(0, &moment);
     assert_eq!(ledger.client_commits_to_stand(), 1);
@@ -354,7 +354,7 @@ fn what_a_user_gives_up_may_be_gone_and_what_is_older_may_not() {
 }
 
 #[test]
-fn a_client_that_begins_anew_owes_nothing_and_others_still_do() {
+fn a_client_that_starts_over_may_lack_everything_but_other_clients_may_not() {
     let (mut ledger, _) = copied();
     ledger.enter(entry(Writer::Client(1), &["x"], Fate::Committed));
     ledger.begin_anew(0);

@@ -1,14 +1,13 @@
-//! Events of the engine, as marks look at them.
+//! An event of the engine, in the form that marks use.
 
 use plimsoll_engine::events::EventName;
 
-/// One event of the engine's.
+/// One event that the engine emitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
-    /// Its name.
     pub name: EventName,
-    /// Its fields, `name=value` separated by spaces.
+    /// The fields as `name=value`, separated by spaces.
     pub fields: String,
-    /// How many events the trace had when it was said.
+    /// The number of trace events when this one was emitted.
     pub event_count: u64,
 }

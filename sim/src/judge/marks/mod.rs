@@ -1,11 +1,17 @@
-//! Marks: places that a sweep must have been to, or its green means little.
+//! Marks: situations that a sweep must reach for a green result to mean anything.
 //!
-//! A mark is a situation with a name. Four sorts: each of the engine's own events ([`plimsoll_engine::events`]); each crash window
-//! of the engine's flows, once for a kill and once for a power loss (`windows`); each of the reference design's faults, as the
-//! situation in which it would bite (`faults`); and each shape of SQL that applications use ([`SHAPES`]), by a client and by the remote. A history counts how often it reached each, a sweep adds them up, and
-//! `plimsoll run` names those that were never reached.
+//! A mark is a situation with a name. There are four kinds:
 //!
-//! Marks judge nothing. They are read off the engine's `tracing` events and the world's own, never off the engine's state.
+//! * each event of the engine ([`plimsoll_engine::events`]);
+//! * each crash window of the engine's flows, once for a kill and once for a power loss (`windows`);
+//! * each fault of the reference design, as the situation in which it would cause a failure (`faults`);
+//! * each shape of SQL that applications use ([`SHAPES`]), once for a client and once for the remote.
+//!
+//! A history counts how often it reached each mark, and a sweep adds up the counts. `plimsoll run` lists
+//! the marks that were never reached.
+//!
+//! Marks judge nothing. They are derived from the `tracing` events of the engine and from the world's own
+//! events, never from the engine's state.
 
 mod faults;
 mod heard;
@@ -23,16 +29,14 @@ pub use windows::{CrashSite, WINDOWS, Window};
 
 use crate::schedule::workload::shapes::{SHAPES, Side};
 
-/// A situation that a sweep should reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// Its name.
     pub name: String,
-    /// What it is, in one line.
+    /// One line that describes the situation.
     pub meaning: &'static str,
 }
 
-/// Every mark there is, in the order in which they are shown.
+/// Every mark, in display order.
 pub static MARKS: LazyLock<Vec<Mark>> = LazyLock::new(|| {
     let events =
         EventName::ALL.iter().map(|event| Mark { name: event_mark(*event), meaning: event.meaning() });
@@ -89,24 +93,23 @@ impl MarkCounts {
         *self.0.entry(name).or_default() += times;
     }
 
-    /// Adds another history's.
+    /// Adds the counts of another history.
     pub fn add_all(&mut self, other: &Self) {
         for (name, times) in &other.0 {
             self.add(name.clone(), *times);
         }
     }
 
-    /// How often a mark was reached.
     pub fn of(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    /// The marks of the catalogue that were never reached.
+    /// The marks that were never reached.
     pub fn missing(&self) -> impl Iterator<Item = &'static Mark> {
         MARKS.iter().filter(|mark| self.of(&mark.name) == 0)
     }
 
-    /// How many of the catalogue's marks were reached.
+    /// The number of marks that were reached at least once.
     pub fn reached(&self) -> usize {
         MARKS.len() - self.missing().count()
     }

@@ -1,39 +1,38 @@
-//! The crash windows: between which two durable steps of which flow a crash struck.
+//! The crash windows: the two durable steps of a flow between which a crash occurred.
 //!
-//! A window is told by what the engine has said since its operation began, and by the file operation at which the crash struck. A crash
-//! may be in several: "inside a dirty reset" and "while recovering from a crash", say.
+//! A window is identified by the events that the engine has emitted since its operation started, and by the
+//! file operation that the crash hit. One crash can be in several windows, for example "inside a dirty
+//! reset" and "recovering from a crash".
 
 use plimsoll_engine::events::EventName;
 
 use super::heard::Heard;
 use crate::fault::{FileClass, OperationKind};
 
-/// Where a crash struck.
+/// The place of a crash.
 #[derive(Debug, Clone, Copy)]
 pub struct CrashSite<'a> {
     /// Whether the process was still starting.
     pub is_opening: bool,
-    /// Whether it was, and the machine's last process had crashed too.
+    /// Whether the process was starting after the machine's previous process had crashed.
     pub is_recovery: bool,
-    /// What the engine has said since its operation began; nothing in an application's own transaction.
+    /// The engine's events since its operation started; empty in an application's own transaction.
     pub heard: &'a [Heard],
-    /// The file operation at which it struck; `None` while the engine was suspended.
+    /// The file operation that the crash hit; `None` while the engine was suspended.
     pub operation: Option<(FileClass, OperationKind)>,
 }
 
-/// Between two durable steps.
+/// An interval between two durable steps.
 #[derive(Clone, Copy)]
 pub struct Window {
-    /// Its name.
     pub name: &'static str,
-    /// What is at stake in it, in one line.
+    /// One line that describes the state in this window.
     pub meaning: &'static str,
-    /// Whether a crash is in it.
+    /// Whether a crash is in this window.
     pub holds: fn(&CrashSite<'_>) -> bool,
 }
 
 impl CrashSite<'_> {
-    /// What was said last.
     fn last(&self) -> Option<&Heard> {
         self.heard.last()
     }
@@ -42,7 +41,7 @@ impl CrashSite<'_> {
         self.last().is_some_and(|heard| heard.name == name)
     }
 
-    /// Where `name` was said last.
+    /// The index of the last event called `name`.
     fn position(&self, name: EventName) -> Option<usize> {
         self.heard.iter().rposition(|heard| heard.name == name)
     }
@@ -51,12 +50,12 @@ impl CrashSite<'_> {
         self.position(name).is_some()
     }
 
-    /// Whether `name` was said, and `until` not since.
+    /// Whether `name` was emitted, and `until` not since then.
     fn is_between(&self, name: EventName, until: EventName) -> bool {
-        self.position(name).is_some_and(|begun| self.position(until).is_none_or(|ended| ended < begun))
+        self.position(name).is_some_and(|start| self.position(until).is_none_or(|end| end < start))
     }
 
-    /// Whether the last thing that was said is that a version of the metadata with `member` was written.
+    /// Whether the last event is the write of a metadata version with `member`.
     fn has_just_written(&self, member: &str) -> bool {
         self.last()
             .is_some_and(|heard| heard.name == EventName::MetadataWritten && heard.fields.contains(member))
@@ -71,17 +70,17 @@ impl CrashSite<'_> {
     }
 
     fn is_in_first_pull(&self) -> bool {
-        let begun = |heard: &Heard| {
+        let starts_it = |heard: &Heard| {
             heard.name == EventName::BootstrapEnds
                 || (heard.name == EventName::Resume && heard.fields.contains("first_pull"))
         };
-        self.is_opening && self.heard.iter().any(begun)
+        self.is_opening && self.heard.iter().any(starts_it)
     }
 }
 
 macro_rules! windows {
     ($($name:literal, $meaning:literal, $holds:expr;)*) => {
-        /// All of them, by flow.
+        /// Every window, ordered by flow.
         pub const WINDOWS: &[Window] = &[$(Window { name: $name, meaning: $meaning, holds: $holds }),*];
     };
 }
@@ -98,23 +97,23 @@ windows! {
         |site| site.is_in_first_pull() && !site.has(EventName::FramesCommitted);
     "first pull, in part named", "a reopened client must not show a state from before it caught up",
         |site| site.is_in_first_pull() && site.is_between(EventName::FramesCommitted, EventName::OpenEnds);
-    "re-bootstrap, export not named", "a new export lies beside Synced, and the old files are still the client's",
+    "re-bootstrap, export not named", "a new export is next to Synced, and the client still uses the old files",
         |site| site.is_between(EventName::RebootstrapBegins, EventName::ReplacingSynced);
-    "export named, not in place", "the metadata says that Synced is the new export, and the old one is still there or half gone",
+    "export named, not in place", "the metadata names the new export as Synced, and the old one is still there in whole or in part",
         |site| site.is_between(EventName::ReplacingSynced, EventName::RebootstrapEnds);
-    "new Synced, Draft of the old one", "Synced is another database than the one that Draft came from",
+    "new Synced, Draft of the old one", "Synced is not the database that Draft is based on",
         |site| site.is_between(EventName::RebootstrapEnds, EventName::DraftCommitted);
     "frames not named", "remote frames are in Synced's WAL, the metadata does not name them",
         |site| !site.is_in_rebase() && site.has(EventName::Request) && site.is_at(SyncedWal, &[Write, Sync]);
     "frames just named", "the metadata names frames that Draft does not have",
         |site| site.last_is(EventName::FramesCommitted) || site.has_just_written("synced_frame_no");
-    "crossing a generation", "one write of the metadata, nothing else moves",
+    "crossing a generation", "one write of the metadata changes the generation, nothing else changes",
         |site| site.is_between(EventName::GenerationCrossed, EventName::FramesCommitted);
-    "replaying on the local tail", "Synced holds frames that are not the remote's",
+    "replaying on the local tail", "Synced holds frames that the remote does not have",
         |site| site.is_in_rebase() && site.is_at(SyncedWal, &[Write]);
-    "pages on Draft, no commit frame", "Draft's WAL holds frames of half a rebase",
+    "pages on Draft, no commit frame", "Draft's WAL holds frames of an unfinished rebase",
         |site| site.is_in_rebase() && site.is_at(DraftWal, &[Write]);
-    "Draft committed, not named", "Draft shows the rebased state, the watermarks are the old ones",
+    "Draft committed, not named", "Draft shows the rebased state, the watermarks are still the old ones",
         |site| site.is_between(EventName::DraftCommitted, EventName::MetadataWritten);
     "Draft named, tail not cut", "the watermarks are the new ones, Synced still holds the local tail",
         |site| site.has(EventName::DraftCommitted) && site.has_just_written("draft_wal_match_watermark");
@@ -129,15 +128,15 @@ windows! {
         |site| site.is_between(EventName::CompactionAnnounced, EventName::CompactionDone) && site.is_at(Draft, &[Write, Sync]);
     "Draft's log emptied, not named", "Draft's WAL is empty, the metadata still names a frame of it",
         |site| site.is_between(EventName::CompactionAnnounced, EventName::CompactionDone) && site.is_at(DraftWal, &[Truncate, Sync]);
-    "attempt named, not sent", "the metadata says that transactions were given to the network, and none was",
+    "attempt named, not sent", "the metadata says that transactions were attempted, and none was sent",
         |site| site.has_just_written("attempted_transaction_no");
     "awaiting the answer to a push", "the transactions may be applied",
         |site| site.last_is(EventName::BatchSent) || site.is_between(EventName::BatchSent, EventName::BatchAcknowledged) && site.last_is(EventName::Request);
     "push acknowledged, not pulled", "the remote has the transactions, Synced does not",
         |site| site.is_between(EventName::BatchAcknowledged, EventName::FramesCommitted);
-    "inside a local commit", "an application's transaction is a maybe",
+    "inside a local commit", "it is unknown whether an application's transaction is committed",
         |site| site.heard.is_empty() && !site.is_opening && site.is_at(DraftWal, &[Write, Sync]);
-    "reopening", "what a process left is being verified",
+    "reopening", "the engine verifies the files of the previous process",
         |site| site.is_opening && site.is_between(EventName::Resume, EventName::OpenEnds);
     "recovering from a crash", "a crash during the recovery from another",
         |site| site.is_recovery;
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rebootstrap_is_passed_window_by_window() {
+    fn a_rebootstrap_passes_one_window_after_another() {
         let heard = [
             (EventName::RebootstrapBegins, ""),
             (EventName::MetadataWritten, "attachment"),
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_the_remote_and_of_the_local_tail_are_told_apart() {
+    fn frames_of_the_remote_and_of_the_local_tail_are_distinguished() {
         let walking = [(EventName::Request, "")];
         assert_eq!(names(&walking, Some((SyncedWal, Write))), ["frames not named"]);
         let rebasing = [(EventName::Request, ""), (EventName::RebaseBegins, "")];

@@ -1,11 +1,12 @@
-//! The queries that read back what was written.
+//! The queries that read the content of a database.
 
 use turso_core::Value;
 
 use super::row::row_name;
 use super::{Writer, own};
 
-/// Every row of the tables that are there from the start, by name; extra tables and own ones have to be asked for one by one.
+/// Queries for all rows of the initial tables, by name. Extra tables and the writers' own tables need
+/// separate queries.
 const ROWS: [&str; 9] = [
     "SELECT 'item/' || k, token FROM item",
     "SELECT 'note/' || id, token FROM note",
@@ -21,29 +22,30 @@ const ROWS: [&str; 9] = [
 /// The tokens of `log`, in order.
 pub const LOG: &str = "SELECT token FROM log ORDER BY rowid";
 
-/// The tokens of `quiet`, one a writer.
+/// The tokens of `quiet`, one per writer.
 pub const QUIET: &str = "SELECT token FROM quiet ORDER BY writer";
 
-/// What `loose` holds and whether there is a rule about it. No acknowledged transaction says what that has to be, because the rule of one
-/// writer may be refused for the rows of another; in the end it is the same everywhere.
+/// The rows of `loose`, and whether the unique index on it exists. The acknowledged transactions do not
+/// determine this content, because the index of one writer may fail on the rows of another. At the end it
+/// must be the same in every database.
 pub const LOOSE: &str = "SELECT 'row', v, count(*) FROM loose GROUP BY v \
      UNION ALL SELECT 'rule', name, 1 FROM sqlite_schema WHERE name = 'loose_rule' ORDER BY 1, 2";
 
 const EXTRA_TABLES: &str =
     "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'extra%' ORDER BY name";
 
-/// Temporary tables that have become lasting ones.
+/// Temporary tables that have become permanent.
 const SCRATCH_TABLES: &str = "SELECT name, type FROM sqlite_schema WHERE name = 'scratch'";
 
-/// The name of the writer's row of `quiet`.
+/// The name of a writer's row in `quiet`.
 pub fn quiet_row(writer: Writer) -> String {
     row_name("quiet", writer)
 }
 
-/// Every row beside `log`, by name.
+/// Every row outside `log`, by name.
 ///
 /// # Errors
-/// What `query` says.
+/// The first error of `query`.
 pub fn read_rows<E>(
     mut query: impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
 ) -> Result<Vec<(String, String)>, E> {

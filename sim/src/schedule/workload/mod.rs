@@ -1,20 +1,24 @@
-//! What applications write: the tables, the writes as plain data, and their SQL.
+//! The writes of applications: the tables, the writes as plain data, and their SQL.
 //!
-//! Every row carries a *token*, unique for the write that made it (`client.step.index`), so that whoever finds the row knows whose
-//! it is. `log` has no key and is only ever appended to: a row that was applied twice stands there twice, and its order
-//! is the order in which transactions took effect. Keys are either shared by all writers, and then set by all and deleted by the remote's, or one writer's own.
+//! Every row carries a *token* that is unique for its write (`client.step.index`) and so identifies the
+//! writer. `log` has no key and only grows: a row that is applied twice is there twice, and the order of
+//! rows is the order in which transactions took effect. Keys are either shared or owned by one writer.
+//! Every writer sets shared keys; only the remote's writer deletes them.
 //!
-//! Two kinds of transaction leave `log` alone: a *quiet* one touches the writer's own rows only and sets its row of `quiet`, so that
-//! whoever finds that token knows how far that writer's transactions have come; a *void* one only deletes a row that anybody
-//! may delete and nobody makes again, so that it can lose all effect by what happened elsewhere.
+//! Two kinds of transaction do not write to `log`:
 //!
-//! | module | what it owns |
+//! * A *quiet* transaction touches only the writer's own rows and sets its row of `quiet`. The token in
+//!   that row shows how many of the writer's transactions are present.
+//! * A *void* transaction only deletes a row that every writer may delete and no writer creates again. It
+//!   can lose all effect because of another writer's delete.
+//!
+//! | module | holds |
 //! |---|---|
-//! | `plan` | a write's SQL, and what follows from it |
+//! | `plan` | a write's SQL, and its effects |
 //! | `row` | rows by their keys |
 //! | `own` | the writer's own table and its schema |
-//! | `contents` | reading it all back |
-//! | `shapes` | which shapes of SQL have run |
+//! | `contents` | queries that read everything back |
+//! | `shapes` | the shapes of SQL that have run |
 
 mod contents;
 pub(crate) mod own;
@@ -30,12 +34,11 @@ use serde::{Deserialize, Serialize};
 pub use contents::{LOG, LOOSE, QUIET, quiet_row, read_rows};
 pub use own::OwnChange;
 
-/// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer {
     /// A client's application.
     Client(u8),
-    /// Whoever writes to the remote by another way.
+    /// Another writer, directly on the remote.
     Remote,
 }
 
@@ -48,7 +51,7 @@ impl fmt::Display for Writer {
     }
 }
 
-/// The statements that make the schema, run on the remote before anything else.
+/// The statements that create the schema. They run on the remote before anything else.
 pub const SCHEMA: [&str; 14] = [
     "CREATE TABLE log (token TEXT, payload BLOB)",
     "CREATE INDEX log_token ON log (token)",
@@ -66,7 +69,7 @@ pub const SCHEMA: [&str; 14] = [
     "INSERT INTO ballast VALUES (1, zeroblob(5000)), (2, zeroblob(9000)), (3, zeroblob(10)), (4, zeroblob(10)), (5, zeroblob(10))",
 ];
 
-/// What the schema's statements have put into the tables, by row name.
+/// The rows that the schema's statements insert, by row name.
 pub const INITIAL_ROWS: [(&str, &str); 5] = [
     ("ballast/1", "5000"),
     ("ballast/2", "9000"),
@@ -75,10 +78,10 @@ pub const INITIAL_ROWS: [(&str, &str); 5] = [
     ("ballast/5", "10"),
 ];
 
-/// The rows of `ballast` that void transactions delete; the others go in transactions that can be told.
+/// The rows of `ballast` that void transactions delete. Transactions with tokens delete the others.
 pub const VOID_BALLAST: std::ops::RangeInclusive<u8> = 3..=5;
 
-/// The tables with keys that a write may name.
+/// The tables with keys that a write can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
@@ -90,12 +93,11 @@ pub enum Table {
     Pair,
     /// `odd "table`, whose names need quotes.
     Odd,
-    /// `tag`, with a key that ignores case: it is looked for in capitals.
+    /// `tag`, with a key that ignores case. Queries look it up in upper case.
     Tag,
 }
 
 impl Table {
-    /// All of them.
     pub const ALL: [Self; 5] = [Self::Item, Self::Note, Self::Pair, Self::Odd, Self::Tag];
 
     fn name(self) -> &'static str {
@@ -116,141 +118,117 @@ impl Table {
     }
 }
 
-/// Whose a key is.
+/// The owner of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
-    /// Set and deleted by everybody; the last one to reach the remote wins.
+    /// Every writer may set it; the last write to reach the remote wins.
     Shared(u8),
-    /// Touched by its writer only.
+    /// Only its writer touches it.
     Own(u8),
 }
 
-/// One write of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Write {
     /// Appends a row to `log`.
     Append {
-        /// Bytes of its payload; thousands make overflow pages.
+        /// Bytes of the payload. A value of several thousand needs overflow pages.
         payload_bytes: u32,
     },
-    /// Sets a row, whether it is there or not (`ON CONFLICT DO UPDATE`).
-    Upsert {
-        /// The table.
-        table: Table,
-        /// The row.
-        key: Key,
-    },
-    /// Sets a row if it is there (`UPDATE`).
-    Update {
-        /// The table.
-        table: Table,
-        /// The row.
-        key: Key,
-    },
+    /// Sets a row that may or may not exist (`ON CONFLICT DO UPDATE`).
+    Upsert { table: Table, key: Key },
+    /// Sets a row if it exists (`UPDATE`).
+    Update { table: Table, key: Key },
     /// Replaces a row (`INSERT OR REPLACE`).
-    Replace {
-        /// The table.
-        table: Table,
-        /// The row.
-        key: Key,
-    },
-    /// Deletes a row of the writer's own.
+    Replace { table: Table, key: Key },
+    /// Deletes one of the writer's own rows.
     Delete {
-        /// The table.
         table: Table,
         /// Its number among the writer's own keys.
         own: u8,
     },
-    /// Deletes a row of everybody's, which others may be changing. Only on the remote, a client does nothing: a delete that finds no row
-    /// in a rebase is done with, so that what a client's leaves depends on when it has pulled.
+    /// Deletes a shared row, which others may be changing. Only the remote's writer does this; for a client
+    /// the write does nothing. A rebase drops a delete that does not find its row, so the effect of a
+    /// client's delete would depend on the time of its pull.
     Erase {
-        /// The table.
         table: Table,
         /// Its number among the shared keys.
         shared: u8,
     },
-    /// Gives a row of the writer's own a key that was never used.
+    /// Gives one of the writer's own rows a key that was never used.
     Rekey {
-        /// The table.
         table: Table,
         /// Its number among the writer's own keys.
         own: u8,
     },
-    /// Gives two rows of the writer's own each other's key, by way of a third.
+    /// Swaps the keys of two of the writer's own rows, by way of a third key.
     Swap {
-        /// The table.
         table: Table,
-        /// One's number among the writer's own keys.
+        /// The first row's number among the writer's own keys.
         own: u8,
-        /// The other's.
+        /// The second row's number among the writer's own keys.
         with: u8,
     },
-    /// Sets a row of `badge`, whose label may be another own row's: that one is replaced.
+    /// Sets a row of `badge`. Its label may belong to another of the writer's rows, which is then replaced.
     Claim {
         /// The row's number among the writer's own keys.
         own: u8,
         /// The label's number among the writer's own labels.
         label: u8,
     },
-    /// Adds an equal row to `tally`, which has no key.
+    /// Adds a row to `tally`, which has no key. Equal rows may exist already.
     Count {
-        /// What is counted.
+        /// The value of the row.
         n: u8,
     },
     /// Changes one of several equal rows of `tally`.
     Recount {
-        /// What was counted.
+        /// The old value.
         n: u8,
-        /// What is counted instead.
+        /// The new value.
         to: u8,
     },
     /// Deletes one of several equal rows of `tally`.
     Uncount {
-        /// What was counted.
+        /// The value of the row.
         n: u8,
     },
     /// Deletes the big rows of `ballast`.
     Unload,
     /// Changes the writer's own table or its schema.
     Own(OwnChange),
-    /// Adds a column to a table of everybody's. Nobody sets it.
-    Widen {
-        /// The table.
-        table: Table,
-    },
-    /// Drops a column that the writer has added, or renames it.
+    /// Adds a column to a shared table. No write sets it.
+    Widen { table: Table },
+    /// Drops or renames a column that the writer has added.
     Narrow {
-        /// The table.
         table: Table,
-        /// Whether it is only renamed.
+        /// Whether the column is renamed instead of dropped.
         rename: bool,
     },
-    /// As the first of a transaction: it leaves `log` alone and sets the writer's row of `quiet`. Only what is the writer's own
-    /// follows.
+    /// Makes the transaction quiet. It must come first; it skips `log` and sets the writer's row of
+    /// `quiet`. Only writes to the writer's own rows may follow.
     Quiet,
-    /// As the only one of a transaction: it leaves `log` alone and deletes a row of `ballast` that others may delete as well.
+    /// Makes the transaction void. It must be the only write; it skips `log` and deletes a row of `ballast`
+    /// that other writers may delete too.
     Void {
-        /// The row, of [`VOID_BALLAST`].
+        /// The number of the row, from [`VOID_BALLAST`].
         k: u8,
     },
-    /// Adds a row to `loose`, unless a rule forbids it.
+    /// Adds a row to `loose`, unless a unique index forbids it.
     Loose {
-        /// What it holds.
+        /// The value of the row.
         n: u8,
     },
-    /// Makes the rows of `loose` unique, if they are, or takes that back. Elsewhere they may not be, and then the rule is refused there.
+    /// Creates the unique index on `loose` if its rows are unique, or drops it. In another database the
+    /// rows may not be unique, and the index is refused there.
     Rule,
-    /// Writes to a temporary table, which nobody else may ever see. The remote's writer does nothing. Only for schedules written by hand:
-    /// see [`shapes`] for why.
-    Scratch {
-        /// A value.
-        n: u8,
-    },
-    /// Creates a table with an index, if it is not there yet, and sets a row of it.
+    /// Writes to a temporary table, which must stay invisible elsewhere. The remote's writer does nothing.
+    /// Only hand-written schedules use it; [`shapes`] explains why.
+    Scratch { n: u8 },
+    /// Creates a table with an index if it does not exist, and sets one of its rows.
     Extra {
-        /// Which table.
+        /// The number of the table.
         number: u8,
         /// The row's number among the writer's own keys.
         own: u8,
@@ -258,7 +236,7 @@ pub enum Write {
 }
 
 impl Write {
-    /// Whether it touches what is the writer's own and nothing else.
+    /// Whether the write touches only what belongs to the writer.
     pub fn is_own(self) -> bool {
         match self {
             Self::Upsert { key, .. } | Self::Update { key, .. } | Self::Replace { key, .. } => {
@@ -275,7 +253,7 @@ impl Write {
         }
     }
 
-    /// Whether its effect does not depend on what transactions before it have left.
+    /// Whether the effect does not depend on earlier transactions.
     pub fn is_independent(self) -> bool {
         matches!(
             self,
@@ -291,35 +269,33 @@ impl Write {
     }
 }
 
-/// What a write does to the rows, once it is known whether it found its row.
+/// The effect of a write on the rows. It is known once the write has found its row or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// A row of `log` with this token.
+    /// `log` has a new row with this token.
     Appended(String),
-    /// A row with this name has this token now.
+    /// The row with this name now has this token.
     Set(String, String),
-    /// A row with this name is gone.
+    /// The row with this name is deleted.
     Gone(String),
     /// Two rows, or their absence, have changed places.
     Swapped(String, String),
-    /// A row has this token now, and whatever else of its table had the same label is gone.
+    /// The row now has this token. Any other row of the table with the same label is deleted.
     Claimed {
-        /// The row's name.
+        /// The name of the row.
         row: String,
-        /// The label.
         label: String,
-        /// The token.
         token: String,
     },
-    /// There are so many more equal rows of this name.
+    /// The number of equal rows of this name changed by this much.
     Counted(String, i64),
-    /// What begins with this prefix is exactly this.
+    /// The rows whose names begin with the prefix are exactly these.
     Replaced {
-        /// How the names begin.
+        /// The prefix of the names.
         prefix: String,
-        /// Names and what they hold.
+        /// Names and values.
         rows: Vec<(String, String)>,
     },
-    /// The writer's row of `quiet` has this token now.
+    /// The writer's row of `quiet` now has this token.
     Quieted(Writer, String),
 }

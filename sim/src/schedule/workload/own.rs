@@ -1,7 +1,8 @@
-//! A writer's own tables, whose schema only that writer changes.
+//! A writer's own tables. Only that writer changes their schema.
 //!
-//! Their names begin with `own_` and the writer. What a change leaves is read back on the writer's own
-//! connection, before it commits: that is what the application was told, and what everybody has to see in the end.
+//! Their names begin with `own_` and the writer. Before each commit the simulator reads the result of a
+//! change back on the writer's own connection. The application has seen this result, so every database must
+//! show it at the end.
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
@@ -9,47 +10,47 @@ use turso_core::Value;
 
 use super::Writer;
 
-/// A change of the writer's own table or its schema. One that has nothing to change makes the table, or does nothing.
+/// A change of the writer's own table or its schema. If it has nothing to change, it creates the table or
+/// does nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnChange {
-    /// Sets a row, all its columns.
+    /// Sets all columns of a row.
     Set {
-        /// Its number.
+        /// The number of the row.
         id: u8,
     },
-    /// Updates a row's last column.
+    /// Updates the last column of a row.
     Update {
-        /// Its number.
+        /// The number of the row.
         id: u8,
     },
-    /// Deletes a row.
     Erase {
-        /// Its number.
+        /// The number of the row.
         id: u8,
     },
     /// `ADD COLUMN`, with a default.
     AddColumn,
-    /// `DROP COLUMN`, of the last one that was added.
+    /// `DROP COLUMN`, of the column added last.
     DropColumn,
-    /// `RENAME COLUMN`, of the last one that was added.
+    /// `RENAME COLUMN`, of the column added last.
     RenameColumn,
     /// `RENAME TO`.
     RenameTable,
     /// `DROP TABLE`.
     DropTable,
-    /// Makes an index, or drops it.
+    /// Creates an index, or drops it.
     Index,
-    /// Makes a view, or drops it.
+    /// Creates a view, or drops it.
     View,
-    /// Makes a view, or replaces it by another.
+    /// Creates a view, or replaces it.
     ReplaceView,
-    /// Makes a trigger that writes to a second table, or drops it.
+    /// Creates a trigger that writes to a second table, or drops it.
     Trigger,
 }
 
 impl OwnChange {
-    /// The kinds that a generated history draws from, for a row.
+    /// The changes that a generated history draws from, for a row.
     pub fn drawn(row: u8) -> [Self; 18] {
         [
             Self::Set { id: row },
@@ -73,7 +74,7 @@ impl OwnChange {
         ]
     }
 
-    /// The statements, on what is there now.
+    /// The statements of the change, given the current state.
     pub(crate) fn statements(self, writer: Writer, token: &str, state: &OwnState) -> Vec<String> {
         let named = |what: &str| format!("\"{}{what}\"", prefix(writer));
         let Some(table) = &state.table else {
@@ -84,7 +85,7 @@ impl OwnChange {
         };
         let table = format!("\"{table}\"");
         let extra = state.columns.get(2..).and_then(<[String]>::last).map(|column| format!("\"{column}\""));
-        // The core does not follow every rename into views and triggers.
+        // turso_core does not follow every rename into views and triggers.
         let clear = || {
             vec![
                 format!("DROP VIEW IF EXISTS {}", named("view")),
@@ -136,7 +137,7 @@ impl OwnChange {
     }
 }
 
-/// What a writer has of its own.
+/// The objects that a writer owns.
 #[derive(Debug, Default)]
 pub(crate) struct OwnState {
     table: Option<String>,
@@ -147,7 +148,7 @@ pub(crate) struct OwnState {
 }
 
 impl OwnState {
-    /// Reads it.
+    /// Reads the state from the schema.
     pub(crate) fn read<E>(
         writer: Writer,
         query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
@@ -170,8 +171,8 @@ impl OwnState {
     }
 }
 
-/// How the names of a writer's own objects begin. The view's may not need quotes: with one that does anywhere in a database, the
-/// core refuses every `DROP COLUMN`.
+/// The common prefix of the names of a writer's objects. It must not need quotes: if a view's name does,
+/// turso_core refuses every `DROP COLUMN` in that database.
 pub(crate) fn prefix(writer: Writer) -> String {
     format!("own_{writer}_")
 }
@@ -188,8 +189,9 @@ fn columns<E>(
     Ok(rows.iter().map(|row| row[1].to_string()).collect())
 }
 
-/// Everything that stands in own tables and about them, by name: each table's columns, how often which row is there (a trigger's
-/// rows too, which belong to the transaction that fired it), indexes, triggers, and views with their rows.
+/// The content of a writer's own objects, by name: each table's columns; its rows with the number of equal
+/// ones; indexes; triggers; views with their rows. The rows that a trigger adds belong to the transaction
+/// that fired it.
 pub(crate) fn contents<E>(
     prefix: &str,
     query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,

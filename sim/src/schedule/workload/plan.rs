@@ -1,19 +1,19 @@
-//! From a write to its SQL and what follows from it.
+//! Turns a write into SQL and its effects.
 
 use turso_core::Value;
 
 use super::row::{Row, row_name};
 use super::{Effect, Key, Table, Write, Writer};
 
-/// One SQL statement of a write, and what follows from it.
+/// One SQL statement of a write, and its effects.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
-    /// A query that tells whether the statement finds its row; `None` for one that needs none. The core's own count of changed rows is
-    /// disturbed by the capture and cannot tell.
+    /// A query that returns a row if the statement finds its row; `None` for a statement that needs none.
+    /// turso_core's count of changed rows includes those of the change capture, so it cannot be used.
     pub(crate) finds: Option<String>,
-    /// The statement, its values written into it.
+    /// The statement with its values written into it.
     pub(crate) sql: String,
-    /// Its effects if it finds its row.
+    /// The effects, if the statement finds its row.
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -28,7 +28,7 @@ impl Planned {
     }
 }
 
-/// The SQL that changes the columns of a table of everybody's. A column's name tells who has added it.
+/// The SQL that changes the columns of a shared table. The name of a column shows the writer that added it.
 pub(crate) fn alter<E>(
     writer: Writer,
     write: Write,
@@ -59,7 +59,7 @@ pub(crate) fn alter<E>(
     })
 }
 
-/// The SQL that makes or drops the rule about `loose`; none where its rows break it.
+/// The SQL that creates or drops the unique index on `loose`; none if the rows violate it.
 pub(crate) fn rule<E>(
     query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,
 ) -> Result<Option<Planned>, E> {
@@ -73,7 +73,7 @@ pub(crate) fn rule<E>(
     Ok(Some(Planned::always(sql.into(), Vec::new())))
 }
 
-/// The SQL of one write. `token` is unique for it.
+/// The SQL of one write. `token` is unique to the write.
 pub(crate) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
     match write {
         Write::Append { payload_bytes } => vec![Planned::always(
@@ -156,7 +156,7 @@ pub(crate) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
         Write::Loose { n } => {
             vec![Planned::always(format!("INSERT OR IGNORE INTO loose VALUES ({n})"), Vec::new())]
         }
-        // They depend on what is there.
+        // These writes depend on the current content.
         Write::Own(_) | Write::Widen { .. } | Write::Narrow { .. } | Write::Rule => Vec::new(),
         Write::Extra { number, own } => extra(number, &format!("{writer}-{own}"), token),
     }
@@ -175,7 +175,7 @@ fn rekey(row: &Row, token: &str) -> Vec<Planned> {
     vec![Planned::on_row(row, sql, vec![row.gone(), fresh.set(token)])]
 }
 
-/// Exchanges the keys of two own rows, by way of a third key.
+/// Swaps the keys of two own rows, by way of a third key.
 fn swap(table: Table, writer: Writer, own: [u8; 2], token: &str) -> Vec<Planned> {
     let [one, other] = own.map(|own| Row::new(table, writer, Key::Own(own)));
     let middle = one.with_fresh_key(token);
@@ -187,7 +187,7 @@ fn swap(table: Table, writer: Writer, own: [u8; 2], token: &str) -> Vec<Planned>
     vec![pass(&one, &middle, Vec::new()), pass(&other, &one, Vec::new()), pass(&middle, &other, swapped)]
 }
 
-/// Creates an extra table with an index, if it is not there yet, and sets its row `id`.
+/// Creates an extra table with an index if it does not exist, and sets its row `id`.
 fn extra(number: u8, id: &str, token: &str) -> Vec<Planned> {
     let table = format!("extra_{number}");
     let create = format!("CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, token TEXT)");
@@ -206,7 +206,7 @@ fn delete(row: &Row) -> Vec<Planned> {
     vec![Planned::on_row(row, sql, vec![row.gone()])]
 }
 
-/// What is counted, as it stands in `tally`: 0 is NULL there.
+/// The value in `tally`: 0 is stored as NULL.
 fn counted(n: u8) -> String {
     if n == 0 { "NULL".to_owned() } else { n.to_string() }
 }

@@ -4,15 +4,15 @@ use std::fmt;
 
 use super::{Effect, Key, Table, Writer};
 
-/// The name by which a row goes in effects and contents.
+/// The name of a row in effects and contents.
 pub(super) fn row_name(table: &str, key: impl fmt::Display) -> String {
     format!("{table}/{key}")
 }
 
-/// A row by its key.
+/// A row, identified by its key.
 pub(super) struct Row {
     pub(super) table: Table,
-    /// What makes the key: a text, and a number that is unique among the texts too.
+    /// The parts of the key: a unique text, and a unique number.
     text: String,
     pub(super) number: u64,
 }
@@ -31,7 +31,7 @@ impl Row {
         }
     }
 
-    /// A key that no other write uses, because it is made of the token.
+    /// The same row under a key that no other write uses, because the key is derived from the token.
     pub(super) fn with_fresh_key(&self, token: &str) -> Self {
         let number =
             token.bytes().fold(7u64, |number, byte| number.wrapping_mul(131).wrapping_add(u64::from(byte)));

@@ -1,43 +1,43 @@
-//! The shapes of SQL that a sweep's applications have to have used, most of them by a client and by another writer on the remote.
+//! The shapes of SQL that the applications of a sweep must have used. Most of them must be used by a client
+//! and by another writer on the remote.
 //!
-//! Left out is what the core refuses unless it is told to experiment: tables WITHOUT ROWID and generated columns. And temporary tables: once a
-//! write has failed in a transaction that made one, the core answers everything on that connection with "Database schema changed".
+//! Absent: tables WITHOUT ROWID and generated columns, which turso_core accepts only with experimental
+//! features. Temporary tables are absent too: once a write has failed in a transaction that created one,
+//! turso_core fails every statement on that connection with "Database schema changed".
 //!
-//! A shape is told by the statement that has run and found its row, not by what was drawn; it counts once its transaction has committed.
+//! The statement that has run and found its row determines the shape, not the write that was drawn. A shape
+//! counts once its transaction has committed.
 
 use super::{Table, Write, Writer};
 
-/// A statement that has run, and whose it is.
+/// A statement that has run.
 #[derive(Debug, Clone, Copy)]
 pub struct RanStatement<'a> {
-    /// What it is a part of.
+    /// The write that it belongs to.
     pub write: &'a Write,
-    /// Its text.
     pub sql: &'a str,
 }
 
-/// One shape.
 #[derive(Clone, Copy)]
 pub struct Shape {
-    /// Its name.
     pub name: &'static str,
-    /// Who is to use it.
+    /// The sides that must use it.
     pub by: &'static [Side],
-    /// Whether a statement has it.
+    /// Whether a statement has this shape.
     pub holds: fn(&RanStatement<'_>) -> bool,
 }
 
-/// On which side a writer is.
+/// The side of a writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// An application of a client's.
+    /// The application of a client.
     Client,
     /// Another writer on the remote.
     Remote,
 }
 
 impl Side {
-    /// In words.
+    /// The name in marks.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -58,14 +58,14 @@ impl From<Writer> for Side {
 const BOTH: &[Side] = &[Side::Client, Side::Remote];
 const REMOTE: &[Side] = &[Side::Remote];
 
-/// The shapes that a statement of a writer's has.
+/// The shapes of a statement that a writer on `side` has run.
 pub fn shapes_of(side: Side, statement: RanStatement<'_>) -> impl Iterator<Item = &'static Shape> {
     SHAPES.iter().filter(move |shape| shape.by.contains(&side) && (shape.holds)(&statement))
 }
 
 macro_rules! shapes {
     ($($name:literal, $by:expr, $holds:expr;)*) => {
-        /// All of them.
+        /// Every shape.
         ///
         /// | shape | by |
         /// |---|---|
@@ -75,7 +75,7 @@ macro_rules! shapes {
 }
 
 shapes! {
-    "INSERT into a table without a key", BOTH, |of| of.begins("INSERT INTO log");
+    "INSERT into a table without a key", BOTH, |of| of.starts_with("INSERT INTO log");
     "a value on overflow pages", BOTH, |of| matches!(of.write, Write::Append { payload_bytes: 4097.. });
     "ON CONFLICT DO UPDATE", BOTH, |of| of.sql.contains("ON CONFLICT");
     "INSERT OR REPLACE", BOTH, |of| matches!(of.write, Write::Replace { .. });
@@ -96,8 +96,8 @@ shapes! {
     "one of several equal rows changed", BOTH, |of| matches!(of.write, Write::Recount { .. });
     "one of several equal rows deleted", BOTH, |of| matches!(of.write, Write::Uncount { .. });
     "a DELETE that leaves the database shorter", BOTH, |of| matches!(of.write, Write::Unload);
-    "a table made and written to at once", BOTH, |of| of.is_own() && of.begins("CREATE TABLE");
-    "a table that others make too", BOTH, |of| matches!(of.write, Write::Extra { .. }) && of.begins("CREATE TABLE");
+    "a table made and written to at once", BOTH, |of| of.is_own() && of.starts_with("CREATE TABLE");
+    "a table that others make too", BOTH, |of| matches!(of.write, Write::Extra { .. }) && of.starts_with("CREATE TABLE");
     "ADD COLUMN under others' rows", BOTH, |of| matches!(of.write, Write::Widen { .. });
     "DROP COLUMN under others' rows", BOTH, |of| of.is_narrowing() && of.sql.contains(" DROP COLUMN ");
     "RENAME COLUMN under others' rows", BOTH, |of| of.is_narrowing() && of.sql.contains(" RENAME COLUMN ");
@@ -105,18 +105,18 @@ shapes! {
     "DROP COLUMN", BOTH, |of| of.is_own() && of.sql.contains(" DROP COLUMN ");
     "RENAME COLUMN", BOTH, |of| of.is_own() && of.sql.contains(" RENAME COLUMN ");
     "RENAME TO", BOTH, |of| of.is_own() && of.sql.contains(" RENAME TO ");
-    "DROP TABLE", BOTH, |of| of.is_own() && of.begins("DROP TABLE");
-    "CREATE INDEX", BOTH, |of| of.is_own() && of.begins("CREATE INDEX");
-    "DROP INDEX", BOTH, |of| of.is_own() && of.begins("DROP INDEX");
-    "CREATE UNIQUE INDEX that others' rows may break", BOTH, |of| of.begins("CREATE UNIQUE INDEX");
-    "CREATE VIEW", BOTH, |of| of.begins("CREATE VIEW");
-    "DROP VIEW", BOTH, |of| of.begins("DROP VIEW");
-    "CREATE TRIGGER", BOTH, |of| of.begins("CREATE TRIGGER");
-    "DROP TRIGGER", BOTH, |of| of.begins("DROP TRIGGER");
+    "DROP TABLE", BOTH, |of| of.is_own() && of.starts_with("DROP TABLE");
+    "CREATE INDEX", BOTH, |of| of.is_own() && of.starts_with("CREATE INDEX");
+    "DROP INDEX", BOTH, |of| of.is_own() && of.starts_with("DROP INDEX");
+    "CREATE UNIQUE INDEX that others' rows may break", BOTH, |of| of.starts_with("CREATE UNIQUE INDEX");
+    "CREATE VIEW", BOTH, |of| of.starts_with("CREATE VIEW");
+    "DROP VIEW", BOTH, |of| of.starts_with("DROP VIEW");
+    "CREATE TRIGGER", BOTH, |of| of.starts_with("CREATE TRIGGER");
+    "DROP TRIGGER", BOTH, |of| of.starts_with("DROP TRIGGER");
 }
 
 impl RanStatement<'_> {
-    fn begins(&self, words: &str) -> bool {
+    fn starts_with(&self, words: &str) -> bool {
         self.sql.starts_with(words)
     }
 

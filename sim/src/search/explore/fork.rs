@@ -1,8 +1,9 @@
-//! Processes and the memory that they share: how an exploration forks a history.
+//! Processes and their shared memory: how an exploration forks a history.
 //!
-//! A fork copies everything that a history is made of, unfinished operations of the engine included. Only a process can copy those. The
-//! child has only the forking thread, so the caller makes sure that no other thread holds a lock that the child needs; an exploration
-//! runs one history at a time in each of its processes.
+//! A fork copies the whole state of a history, including unfinished operations of the engine. Only a
+//! process can copy those. The child has only the forking thread, so the caller must make sure that no
+//! other thread holds a lock that the child needs. Each process of an exploration therefore runs one
+//! history at a time.
 //!
 //! Absent: systems without `fork`.
 
@@ -17,7 +18,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
-/// Slots in the set of visited states; a power of two.
+/// The number of slots in the set of visited states; a power of two.
 const VISITED_MAX: usize = 1 << 22;
 
 /// The process in which a fork returns.
@@ -26,13 +27,12 @@ pub(super) enum Side {
     Parent(Child),
 }
 
-/// A forked process that has to be waited for.
+/// A forked process that the parent must wait for.
 pub(super) struct Child(Pid);
 
-/// Forks the calling thread.
 pub(super) fn fork() -> io::Result<Side> {
-    // SAFETY: the child goes on with a copy of this thread. No other thread of this process runs a history or holds a lock that the child
-    // takes: the others only wait for this one to end.
+    // SAFETY: the child continues with a copy of this thread. No other thread of this process runs a
+    // history or holds a lock that the child takes: the other threads only wait for this one to end.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Child => {
             leave_signals_to_the_parent()?;
@@ -42,23 +42,24 @@ pub(super) fn fork() -> io::Result<Side> {
     }
 }
 
-/// Ctrl-C reaches all processes; the first one stops the others. They die with it when it is killed.
+/// Ignores Ctrl-C, which reaches all processes: the first process stops the others. If it is killed, they
+/// die too.
 fn leave_signals_to_the_parent() -> io::Result<()> {
-    // SAFETY: no handler of ours is installed.
+    // SAFETY: no signal handler is installed.
     unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }?;
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(())
 }
 
-/// Ends this process at once, without flushing or dropping what the parent has a copy of.
+/// Ends this process at once. It neither flushes nor drops anything, because the parent has a copy.
 pub(super) fn exit(status: i32) -> ! {
-    // SAFETY: it takes no pointers and does not return.
+    // SAFETY: the call takes no pointers and does not return.
     unsafe { libc::_exit(status) }
 }
 
 impl Child {
-    /// Waits for its end. Whether it ended with status 0.
+    /// Waits for the child to end. Returns whether it ended with status 0.
     pub(super) fn wait(self) -> io::Result<bool> {
         loop {
             match waitpid(self.0, None) {
@@ -70,29 +71,26 @@ impl Child {
     }
 }
 
-/// What all processes of an exploration count together.
+/// The counters that all processes of an exploration share.
 #[derive(Default)]
 #[repr(C)]
 pub(super) struct Totals {
-    /// The next unit that nobody has taken.
+    /// The number of the next unit to take.
     pub(super) next_unit: AtomicU64,
-    /// Units that are done.
     pub(super) units_done: AtomicU64,
-    /// Histories that were run to their end.
+    /// Histories that ran to their end.
     pub(super) histories: AtomicU64,
-    /// Variants that led to a state which had been visited.
+    /// Variants that led to a visited state.
     pub(super) deduplicated: AtomicU64,
-    /// Histories with a second crash.
     pub(super) crashed_twice: AtomicU64,
-    /// Histories that broke an invariant.
     pub(super) violations: AtomicU64,
-    /// Sum of the histories' trace hashes: the same whichever process runs which.
+    /// The sum of the histories' trace hashes, which does not depend on the process that ran each history.
     pub(super) hash: AtomicU64,
-    /// Sum of their hashes over bytes alone.
+    /// The sum of the histories' hashes over bytes alone.
     pub(super) bytes_hash: AtomicU64,
-    /// Not 0 when nothing more is to be begun.
+    /// Not 0 once no further history may start.
     pub(super) stopped: AtomicU64,
-    /// Processes that ended in another way than they should.
+    /// Processes that ended with an unexpected status.
     pub(super) broken: AtomicU64,
 }
 
@@ -102,12 +100,12 @@ struct Region {
     visited: [AtomicU64; VISITED_MAX],
 }
 
-/// Memory that forked processes go on sharing: the counts, and the set of states that were visited.
+/// Memory that forked processes continue to share: the counters and the set of visited states.
 pub(super) struct Shared(NonNull<Region>);
 
-// SAFETY: all of the region is atomics.
+// SAFETY: the region consists of atomics.
 unsafe impl Send for Shared {}
-// SAFETY: all of the region is atomics.
+// SAFETY: the region consists of atomics.
 unsafe impl Sync for Shared {}
 
 impl Shared {
@@ -120,8 +118,8 @@ impl Shared {
     }
 
     fn region(&self) -> &Region {
-        // SAFETY: the mapping is as large as a region, page-aligned, never unmapped while `self` lives, and zeroed, which is a valid
-        // value of every atomic in it.
+        // SAFETY: the mapping is as large as a region, page-aligned, not unmapped while `self` lives, and
+        // initially zeroed, which is a valid value of every atomic in it.
         unsafe { self.0.as_ref() }
     }
 
@@ -129,7 +127,7 @@ impl Shared {
         &self.region().totals
     }
 
-    /// Asks all processes to come to an end: what they have begun is finished, nothing more is struck.
+    /// Stops all processes: they finish the history that they run and inject no further fault.
     pub(super) fn stop(&self) {
         self.totals().stopped.store(1, Ordering::Relaxed);
     }
@@ -138,7 +136,8 @@ impl Shared {
         self.totals().stopped.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether `state` had not been visited before. When the set is full, everything counts as new.
+    /// Adds `state` to the visited states. Returns whether it was new. When the set is full, every state
+    /// counts as new.
     pub(super) fn visit(&self, state: u64) -> bool {
         let state = state.max(1);
         let visited = &self.region().visited;
@@ -156,13 +155,12 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: the region was mapped with this size, and nothing borrows it any more.
+        // SAFETY: the region was mapped with this size, and no reference to it is left.
         let unmapped = unsafe { munmap(self.0.cast(), size_of::<Region>()) };
         unmapped.expect("a mapped region can be unmapped");
     }
 }
 
-/// Adds one.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -172,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_is_new_once_also_across_processes() {
+    fn a_state_is_new_only_once_across_processes() {
         let shared = Shared::new().expect("memory can be mapped");
         assert!(shared.visit(7));
         match fork().expect("processes can be forked") {

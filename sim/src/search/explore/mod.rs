@@ -1,16 +1,22 @@
-//! Exhaustive exploration: for a short schedule, every crash at every file operation of a step, with every survival, and every fate
-//! of its requests; then another crash at every operation of the recovery.
+//! Exhaustive exploration of a short schedule: every crash at every file operation of one step, with every
+//! survival, and every outcome of its requests. Then another crash at every operation of the recovery.
 //!
-//! Nothing is told twice: a history forks its process wherever something could strike (see `pilot`), so what lies before is
-//! shared, half-done operations included. States that were visited are not visited again, nor are recoveries struck again that make the
-//! same operations on the same files as another one.
+//! A history forks its process wherever a fault could be injected (see `pilot`), so all variants share the
+//! prefix, unfinished operations included. A visited state is not visited again. Of several recoveries that
+//! make the same operations on the same files, only the first is crashed again.
 //!
-//! What is distinguished, for the step that is injected: each of its mutating file operations on the client's machine; before, after and
-//! inside it, a write torn at each sector; a kill, and power losses that nothing, everything, each prefix, and everything but one of the
-//! unsynced operations survive, the last write of each prefix torn at each sector; each request lost, or its response. Where a
-//! request was lost, and in the steps that recover from a crash, crashes are kills and power losses that nothing survives.
+//! The variants of the target step:
 //!
-//! Left out: crashes of the remote's machine, disk errors; those are drawn by seeds.
+//! * each of its mutating file operations on the client's machine: a crash before, after and inside it, a
+//!   write torn at each sector;
+//! * a kill, and power losses after which nothing, everything, each prefix, or everything but one of the
+//!   unsynced operations survives, with the last write of each prefix torn at each sector;
+//! * each request lost, or its response lost.
+//!
+//! After a lost request, and in the steps that recover from a crash, the crashes are kills and power losses
+//! after which nothing unsynced survives.
+//!
+//! Absent: crashes of the remote's machine and disk errors. The generator draws those.
 
 mod fork;
 mod pilot;
@@ -32,49 +38,47 @@ use crate::world::pilot::SharedPilot;
 use crate::world::run::run_piloted;
 use fork::{Child, Shared, Side, count};
 
-/// One step of one schedule, to be struck in every way.
+/// One step of one schedule, to be explored with every fault.
 #[derive(Debug, Clone)]
 pub struct Unit {
-    /// What it is called in reports.
+    /// The name in reports.
     pub name: String,
-    /// The schedule; the steps behind the struck one are the recovery.
+    /// The schedule. The steps after the target step are the recovery.
     pub schedule: Schedule,
-    /// The id of the step to be struck; a client's.
+    /// The id of the target step, which is a client's step.
     pub target_step: u32,
 }
 
-/// How much to explore at once, and how deep.
+/// The extent of an exploration.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Processes that explore.
+    /// The number of processes.
     pub jobs: usize,
-    /// Crashes of one history at most: 2 with those of the recovery.
+    /// The most crashes in one history; 2 adds a crash in the recovery.
     pub crashes_max: u32,
 }
 
-/// How far an exploration has come.
+/// The progress of an exploration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Units that are done.
     pub units_done: u64,
-    /// Histories that were run to their end and judged.
+    /// Histories that ran to their end and were judged.
     pub histories: u64,
-    /// Of them, those with a second crash.
+    /// The number of these histories with a second crash.
     pub crashed_twice: u64,
-    /// Variants that were not run because they lead to a state that had been visited.
+    /// Variants that were skipped because they lead to a visited state.
     pub deduplicated: u64,
-    /// Histories that broke an invariant.
     pub violations: u64,
-    /// Sum of the histories' trace hashes.
+    /// The sum of the histories' trace hashes.
     pub hash: u64,
-    /// Sum of their hashes over bytes alone.
+    /// The sum of the histories' hashes over bytes alone.
     pub bytes_hash: u64,
 }
 
-/// Explores the units, or as much of them as there is time for until `stop` is set; `on_progress` is called now and then.
+/// Explores the units until all are done or `stop` is set. Calls `on_progress` from time to time.
 ///
 /// # Errors
-/// When a process cannot be forked, or ends in another way than it should: then the simulator has contradicted itself.
+/// If a process cannot be forked, or ends with an unexpected status because the simulator has panicked.
 pub fn explore(
     units: &[Unit],
     options: Options,
@@ -103,17 +107,17 @@ pub fn explore(
     }
     let broken = shared.totals().broken.load(Ordering::Relaxed);
     if broken > 0 {
-        return Err(io::Error::other(format!("{broken} histories ended in another way than they should")));
+        return Err(io::Error::other(format!("{broken} histories ended with an unexpected status")));
     }
     Ok((progress(&shared), read_findings(&findings)?))
 }
 
-/// Takes units until there is none left.
+/// Takes units until none is left.
 fn work(units: &[Unit], options: Options, shared: &Arc<Shared>, findings: &Arc<File>) {
     let totals = shared.totals();
     while let Some(unit) = units.get(totals.next_unit.fetch_add(1, Ordering::Relaxed) as usize) {
-        let struck = unit.schedule.steps.iter().find(|step| step.id == unit.target_step);
-        let client = struck.and_then(|step| step.action.client()).expect("a unit strikes a client's step");
+        let target = unit.schedule.steps.iter().find(|step| step.id == unit.target_step);
+        let client = target.and_then(|step| step.action.client()).expect("the target step is a client's");
         let pilot = Pilot::new(shared.clone(), findings.clone(), unit, options.crashes_max);
         let pilot = Arc::new(Mutex::new(pilot));
         let steering: SharedPilot = pilot.clone();
@@ -128,7 +132,7 @@ fn work(units: &[Unit], options: Options, shared: &Arc<Shared>, findings: &Arc<F
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the thread waits for a process, no history runs on it")]
+#[expect(clippy::disallowed_methods, reason = "the thread waits for a process; no history runs on it")]
 fn wait_for(worker: Child, mut meanwhile: impl FnMut()) -> io::Result<()> {
     const PAUSE: Duration = Duration::from_millis(100);
     let waiting = thread::spawn(move || worker.wait());
@@ -138,7 +142,7 @@ fn wait_for(worker: Child, mut meanwhile: impl FnMut()) -> io::Result<()> {
     }
     match waiting.join() {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(io::Error::other("a process that explores has died")),
+        Ok(Ok(false)) => Err(io::Error::other("a process of the exploration ended with an error")),
         Ok(Err(error)) => Err(error),
         Err(panic) => std::panic::resume_unwind(panic),
     }

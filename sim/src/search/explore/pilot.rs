@@ -1,12 +1,15 @@
-//! The pilot of an explored history: at every place where something could strike, a process is forked in which it does.
+//! The pilot of an explored history. At every place where a fault could be injected, it forks a process and
+//! injects the fault there.
 //!
-//! The history that began goes on undisturbed. A forked one has its fault, is told to its end by the ordinary code, is judged there,
-//! and ends its process; on the way it forks again while it has faults left. A state that was visited before, by whichever
-//! history, is not visited again: same disk, same remote, same acknowledgements, same point of the schedule.
+//! The original history continues without the fault. The forked history has the fault, runs to its end in
+//! the ordinary code, is judged there, and ends its process. On the way it forks again while it may have
+//! another fault. A state that any history has visited is not visited again. Two states are equal if disk,
+//! remote, acknowledgements and the position in the schedule are equal.
 //!
-//! In a recovery it is the path that counts: which operations it has made since the crash, on which files. Of recoveries that have gone the
-//! same way so far, the first is struck, whatever lay on their disks: how much of a log has survived to be written once more, and what a
-//! recovery neither looks at nor overwrites, differ in thousands of ways.
+//! In a recovery the path determines the state: the operations since the crash and their files. Of all
+//! recoveries with the same path, the pilot crashes only the first and ignores the content of their disks.
+//! Their disks differ in thousands of irrelevant ways: how much of a log survived to be written again, and
+//! which bytes the recovery neither reads nor overwrites.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -30,44 +33,43 @@ use crate::world::disk::Site;
 use crate::world::pilot;
 use crate::world::run::Outcome;
 
-/// A write of which everything has reached the disk but its beginning, which is the header of a frame, say.
+/// A write that reached the disk except for its first sector, which contains the header of a frame, for
+/// example.
 const ALL_BUT_THE_FIRST_SECTOR: Tear = Tear::Sectors { sectors: !1 };
 
-/// With which a forked process ends when the simulator panics.
+/// The exit status of a forked process after a panic of the simulator.
 const STATUS_PANICKED: i32 = 101;
 
-/// A history that broke an invariant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExploredFailure {
-    /// The name of the unit that it belongs to.
+    /// The name of the unit.
     pub unit: String,
     /// The history as a schedule that can be replayed.
     pub schedule: Schedule,
 }
 
-/// How finely the places of a crash are told apart.
+/// How finely the pilot distinguishes the places of a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Grain {
-    /// Every survival, every sector.
     Fine,
-    /// A kill, and a power loss that nothing unsynced survives.
+    /// A kill, and a power loss after which nothing unsynced survives.
     Coarse,
 }
 
-/// Where exploration stands in one history, and what it has decided for it.
+/// The position of an exploration in one history, and the faults that it has chosen.
 pub struct Pilot {
     shared: Arc<Shared>,
     findings: Arc<File>,
     unit: String,
     schedule: Schedule,
-    /// The step in which the first fault strikes.
+    /// The step in which the first fault is injected.
     target_step: u32,
     step: u32,
-    /// Hash of what the remote holds and what was acknowledged.
+    /// A hash of the remote's content and of the acknowledgements.
     context: u64,
     crashes: u32,
     crashes_max: u32,
-    /// Hash of how the process went down, and of every operation since.
+    /// A hash of the crash's kind and of every operation since then.
     recovery: u64,
     request_faults: u32,
     is_child: bool,
@@ -93,7 +95,8 @@ impl Pilot {
         }
     }
 
-    /// The history is over. The process that began exploring goes on; others report and end here.
+    /// Ends the history. The process that started the exploration continues; a forked one reports its
+    /// finding and exits.
     pub fn finish(&mut self, outcome: &Outcome) {
         let totals = self.shared.totals();
         count(&totals.histories);
@@ -108,7 +111,7 @@ impl Pilot {
             let finding = ExploredFailure { unit: self.unit.clone(), schedule: self.schedule.clone() };
             let mut line = serde_json::to_vec(&finding).expect("plain data serializes");
             line.push(b'\n');
-            // One call: other processes append to the same file.
+            // A single call, because other processes append to the same file.
             status = i32::from((&*self.findings).write_all(&line).is_err());
         }
         if self.is_child {
@@ -116,7 +119,8 @@ impl Pilot {
         }
     }
 
-    /// The simulator has contradicted itself, which must not look like the end of a history.
+    /// Ends a forked process after a panic of the simulator, so that it does not count as the end of a
+    /// history.
     pub fn fail(&self, panic: Box<dyn Any + Send>) {
         if self.is_child {
             fork::exit(STATUS_PANICKED);
@@ -124,16 +128,16 @@ impl Pilot {
         resume_unwind(panic);
     }
 
-    /// How finely to look here; `None` where nothing is to strike.
+    /// How finely to explore this place; `None` if no fault may be injected here.
     fn grain(&self) -> Option<Grain> {
         let is_in_reach =
             if self.crashes == 0 { self.step == self.target_step } else { self.step > self.target_step };
         let is_fine = self.crashes + self.request_faults == 0;
-        let may_strike = is_in_reach && self.crashes < self.crashes_max && !self.shared.is_stopped();
-        may_strike.then_some(if is_fine { Grain::Fine } else { Grain::Coarse })
+        let may_inject = is_in_reach && self.crashes < self.crashes_max && !self.shared.is_stopped();
+        may_inject.then_some(if is_fine { Grain::Fine } else { Grain::Coarse })
     }
 
-    /// Forks; in the child the fault is part of the schedule. Whether this is the child.
+    /// Forks. In the child the fault is added to the schedule. Returns whether this is the child.
     fn fork(&mut self, fault: Fault) -> bool {
         match fork::fork().expect("a process can be forked") {
             Side::Child => {
@@ -151,18 +155,20 @@ impl Pilot {
         }
     }
 
-    /// Whether no history has been where this crash leads to; `place` is a hash of the disk that it leaves or of the way there.
+    /// Whether no history has visited the state that this crash leads to. `place` is a hash of the
+    /// resulting disk or of the path.
     fn is_new(&self, place: u64) -> bool {
         self.shared.visit(self.state(place))
     }
 
-    /// Whether this history has considered a crash already that these operations survive. A cheap answer to most of what would be found visited:
-    /// from one operation to the next hardly anything is added to what can survive.
+    /// Whether this history has already considered a crash that these operations survive. This is a cheap
+    /// filter before the set of visited states: from one operation to the next, hardly any new survivors
+    /// appear.
     fn is_considered(&mut self, survivors: Option<u64>) -> bool {
         survivors.is_some_and(|survivors| !self.considered.insert(self.state(survivors)))
     }
 
-    /// A hash of `place` and of everything else that counts.
+    /// A hash of `place` and of the rest of the state.
     fn state(&self, place: u64) -> u64 {
         let mut state = [0; 28];
         state[..8].copy_from_slice(&self.context.to_le_bytes());
@@ -173,8 +179,9 @@ impl Pilot {
         xxh3_64(&state) ^ xxh3_64(self.unit.as_bytes())
     }
 
-    /// Where the recovery stands at `site`, if there is one: a crash before the operation is where the way so far led to, one after it
-    /// where it goes on to.
+    /// The position of the recovery at `site`, if there is a recovery: the hash of the path up to the
+    /// operation, for a crash before it, and the hash of the path including the operation, for a crash
+    /// after it.
     fn advance_recovery(&mut self, site: &Site<'_>) -> Option<[u64; 2]> {
         if self.crashes == 0 {
             return None;
@@ -238,7 +245,7 @@ impl pilot::Pilot for Pilot {
     }
 }
 
-/// A hash of going down at `place`: a killed process leaves what it wrote to the next one, a power loss does not.
+/// A hash of a crash at `place`. A kill leaves the written data to the next process, a power loss does not.
 fn kind_hash(place: u64, kind: &CrashKind) -> u64 {
     let mut state = [0; 9];
     state[..8].copy_from_slice(&place.to_le_bytes());
@@ -246,7 +253,7 @@ fn kind_hash(place: u64, kind: &CrashKind) -> u64 {
     xxh3_64(&state)
 }
 
-/// Before, after, and inside a write after each of its sectors.
+/// The moments before the operation, after it, and inside a write after each of its sectors.
 fn moments(site: &Site<'_>, grain: Grain) -> Vec<Moment> {
     let mut moments = vec![Moment::Before];
     if let (Some(bytes), Grain::Fine) = (site.write_bytes(), grain) {
@@ -256,13 +263,12 @@ fn moments(site: &Site<'_>, grain: Grain) -> Vec<Moment> {
     moments
 }
 
-/// The sector boundaries inside a write.
 fn tears(bytes: u32) -> impl Iterator<Item = u32> {
     (1..).map(|sector| sector * SECTOR_BYTES).take_while(move |torn| *torn < bytes)
 }
 
-/// Each way to go down at a moment with these unsynced operations. Inside a write a power loss is one that everything survives:
-/// the others are those of the moment before.
+/// Every crash at a moment with these unsynced operations. Inside a write, only a power loss that
+/// everything survives is new: the others equal those of the moment before the write.
 fn kinds(unsynced: &[Option<u32>], moment: Moment, grain: Grain) -> Vec<CrashKind> {
     let power_loss = |survival| CrashKind::PowerLoss { survival, torn: None };
     let operation_count = unsynced.len() as u32;
@@ -299,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn survivals_are_nothing_everything_each_prefix_and_each_single_omission() {
+    fn survivals_are_nothing_and_everything_and_each_prefix_and_each_single_omission() {
         let survivors: Vec<Vec<u32>> =
             Survival::variants(3).iter().map(|survival| survival.survivors(3)).collect();
         assert_eq!(survivors, [vec![], vec![0, 1, 2], vec![0], vec![0, 1], vec![1, 2], vec![0, 2]]);

@@ -1,12 +1,13 @@
-//! What is explored: the default set of flows, every short sequence of operations, or the steps of a given schedule.
+//! The units to explore: the default set of flows, every short sequence of operations, or the steps of a
+//! given schedule.
 
 use super::Unit;
 use crate::schedule::workload::{Key, Table, Write};
 use crate::schedule::{Action, Header, Schedule, Step, TransactionEnd};
 
-/// The client whose steps are struck.
+/// The client whose steps are explored.
 const TARGET: u8 = 0;
-/// The client that only looks on.
+/// A client that is only present.
 const OTHER: u8 = 1;
 
 /// Every flow of the engine, with and without local changes that the remote has not acknowledged.
@@ -53,20 +54,21 @@ pub fn default_set() -> Vec<Unit> {
         ),
     ];
     let mut units = Vec::new();
-    for (name, before, struck) in flows {
-        units.push(unit(name.to_owned(), before.clone(), struck.clone()));
+    for (name, before, target) in flows {
+        units.push(unit(name.to_owned(), before.clone(), target.clone()));
         // A client that was never open bootstraps first.
         let is_bootstrap = before.iter().all(|action| action.client().is_none());
         if !is_bootstrap {
             let mut before = before;
             before.insert(1, commit(TARGET));
-            units.push(unit(format!("{name}, with pending changes"), before, struck));
+            units.push(unit(format!("{name}, with pending changes"), before, target));
         }
     }
     units
 }
 
-/// Every sequence of `length` operations, the last one struck. There are six kinds; of the last one, four.
+/// Every sequence of `length` operations, with the last one as the target. There are six kinds of
+/// operations; four of them can be the target.
 pub fn of_length(length: u32) -> Vec<Unit> {
     let kinds = [commit(TARGET), pull(), push(), sync(TARGET), remote_commit(), Action::RemoteCheckpoint];
     let mut sequences: Vec<Vec<Action>> = vec![Vec::new()];
@@ -79,14 +81,14 @@ pub fn of_length(length: u32) -> Vec<Unit> {
             .collect();
     }
     let units = sequences.into_iter().filter_map(|mut sequence| {
-        let struck = sequence.pop().filter(|action| action.client().is_some())?;
-        let verbs: Vec<&str> = sequence.iter().chain([&struck]).map(Action::verb).collect();
-        Some(unit(verbs.join(" · "), sequence, struck))
+        let target = sequence.pop().filter(|action| action.client().is_some())?;
+        let verbs: Vec<&str> = sequence.iter().chain([&target]).map(Action::verb).collect();
+        Some(unit(verbs.join(" · "), sequence, target))
     });
     units.collect()
 }
 
-/// Each client's step of a schedule in turn. Its own faults stay.
+/// Each client's step of a schedule in turn. The step's own faults stay.
 pub fn of_schedule(schedule: &Schedule) -> Vec<Unit> {
     let is_client_step = |step: &&Step| {
         step.action.client().is_some() && !matches!(step.action, Action::Crash { .. } | Action::Close { .. })
@@ -99,10 +101,11 @@ pub fn of_schedule(schedule: &Schedule) -> Vec<Unit> {
     schedule.steps.iter().filter(is_client_step).map(unit).collect()
 }
 
-/// After the struck step the application writes before the first sync: only then does a silent divergence show.
-fn unit(name: String, before: Vec<Action>, struck: Action) -> Unit {
+/// A unit. After the target step the application writes before the first sync, because only then a silent
+/// divergence becomes visible.
+fn unit(name: String, before: Vec<Action>, target: Action) -> Unit {
     let target_step = before.len() as u32 + 1;
-    let actions = before.into_iter().chain([struck, commit(TARGET), sync(TARGET)]);
+    let actions = before.into_iter().chain([target, commit(TARGET), sync(TARGET)]);
     let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
     let header = Header {
         pull_batch_frames: 3,

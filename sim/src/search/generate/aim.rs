@@ -1,29 +1,29 @@
-//! Where faults find a place: what a step is likely to do to which file, and how often.
+//! Places for faults: the file operations that a step is likely to make, and how often.
 //!
-//! A guess. It knows the steps before, not what their faults have made of them, and the numbers are what most operations of their sort do.
+//! The result is an estimate. It considers the earlier steps, but not the effects of their faults. The
+//! numbers are typical for each kind of operation.
 
 use crate::fault::{FileClass, OperationKind};
 use crate::schedule::{Action, Step, TransactionEnd};
 
-/// What is likely to hold of a client before a step.
+/// The likely state of a client before a step.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Standing {
-    /// It has been opened before, and needs no more bootstrap.
+    /// It has been opened before and needs no bootstrap.
     pub was_opened: bool,
-    /// Its process runs.
     pub is_running: bool,
-    /// It has something to push.
+    /// It has transactions to push.
     pub has_pending: bool,
-    /// The remote has something that it has not pulled.
+    /// The remote has frames that it has not pulled.
     pub has_news: bool,
     /// Its application holds a transaction open.
     pub holds_open: bool,
-    /// Its application is reading.
+    /// Its application has an open reader.
     pub reads: bool,
 }
 
 impl Standing {
-    /// Inside an operation of its own or of another's nothing is known of a client but that it is likely to be in use.
+    /// The state inside an operation. It is unknown, so the client is assumed to be in use.
     pub const IN_USE: Self = Self {
         was_opened: true,
         is_running: true,
@@ -34,7 +34,7 @@ impl Standing {
     };
 }
 
-/// What holds after a step.
+/// Updates the states with the likely effect of a step.
 pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
     let is_injected = !step.faults.is_empty();
     let Some(number) = step.action.client() else {
@@ -60,7 +60,7 @@ pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
         Action::OpenReader { .. } => own.reads = true,
         Action::CloseReader { .. } => own.reads = false,
         Action::Pull { .. } => own.has_news &= is_injected,
-        // What was pushed comes back.
+        // The pushed transactions come back with the next pull.
         Action::Push { .. } => own.has_news |= own.has_pending,
         Action::Sync { .. } => own.has_news &= is_injected,
         Action::Close { .. }
@@ -85,20 +85,20 @@ pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
     }
 }
 
-/// What is done to a file.
+/// A kind of access to a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doing {
+pub(super) enum Access {
     Mutation(OperationKind),
     Read,
     Open,
 }
 
-/// A file, what is done to it, and how often in most steps that do it at all.
-pub(super) type Spot = (FileClass, Doing, u32);
+/// A file, an access, and its typical number in a step that makes it at all.
+pub(super) type Spot = (FileClass, Access, u32);
 
-/// What a step is likely to do; nothing for one that is likely to do nothing.
+/// The accesses that a step is likely to make; empty for a step that is likely to do nothing.
 pub(super) fn spots(action: &Action, standing: Standing) -> Vec<Spot> {
-    // Where nothing runs there is no transaction to end, and nobody who reads.
+    // Without a running process there is no transaction to end and no open reader.
     let opens = !matches!(action, Action::EndTransaction { .. } | Action::CloseReader { .. });
     let opening = match standing {
         Standing { was_opened: false, .. } if opens => BOOTSTRAP,
@@ -114,12 +114,12 @@ pub(super) fn spots(action: &Action, standing: Standing) -> Vec<Spot> {
         Action::Push { .. } if standing.has_news => WALK,
         _ => &[],
     };
-    // Each more than once: they are few among many, and nothing else can do so much harm.
+    // These places count more than once: there are few of them, and faults there do the most harm.
     let moving = if rebases { [MOVING; 3].concat() } else { Vec::new() };
     [opening, own, &moving].concat()
 }
 
-/// Whether a step is likely to put local transactions on new remote ones.
+/// Whether a step is likely to rebase local transactions onto new remote ones.
 pub(super) fn rebases(action: &Action, standing: Standing) -> bool {
     match action {
         Action::Pull { .. } => standing.has_news,
@@ -128,12 +128,12 @@ pub(super) fn rebases(action: &Action, standing: Standing) -> bool {
     }
 }
 
-/// Whether a step of the engine's is likely to find that there is nothing to do.
+/// Whether a step of the engine is likely to find nothing to do.
 pub(super) fn is_idle(action: &Action, standing: Standing) -> bool {
     spots(action, standing).is_empty()
 }
 
-use Doing::{Mutation, Open, Read};
+use Access::{Mutation, Open, Read};
 use FileClass::{Any, Draft, DraftWal, Metadata, MetadataTemporary, Synced, SyncedNext, SyncedWal};
 use OperationKind::{AnyMutation, Rename, Sync, SyncDirectory, Truncate, Write};
 
@@ -235,8 +235,9 @@ const PULL: &[Spot] = &[
     (Any, Mutation(AnyMutation), 35),
 ];
 
-/// What a rebase relies on, and where a checkpoint or a compaction moves a WAL into its main file. The syncs of Synced twice, since a checkpoint
-/// is seldom due, and those of Draft's log, since it is synced before a push, in a rebase and around a compaction.
+/// The places that a rebase relies on, and those where a checkpoint or a compaction moves a WAL into its
+/// main file. Synced's syncs are listed twice because a checkpoint is rare. So are those of Draft's log,
+/// because it is synced before a push, in a rebase and around a compaction.
 const MOVING: &[Spot] = &[
     (SyncedWal, Mutation(Write), 20),
     (DraftWal, Mutation(Sync), 2),

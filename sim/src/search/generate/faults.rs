@@ -1,10 +1,10 @@
-//! The faults of a step: which, at which of the places that it is likely to reach.
+//! Draws the faults of a step and their places.
 
 use plimsoll_engine::events::EventName;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
-use super::aim::{Doing, Standing, is_idle, rebases, spots};
+use super::aim::{Access, Standing, is_idle, rebases, spots};
 use super::{Mix, pick};
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{self, FaultKind, Target, is_rot_promised};
@@ -16,27 +16,27 @@ use crate::fault::{
 use crate::fault::{Damage, Fault};
 use crate::schedule::{Action, EngineEvent, Header, PushMode, Wait};
 
-/// The files of the metadata: durable earlier than the data, or later.
+/// The metadata files. They may become durable before the data, or after it.
 const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
-/// The databases' files.
+/// The database files.
 const DATA: [FileClass; 4] = [FileClass::Draft, FileClass::DraftWal, FileClass::Synced, FileClass::SyncedWal];
 
-/// A crash at a place that the step's operation is likely to reach; `None` if it is likely to reach none.
+/// A crash at a place that the step is likely to reach; `None` if it is likely to reach none.
 pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, standing: Standing) -> Option<Fault> {
     let kind = crash_kind(rng, mix);
-    if is_of_the_engine(action) && rng.random_ratio(1, 5) {
+    if is_engine_operation(action) && rng.random_ratio(1, 5) {
         return Some(Fault::CrashSuspended { nth: suspension(rng, action, standing), kind });
     }
     let places: Vec<(FileClass, OperationKind, u32)> = spots(action, standing)
         .into_iter()
-        .filter_map(|(file, doing, often)| match doing {
-            Doing::Mutation(operation) => Some((file, operation, often)),
-            Doing::Read | Doing::Open => None,
+        .filter_map(|(file, access, often)| match access {
+            Access::Mutation(operation) => Some((file, operation, often)),
+            Access::Read | Access::Open => None,
         })
         .collect();
-    // A kill takes nothing away; it matters where something is seen already and durable only later.
-    let seen_too_early = (FileClass::Metadata, OperationKind::SyncDirectory);
-    let aimed = places.iter().find(|(file, operation, _)| (*file, *operation) == seen_too_early);
+    // A kill loses no data. It matters most where a change is visible before it is durable.
+    let visible_before_durable = (FileClass::Metadata, OperationKind::SyncDirectory);
+    let aimed = places.iter().find(|(file, operation, _)| (*file, *operation) == visible_before_durable);
     if let Some(&(file, operation, often)) =
         aimed.filter(|_| kind == CrashKind::Kill && rng.random_ratio(1, 3))
     {
@@ -53,23 +53,24 @@ pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, standing: St
     Some(Fault::Crash(CrashPoint { place, moment, kind }))
 }
 
-/// One of so many; now and then one beyond.
+/// A number up to `often`; sometimes a number beyond it.
 fn nth(rng: &mut impl Rng, often: u32) -> u32 {
     let nth_max = if rng.random_ratio(1, 8) { 2 * often } else { often };
     rng.random_range(1..=nth_max)
 }
 
-/// An error of one of the atlas's sorts, at a place that the step's operation is likely to reach; `None` if it is likely to reach none.
+/// A disk error from the atlas, at a place that the step is likely to reach; `None` if it is likely to
+/// reach none.
 pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, standing: Standing) -> Option<Fault> {
     let places: Vec<(FileClass, DiskErrorKind, u32)> = spots(action, standing)
         .into_iter()
-        .flat_map(|(file, doing, often)| {
-            let errors = DiskErrorKind::ALL.into_iter().filter(move |error| strikes_at(*error, doing));
+        .flat_map(|(file, access, often)| {
+            let errors = DiskErrorKind::ALL.into_iter().filter(move |error| can_fail_at(*error, access));
             errors.map(move |error| (file, error, often))
         })
         .filter(|(file, error, _)| atlas::row((*error).into(), Target::File(*file)).is_some())
         .collect();
-    // What is seen already and may not be there after a power loss: whatever comes next must not rely on it.
+    // These errors leave changes that are visible but not durable. Later operations must not rely on them.
     let is_aimed_at: fn(&DiskErrorKind) -> bool = match rng.random_range(0..10) {
         0..2 => |error| matches!(error, DiskErrorKind::SyncDirectoryFails),
         2..5 => |error| matches!(error, DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops),
@@ -87,8 +88,8 @@ pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, standing: Standing
     Some(Fault::Disk(DiskError { file, nth: nth(rng, often), error, lasts, at_once: rng.random_bool(0.5) }))
 }
 
-/// Whether an error can strike where this is done.
-fn strikes_at(error: DiskErrorKind, doing: Doing) -> bool {
+/// Whether an error can be injected into this kind of access.
+fn can_fail_at(error: DiskErrorKind, access: Access) -> bool {
     let operation = match error {
         DiskErrorKind::WriteFails | DiskErrorKind::PartialWrite { .. } | DiskErrorKind::NoSpace => {
             OperationKind::Write
@@ -97,13 +98,13 @@ fn strikes_at(error: DiskErrorKind, doing: Doing) -> bool {
         DiskErrorKind::TruncateFails => OperationKind::Truncate,
         DiskErrorKind::RenameFails => OperationKind::Rename,
         DiskErrorKind::SyncDirectoryFails => OperationKind::SyncDirectory,
-        DiskErrorKind::ReadFails | DiskErrorKind::ShortRead => return doing == Doing::Read,
-        DiskErrorKind::OpenFails => return doing == Doing::Open,
+        DiskErrorKind::ReadFails | DiskErrorKind::ShortRead => return access == Access::Read,
+        DiskErrorKind::OpenFails => return access == Access::Open,
     };
-    doing == Doing::Mutation(operation)
+    access == Access::Mutation(operation)
 }
 
-/// How a machine goes down.
+/// The kind of a crash.
 pub(super) fn crash_kind(rng: &mut impl Rng, mix: &Mix) -> CrashKind {
     if rng.random_range(0..100) < mix.kill_percent {
         return CrashKind::Kill;
@@ -124,7 +125,7 @@ pub(super) fn crash_kind(rng: &mut impl Rng, mix: &Mix) -> CrashKind {
     CrashKind::PowerLoss { survival, torn }
 }
 
-/// Bytes that go bad, in a file of which something is promised then.
+/// Bit rot in a file for which the atlas has a promise.
 pub(super) fn rot(rng: &mut impl Rng, client: u8) -> Action {
     let files: Vec<FileClass> = FileClass::ALL.into_iter().filter(|file| is_rot_promised(*file)).collect();
     let damage = if rng.random_bool(0.5) {
@@ -136,7 +137,8 @@ pub(super) fn rot(rng: &mut impl Rng, client: u8) -> Action {
     Action::Rot { client, file: *pick(rng, &files), offset, damage }
 }
 
-/// Something that becomes of a request that the operation is likely to send, or of some in a row; nothing if it is likely to send none.
+/// Faults on one request that the operation is likely to send, or on several in a row; empty if it is
+/// likely to send none.
 pub(super) fn network_faults(
     rng: &mut impl Rng,
     mix: &Mix,
@@ -149,24 +151,24 @@ pub(super) fn network_faults(
     let pulls = !matches!(action, Action::Push { .. });
     let (route, nth) = match rng.random_range(0..10) {
         0..6 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export, Route::Export]), 1),
-        // Where it is decided whether something is lost or applied twice.
+        // The requests that decide whether a transaction is lost or applied twice.
         2..9 if pushes || !pulls => match header.push_mode {
             _ if !pushes => return Vec::new(),
-            // In a young generation, statements it is.
+            // In a young generation a push sends statements instead of frames.
             PushMode::Frames if rng.random_bool(0.75) => (Route::PushFrames, *pick(rng, &[1, 1, 1, 2, 2, 4])),
             PushMode::Statements | PushMode::Frames => (Route::Pipeline, *pick(rng, &[1, 1, 1, 2])),
         },
-        // Where something may be forgotten, the replica is fetched again.
+        // If the remote can lose transactions, the replica is fetched again.
         9 if mix.independent_writes => (Route::Export, 1),
         _ if !standing.has_news => (Route::PullFrames, 1),
         _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),
     };
     let at = RequestPlace { route, nth };
     let fault = what_befalls(rng, mix, route, id);
-    // Only what tells of the remote's state can be untrue or stale.
+    // Only a response about the remote's state can be untrue or stale.
     let has_row = atlas::row(FaultKind::Network(fault.kind(route)), Target::Route(route)).is_some();
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
-    // A server that lags behind does so for a while.
+    // A server that lags behind does so for several requests.
     let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
     let in_a_row = if is_lagging && header.remote_names_history { *pick(rng, &[1, 3]) } else { 1 };
     (0..in_a_row)
@@ -182,11 +184,11 @@ fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> Network
         NetworkFaultKind::TinyChunks,
         NetworkFaultKind::Garbage,
     ];
-    /// What leaves a client in the dark about what the remote has applied, or applies it late.
+    /// Faults that hide from a client whether the remote has applied a push, or that apply it late.
     const OF_A_PUSH: [NetworkFaultKind; 3] =
         [NetworkFaultKind::LoseResponse, NetworkFaultKind::Delay, NetworkFaultKind::Duplicate];
     let kind = match route {
-        // An export is little else than a body, and a client fetches few of them.
+        // An export is mostly body, and a client fetches few of them.
         Route::Export if rng.random_bool(0.7) => *pick(rng, &OF_A_BODY),
         Route::PushFrames | Route::Pipeline if rng.random_bool(0.3) => *pick(rng, &OF_A_PUSH),
         _ => mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight").0,
@@ -226,7 +228,7 @@ fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> Network
     }
 }
 
-/// When a message that was sent in step `id` arrives.
+/// The time when a message that was sent in step `id` arrives.
 fn arrival(rng: &mut impl Rng, id: u32) -> Arrival {
     match rng.random_range(0..4) {
         0 => Arrival::AfterRequests(rng.random_range(1..8)),
@@ -235,7 +237,7 @@ fn arrival(rng: &mut impl Rng, id: u32) -> Arrival {
     }
 }
 
-/// Where a body is interesting: around frames and pages, or inside a short text.
+/// An offset at which to damage a body: around frames and pages, or inside a short text.
 fn body_bytes(rng: &mut impl Rng, route: Route) -> u32 {
     let unit = match route {
         Route::PullFrames => 4120,
@@ -246,7 +248,7 @@ fn body_bytes(rng: &mut impl Rng, route: Route) -> u32 {
     unit * rng.random_range(0..6) + from_boundary
 }
 
-/// A wait that an operation is likely to come to.
+/// A wait that an operation is likely to reach.
 pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standing: Standing) -> Wait {
     let place = |route: Route, nth: u32| RequestPlace { route, nth };
     let nth = if standing.has_news { *pick(rng, &[1, 1, 2, 3]) } else { 1 };
@@ -269,7 +271,7 @@ pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standin
     }
 }
 
-/// A decision that an operation is likely to report.
+/// An event that an operation is likely to emit.
 fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, standing: Standing) -> Wait {
     const COMPACTION: &[EventName] = &[EventName::CompactionAnnounced, EventName::CompactionCheckpointed];
     const PUSH: &[EventName] = &[EventName::BatchSent, EventName::BatchAcknowledged];
@@ -282,7 +284,7 @@ fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, 
         EventName::RebootstrapBegins,
         EventName::ReplacingSynced,
     ];
-    // More often than the others: between what is decided there and what comes of it lies most of a pull.
+    // More frequent than the others, because most of a pull happens between this event and the next.
     const REBASE: &[EventName] = &[EventName::RebaseBegins; 6];
     const ALWAYS: &[EventName] = &[
         EventName::EndOfHistory,
@@ -303,17 +305,17 @@ fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, 
     .filter(|(is_likely, _)| *is_likely)
     .flat_map(|(_, events)| events.iter().copied())
     .collect();
-    let event = EngineEvent(*events.choose(rng).expect("some are always reported"));
+    let event = EngineEvent(*events.choose(rng).expect("an operation emits at least one event"));
     Wait::Reported { event, nth: *pick(rng, &[1, 1, 1, 2]) }
 }
 
-/// A suspension that an operation is likely to reach; few have many.
+/// A suspension that an operation is likely to reach. Most operations have few.
 pub(super) fn suspension(rng: &mut impl Rng, action: &Action, standing: Standing) -> u32 {
     let nth_max = if is_idle(action, standing) { 4 } else { *pick(rng, &[6, 15, 40]) };
     rng.random_range(1..=nth_max)
 }
 
-/// Whether it is an operation that asks the remote for something.
-pub(super) fn is_of_the_engine(action: &Action) -> bool {
+/// Whether the action is an operation that sends requests to the remote.
+pub(super) fn is_engine_operation(action: &Action) -> bool {
     matches!(action, Action::Pull { .. } | Action::Push { .. } | Action::Sync { .. })
 }

@@ -1,4 +1,5 @@
-//! What is left out of generated schedules because nothing can be promised of it, for whoever puts schedules together in another way.
+//! The limits of generated schedules. They exclude combinations for which the engine makes no promise. Other
+//! generators can check their schedules here.
 
 use crate::fault::Fault;
 use crate::fault::NetworkFault;
@@ -6,13 +7,16 @@ use crate::schedule::{Action, Schedule};
 
 /// Whether a schedule stays within these limits.
 ///
-/// * A remote that does not name its history cannot be told from one that contradicts itself when it is restored in the middle of an
-///   operation, nor from itself when it is restored to before a generation's beginning.
-/// * Nor can it be told from one that was restored when it lags behind for more than one answer.
-/// * Where a remote, a directory or a file forgets, transactions are lost that later ones may have built on: the writes are such as do not.
+/// * If the remote sends no lineage id, a restore in the middle of an operation looks like a remote that
+///   contradicts itself. A restore to before the start of a generation is not detectable at all. So
+///   a schedule without a lineage id contains neither.
+/// * A remote without a lineage id must not lag behind for more than one response, because that looks like
+///   a restore.
+/// * If a remote, a directory or a file can lose transactions, later transactions must not depend on them.
+///   All writes are independent then.
 pub fn is_within_limits(schedule: &Schedule) -> bool {
     let steps = schedule.all_steps();
-    let is_forgetful = |action: &Action| {
+    let can_lose_transactions = |action: &Action| {
         matches!(
             action,
             Action::RemoteRestore { .. }
@@ -21,8 +25,8 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
                 | Action::Rot { .. }
         )
     };
-    let forgets = steps.iter().any(|step| is_forgetful(&step.action));
-    let builds_on_nothing = |action: &Action| match action {
+    let may_lose = steps.iter().any(|step| can_lose_transactions(&step.action));
+    let is_independent = |action: &Action| match action {
         Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => {
             writes.iter().all(|write| write.is_independent())
         }
@@ -39,7 +43,7 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
     let lags = steps.iter().any(|step| step.faults.iter().filter(|fault| is_stale(fault)).count() > 1);
     let is_followed =
         schedule.header.remote_names_history || !(restores_inside || restores_generations || lags);
-    is_followed && (!forgets || steps.iter().all(|step| builds_on_nothing(&step.action)))
+    is_followed && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
 }
 
 #[cfg(test)]
@@ -48,7 +52,7 @@ mod tests {
     use crate::search::generate::{Profile, generate};
 
     #[test]
-    fn generated_schedules_are_within_their_limits() {
+    fn generated_schedules_stay_within_the_limits() {
         for seed in 0..2000 {
             assert!(is_within_limits(&generate(seed, Profile::Swarm)), "seed {seed}");
         }

@@ -1,8 +1,10 @@
-//! From a seed to a schedule.
+//! Generates a schedule from a seed.
 //!
-//! Swarm style: each seed draws, once, which steps, writes and faults are likely in it and which do not occur at all, and how small the
-//! limits are, so that a thousand seeds differ in kind and not only in order. All draws happen here; running draws nothing. What a
-//! transaction writes is drawn in `writes`, which faults strike a step in `strikes`; where they find a place is guessed in `aim`.
+//! This is swarm testing: each seed first draws which steps, writes and faults are likely, which never
+//! occur, and how small the limits are. So a thousand seeds differ in kind and not only in order. All
+//! random numbers are drawn here and none while a schedule runs. `writes` draws the content of
+//! transactions, `faults` draws the faults of a step, and `aim` estimates the places that these faults can
+//! reach.
 
 mod aim;
 mod faults;
@@ -26,32 +28,32 @@ use crate::fault::{CrashKind, DiskErrorKind, FileClass, Survival};
 use crate::schedule::workload::{Key, Table, Write};
 use crate::schedule::{Action, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use aim::{Standing, take_step};
-use faults::{crash, crash_kind, disk_error, is_of_the_engine, network_faults, rot, suspension, wait};
-use writes::{WriteKind, features, remote_writes, shared_rows, stands_apart, writes};
+use faults::{crash, crash_kind, disk_error, is_engine_operation, network_faults, rot, suspension, wait};
+use writes::{WriteKind, features, is_own_only, remote_writes, shared_rows, writes};
 
-/// Steps of a generated history, before the heal.
+/// The number of steps before the heal.
 const STEPS: u32 = 20;
-/// Steps inside step n have ids from here times n on.
+/// The steps inside step n have ids above n times this number.
 const INSIDE_IDS: u32 = 1000;
 
-/// Which faults a sweep's seeds may draw.
+/// The faults that the seeds of a sweep may draw.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// None: the floor of what must work.
+    /// No faults
     Calm,
-    /// Crashes only.
+    /// Crashes only
     Crash,
-    /// Trouble with the network only.
+    /// Network faults only
     Network,
-    /// Disk errors only.
+    /// Disk errors only
     DiskErrors,
-    /// All of them, each seed with its own mix.
+    /// All faults, in a different mix for each seed
     #[default]
     Swarm,
 }
 
-/// What one seed's history is made of.
+/// The frequencies that one seed has drawn.
 struct Mix {
     crash_percent: u32,
     network_percent: u32,
@@ -64,7 +66,7 @@ struct Mix {
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
     write_weights: Vec<(WriteKind, u32)>,
-    /// Only writes whose effect does not depend on what transactions before them have left: those may be forgotten.
+    /// Only writes that do not depend on earlier transactions, because earlier transactions may be lost.
     independent_writes: bool,
     network: Vec<(NetworkFaultKind, u32)>,
     inside_percent: u32,
@@ -93,7 +95,6 @@ enum Kind {
     Rot,
 }
 
-/// The schedule of `seed`.
 pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let header = header(&mut rng, seed);
@@ -101,7 +102,7 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut steps: Vec<Step> = Vec::new();
     let mut standings = vec![Standing::default(); header.clients.into()];
     for id in 1..=STEPS {
-        let doubtful = relying_on_what_may_go(&steps).filter(|_| mix.crash_percent > 0);
+        let doubtful = client_with_unsynced_data(&steps).filter(|_| mix.crash_percent > 0);
         let step = match doubtful.filter(|(_, (chance, of))| rng.random_ratio(*chance, *of)) {
             Some((client, _)) => Step::new(id, Action::Crash { client, kind: blackout() }),
             None => step(&mut rng, &mix, &header, id, &steps, &standings),
@@ -131,7 +132,7 @@ fn header(rng: &mut impl Rng, seed: u64) -> Header {
 }
 
 fn pick<'a, T>(rng: &mut impl Rng, from: &'a [T]) -> &'a T {
-    from.choose(rng).expect("there is something to pick from")
+    from.choose(rng).expect("the list is not empty")
 }
 
 impl Mix {
@@ -172,8 +173,8 @@ impl Mix {
                 weights.push((kind, rng.random_range(0..to)));
             }
         }
-        // What a server or a directory does not do every day. What may make a transaction be forgotten occurs in at most one half of the
-        // seeds; in the others, writes can build on what was written before them.
+        // Rare events of servers and directories. Those that may lose transactions occur in at most half of
+        // the seeds; in the others, writes can depend on earlier writes.
         let forgets = matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
         let rare = [
             (Kind::RemotePrune, profile == Profile::Swarm, 25),
@@ -189,7 +190,7 @@ impl Mix {
         }
         let forgetful = [Kind::RemoteRestore, Kind::RestoreDirectory, Kind::LoseFile, Kind::Rot];
         let independent_writes = weights.iter().any(|(kind, _)| forgetful.contains(kind));
-        // Where one table is written only, changes of the same row meet more often.
+        // With a single table, changes of the same row are more frequent.
         let tables = if rng.random_bool(0.5) { vec![*pick(rng, &Table::ALL)] } else { Table::ALL.to_vec() };
         Self {
             write_weights: features(rng, independent_writes),
@@ -216,7 +217,7 @@ impl Mix {
     }
 }
 
-/// Losses always occur, of the other faults about half in each seed.
+/// Weights of the network faults. Losses always occur; each other fault occurs in about half of the seeds.
 fn network_weights(rng: &mut impl Rng) -> Vec<(NetworkFaultKind, u32)> {
     let mut weights = vec![(NetworkFaultKind::LoseRequest, 4), (NetworkFaultKind::LoseResponse, 6)];
     for &kind in &NetworkFaultKind::VARIANTS[2..] {
@@ -227,18 +228,19 @@ fn network_weights(rng: &mut impl Rng) -> Vec<(NetworkFaultKind, u32)> {
     weights
 }
 
-/// What a step may have done that a client's next step would show.
+/// An event in a step that a client's next step is likely to expose.
 #[derive(Clone, Copy)]
-enum Struck {
-    /// Its process is down.
+enum Exposed {
+    /// The client's process has crashed.
     Crashed(u8),
-    /// It runs on, after an error: something may be half done, or not as durable as it seems.
+    /// The client's process continues after an error. Work may be unfinished, or less durable than it
+    /// seems.
     Failed(u8),
-    /// The remote has one row of everybody's less.
+    /// The remote has deleted a shared row.
     Erased { table: Table, shared: u8 },
 }
 
-impl Struck {
+impl Exposed {
     fn of(step: &Step) -> Option<Self> {
         if let Action::RemoteTransaction { writes } = &step.action
             && let Some(&Write::Erase { table, shared }) = writes.last()
@@ -257,33 +259,36 @@ impl Struck {
     }
 }
 
-/// Whether a step's process goes on with what it may have failed to make durable.
+/// Whether a step's process continues after a sync may have failed.
 fn is_in_doubt(step: &Step) -> bool {
     use DiskErrorKind::{SyncDirectoryFails, SyncDrops, SyncFails};
     let is_of_a_sync = |fault: &Fault| matches!(fault, Fault::Disk(error) if matches!(error.error, SyncFails | SyncDrops | SyncDirectoryFails));
     step.faults.iter().any(is_of_a_sync) && step.faults.iter().all(|fault| fault.crash_kind().is_none())
 }
 
-/// The client that may have worked on what a power loss could still take away, since a killed process had left it or a sync of it had failed,
-/// and the chance of one: in that very step, or in its next.
-fn relying_on_what_may_go(steps: &[Step]) -> Option<(u8, (u32, u32))> {
-    let [.., struck, last] = steps else { return None };
-    let client = last.action.client().filter(|_| is_of_the_engine(&last.action))?;
-    let is_killed = struck.faults.iter().any(|fault| fault.crash_kind() == Some(&CrashKind::Kill));
-    if struck.action.client() == Some(client) && (is_killed || is_in_doubt(struck)) {
+/// The client that may have worked on data that a power loss could still remove, because a killed process
+/// left it or its sync failed. Returns also the chance of a power loss: in this step, or in its next one.
+fn client_with_unsynced_data(steps: &[Step]) -> Option<(u8, (u32, u32))> {
+    let [.., previous, last] = steps else { return None };
+    let client = last.action.client().filter(|_| is_engine_operation(&last.action))?;
+    let is_killed = previous.faults.iter().any(|fault| fault.crash_kind() == Some(&CrashKind::Kill));
+    if previous.action.client() == Some(client) && (is_killed || is_in_doubt(previous)) {
         return Some((client, (1, 2)));
     }
     is_in_doubt(last).then_some((client, (1, 3)))
 }
 
-/// A power loss that takes all that is not durable.
+/// A power loss that removes everything that is not durable.
 fn blackout() -> CrashKind {
     CrashKind::PowerLoss { survival: Survival::Nothing, torn: None }
 }
 
-/// One step; after one that has struck a client, often that client's next, too. After a crash an application that writes before the first
-/// sync is what shows a wrong recovery, and a crash in the recovery is what it has to stand; after an error it is an operation that relies
-/// on what was written. A row that is gone on the remote only, the client goes on changing.
+/// Draws one step. After a step with a fault, often the same client acts again:
+///
+/// * After a crash, a write before the first sync exposes a wrong recovery. Another crash tests the
+///   recovery itself.
+/// * After an error, an operation that relies on the written data exposes damage.
+/// * After a delete on the remote, a client continues to change the deleted row.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
@@ -293,12 +298,12 @@ fn step(
     standings: &[Standing],
 ) -> Step {
     let set = shared_rows(before);
-    let follow_up = before.last().and_then(Struck::of).filter(|_| rng.random_bool(0.5));
+    let follow_up = before.last().and_then(Exposed::of).filter(|_| rng.random_bool(0.5));
     let (client, kind) = match follow_up {
-        Some(Struck::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
-        Some(Struck::Crashed(client)) => (client, mix.kind(rng)),
-        Some(Struck::Failed(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
-        Some(Struck::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
+        Some(Exposed::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
+        Some(Exposed::Crashed(client)) => (client, mix.kind(rng)),
+        Some(Exposed::Failed(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
+        Some(Exposed::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
         None => (rng.random_range(0..header.clients), mix.kind(rng)),
     };
     let mut action = match kind {
@@ -339,9 +344,9 @@ fn step(
         },
         Kind::Rot => rot(rng, client),
     };
-    if let (Some(Struck::Erased { table, shared }), Action::Transaction { writes, .. }) =
+    if let (Some(Exposed::Erased { table, shared }), Action::Transaction { writes, .. }) =
         (follow_up, &mut action)
-        && !stands_apart(writes)
+        && !is_own_only(writes)
     {
         writes.insert(0, Write::Update { table, key: Key::Shared(shared) });
     }
@@ -356,11 +361,11 @@ fn step(
     );
     let standing = standings[usize::from(client)];
     if is_operation && action.client().is_some() {
-        let has_network = is_of_the_engine(&action);
+        let has_network = is_engine_operation(&action);
         if rng.random_range(0..100) < mix.crash_percent {
             faults.extend(crash(rng, mix, &action, standing));
         }
-        // A client bootstraps once.
+        // A client bootstraps only once, so its first requests get more faults.
         let network_percent = mix.network_percent * if standing.was_opened { 1 } else { 2 };
         if has_network && rng.random_range(0..100) < network_percent {
             faults.extend(network_faults(rng, mix, header, id, &action, standing));
@@ -369,16 +374,16 @@ fn step(
             let nth = suspension(rng, &action, standing);
             faults.push(Fault::Abandon { nth, arrives: rng.random_bool(0.5) });
         }
-        // Where the one strikes, the other seldom can.
+        // After a crash an error is seldom reached.
         let is_second = faults.iter().any(|fault| matches!(fault, Fault::Crash(_)));
         if rng.random_range(0..100) < mix.disk_percent && (!is_second || rng.random_ratio(1, 4)) {
             faults.extend(disk_error(rng, &action, standing));
         }
     }
     for fault in &faults {
-        assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, and the atlas promises nothing about it");
+        assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, but the atlas has no promise for it");
     }
-    let is_interrupted = is_of_the_engine(&action) && rng.random_range(0..100) < mix.inside_percent;
+    let is_interrupted = is_engine_operation(&action) && rng.random_range(0..100) < mix.inside_percent;
     let during =
         if is_interrupted { during(rng, mix, header, &action, standing, &set, id) } else { Vec::new() };
     Step { id, action, faults, during }
@@ -386,7 +391,8 @@ fn step(
 
 fn remote_restore(rng: &mut impl Rng, header: &Header) -> Action {
     Action::RemoteRestore {
-        // Behind a generation's beginning only a name tells two histories apart: see the engine's documentation.
+        // Across the start of a generation only a lineage id distinguishes two histories: see the engine's
+        // documentation.
         generations_back: if header.remote_names_history { rng.random_range(0..3) } else { 0 },
         transactions_back: rng.random_range(0..4),
     }
@@ -396,7 +402,7 @@ fn transaction_end(rng: &mut impl Rng) -> TransactionEnd {
     if rng.random_ratio(1, 10) { TransactionEnd::Rollback } else { TransactionEnd::Commit }
 }
 
-/// What others do while an operation is under way, mostly at one place of it.
+/// Steps that run during an operation, mostly at one moment of it.
 fn during(
     rng: &mut impl Rng,
     mix: &Mix,
@@ -406,7 +412,7 @@ fn during(
     set: &[(Table, u8)],
     id: u32,
 ) -> Vec<During> {
-    let client = operation.client().expect("an operation is a client's");
+    let client = operation.client().expect("an operation belongs to a client");
     let mut at = wait(rng, header, operation, standing);
     let count = *pick(rng, &[1, 1, 1, 2, 3, 5]);
     (1..=count)
@@ -414,16 +420,17 @@ fn during(
             if rng.random_ratio(1, 3) {
                 at = wait(rng, header, operation, standing);
             }
-            // What the engine has just decided on, its own application is most likely to upset.
-            let is_upsetting =
+            // The client's own application is most likely to disturb the operation right after a decision.
+            let is_disturbing =
                 standing.was_opened && matches!(at, Wait::Reported { .. }) && rng.random_bool(0.5);
-            let action = if is_upsetting {
+            let action = if is_disturbing {
                 Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
             } else {
                 action_inside(rng, mix, header, client, standing, set)
             };
             let id = id * INSIDE_IDS + number;
-            let is_injected = is_of_the_engine(&action) && rng.random_range(0..100) < mix.network_percent / 2;
+            let is_injected =
+                is_engine_operation(&action) && rng.random_range(0..100) < mix.network_percent / 2;
             let faults = if is_injected {
                 network_faults(rng, mix, header, id, &action, Standing::IN_USE)
             } else {
@@ -446,7 +453,8 @@ fn action_inside(
     if draws(Kind::RemotePrune) && rng.random_ratio(1, 6) {
         return Action::RemotePrune;
     }
-    // Without a name the two halves of one transaction, from before and after, look like a server that contradicts itself.
+    // Without a lineage id, two halves of a transaction from before and after a restore look like a server
+    // that contradicts itself.
     if draws(Kind::RemoteRestore) && header.remote_names_history && rng.random_ratio(1, 6) {
         return remote_restore(rng, header);
     }
@@ -458,7 +466,7 @@ fn action_inside(
         // Longer than a batch of frames.
         3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
         4..7 => Action::RemoteCheckpoint,
-        // Before it is open it has no application.
+        // A client that is not open has no application.
         7..10 | 11..16 if !standing.was_opened => Action::Sync { client: other },
         7..10 => Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) },
         10 => Action::Sync { client: other },

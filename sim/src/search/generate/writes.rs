@@ -1,4 +1,4 @@
-//! What applications write.
+//! Draws the writes of applications.
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -7,7 +7,6 @@ use super::{Mix, pick};
 use crate::schedule::workload::{Key, OwnChange, Table, VOID_BALLAST, Write};
 use crate::schedule::{Action, Step};
 
-/// The writes of one transaction.
 pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     let mut writes: Vec<Write> = (0..rng.random_range(0..=mix.writes_max)).map(|_| write(rng, mix)).collect();
     if mix.independent_writes {
@@ -24,10 +23,11 @@ pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     }
 }
 
-/// Now and then with a row less of everybody's, of those that were `set`, or without all of a table's, which clients may be changing.
+/// The writes of a remote transaction. Sometimes it also deletes one of the shared rows that were `set`, or
+/// all of one table, while clients may be changing them.
 pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix, set: &[(Table, u8)]) -> Vec<Write> {
     let mut writes = writes(rng, mix);
-    if !stands_apart(&writes)
+    if !is_own_only(&writes)
         && let Some(&(table, one)) = set.choose(rng)
         && rng.random_ratio(2, 5)
     {
@@ -37,12 +37,12 @@ pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix, set: &[(Table, u8)]) 
     writes
 }
 
-/// Whether nothing may be added that is not the writer's own.
-pub(super) fn stands_apart(writes: &[Write]) -> bool {
+/// Whether the transaction may contain only writes to the writer's own rows.
+pub(super) fn is_own_only(writes: &[Write]) -> bool {
     matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }))
 }
 
-/// The rows of everybody's that steps may have set.
+/// The shared rows that the steps may have set.
 pub(super) fn shared_rows(steps: &[Step]) -> Vec<(Table, u8)> {
     let writes = steps.iter().flat_map(|step| match &step.action {
         Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => writes.as_slice(),
@@ -62,7 +62,8 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let number = rng.random_range(0..mix.keys);
     let other = rng.random_range(0..mix.keys);
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
-    let (kind, _) = mix.write_weights.choose_weighted(rng, |(_, weight)| *weight).expect("some always occur");
+    let (kind, _) =
+        mix.write_weights.choose_weighted(rng, |(_, weight)| *weight).expect("some kinds always occur");
     match kind {
         WriteKind::Append => Write::Append {
             payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
@@ -87,7 +88,7 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     }
 }
 
-/// The sorts of writes that transactions are mixed from.
+/// The kinds of writes that transactions are mixed from.
 #[derive(Clone, Copy)]
 pub(super) enum WriteKind {
     Append,
@@ -110,12 +111,12 @@ pub(super) enum WriteKind {
     Own,
 }
 
-/// Sorts of writes that a seed has all of, or none of, each with a weight.
+/// Kinds of writes with weights. A seed has all of them or none.
 struct Feature {
     kinds: &'static [(WriteKind, u32)],
-    /// In how many of a hundred seeds it occurs, of those that may have it.
+    /// The percentage of seeds that have it, among those that may.
     percent: u32,
-    /// As [`Write::is_independent`] says of the writes; a test over generated seeds holds the two together.
+    /// Must equal [`Write::is_independent`] of the writes; a test over generated seeds checks this.
     is_independent: bool,
 }
 
@@ -134,11 +135,11 @@ const FEATURES: &[Feature] = &[
     Feature { kinds: &[(WriteKind::Unload, 1)], percent: 25, is_independent: false },
     Feature { kinds: &[(WriteKind::Widen, 3), (WriteKind::Narrow, 3)], percent: 33, is_independent: false },
     Feature { kinds: &[(WriteKind::Rule, 2), (WriteKind::Loose, 4)], percent: 33, is_independent: false },
-    // A trigger is made of three writes, and shows with the fourth.
+    // A trigger takes three writes to create, and the fourth fires it.
     Feature { kinds: &[(WriteKind::Own, 30)], percent: 50, is_independent: false },
 ];
 
-/// What one seed's transactions are mixed from: few sorts of writes meet each other more often than many.
+/// The kinds of writes that one seed draws from. Fewer kinds interact more often.
 pub(super) fn features(rng: &mut impl Rng, independent_only: bool) -> Vec<(WriteKind, u32)> {
     FEATURES
         .iter()

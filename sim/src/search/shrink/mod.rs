@@ -1,11 +1,16 @@
-//! From a schedule that fails to a smaller one that fails the same way.
+//! Shrinks a failing schedule to a smaller one with the same failure.
 //!
-//! Guarantees: what comes out breaks the same invariant at the same place as what went in ([`Signature`]), was run again and had the
-//! same trace; every step and fault in it is needed, as far as taking away one, or a pair of steps, can tell. The result depends on
-//! the schedule alone, not on how many candidates are tried at once. It ends: each candidate is smaller by a measure that cannot
-//! fall for ever, and the number of runs is bounded besides.
+//! Guarantees:
 //!
-//! Left out: which candidates there are (`reduce`, `weaken`, `moved`), and any knowledge of what the engine does.
+//! * The result has the same [`Signature`] as the original: it breaks the same invariant at the same place.
+//!   It was run again and had the same trace.
+//! * Every step and fault in the result is needed: removing any one of them, or a pair of steps, loses the
+//!   failure.
+//! * The result depends only on the schedule, not on the number of jobs.
+//! * The search ends, because each candidate is smaller by a measure that cannot decrease for ever. The
+//!   number of runs is bounded too.
+//!
+//! Absent: the candidates themselves (`reduce`, `weaken`, `moved`), and any knowledge of the engine.
 
 mod moved;
 mod reduce;
@@ -25,53 +30,52 @@ use crate::world::fault_outcomes::FaultOutcomes;
 use crate::world::run::{Outcome, RunOptions, run};
 use reduce::Pass;
 
-/// How to shrink.
+/// The options of a search.
 #[derive(Debug, Clone, Copy)]
 pub struct Shrink<'a> {
-    /// How many candidates run at once.
+    /// The number of candidates that run at once.
     pub jobs: usize,
-    /// How many histories to run at most.
+    /// The most histories to run.
     pub runs_max: u64,
-    /// Set from outside, it ends the search; what was found so far is the result.
+    /// Ends the search when it is set from outside. The result is then the smallest schedule so far.
     pub stop: &'a AtomicBool,
 }
 
-/// Enough for every generated history; thirty times what the planted bugs need.
+/// Enough for every generated history, and thirty times the need of the planted bugs.
 pub const RUNS_MAX: u64 = 20_000;
 
-/// How far a search has come.
+/// The progress of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Histories run.
+    /// The number of histories run so far.
     pub runs: u64,
-    /// Steps of the smallest schedule so far.
+    /// The number of steps in the smallest schedule so far.
     pub steps: usize,
-    /// Its faults.
+    /// The number of its faults.
     pub faults: usize,
 }
 
-/// What a search ends with.
+/// The result of a search.
 #[derive(Debug)]
 pub struct Shrunk {
-    /// The smallest schedule that was found.
     pub schedule: Schedule,
-    /// What it breaks.
+    /// The violation of the smallest schedule.
     pub violation: Violation,
-    /// Histories run.
+    /// The number of histories run.
     pub runs: u64,
-    /// Whether the search was ended before nothing could go any more.
+    /// Whether the search ended before all candidates were tried.
     pub is_cut_short: bool,
-    /// Whether the result, run again, had the same trace and the same violation.
+    /// Whether the result had the same trace and the same violation in a second run.
     pub is_deterministic: bool,
 }
 
 impl Shrink<'_> {
-    /// Shrinks `schedule`; `None` if it does not fail at all. `on_progress` is called whenever something was tried.
+    /// Shrinks `schedule`; `None` if it does not fail at all. Calls `on_progress` after each try.
     pub fn run(&self, schedule: &Schedule, on_progress: impl Fn(Progress) + Sync) -> Option<Shrunk> {
         self.run_with(schedule, on_progress, |schedule| run(schedule, RunOptions::default()))
     }
 
-    /// The same with another way to run a history.
+    /// Like [`run`](Self::run), with another function that runs a history.
     pub fn run_with(
         &self,
         schedule: &Schedule,
@@ -94,14 +98,13 @@ impl Shrink<'_> {
     }
 }
 
-/// Schedules that are smaller than one that has had this outcome, the most promising first. Whether they still fail is for the caller to find
-/// out.
+/// The schedules that are smaller than one with this outcome, the most promising first. The caller must
+/// check whether they still fail.
 pub fn smaller(schedule: &Schedule, outcome: &Outcome) -> Vec<Schedule> {
     let passes = Pass::round(schedule.steps.len());
     passes.into_iter().flat_map(|pass| pass.candidates(schedule, outcome)).collect()
 }
 
-/// A schedule, and what came of it.
 struct Candidate {
     schedule: Schedule,
     outcome: Outcome,
@@ -114,12 +117,12 @@ struct Search<'a> {
     signature: Signature,
     best: Candidate,
     runs: u64,
-    /// Hashes of what was tried in vain.
+    /// Hashes of the candidates that did not fail.
     tried: BTreeSet<u64>,
 }
 
 impl Search<'_> {
-    /// All passes again and again, until none finds anything, nor that with the most candidates.
+    /// Repeats all passes until none succeeds. Then tries the pass with the most candidates.
     fn exhaust_all(&mut self) {
         loop {
             let mut found = false;
@@ -132,8 +135,8 @@ impl Search<'_> {
         }
     }
 
-    /// One pass from its first candidate to its last. After a success it goes on at the same number: what stood there is gone, and the
-    /// next has moved up.
+    /// Runs one pass from its first candidate to its last. After a success it continues at the same number,
+    /// because the next candidate has moved up to it.
     fn exhaust(&mut self, pass: Pass) -> bool {
         let mut found = false;
         let mut number = 0;
@@ -149,10 +152,10 @@ impl Search<'_> {
         found
     }
 
-    /// The first of the candidates that fails in the same way, with its index.
+    /// The first candidate with the same failure, and its index.
     #[expect(
         clippy::disallowed_methods,
-        reason = "histories share nothing; which thread runs one makes no difference to it"
+        reason = "histories share nothing, so the thread does not affect the result"
     )]
     fn first_that_fails(&mut self, candidates: &[Schedule]) -> Option<(usize, Candidate)> {
         let mut fresh: Vec<(usize, u64, &Schedule)> = Vec::new();
@@ -205,7 +208,7 @@ impl Search<'_> {
         Shrunk {
             schedule,
             is_deterministic: again.hash == outcome.hash && again.violation == outcome.violation,
-            violation: outcome.violation.expect("every candidate that is kept fails"),
+            violation: outcome.violation.expect("every kept candidate fails"),
             runs: self.runs + 1,
             is_cut_short,
         }

@@ -1,17 +1,18 @@
-//! Smaller schedules in which a fault that is left strikes elsewhere.
+//! Smaller schedules in which a remaining fault moves to another place.
 //!
-//! What a step did first, a bootstrap say, the client's next step does when that step is gone: the place of a fault has another number there.
-//! And where one fault less leaves an operation done that was to be under way, another operation has to come to the place.
+//! If a step is dropped, the client's next step does the work that the dropped step did first, for example a
+//! bootstrap. The place of a fault then has another number. If a fault is dropped, an operation may already
+//! be finished when a later step was going to run it. Another operation must then reach the place.
 //!
-//! Guarantees: each candidate has a step or a fault less than what it was made from.
+//! Guarantees: each candidate has a step or a fault less than its original.
 
 use super::reduce::{edited, without_chunks, without_each_fault, without_pairs};
 use crate::fault::Fault;
 use crate::schedule::{Action, Schedule};
 
-/// The most steps for which this is tried: there are very many candidates.
+/// The most steps for which this is tried, because there are very many candidates.
 const STEPS_MAX: usize = 8;
-/// By how much the number of a place may differ.
+/// The differences that are tried for the number of a place.
 const SHIFTS: [i32; 7] = [0, 1, 2, 3, 4, -1, -2];
 
 pub(super) fn with_moved_faults(schedule: &Schedule) -> Vec<Schedule> {
@@ -41,7 +42,7 @@ fn with_one_moved(schedule: &Schedule) -> Vec<Schedule> {
     candidates
 }
 
-/// An action, and what else may come to the place where a fault strikes its client.
+/// An action, and other actions of the client that may reach the place of a fault.
 fn alternatives(action: &Action) -> Vec<Action> {
     let mut actions = vec![action.clone()];
     if let Some(client) = action.client() {

@@ -1,6 +1,6 @@
-//! The candidates: schedules that are smaller than a given one, by one kind of reduction after the other.
+//! The candidates: smaller versions of a schedule, one kind of reduction after another.
 //!
-//! Guarantees: each candidate is smaller than what it was made from. Whether it still fails, the search finds out.
+//! Guarantees: each candidate is smaller than its original. The search finds out whether it still fails.
 
 use super::FaultOutcomes;
 use super::moved::with_moved_faults;
@@ -11,30 +11,30 @@ use crate::schedule::{Action, Header, Schedule, Step};
 use crate::world::disk::CrashReport;
 use crate::world::run::Outcome;
 
-/// One kind of reduction.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pass {
-    /// Drop what never ran, and say exactly what happened: survivors as a list, places by their own file and operation.
+    /// Drop the steps that never ran, and make the rest explicit: survivors as a list, places by file and
+    /// operation.
     Settle,
-    /// Drop so many steps in a row, from the back.
+    /// Drop this many steps in a row, starting from the end.
     Steps(usize),
     /// Drop any two steps.
     Pairs,
-    /// Drop what happens inside steps, or let it happen after them.
+    /// Drop the steps inside others, or run them afterwards.
     Inside,
-    /// Drop faults: all, a step's, each; crash between two operations instead of inside one.
+    /// Drop faults: all, all of a step, or each one. Move a crash from the inside of an operation to
+    /// between two operations.
     Faults,
-    /// Put a weaker fault in a fault's place.
+    /// Replace a fault by a weaker one.
     WeakerFaults,
-    /// Do less in a step.
     SmallerActions,
-    /// Fewer clients, plain limits.
+    /// Drop clients, and use ordinary limits.
     Header,
-    /// Drop something, and let a fault that is left strike elsewhere. For when nothing else helps.
+    /// Drop a step or a fault, and move a remaining fault elsewhere. This is the last resort.
     Moved,
 }
 
-/// The most steps of which all pairs are tried.
+/// The most steps for which all pairs are tried.
 const PAIRS_STEPS_MAX: usize = 14;
 
 impl Pass {
@@ -58,7 +58,7 @@ impl Pass {
         passes
     }
 
-    /// Its candidates, the most promising first.
+    /// The candidates of the pass, the most promising first.
     pub(super) fn candidates(self, schedule: &Schedule, outcome: &Outcome) -> Vec<Schedule> {
         let candidates = match self {
             Self::Settle => settled(schedule, outcome),
@@ -114,7 +114,7 @@ fn drop_unreached(schedule: &mut Schedule, fault_outcomes: &FaultOutcomes) {
     }
 }
 
-/// Drops the step `id` from inside whichever step carries it.
+/// Drops the step `id` from inside the step that contains it.
 fn drop_inside(steps: &mut [Step], id: u32) {
     for step in steps {
         step.during.retain(|during| during.step.id != id);
@@ -124,7 +124,7 @@ fn drop_inside(steps: &mut [Step], id: u32) {
     }
 }
 
-/// Puts what a crash did in the place of what it was told to do.
+/// Replaces the plan of each crash by its actual effect.
 fn be_explicit(schedule: &mut Schedule, fault_outcomes: &FaultOutcomes) {
     for (id, report) in &fault_outcomes.crashes {
         let Some(step) = schedule.step_mut(*id) else { continue };
@@ -149,7 +149,7 @@ fn be_explicit(schedule: &mut Schedule, fault_outcomes: &FaultOutcomes) {
 fn explicit_kind(report: &CrashReport) -> CrashKind {
     match &report.kind {
         CrashKind::Kill => CrashKind::Kill,
-        // Files by their roles say more than numbers.
+        // File roles are easier to read than numbers.
         kind @ CrashKind::PowerLoss { survival: Survival::Files { .. }, .. } => kind.clone(),
         CrashKind::PowerLoss { torn, .. } => {
             let survival = if report.survivors.is_empty() {
@@ -205,7 +205,7 @@ pub(super) fn without_each_fault(schedule: &Schedule) -> Vec<Schedule> {
     numbers.map(|(id, number)| edited(schedule, id, |step| drop(step.faults.remove(number)))).collect()
 }
 
-/// Without what happens inside steps: all of it, each, and each after the step that it was in.
+/// Removes the steps inside others: all of them, each one, and each one with its step run afterwards.
 fn without_steps_inside(schedule: &Schedule) -> Vec<Schedule> {
     let mut candidates = Vec::new();
     for step in schedule.steps.iter().filter(|step| !step.during.is_empty()).rev() {
@@ -255,7 +255,7 @@ fn with_smaller_actions(schedule: &Schedule) -> Vec<Schedule> {
 fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
     let mut candidates = with_fewer_clients(schedule);
     let plain = Header::new(schedule.header.key);
-    // Named one by one, so that a new field is not forgotten here.
+    // The pattern lists all fields, so that a new one is not forgotten here.
     let Header {
         format: _,
         key: _,
@@ -289,7 +289,7 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
     candidates
 }
 
-/// Without the clients that do nothing, and with what one client does done by another.
+/// Drops the clients that do nothing, and moves the steps of one client to another.
 fn with_fewer_clients(schedule: &Schedule) -> Vec<Schedule> {
     let mut used: Vec<u8> = schedule.all_steps().iter().filter_map(|step| step.action.client()).collect();
     used.sort_unstable();

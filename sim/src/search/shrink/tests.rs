@@ -1,4 +1,5 @@
-//! The search against pretended histories: what fails is a property of the schedule, so that what must be left is known.
+//! The search on pretended histories. The failure is a property of the schedule, so the expected result is
+//! known.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -29,9 +30,9 @@ fn only_what_the_failure_needs_is_left() {
     let schedule = (0..).map(|seed| generate(seed, Profile::Swarm)).find(|schedule| {
         transactions(schedule) >= 4 && schedule.header.clients == 3 && schedule.fault_count() >= 3
     });
-    let schedule = schedule.expect("some seed is like that");
+    let schedule = schedule.expect("some seed has such a schedule");
     let needs = |schedule: &Schedule| transactions(schedule) >= 2 && schedule.fault_count() >= 1;
-    let shrunk = shrink(&schedule, 2, needs).expect("it fails");
+    let shrunk = shrink(&schedule, 2, needs).expect("the schedule fails");
     assert_eq!((transactions(&shrunk.schedule), shrunk.schedule.fault_count()), (2, 1));
     assert!(shrunk.schedule.steps.len() <= 3, "{}", shrunk.schedule.print());
     assert_eq!(shrunk.schedule.header, Header { clients: 1, ..Header::new(schedule.header.key) });
@@ -44,13 +45,14 @@ fn only_what_the_failure_needs_is_left() {
 }
 
 #[test]
-fn a_crash_that_may_come_between_operations_is_no_fault_any_more() {
+fn a_crash_that_may_happen_between_operations_becomes_a_step() {
     let place = OperationPlace { file: FileClass::DraftWal, operation: OperationKind::Sync, nth: 1 };
     let crash = Fault::Crash(CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill });
     let pull = Step { faults: vec![crash], ..Step::new(2, Action::Pull { client: 0 }) };
     let schedule = Schedule::new(Header::new(1), vec![Step::new(1, Action::Sync { client: 0 }), pull]);
     let crashes = |step: &Step| matches!(step.action, Action::Crash { .. }) || !step.faults.is_empty();
-    let shrunk = shrink(&schedule, 1, |schedule| schedule.steps.iter().any(crashes)).expect("it fails");
+    let shrunk =
+        shrink(&schedule, 1, |schedule| schedule.steps.iter().any(crashes)).expect("the schedule fails");
     let between = Step::new(2, Action::Crash { client: 0, kind: CrashKind::Kill });
     assert_eq!(shrunk.schedule.steps, [between]);
 }
@@ -65,23 +67,23 @@ fn the_result_does_not_depend_on_the_number_of_jobs() {
 }
 
 #[test]
-fn what_does_not_fail_is_not_shrunk() {
+fn a_schedule_that_does_not_fail_is_not_shrunk() {
     assert!(shrink(&generate(3, Profile::Swarm), 2, |_| false).is_none());
 }
 
 #[test]
-fn another_failure_is_not_taken_for_this_one() {
+fn another_failure_does_not_count_as_the_same() {
     let schedule = generate(3, Profile::Swarm);
     let pretended = |schedule: &Schedule| {
         let message = if schedule.steps.len() > 10 { "many" } else { "few" };
         Outcome { violation: Some(Violation::of(MONOTONE, message)), ..Outcome::default() }
     };
     let shrunk = Shrink { jobs: 2, runs_max: RUNS_MAX, stop: &RUN }.run_with(&schedule, |_| (), pretended);
-    assert_eq!(shrunk.expect("it fails").schedule.steps.len(), 11);
+    assert_eq!(shrunk.expect("the schedule fails").schedule.steps.len(), 11);
 }
 
 #[test]
-fn the_runs_are_bounded_and_can_be_stopped() {
+fn the_number_of_runs_is_bounded_and_the_search_can_be_stopped() {
     let schedule = generate(3, Profile::Swarm);
     let runs = AtomicU64::new(0);
     let fails = |_: &Schedule| {
@@ -92,13 +94,13 @@ fn the_runs_are_bounded_and_can_be_stopped() {
         runs.store(0, Ordering::Relaxed);
         let stop = AtomicBool::new(stopped);
         let shrunk = Shrink { jobs: 1, runs_max, stop: &stop }.run_with(&schedule, |_| (), fails);
-        assert!(shrunk.expect("it fails").is_cut_short);
+        assert!(shrunk.expect("the schedule fails").is_cut_short);
         assert!(runs.load(Ordering::Relaxed) <= 7);
     }
 }
 
 #[test]
-fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
+fn a_subset_becomes_a_list_and_then_as_short_as_possible() {
     let kind = |survival| CrashKind::PowerLoss { survival, torn: None };
     let place = OperationPlace { file: FileClass::Any, operation: OperationKind::AnyMutation, nth: 9 };
     let point = CrashPoint {
@@ -108,7 +110,8 @@ fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
     };
     let mut schedule = generate(3, Profile::Calm);
     schedule.steps[0].faults.push(Fault::Crash(point));
-    // The disk has eight unsynced operations, and the failure needs the third to survive and the first not to.
+    // The disk has eight unsynced operations. The failure needs the third to survive and the first to be
+    // lost.
     let pretended = |schedule: &Schedule| {
         let mut outcome = Outcome::default();
         let Some(step) = schedule.steps.iter().find(|step| !step.faults.is_empty()) else { return outcome };
@@ -137,10 +140,13 @@ fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
         let survivors = Survival::Subset { keep_percent: 50, key: *key }.survivors(8);
         survivors.contains(&2) && !survivors.contains(&0) && survivors.len() > 3
     });
-    let Fault::Crash(point) = &mut schedule.steps[0].faults[0] else { unreachable!("it was just put there") };
-    point.kind = kind(Survival::Subset { keep_percent: 50, key: key.expect("some key chooses so") });
+    let Fault::Crash(point) = &mut schedule.steps[0].faults[0] else {
+        unreachable!("the fault was inserted above")
+    };
+    point.kind =
+        kind(Survival::Subset { keep_percent: 50, key: key.expect("some key selects these survivors") });
     let shrunk = Shrink { jobs: 2, runs_max: RUNS_MAX, stop: &RUN }.run_with(&schedule, |_| (), pretended);
-    let shrunk = shrunk.expect("it fails").schedule;
+    let shrunk = shrunk.expect("the schedule fails").schedule;
     assert_eq!(shrunk.steps.len(), 1);
     let Fault::Crash(point) = &shrunk.steps[0].faults[0] else { panic!("{}", shrunk.print()) };
     assert_eq!(point.kind, kind(Survival::List { indices: vec![2] }));
@@ -151,7 +157,7 @@ fn a_chosen_subset_becomes_a_list_and_then_as_short_as_it_can() {
 }
 
 #[test]
-fn a_place_moves_with_what_a_dropped_step_did_before_it() {
+fn a_place_moves_when_a_dropped_step_made_earlier_operations() {
     let place = |nth| OperationPlace { file: FileClass::Metadata, operation: OperationKind::Sync, nth };
     let crash =
         |nth| Fault::Crash(CrashPoint { place: place(nth), moment: Moment::Before, kind: CrashKind::Kill });
@@ -159,7 +165,8 @@ fn a_place_moves_with_what_a_dropped_step_did_before_it() {
     let push = Action::Push { client: 0 };
     let steps =
         vec![Step::new(1, Action::Pull { client: 0 }), step(2, push.clone(), 2), step(3, push.clone(), 1)];
-    // The second of the first push; without the pull before it the fourth, and the second crash is needed by none but the first of these.
+    // The first push fails at its second place. Without the pull before it that is the fourth place. Only
+    // this first push needs the second crash.
     let fails = |schedule: &Schedule| {
         let nth = |step: &Step| {
             step.faults.first().map_or(0, |fault| match fault {
@@ -175,12 +182,12 @@ fn a_place_moves_with_what_a_dropped_step_did_before_it() {
             _ => false,
         }
     };
-    let shrunk = shrink(&Schedule::new(Header::new(1), steps), 1, fails).expect("it fails");
+    let shrunk = shrink(&Schedule::new(Header::new(1), steps), 1, fails).expect("the schedule fails");
     assert_eq!(shrunk.schedule.steps, [step(2, push.clone(), 4)]);
 }
 
 #[test]
-fn another_operation_comes_to_a_place_where_a_fault_less_leaves_nothing_to_do() {
+fn another_operation_reaches_a_place_after_a_fault_is_dropped() {
     let place = OperationPlace { file: FileClass::SyncedWal, operation: OperationKind::Sync, nth: 1 };
     let crash = Fault::Crash(CrashPoint { place, moment: Moment::Before, kind: CrashKind::Kill });
     let abandon = Fault::Abandon { nth: 1, arrives: false };
@@ -194,5 +201,5 @@ fn another_operation_comes_to_a_place_where_a_fault_less_leaves_nothing_to_do() 
     let small = [step(1, &pull, &[]), step(2, &pull, &[&crash])];
     let fails = |schedule: &Schedule| schedule.steps == large || schedule.steps == small;
     let schedule = Schedule::new(Header::new(1), large.to_vec());
-    assert_eq!(shrink(&schedule, 1, fails).expect("it fails").schedule.steps, small);
+    assert_eq!(shrink(&schedule, 1, fails).expect("the schedule fails").schedule.steps, small);
 }

@@ -1,6 +1,7 @@
-//! What is weaker than a fault, and less than an action: one `match` for each kind, so that a new variant needs a line here.
+//! Weaker faults and smaller actions. Each kind has one `match`, so a new variant needs a line here.
 //!
-//! Guarantees: everything returned is simpler than what was given, by an order in which nothing can get simpler for ever.
+//! Guarantees: every returned value is simpler than its original, in an order that cannot decrease for
+//! ever.
 
 use crate::fault::Fault;
 use crate::fault::{Arrival, NetworkFault};
@@ -8,7 +9,7 @@ use crate::fault::{CrashKind, CrashPoint, DiskError, DiskErrorKind, Lasts, Momen
 use crate::schedule::workload::Write;
 use crate::schedule::{Action, Step, TransactionEnd};
 
-/// Faults that do less harm than `fault`, the least harm first.
+/// Faults that do less harm than `fault`, the least harmful first.
 pub(super) fn weaker_fault(fault: &Fault) -> Vec<Fault> {
     match fault {
         Fault::Crash(point) => weaker_point(point).into_iter().map(Fault::Crash).collect(),
@@ -24,7 +25,7 @@ pub(super) fn weaker_fault(fault: &Fault) -> Vec<Fault> {
     }
 }
 
-/// Once instead of ever after, late instead of at once, and nothing done instead of half of it.
+/// Once instead of lasting, late instead of at once, and no effect instead of half of it.
 fn weaker_error(error: &DiskError) -> Vec<DiskError> {
     let mut weaker = Vec::new();
     if error.lasts == Lasts::UntilHealed {
@@ -49,7 +50,7 @@ fn weaker_error(error: &DiskError) -> Vec<DiskError> {
     weaker
 }
 
-/// A lost request is the plainest: the remote never learns of it. A lost response comes next.
+/// A lost request is the simplest fault, because the remote never receives it. A lost response is the next.
 fn weaker_network(fault: &NetworkFault) -> Vec<NetworkFault> {
     let lost = [NetworkFault::LoseRequest, NetworkFault::LoseResponse];
     match fault {
@@ -97,7 +98,8 @@ fn weaker_point(point: &CrashPoint) -> Vec<CrashPoint> {
     kinds.chain(moments.iter().map(|moment| CrashPoint { moment: *moment, ..point.clone() })).collect()
 }
 
-/// A kill before a power loss, all or nothing before a choice, a short list before a long one.
+/// A kill is simpler than a power loss, all or nothing is simpler than a choice, and a short list is
+/// simpler than a long one.
 fn weaker_kind(kind: &CrashKind) -> Vec<CrashKind> {
     let CrashKind::PowerLoss { survival, torn } = kind else { return Vec::new() };
     let whole = |survival| CrashKind::PowerLoss { survival, torn: None };
@@ -128,14 +130,14 @@ fn weaker_kind(kind: &CrashKind) -> Vec<CrashKind> {
     weaker
 }
 
-/// Sectors that are not lost after all, one by one.
+/// Tears that lose fewer sectors, one by one.
 fn lesser_tears(tear: Tear) -> Vec<Tear> {
     let Tear::Sectors { sectors } = tear else { return Vec::new() };
     let lost = (0..64).filter(|nth| sectors >> nth & 1 == 0);
     lost.map(|nth| Tear::Sectors { sectors: sectors | 1 << nth }).collect()
 }
 
-/// The crashes that a step holds.
+/// The kinds of all crashes in a step.
 pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
     let of_action = match &mut step.action {
         Action::Crash { kind, .. } | Action::RemoteCrash { kind } => Some(kind),
@@ -164,7 +166,7 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
     of_action.into_iter().chain(of_faults).collect()
 }
 
-/// Actions that do less than `action`, the least first.
+/// Actions that do less than `action`, the smallest first.
 pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
     match action {
         Action::Transaction { client, writes, end } => {
@@ -213,7 +215,7 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
 
 fn smaller_writes(writes: &[Write]) -> Vec<Vec<Write>> {
     let mut smaller = all_fewer(writes);
-    // A transaction that leaves the log alone must go on doing so.
+    // A transaction that does not write to `log` must stay so.
     if matches!(writes.first(), Some(Write::Quiet | Write::Void { .. })) {
         return smaller;
     }
@@ -227,7 +229,8 @@ fn smaller_writes(writes: &[Write]) -> Vec<Vec<Write>> {
     smaller
 }
 
-/// An append, which can conflict with nothing, before a write with a key; few bytes before many.
+/// An append, which conflicts with nothing, is simpler than a write with a key. Few bytes are simpler than
+/// many.
 fn smaller_write(write: &Write) -> Vec<Write> {
     let append = |payload_bytes| Write::Append { payload_bytes };
     match write {
@@ -256,7 +259,7 @@ fn smaller_write(write: &Write) -> Vec<Write> {
     }
 }
 
-/// `items` without all, without halves, quarters and so on down to each single one.
+/// `items` without all, without each half, each quarter, and so on down to each single item.
 fn all_fewer<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     let mut chunk = items.len();
     let mut shorter = Vec::new();
@@ -267,7 +270,7 @@ fn all_fewer<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     shorter
 }
 
-/// `items` without `chunk` in a row, the last ones first.
+/// `items` without `chunk` items in a row, the last ones first.
 pub(super) fn fewer<T: Clone>(items: &[T], chunk: usize) -> Vec<Vec<T>> {
     let mut shorter = Vec::new();
     let mut end = items.len();

@@ -65,7 +65,7 @@ fn a_wal_rewritten_by_another_process_is_detected() {
 }
 
 #[test]
-#[should_panic(expected = "its checkpoint wrote something else than its frames")]
+#[should_panic(expected = "its checkpoint differs from its frames")]
 fn a_snapshot_that_differs_from_the_frames_is_detected() {
     let io: Arc<dyn IO> = Arc::new(MemoryIO::new());
     let path = unique_path();
