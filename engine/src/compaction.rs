@@ -61,7 +61,7 @@ pub(crate) async fn compact_if_due(
     match draft.connect(files)?.checkpoint(mode) {
         Ok(_) => event!(CompactionCheckpointed, is_busy = false),
         Err(LimboError::Busy) => event!(CompactionCheckpointed, is_busy = true),
-        // The core may believe in a WAL that is not there any more, and would write the next transactions into the void.
+        // The core may rely on a WAL that no longer exists, and would lose the next transactions.
         Err(source) => return state.poison.on_error(Err(source).while_doing("the compaction", &files.draft)),
     }
     pause().await;

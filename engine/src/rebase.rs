@@ -84,7 +84,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let synced = state.synced(files)?.clone();
     let row = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)
         .while_doing("reading the acknowledgement", &files.synced)?;
-    // The log is about to be written anew.
+    // The rebase rewrites the log, so the bookmarks become invalid.
     let bookmarks = std::mem::take(&mut state.bookmarks);
     let mut tape = Tape::read(files, &draft.connect(files)?, &bookmarks, row.unwrap_or(0))?;
     tape.number_unrecorded();
@@ -125,8 +125,8 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let watermark =
         copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
     event!(DraftCommitted, watermark = watermark);
-    // Under the write lock, and without a suspension in between: a sync of the application's that fails could take what is not durable
-    // with it, after which no later one would make it so.
+    // Sync under the write lock and without a suspension before it: if a sync of the application fails first, the
+    // written frames may be lost, and a later sync does not make them durable.
     state.poison.on_error(files.sync_now(&files.draft_wal))?;
     state.poison.on_error(session.end().while_doing("ending the physical rebase", &files.draft))?;
     let statements = tail.transactions.iter().map(|(_, steps)| steps.len() as u64);

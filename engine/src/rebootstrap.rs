@@ -91,7 +91,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
             }
         })
         .await?;
-    // A server that was restored may have forgotten what this process knows it to have applied.
+    // A restored server may have lost transactions that this process knows as applied.
     state.acknowledged_no = 0;
     replacement::finish(files, state).await
 }

@@ -24,7 +24,7 @@ pub(crate) async fn settle(files: &Files, state: &mut State) -> Result<bool> {
     let is_unsettled =
         state.metadata_is_uncertain() || state.synced_is_dirty || is_checkpoint_due || is_replacing;
     if state.metadata_is_uncertain() {
-        // Before the error there may have been another: a replacement whose entry is not durable, but is named.
+        // An earlier error may have left a replacement that the metadata names but whose entry is not durable.
         files.sync_directory().await?;
         state.store(files, |_| ()).await?;
     }
@@ -66,7 +66,7 @@ pub(crate) async fn sever_if(files: &Files, state: &mut State, outcome: Result<(
     let Err(error) = outcome else { return Ok(false) };
     if !is_damage_of_synced(files, &error) {
         if matches!(error, Error::Database { .. }) {
-            // The core's connection may go on reporting an error that is over.
+            // The core's connection may keep reporting an error that no longer exists.
             state.close_synced();
         }
         return Err(error);

@@ -39,7 +39,7 @@ pub(crate) async fn cut_local_tail(files: &Files, state: &mut State) -> Result<(
 /// and that the main file has the length in its header.
 fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
     let main = files.open_named(&files.synced)?;
-    // A checkpoint that was interrupted may have left the main file in between; it is done again.
+    // An interrupted checkpoint may have left the main file half moved; recovery repeats the checkpoint.
     if metadata.phase != Phase::CheckpointingSynced
         && let Some(problem) = main_file::problem_with(&main)?
     {
