@@ -125,12 +125,12 @@ impl Scenario {
         let outcome = run(&self.schedule(), options);
         assert_eq!(outcome.violation, None, "in {}", self.schedule().print());
         let fault_outcomes = &outcome.fault_outcomes;
-        assert!(fault_outcomes.unreached.is_empty(), "found no place: {:?}", fault_outcomes.unreached);
         assert!(
-            fault_outcomes.not_run.is_empty(),
-            "steps inside others that were not run: {:?}",
-            fault_outcomes.not_run
+            fault_outcomes.unreached.is_empty(),
+            "faults were not reached: {:?}",
+            fault_outcomes.unreached
         );
+        assert!(fault_outcomes.not_run.is_empty(), "inner steps were not run: {:?}", fault_outcomes.not_run);
         outcome
     }
 
@@ -248,7 +248,7 @@ impl StepSentence<'_> {
     }
 
     fn step(&mut self) -> &mut Step {
-        self.scenario.steps.last_mut().expect("a sentence has added its step")
+        self.scenario.steps.last_mut().expect("a step was added")
     }
 }
 

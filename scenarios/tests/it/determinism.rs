@@ -1,4 +1,5 @@
-//! The same schedule gives the same trace, byte for byte; schedules survive being written down.
+//! The same schedule gives the same trace, byte for byte. A schedule that is printed and parsed stays the
+//! same.
 
 use std::sync::atomic::AtomicBool;
 
@@ -43,19 +44,20 @@ fn a_bad_line_is_named() {
     assert!(matches!(error, ScheduleError::Client { line: 22, client: 40, .. }), "{error}");
 }
 
-/// How many seeds of each profile the short sweep runs.
+/// The number of seeds of each profile in the short sweep.
 const SEEDS: u64 = 25;
 
-/// The first seed of the short sweep: another one for each commit, so that changes do not always run the same histories.
+/// The first seed of the short sweep. It differs for each commit, so that changes do not always run the same
+/// histories.
 #[expect(clippy::disallowed_methods, reason = "which seeds are swept depends on the commit, no history does")]
 fn first_seed() -> u64 {
     let head = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let commit = head.ok().and_then(|output| String::from_utf8(output.stdout).ok());
-    // Without git: an archive of the sources, say.
+    // Without git, for example in an archive of the sources.
     commit.and_then(|commit| u64::from_str_radix(commit.trim(), 16).ok()).unwrap_or(5000)
 }
 
-/// The command's job, in small. A failure names the seeds, and `plimsoll run --seeds` repeats it.
+/// A small version of the command's sweep. A failure names the seeds, and `plimsoll run --seeds` repeats it.
 #[test]
 fn a_short_sweep_of_each_profile_is_clean() {
     let first = first_seed();
@@ -70,7 +72,7 @@ fn a_short_sweep_of_each_profile_is_clean() {
         let sweep = Sweep { seeds: seeds.clone(), shard: Shard::WHOLE, profile, jobs: 2, keep_going: true };
         let outcome = sweep.run(&AtomicBool::new(false), |_| ());
         assert_eq!(outcome.failure_count(), 0, "{profile:?} seeds {seeds:?}: {:?}", outcome.groups);
-        // Kills prove nothing here: bit rot in a sector ends the process, too.
+        // Kills do not count here, because bit rot in a sector also ends the process.
         assert_eq!(outcome.counts.power_losses > 0, power_losses, "{profile:?} seeds {seeds:?}");
         assert_eq!(outcome.counts.messages_lost() > 0, losses, "{profile:?} seeds {seeds:?}");
     }

@@ -1,9 +1,10 @@
-//! Every planted bug can still be planted. Whether it is found is the `planted` command's affair: it builds the engine each time.
+//! Every patch of a planted bug still applies. The `planted` command checks that the bugs are found, because
+//! it builds the engine for each.
 #![expect(clippy::disallowed_methods, reason = "patches and sources are real files")]
 
 use plimsoll_scenarios::planted::{AREAS, all, workspace};
 
-/// As many as the table of planted bugs has at least.
+/// The minimum size of the table of planted bugs.
 const BUGS_MIN: usize = 24;
 
 #[test]

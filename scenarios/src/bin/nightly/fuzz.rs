@@ -107,7 +107,7 @@ fn of_history(ground: &Ground, artefact: &Path, directory: &Path) -> Result<Opti
 /// The last line of libFuzzer's output with counts: executions, coverage, speed.
 fn statistics(stderr: &str) -> String {
     let counts = |line: &&str| line.starts_with('#') && line.contains("cov: ");
-    let last = stderr.lines().rev().find(counts).unwrap_or("it has not begun");
+    let last = stderr.lines().rev().find(counts).unwrap_or("it has not started");
     last.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn the_last_counts_are_told() {
         assert_eq!(statistics(LOG), "#512 pulse cov: 120 ft: 300 corp: 7/1Kb exec/s: 170 rss: 60Mb");
-        assert_eq!(statistics(""), "it has not begun");
+        assert_eq!(statistics(""), "it has not started");
     }
 
     #[test]

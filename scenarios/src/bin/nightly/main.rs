@@ -29,7 +29,7 @@ use report::{PartReport, Report, Status};
 #[command(
     version,
     after_help = "\
-Exit status: 0 nothing found; 1 something found; 2 a part could not do its work, or wrong usage.
+Exit status: 0 nothing found; 1 something found; 2 a part could not run, or wrong usage.
 
 Examples:
   cargo run --release -p plimsoll-scenarios --bin nightly -- --minutes 60
