@@ -46,6 +46,6 @@ impl ProgressListener {
 
 impl fmt::Debug for ProgressListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "a listener" } else { "nobody" })
+        f.write_str(if self.0.is_some() { "a listener" } else { "no listener" })
     }
 }
