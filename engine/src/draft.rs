@@ -25,11 +25,13 @@ pub(crate) fn verify_wal(files: &Files, metadata: &Metadata) -> Result<()> {
     ] {
         let (actual, expected) = (wal.length()?, wal_bytes(frames));
         if actual < expected {
-            return Err(wal.damaged(format!("{actual} bytes where frame {frames} ends at {expected}")));
+            return Err(wal.damaged(format!("{actual} bytes, but frame {frames} ends at {expected}")));
         }
         let found = FrameStamp::read(&wal, frames)?;
         if found != stamp {
-            return Err(wal.damaged(format!("frame {frames} is stamped {found:?}, not {stamp:?}")));
+            return Err(wal.damaged(format!(
+                "frame {frames} has the stamp {found:?}, but the metadata names {stamp:?}"
+            )));
         }
     }
     verify_frames(&wal, metadata.draft_wal_frames())

@@ -137,7 +137,7 @@ pub enum Error {
     /// not repeat that when the request was sent again. If the server does repeat it, the engine
     /// re-bootstraps instead.
     #[error(
-        "the remote went back: it is at generation {remote_generation}, frame {remote_frame_no}, this client had reached generation {local_generation}, frame {local_frame_no}"
+        "the remote is behind this client: it is at generation {remote_generation}, frame {remote_frame_no}, but this client had reached generation {local_generation}, frame {local_frame_no}"
     )]
     RemoteWentBack {
         /// The server's current generation.
@@ -151,7 +151,7 @@ pub enum Error {
     },
     /// The remote was restored or pruned, or the replica was damaged, again after each re-bootstrap of the
     /// operation. The local transactions are kept. The next operation continues from there.
-    #[error("the remote had another history again after each of {rebootstraps} re-bootstraps")]
+    #[error("the remote's log changed again after each of {rebootstraps} re-bootstraps")]
     HistoryUnsettled {
         /// The number of re-bootstraps in this operation.
         rebootstraps: u32,
@@ -173,7 +173,7 @@ pub enum Error {
     /// name. No record says which table had that name. Nothing was changed. To continue, rename the table to
     /// the intermediate name and sync.
     #[error(
-        "{file} has changes of a table {table:?} that was renamed before and after them: name it {table:?} again and sync"
+        "{file} has changes of a table that was named {table:?} only between two renames: rename it to {table:?} again and sync"
     )]
     UnknownTable {
         /// The database's path.
@@ -194,7 +194,7 @@ pub enum Error {
     },
     /// Each time, another writer changed the remote between the push's last look at it and the push's
     /// request.
-    #[error("the remote moved on under each of {attempts} attempts to push")]
+    #[error("another writer changed the remote during each of {attempts} attempts to push")]
     PushOvertaken {
         /// The number of attempts.
         attempts: u32,

@@ -188,7 +188,7 @@ where
     }
     match <[u8; FRAME_BYTES]>::try_from(bytes.as_ref()) {
         Ok(bytes) => Ok(Frame::from_bytes(bytes)),
-        Err(_) => Err(body.bad(format!("{} bytes where one frame was asked for", bytes.len()))),
+        Err(_) => Err(body.bad(format!("{} bytes instead of one frame", bytes.len()))),
     }
 }
 

@@ -245,7 +245,7 @@ impl Metadata {
         if checksum != envelope.checksum {
             return Err(bad(
                 file,
-                format!("checksum is {checksum:#010x}, the file says {:#010x}", envelope.checksum),
+                format!("the checksum is {checksum:#010x}, but the file says {:#010x}", envelope.checksum),
             ));
         }
         #[derive(Deserialize)]
@@ -271,19 +271,19 @@ impl Metadata {
             self.synced_wal_match_watermark,
         ];
         if frames.iter().any(|&frames| frames > u64::from(u32::MAX)) {
-            return Err("a frame number that no WAL has");
+            return Err("a frame number out of range");
         }
         if self.synced_wal_match_watermark > self.synced_wal_frames {
-            return Err("a watermark behind the end of the WAL");
+            return Err("a watermark after the end of the WAL");
         }
         if self.phase == Phase::CompactingDraft && self.draft_wal_moving_frames == 0 {
             return Err("a compaction of no frames");
         }
         if !self.draft_changed_pages.is_ascending() {
-            return Err("ranges of pages that do not ascend");
+            return Err("page ranges that are not in ascending order");
         }
         if self.synced_generation > GENERATION_MAX || self.synced_frame() > GENERATION_MAX {
-            return Err("a generation or frame that no remote has");
+            return Err("a generation or frame number out of range");
         }
         Ok(())
     }

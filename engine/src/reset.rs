@@ -54,7 +54,7 @@ fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
     if actual < expected {
         return Err(Error::Damaged {
             file: files.synced_wal.clone(),
-            problem: format!("{actual} bytes where the metadata names {expected}"),
+            problem: format!("{actual} bytes, but the metadata names {expected}"),
         });
     }
     let stamp = FrameStamp::read(&wal, metadata.synced_wal_frames)?;
@@ -62,7 +62,7 @@ fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
         return Err(Error::Damaged {
             file: files.synced_wal.clone(),
             problem: format!(
-                "frame {} is stamped {stamp:?}, the metadata names {:?}",
+                "frame {} has the stamp {stamp:?}, but the metadata names {:?}",
                 metadata.synced_wal_frames, metadata.synced_wal_stamp
             ),
         });

@@ -37,7 +37,7 @@ impl Synced {
             return Err(Error::Damaged {
                 file: files.synced_wal.clone(),
                 problem: format!(
-                    "its checksums hold for {frames} frames, the metadata names {}",
+                    "its checksums are valid for {frames} frames, but the metadata names {}",
                     metadata.synced_wal_frames
                 ),
             });

@@ -48,9 +48,8 @@ pub(crate) fn wal_salts(wal: &OpenFile) -> Result<Option<[u32; 2]>> {
 /// [`Error::Damaged`](crate::Error::Damaged) if a checksum is wrong, or the error of reading the file.
 pub(crate) fn verify_frames(wal: &OpenFile, frames: u64) -> Result<()> {
     match sound_frames(wal, frames)? {
-        sound if sound < frames => {
-            Err(wal.damaged(format!("its checksums hold for {sound} frames, the metadata names {frames}")))
-        }
+        sound if sound < frames => Err(wal
+            .damaged(format!("its checksums are valid for {sound} frames, but the metadata names {frames}"))),
         _ => Ok(()),
     }
 }

@@ -66,7 +66,7 @@ impl<R: Remote> Wire<R> {
         body.expect(status, StatusCode::OK).await?;
         let info: Info = body.json().await?;
         if info.current_generation > GENERATION_MAX {
-            return Err(body.bad(format!("generation {} is beyond belief", info.current_generation)));
+            return Err(body.bad(format!("generation {} is out of range", info.current_generation)));
         }
         if let Some(history_id) = info.history_id.as_ref().filter(|id| id.len() > HISTORY_ID_BYTES_MAX) {
             return Err(body.bad(format!("a history id of {} bytes", history_id.len())));
@@ -99,7 +99,7 @@ impl<R: Remote> Wire<R> {
         }
         Err(Error::BadAnswer {
             request: format!("GET /export/{}", info.current_generation),
-            problem: format!("{EXPORT_TRIES_MAX} newest generations in a row that are not there"),
+            problem: format!("the newest generation was missing {EXPORT_TRIES_MAX} times in a row"),
         })
     }
 
@@ -120,7 +120,7 @@ impl<R: Remote> Wire<R> {
         }
         if answer.generation > GENERATION_MAX || answer.max_frame_no > GENERATION_MAX {
             return Err(body.bad(format!(
-                "generation {} and frame {} are beyond belief",
+                "generation {} or frame {} is out of range",
                 answer.generation, answer.max_frame_no
             )));
         }
@@ -174,7 +174,7 @@ impl<R: Remote> Wire<R> {
             answer.baton.is_none() && answer.generation == generation && answer.max_frame_no >= end - 1;
         if ends_transaction && !is_in_history {
             return Err(body.bad(format!(
-                "taken, and yet the history ends at generation {}, frame {}, baton {:?}",
+                "the frames were accepted, but the log ends at generation {}, frame {}, baton {:?}",
                 answer.generation, answer.max_frame_no, answer.baton
             )));
         }

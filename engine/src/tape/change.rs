@@ -129,7 +129,7 @@ impl SchemaChange {
     pub(super) fn from_note(row: &[Value]) -> turso_core::Result<Self> {
         let texts: Option<Vec<String>> = row.iter().map(|value| value.to_text().map(str::to_owned)).collect();
         let Some(Ok([kind, subject, object, text])) = texts.map(<[String; 4]>::try_from) else {
-            return Err(corrupt("a schema change of another shape"));
+            return Err(corrupt("a malformed schema change"));
         };
         Ok(match kind.as_str() {
             "rename table" => Self::RenameTable { from: subject, to: object },

@@ -76,7 +76,7 @@ impl Record {
     /// Decodes the columns `change_id, change_txn_id, change_type, table_name, id, before, after, updates`.
     pub(super) fn decode(row: &[Value]) -> turso_core::Result<Self> {
         let [change_id, transaction_id, kind, table, rowid, before, after, updates] = row else {
-            return Err(corrupt("a change record of another shape"));
+            return Err(corrupt("a malformed change record"));
         };
         let (Some(change_id), Some(transaction_id), Some(kind)) =
             (change_id.as_int(), transaction_id.as_int(), kind.as_int())

@@ -47,7 +47,7 @@ impl Appender {
             while rest.len() >= FRAME_BYTES {
                 received += 1;
                 if received > frames_max {
-                    return Err(body.bad(format!("more than the {frames_max} frames that were asked for")));
+                    return Err(body.bad(format!("more than the {frames_max} requested frames")));
                 }
                 let mut bytes = [0; FRAME_BYTES];
                 bytes.copy_from_slice(&rest.split_to(FRAME_BYTES));
@@ -64,7 +64,7 @@ impl Appender {
             )));
         }
         if received == 0 {
-            return Err(body.bad("an empty body where frames were promised".into()));
+            return Err(body.bad("an empty body instead of frames".into()));
         }
         Ok(received)
     }
