@@ -125,7 +125,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let watermark =
         copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
     event!(DraftCommitted, watermark = watermark);
-    // Sync under the write lock and without a suspension before it: if a sync of the application fails first, the
+    // Sync under the write lock, without a suspension before it: if the application's sync fails first, the
     // written frames may be lost, and a later sync does not make them durable.
     state.poison.on_error(files.sync_now(&files.draft_wal))?;
     state.poison.on_error(session.end().while_doing("ending the physical rebase", &files.draft))?;
@@ -151,8 +151,8 @@ pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_c
 }
 
 /// Returns the highest transaction number that is not sent again. The remote can have applied only
-/// transactions that were sent. A transaction that was sent is still on the tape, or was acknowledged before
-/// the last rebase.
+/// transactions that were sent. A transaction that was sent is still on the tape, or was on it before the
+/// last rebase.
 pub(crate) fn check_acknowledgement(
     files: &Files,
     metadata: &Metadata,

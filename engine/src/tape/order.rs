@@ -41,13 +41,13 @@ impl Story {
     }
 }
 
-/// The histories of a transaction's rows.
+/// The change sequences of a transaction's rows.
 #[derive(Default)]
 struct Stories(BTreeMap<Row, Story>);
 
 impl Stories {
-    /// Processes the next record. Returns the row's previous history if the record is an insert, which starts
-    /// a new one.
+    /// Processes the next record. If the record is an insert, it starts a new sequence, and the row's
+    /// previous sequence is returned.
     fn take(&mut self, record: usize, change: &RecordedChange) -> Option<Story> {
         match &change.images {
             Images::Insert { .. } => self.0.remove(&row_of(change)),
