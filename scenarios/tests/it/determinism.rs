@@ -9,7 +9,7 @@ use plimsoll_sim::search::sweep::{Shard, Sweep};
 use plimsoll_sim::world::run::{RunOptions, run};
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "that other threads make no difference is what this is about")]
+#[expect(clippy::disallowed_methods, reason = "this test compares runs on several threads")]
 fn a_history_has_the_same_trace_alone_and_in_company() {
     let schedule = generate(7, Profile::Swarm);
     let alone = run(&schedule, RunOptions::default());
@@ -49,7 +49,10 @@ const SEEDS: u64 = 25;
 
 /// The first seed of the short sweep. It differs for each commit, so that changes do not always run the same
 /// histories.
-#[expect(clippy::disallowed_methods, reason = "which seeds are swept depends on the commit, no history does")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the commit determines the seeds, but no history depends on it"
+)]
 fn first_seed() -> u64 {
     let head = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let commit = head.ok().and_then(|output| String::from_utf8(output.stdout).ok());

@@ -119,7 +119,7 @@ fn a_rotten_page_of_the_replica_is_noticed_when_it_is_read_and_the_replica_fetch
     let commit =
         |v: &str| engine.connect().unwrap().execute(format!("INSERT INTO t VALUES ('{v}')")).unwrap();
     commit("pushed");
-    assert!(block_on(engine.sync()).unwrap().pull.checkpointed, "the page has to be in the main file");
+    assert!(block_on(engine.sync()).unwrap().pull.checkpointed, "the page must be in the main file");
     commit("pending");
     drop(engine);
     // The page of the remote's acknowledgement table. No header or stamp covers it.

@@ -1,6 +1,6 @@
 //! The remote over HTTP on loopback, on real files. Histories have the same end as in one process, the server
 //! resumes its directory, and the client reports the reason of a failure.
-#![expect(clippy::disallowed_methods, reason = "real files and real connections are what this is about")]
+#![expect(clippy::disallowed_methods, reason = "these tests use real files and real connections")]
 
 use std::net::SocketAddr;
 use std::path::Path;

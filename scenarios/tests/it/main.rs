@@ -1,6 +1,6 @@
 //! Scenarios: the name of each test is a sentence about what must or must not happen.
 
-#![expect(clippy::unwrap_used, reason = "a scenario ends where something fails")]
+#![expect(clippy::unwrap_used, reason = "a scenario ends at its first failure")]
 
 /// A history makes many small allocations.
 #[global_allocator]

@@ -15,7 +15,12 @@ fn every_planted_bug_applies_to_the_engine_as_it_is() {
             .apply(|path| std::fs::read_to_string(root.join(path)))
             .unwrap_or_else(|error| panic!("{error}"));
         for file in edited {
-            assert!(file.path.starts_with("engine/src/"), "{}: {} is not the engine's", bug.name, file.path);
+            assert!(
+                file.path.starts_with("engine/src/"),
+                "{}: {} is not a file of the engine",
+                bug.name,
+                file.path
+            );
         }
     }
 }

@@ -101,7 +101,7 @@ fn sqlite_reads_the_same_rows_from_the_same_files() {
             rows_compared += tables.values().map(Vec::len).sum::<usize>();
         }
     }
-    assert!(rows_compared > 10_000, "only {rows_compared} rows were there to compare");
+    assert!(rows_compared > 10_000, "only {rows_compared} rows were compared");
 }
 
 #[test]

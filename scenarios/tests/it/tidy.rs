@@ -22,8 +22,8 @@ const FORBIDDEN: &[([&str; 2], &str)] = &[
     (["todo", "!("], "a missing feature is a typed error or is not offered"),
     (["unimplemented", "!("], "a missing feature is a typed error or is not offered"),
     (["dbg", "!("], "it is for debugging only"),
-    (["#[al", "low("], "`expect` with a reason tells when it is needed no more"),
-    (["#![al", "low("], "`expect` with a reason tells when it is needed no more"),
+    (["#[al", "low("], "`expect` with a reason reports when it is no longer needed"),
+    (["#![al", "low("], "`expect` with a reason reports when it is no longer needed"),
     (["thread_", "local!"], "the virtual clock is the one thread-local; everything else is in the world"),
     (["cfg(", "sim)"], "what is tested is what is shipped"),
     (["/ho", "me/"], "a path of one machine"),
@@ -142,7 +142,7 @@ fn a_folder_opens_with_mod_rs() {
     for path in paths.iter().filter(|path| path.contains("/src/")) {
         let folder = format!("{}/", path.strip_suffix(".rs").unwrap());
         let inside = paths.iter().find(|other| other.starts_with(&folder));
-        assert_eq!(inside, None, "{path} stands beside its folder: call it {folder}mod.rs");
+        assert_eq!(inside, None, "{path} is beside its folder: rename it to {folder}mod.rs");
     }
 }
 

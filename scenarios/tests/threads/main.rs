@@ -7,7 +7,7 @@ use plimsoll_sim::world::in_process::block_on;
 
 /// While the pulls rebase, the writers wait, and no row is lost or duplicated.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "real threads are what this is about")]
+#[expect(clippy::disallowed_methods, reason = "this test uses real threads")]
 fn writers_on_other_threads_wait_for_a_rebase_and_lose_nothing() {
     const ROWS: usize = 60;
     let place = Sandbox::real();
