@@ -74,7 +74,10 @@ impl PlantedBug {
     pub fn read(path: &Path) -> Result<Self, PatchError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(stem) = name.strip_suffix(".patch") else {
-            return Err(PatchError::Malformed { name, problem: "only patches, *.patch, belong here".into() });
+            return Err(PatchError::Malformed {
+                name,
+                problem: "the directory may contain only *.patch files".into(),
+            });
         };
         let text = std::fs::read_to_string(path)
             .map_err(|source| PatchError::File { path: path.display().to_string(), source })?;
@@ -94,7 +97,7 @@ impl PlantedBug {
         };
         let area = field("Area: ").ok_or_else(|| malformed("its head has no `Area: `"))?;
         if !AREAS.contains(&area.as_str()) {
-            return Err(malformed(&format!("area `{area}` is none of {}", AREAS.join(", "))));
+            return Err(malformed(&format!("area `{area}` is not one of {}", AREAS.join(", "))));
         }
         let like = field("Like: ").ok_or_else(|| malformed("its head has no `Like: `"))?;
         let told: Vec<&str> = head

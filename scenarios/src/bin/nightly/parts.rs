@@ -46,13 +46,13 @@ pub struct Ground {
 pub enum PartError {
     #[error("cannot use {path}")]
     File { path: String, source: io::Error },
-    #[error("{path} is no schedule")]
+    #[error("{path} is not a schedule")]
     Schedule { path: String, source: ScheduleError },
-    #[error("a command cannot be run")]
+    #[error("cannot run a command")]
     Run { source: io::Error },
     #[error("{command} ended with {status}:\n{output}")]
     Command { command: String, status: String, output: String },
-    #[error("{command} left no report that can be read")]
+    #[error("cannot read the report of {command}")]
     Report { command: String, source: serde_json::Error },
 }
 

@@ -74,9 +74,9 @@ pub enum HuntError {
     Report { command: String, source: serde_json::Error },
     #[error("cannot use {path}")]
     File { path: String, source: io::Error },
-    #[error("{path} is no schedule")]
+    #[error("{path} is not a schedule")]
     Schedule { path: String, source: plimsoll_sim::schedule::ScheduleError },
-    #[error("{name} fails in a history without faults, so it is no planted bug: {told}")]
+    #[error("{name} fails in a history without faults, so it cannot be a planted bug: {told}")]
     Strawman { name: String, told: String },
 }
 

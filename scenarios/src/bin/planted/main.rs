@@ -31,12 +31,12 @@ use table::{Baseline, Row, Table};
 #[command(
     version,
     after_help = "\
-Exit status: 0 all found and the unpatched engine clean; 1 not so; 2 a patch does not apply or build, or wrong usage.
+Exit status: 0 all found and the unpatched engine clean; 1 otherwise; 2 a patch does not apply or build, or wrong usage.
 
 Examples:
   cargo planted                                  all of them, about a minute each
-  cargo planted watermark-off-by-one --bases 1   one of them, from one place among the seeds
-  cargo planted --list                           what they are"
+  cargo planted watermark-off-by-one --bases 1   one of them, from one base seed
+  cargo planted --list                           the list of bugs"
 )]
 struct Arguments {
     /// Only the bugs with these names
