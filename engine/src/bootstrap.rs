@@ -1,8 +1,9 @@
 //! First use: the remote's exported snapshot becomes both Draft and Synced.
 //!
-//! The identity is durable before the first file is created, so that files without metadata are never the engine's own, and
-//! whatever an interrupted bootstrap left behind is known to be rubbish and made anew. The bytes are in place before a database is
-//! opened on them: a core that opens an empty file would later write a page of its own over them.
+//! The identity is durable before the first file is created. So files without metadata never belong to the
+//! engine, and the files of an interrupted bootstrap are known to be incomplete and are created again. The
+//! bytes are in place before a database is opened on them, because the core writes its own first page into an
+//! empty file.
 
 use bytes::Bytes;
 use http_body::Body;
@@ -18,14 +19,14 @@ use crate::remote::{Remote, RemoteError};
 use crate::state::State;
 use crate::wire::{BodyStream, Wire};
 
-/// The identity of a new client; its randomness is `io`'s.
+/// Creates the identity of a new client, with random bytes from `io`.
 pub(crate) fn new_identity(client_name: &str, io: &dyn IO) -> String {
     let mut bytes = [0; 16];
     io.fill_bytes(&mut bytes);
     format!("{client_name}-{}", uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated())
 }
 
-/// Refuses to take over files that no metadata speaks of.
+/// Refuses to overwrite files without metadata.
 pub(crate) fn refuse_foreign_files(files: &Files) -> Result<()> {
     for path in files.databases().into_iter().chain([files.synced_next.as_str()]) {
         if files.open_existing(path)?.is_some() {
@@ -35,14 +36,13 @@ pub(crate) fn refuse_foreign_files(files: &Files) -> Result<()> {
     Ok(())
 }
 
-/// Downloads the snapshot of the remote's current generation.
 pub(crate) async fn bootstrap<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
     state: &mut State,
     progress: &ProgressListener,
 ) -> Result<()> {
-    assert_eq!(state.metadata.phase, Phase::Bootstrapping, "only an unfinished bootstrap is begun again");
+    assert_eq!(state.metadata.phase, Phase::Bootstrapping, "only an unfinished bootstrap is restarted");
     let [draft, draft_wal, synced, synced_wal] = files.databases();
     for wal in [draft_wal, synced_wal] {
         files.create_empty(wal)?;
@@ -68,7 +68,8 @@ pub(crate) async fn bootstrap<R: Remote>(
         .await
 }
 
-/// Writes an export into empty files, and checks that it is a database of the length that it says, which is returned.
+/// Writes an export into empty files and checks that it is a database of the length in its header. Returns
+/// that length in bytes.
 pub(crate) async fn download<B>(
     mut body: BodyStream<B>,
     copies: &[OpenFile],

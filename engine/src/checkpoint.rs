@@ -1,8 +1,8 @@
-//! The checkpoint of Synced: its WAL moves into its main file.
+//! The checkpoint of Synced: moves its WAL into its main file.
 //!
-//! The metadata announces it ([`Phase::CheckpointingSynced`]), the core moves the frames and truncates the WAL, and the metadata
-//! names no frame of the WAL any more. While it is announced the WAL is either whole or empty, so an interrupted checkpoint is done
-//! again, or found done.
+//! The metadata announces the checkpoint ([`Phase::CheckpointingSynced`]), the core moves the frames and
+//! truncates the WAL, and then the metadata names no frame of the WAL. While the checkpoint is announced, the
+//! WAL is either complete or empty. So recovery either repeats an interrupted checkpoint or finds it done.
 
 use turso_core::CheckpointMode;
 
@@ -13,8 +13,8 @@ use crate::metadata::{FrameStamp, Metadata, Phase};
 use crate::state::State;
 use crate::wal::verify_frames;
 
-/// Moves Synced's WAL into its main file when that pays: after a generation change, or when it has grown long.
-/// Only once Draft hangs on Synced's very end, so that nothing older than the end is needed any more. Whether it was done.
+/// Moves Synced's WAL into its main file after a generation change, or when the WAL is long. Draft must be
+/// based on Synced's end, so that no older frame is needed. Returns whether the WAL was moved.
 pub(crate) async fn checkpoint_if_due(files: &Files, state: &mut State, wal_frames_max: u64) -> Result<bool> {
     let is_due = is_due(&state.metadata, wal_frames_max);
     if is_due {
@@ -25,7 +25,6 @@ pub(crate) async fn checkpoint_if_due(files: &Files, state: &mut State, wal_fram
     Ok(is_due)
 }
 
-/// Whether Synced's WAL holds frames of a closed generation, or has at least `wal_frames_max` frames.
 fn is_due(metadata: &Metadata, wal_frames_max: u64) -> bool {
     assert_eq!(
         metadata.synced_wal_match_watermark, metadata.synced_wal_frames,
@@ -36,12 +35,14 @@ fn is_due(metadata: &Metadata, wal_frames_max: u64) -> bool {
         && (holds_closed_generation || metadata.synced_wal_frames >= wal_frames_max)
 }
 
-/// Does the checkpoint that the metadata announces, or finds it done. Doing it twice does no harm as long as the WAL is whole.
+/// Completes the announced checkpoint, or finds it done. Repeating it is harmless as long as the WAL is
+/// complete.
 pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<()> {
     let wal = files.open_named(&files.synced_wal)?;
     let is_whole = wal.length()? > 0;
     if is_whole {
-        // The main file may be half moved: without every frame of the WAL it is no database that the core could say anything of.
+        // The main file may be half moved. Without every frame of the WAL, the core cannot read it as a
+        // database.
         verify_frames(&wal, state.metadata.synced_wal_frames)?;
         let outcome = state
             .synced(files)?
@@ -67,7 +68,8 @@ pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Synced is at frame `frame_no` of its generation, its WAL holds `wal_frames` frames, and Draft hangs on the last.
+    /// Synced is at frame `frame_no` of its generation, its WAL holds `wal_frames` frames, and Draft is based
+    /// on the last one.
     fn is_due_at(frame_no: u64, wal_frames: u64, wal_frames_max: u64) -> bool {
         let metadata = Metadata {
             synced_frame_no: Some(frame_no),
@@ -88,7 +90,7 @@ mod tests {
     fn frames_of_a_closed_generation_are_moved() {
         assert!(is_due_at(2, 3, 10));
         assert!(!is_due_at(3, 3, 10));
-        // The WAL was moved within this generation, and goes on from there.
+        // The WAL was already moved within this generation, and its numbering continues.
         assert!(!is_due_at(20, 3, 10));
     }
 
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "only after a rebase onto its end")]
-    fn nothing_is_moved_before_draft_hangs_on_it() {
+    fn nothing_is_moved_before_draft_is_based_on_synceds_end() {
         let metadata = Metadata { synced_wal_frames: 1, ..Metadata::bootstrapping("a-1".into()) };
         is_due(&metadata, 1);
     }

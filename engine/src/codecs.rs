@@ -1,5 +1,5 @@
-//! Properties of everything that the engine writes and reads as bytes: what was written is read, and what nobody has written is refused, without a
-//! panic.
+//! Property tests for everything that the engine encodes and decodes: decoding returns the encoded value, and
+//! arbitrary bytes are refused without a panic.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -70,11 +70,10 @@ fn metadata() -> impl Strategy<Value = Metadata> {
     })
 }
 
-/// A kind of answer, with a valid example.
 #[derive(Debug, Clone, Copy)]
 struct Message {
     example: &'static str,
-    /// Members that it must have, each with the path to the object that has it.
+    /// The required members, each with the path to its object.
     required: &'static [(&'static str, &'static str)],
     reads: fn(&[u8]) -> bool,
 }
@@ -114,7 +113,6 @@ const MESSAGES: &[Message] = &[
     },
 ];
 
-/// A value of any JSON type.
 fn other_json() -> impl Strategy<Value = serde_json::Value> {
     prop_oneof![
         Just(serde_json::Value::Null),
@@ -140,7 +138,7 @@ proptest! {
         prop_assume!(bytes[at] != byte);
         bytes[at] = byte;
         if let Ok(read) = Metadata::decode("x-info", &bytes) {
-            // White space, or the same number written otherwise.
+            // White space, or the same number in another notation.
             prop_assert_eq!(read, metadata);
         }
     }
@@ -150,7 +148,7 @@ proptest! {
         prop_assert!(Metadata::decode("x-info", &bytes).is_err());
     }
 
-    /// A set holds what was put into it, however much it is joined to stay small.
+    /// A set contains every page that was added, even after ranges are joined to keep the set small.
     #[test]
     fn a_set_of_pages_errs_on_the_safe_side(ranges in vec((0_u32..100_000, 0_u32..50), 0..900)) {
         let set = PageSet::default().with(ranges.iter().map(|&(first, more)| first..=first + more));
@@ -174,7 +172,7 @@ proptest! {
         prop_assert_eq!(&bytes[8..FRAME_HEADER_BYTES], &[0; 16]);
     }
 
-    /// Bytes that are no JSON are no message.
+    /// Bytes that are not JSON are not a message.
     #[test]
     fn random_bytes_are_no_answer(bytes in vec(any::<u8>(), 0..300), text in ".{0,200}") {
         for bytes in [bytes.as_slice(), text.as_bytes()] {
@@ -184,7 +182,8 @@ proptest! {
         }
     }
 
-    /// A message that lacks a member, or whose member has another type, is refused. One with a member more is read: servers may add some.
+    /// A message with a missing member, or a member of another type, is refused. A message with an additional
+    /// member is accepted: servers may add some.
     #[test]
     fn a_mutated_answer_is_refused(message in prop::sample::select(MESSAGES), at in any::<prop::sample::Index>(), other in other_json()) {
         let valid = message.json();
@@ -209,7 +208,7 @@ proptest! {
         prop_assert!(!message.reads(&text.as_bytes()[..at.index(text.len())]));
     }
 
-    /// Numbers that no counter can have.
+    /// Numbers outside the range of a counter.
     #[test]
     fn a_wild_number_is_refused(number in prop_oneof![Just("-1"), Just("1.5"), Just("18446744073709551616"), Just("1e3")]) {
         for member in ["generation", "max_frame_no"] {
@@ -219,7 +218,7 @@ proptest! {
         }
     }
 
-    /// A statement goes over the wire with its text and its arguments, each in its kind.
+    /// A statement keeps its text and its arguments, with their types, over the wire.
     #[test]
     fn a_request_says_what_is_to_be_run(sql in ".{0,60}", number in any::<i64>(), text in ".{0,40}", blob in vec(any::<u8>(), 0..40)) {
         let args = [Value::from_i64(number), Value::build_text(text.clone()), Value::from_blob(blob), Value::Null];

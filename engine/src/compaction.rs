@@ -1,17 +1,22 @@
-//! The compaction of Draft: its WAL moves into its main file, so that neither grows without bound under a long-running client.
+//! The compaction of Draft: moves its WAL into its main file, so that neither grows without bound on a
+//! long-running client.
 //!
-//! A rebase takes the pages that it puts back from Synced. Of Draft it only has to know *which* pages may have changed since the
-//! watermark. So the watermark may be forgotten together with the WAL, as long as that set is remembered:
+//! A rebase takes the pages that it restores from Synced. From Draft it needs only the *set* of pages that
+//! may have changed since the watermark. So the watermark can be dropped together with the WAL, if that set
+//! is stored:
 //!
-//! 1. The WAL becomes durable up to the frame at which the set of pages changed since the watermark was taken, and then the set and that
-//!    frame, in metadata that announces the compaction ([`Phase::CompactingDraft`]). From here on only the other pages are claimed to
-//!    equal Synced's, and that is true of the WAL as it is and of the main file without it.
-//! 2. The core checkpoints up to that frame, and truncates the WAL. If a transaction has slipped in or a reader still needs the WAL, it
-//!    refuses, and the compaction waits for another time. It may have copied a part by then: the frame stays named, because the main file
-//!    is nothing without the WAL up to there.
-//! 3. The metadata names frame 0. The next rebase puts back the set and what has changed since.
+//! 1. The engine takes the set of pages that changed between the watermark and the WAL's last frame. It syncs
+//!    the WAL up to that frame. Then it stores the set and the frame in metadata that announces the
+//!    compaction ([`Phase::CompactingDraft`]). From here on the metadata claims only that the other pages
+//!    equal Synced's. This is true both with the WAL and for the main file without it.
+//! 2. The core checkpoints up to that frame and truncates the WAL. If a new transaction was written or a
+//!    reader still needs the WAL, the core refuses, and a later operation compacts. The core may already have
+//!    copied a part. The metadata keeps naming the frame, because the main file is incomplete without the WAL
+//!    up to there.
+//! 3. The metadata names frame 0. The next rebase restores the set and the pages that changed since.
 //!
-//! Whoever finds the announcement after a crash decides by the WAL's salts: the core gives every restarted WAL others.
+//! After a crash, recovery reads the WAL's salts to find out whether the WAL was moved: the core gives every
+//! restarted WAL new salts.
 
 use turso_core::{CheckpointMode, LimboError};
 
@@ -26,7 +31,8 @@ use crate::pause::pause;
 use crate::state::State;
 use crate::wal::{Frame, PAGE_BYTES, changed_pages_after, wal_pages, wal_salts};
 
-/// Compacts Draft if its WAL has at least `wal_frames_max` frames and nobody stands in the way. Whether it was done.
+/// Compacts Draft if its WAL has at least `wal_frames_max` frames and no transaction is in the way. Returns
+/// whether the WAL was moved.
 pub(crate) async fn compact_if_due(
     files: &Files,
     draft: &Draft,
@@ -55,7 +61,7 @@ pub(crate) async fn compact_if_due(
     match draft.connect(files)?.checkpoint(mode) {
         Ok(_) => event!(CompactionCheckpointed, is_busy = false),
         Err(LimboError::Busy) => event!(CompactionCheckpointed, is_busy = true),
-        // The core may believe in a WAL that is not there any more, and would write the next transactions into the void.
+        // The core may rely on a WAL that no longer exists, and would lose the next transactions.
         Err(source) => return state.poison.on_error(Err(source).while_doing("the compaction", &files.draft)),
     }
     pause().await;
@@ -66,11 +72,10 @@ pub(crate) async fn compact_if_due(
 
 struct Due {
     wal_frames: u64,
-    /// The pages that may have changed since the last rebase.
     changed: PageSet,
 }
 
-/// Looks in a read transaction, which stands in nobody's way.
+/// Reads the WAL's state in a read transaction, which blocks no other connection.
 fn due(files: &Files, draft: &Draft, state: &State, wal_frames_max: u64) -> Result<Option<Due>> {
     let main_bytes = files.open_named(&files.draft)?.length()?;
     let main_pages = u32::try_from(main_bytes / PAGE_BYTES as u64).unwrap_or(u32::MAX);
@@ -89,24 +94,26 @@ fn due(files: &Files, draft: &Draft, state: &State, wal_frames_max: u64) -> Resu
         let changed = changed_after_compaction(&state.metadata.draft_changed_pages, &pages, end, last);
         Ok(Some(Due { wal_frames, changed }))
     };
-    take().while_doing("looking whether to compact", &files.draft)
+    take().while_doing("checking whether to compact", &files.draft)
 }
 
-/// Whether a WAL is long enough to be moved, and longer than when that was last refused.
+/// Whether a WAL is long enough to be moved, and longer than at the last refused attempt.
 fn is_long(wal_frames: u64, wal_frames_max: u64, deferred_at: u64) -> bool {
     wal_frames >= wal_frames_max && wal_frames > deferred_at
 }
 
-/// The pages that may differ from Synced's once the WAL is gone: those `known` from the compaction before, those of the WAL, and all
-/// behind Draft's `end` up to the `last` that was ever written.
+/// Returns the pages that may differ from Synced's once the WAL is gone: the pages `known` from the previous
+/// compaction, those in the WAL, and all pages after Draft's `end` up to the `last` page ever written.
 fn changed_after_compaction(known: &PageSet, in_wal: &[u32], end: u32, last: u32) -> PageSet {
-    // The checkpoint takes away what lies beyond Draft's end: pages that Synced may have and a local transaction has cut off.
+    // The checkpoint removes the pages after Draft's end. Synced may still have pages there that a local
+    // transaction truncated.
     let cut_off = end.saturating_add(1)..=last;
     known.with(in_wal.iter().map(|&page| page..=page).chain([cut_off]))
 }
 
-/// Ends a compaction that an earlier process, or a failed operation, has left announced. What it wrote to the main file may have met with
-/// a sync that failed, after which no other would make it durable: it is written once more.
+/// Ends a compaction that an earlier process or a failed operation announced. A sync may have failed since
+/// the core wrote to the main file, and a later sync would not make those writes durable. So this writes them
+/// again.
 pub(crate) async fn recover(files: &Files, state: &mut State) -> Result<bool> {
     pause().await;
     if !is_emptied(files, &state.metadata)? {
@@ -122,20 +129,20 @@ pub(crate) async fn recover(files: &Files, state: &mut State) -> Result<bool> {
     finish(files, state).await
 }
 
-/// Whether the WAL that was to be moved is gone: the file is empty, or has begun anew.
+/// Whether the WAL was moved: the file is empty or has restarted.
 fn is_emptied(files: &Files, metadata: &Metadata) -> Result<bool> {
     let salts = wal_salts(&files.open_named(&files.draft_wal)?)?;
     Ok(is_another_wal(salts, metadata.draft_wal_moving_stamp))
 }
 
-/// Whether a WAL with these salts in its header, `None` for an empty one, is not the WAL that a frame's stamp is of.
+/// Whether the WAL's salts (`None` for an empty WAL) differ from those in a frame's stamp.
 fn is_another_wal(salts: Option<[u32; 2]>, stamp: FrameStamp) -> bool {
     salts.is_none_or(|salts| salts != stamp.salts)
 }
 
-/// Ends a compaction that the metadata announces, one way or the other; whether the WAL was moved.
+/// Ends a compaction that the metadata announces. Returns whether the WAL was moved.
 async fn finish(files: &Files, state: &mut State) -> Result<bool> {
-    // A checkpoint that was refused may have copied a part, and a process that was killed may not have synced what it did.
+    // A refused checkpoint may have copied a part, and a killed process may not have synced its writes.
     state.poison.on_error(files.sync(&files.draft).await)?;
     state.poison.on_error(files.sync(&files.draft_wal).await)?;
     let is_emptied = is_emptied(files, &state.metadata)?;

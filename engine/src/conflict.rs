@@ -1,60 +1,62 @@
-//! Conflicts: where a local change met a remote one, for the application.
+//! Conflicts between local and remote changes, for the application.
 //!
-//! A conflict is an account, not an error: the policy (see [`crate`]'s documentation) has decided it already, the same way on every
-//! client, and nobody is stuck. A report names the first few and counts all.
+//! A conflict is a report, not an error. The conflict policy (see [`crate`]'s documentation) has already
+//! resolved it, in the same way on every client, and no client is blocked. A report lists the first conflicts
+//! and counts all.
 
 use std::fmt;
 
 use turso_core::Value;
 
-/// How many conflicts a report names; the others are only counted.
+/// The number of conflicts that a report lists; further ones are only counted.
 pub const CONFLICTS_LISTED_MAX: usize = 100;
 
-/// A place where a local change did not find what it was made on.
+/// A place where a local change did not find the state that it was made on.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Conflict {
     /// The number of the local transaction.
     pub transaction_no: u64,
-    /// The table, or the view or trigger, by its local name.
+    /// The local name of the table, view or trigger.
     pub table: String,
-    /// The row's key, or all its values where the table has none; column names with values. Empty where no row is meant.
+    /// The row's key as column names with values; all its values if the table has no key; empty if the
+    /// conflict concerns no row.
     pub row: Vec<(String, Value)>,
-    /// What was found, and what became of it.
+    /// The kind of conflict, and its resolution.
     pub kind: ConflictKind,
 }
 
-/// What a local change found on the remote, and what became of it.
+/// The remote state that a local change found, and the resolution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConflictKind {
-    /// The row had been changed: the columns that were set here are set, those that were not keep the remote's values; a
-    /// deletion stands.
+    /// The remote had changed the row. Columns that the local change sets get the local values, other columns
+    /// keep the remote's values. A local delete deletes the row.
     RowChanged,
-    /// The row that an update was meant for had been deleted: it was inserted again.
+    /// The remote had deleted the row that an update changes. The row was inserted again.
     RowGone,
-    /// There was another row under the key: the local one has replaced it.
+    /// Another row had the same key. The local row replaced it.
     RowExists,
-    /// Another row held a value that has to be unique: the local row has replaced it.
+    /// Another row held a value that must be unique. The local row replaced it.
     UniqueTaken {
-        /// The columns.
+        /// The unique columns.
         columns: Vec<String>,
     },
-    /// The column is not there any more: the value was left out.
+    /// The column no longer exists. Its value was skipped.
     ColumnGone {
-        /// The column, by its local name.
+        /// The local name of the column.
         column: String,
     },
-    /// The table is not there any more: the change was left out.
+    /// The table no longer exists. The change was skipped.
     TableGone,
-    /// There is another object of that name with another definition: a table or an index stays as the remote has it, a view or
-    /// a trigger was replaced.
+    /// Another object has the same name and a different definition. A table or an index keeps the remote's
+    /// definition; a view or a trigger was replaced.
     OtherDefinition,
-    /// The remote's schema or its other rows do not allow the statement: it was left out.
+    /// The remote's schema or its other rows do not allow the statement. It was skipped.
     Refused {
         /// The statement.
         sql: String,
-        /// Why not.
+        /// The reason.
         message: String,
     },
 }
@@ -86,9 +88,9 @@ impl fmt::Display for Conflict {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Conflicts {
-    /// The first [`CONFLICTS_LISTED_MAX`].
+    /// The first [`CONFLICTS_LISTED_MAX`] conflicts.
     pub listed: Vec<Conflict>,
-    /// How many there were.
+    /// The number of all conflicts.
     pub total: u64,
 }
 
@@ -101,7 +103,7 @@ impl Conflicts {
         }
     }
 
-    /// Appends those of a later part of the operation.
+    /// Appends the conflicts of a later part of the operation.
     pub(crate) fn append(&mut self, later: Self) {
         self.total += later.total;
         let room = CONFLICTS_LISTED_MAX - self.listed.len();

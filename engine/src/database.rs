@@ -1,7 +1,8 @@
 //! Databases and connections of the core, always with the same settings.
 //!
-//! Every connection goes through [`connect`]: automatic WAL actions are off, because the engine alone decides when a WAL is
-//! moved, cut or restarted; a failed sync is an error and not a panic; temporary tables stay in memory.
+//! Every connection is created by [`connect`]. Automatic WAL actions are off, because only the engine decides
+//! when a WAL is moved, truncated or restarted. A failed sync is an error and not a panic. Temporary tables
+//! stay in memory.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use turso_core::{
     Value,
 };
 
-/// The change log's table in Draft.
 pub(crate) const CHANGE_LOG: &str = "turso_cdc";
 
 /// Whether a connection's changes go to the change log.
@@ -21,15 +21,15 @@ pub(crate) enum Capture {
     Off,
 }
 
-/// Opens a database whose files exist. The core reads no schema with generated columns unless it is told that it may, and the schema is the
-/// remote's.
+/// Opens a database whose files exist. Generated columns are enabled: without that the core refuses a schema
+/// that contains them, and the remote's schema may.
 pub(crate) fn open(io: &Arc<dyn IO>, path: &str) -> turso_core::Result<Arc<Database>> {
     let opts = DatabaseOpts::new().with_generated_columns(true);
     let options = OpenOptions::new(Arc::new(SqliteDialect)).flags(OpenFlags::None).db_opts(opts);
     Database::open(io.clone(), path, options)
 }
 
-/// Connects. With capture on this is a write transaction if the change log does not exist yet.
+/// Opens a connection. With capture on, this needs a write transaction if the change log does not exist yet.
 pub(crate) fn connect(database: &Arc<Database>, capture: Capture) -> turso_core::Result<Arc<Connection>> {
     let connection = database.connect()?;
     connection.wal_auto_actions_disable();
@@ -41,7 +41,8 @@ pub(crate) fn connect(database: &Arc<Database>, capture: Capture) -> turso_core:
     Ok(connection)
 }
 
-/// Records this connection's changes from here on; a write transaction if the change log does not exist yet.
+/// Starts to record this connection's changes. This needs a write transaction if the change log does not
+/// exist yet.
 pub(crate) fn begin_capture(connection: &Arc<Connection>) -> turso_core::Result<()> {
     connection.execute(format!("PRAGMA capture_data_changes_conn('full,{CHANGE_LOG}')"))
 }
@@ -70,7 +71,7 @@ pub(crate) fn has_table(connection: &Arc<Connection>, table: &str) -> turso_core
     Ok(!rows.is_empty())
 }
 
-/// Whether the database has a table or a view of this name; temporary ones do not count.
+/// Whether the database has a table or a view of this name. Temporary tables do not count.
 pub(crate) fn has_rows_source(connection: &Arc<Connection>, name: &str) -> turso_core::Result<bool> {
     let rows = run(
         connection,
@@ -80,15 +81,16 @@ pub(crate) fn has_rows_source(connection: &Arc<Connection>, name: &str) -> turso
     Ok(!rows.is_empty())
 }
 
-/// An SQL transaction that is rolled back unless it was committed.
+/// An SQL transaction that rolls back unless it is committed.
 pub(crate) struct Transaction<'a> {
     connection: &'a Arc<Connection>,
     open: bool,
 }
 
 impl<'a> Transaction<'a> {
-    /// Begins one; its first statement takes the snapshot, and its first write the write lock. `BEGIN IMMEDIATE` would take the
-    /// lock at once, but in this core it also makes a temporary database for the connection, at a hundred times the cost.
+    /// Begins a transaction. Its first statement takes the snapshot, and its first write takes the write
+    /// lock. `BEGIN IMMEDIATE` would take the lock at once, but in this core it also creates a temporary
+    /// database for the connection, at a hundred times the cost.
     pub(crate) fn begin(connection: &'a Arc<Connection>) -> turso_core::Result<Self> {
         connection.execute("BEGIN")?;
         Ok(Self { connection, open: true })

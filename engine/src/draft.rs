@@ -11,8 +11,8 @@ use crate::metadata::{FrameStamp, Metadata};
 use crate::temporary::TemporaryTables;
 use crate::wal::{verify_frames, wal_bytes, wal_salts};
 
-/// Makes sure that Draft's WAL is the one that the metadata is of, and whole as far as it is named there: up to the watermark, and up to
-/// where a compaction has begun to move it.
+/// Checks that Draft's WAL is the one that the metadata names, and that it is complete up to the named
+/// frames: the watermark, and the frame up to which a compaction started to move it.
 ///
 /// # Errors
 /// [`Error::MissingFile`] and [`Error::Damaged`].
@@ -25,11 +25,13 @@ pub(crate) fn verify_wal(files: &Files, metadata: &Metadata) -> Result<()> {
     ] {
         let (actual, expected) = (wal.length()?, wal_bytes(frames));
         if actual < expected {
-            return Err(wal.damaged(format!("{actual} bytes where frame {frames} ends at {expected}")));
+            return Err(wal.damaged(format!("{actual} bytes, but frame {frames} ends at {expected}")));
         }
         let found = FrameStamp::read(&wal, frames)?;
         if found != stamp {
-            return Err(wal.damaged(format!("frame {frames} is stamped {found:?}, not {stamp:?}")));
+            return Err(wal.damaged(format!(
+                "frame {frames} has the stamp {found:?}, but the metadata names {stamp:?}"
+            )));
         }
     }
     verify_frames(&wal, metadata.draft_wal_frames())
@@ -43,9 +45,9 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Opens Draft after making sure that it is what the metadata says. What its WAL holds behind what is named is then made durable: a
-    /// transaction that a process before had written, but not synced or not with success, is visible now and may be pushed, so it must not
-    /// vanish any more.
+    /// Checks Draft against the metadata and opens it. Then makes the frames after the named ones durable. An
+    /// earlier process may have written a transaction there without a successful sync. That transaction is
+    /// visible now and may be pushed, so it must not vanish.
     pub(crate) async fn open(files: &Files, metadata: &Metadata) -> Result<Self> {
         files.open_named(&files.draft)?;
         verify_wal(files, metadata)?;
@@ -55,13 +57,13 @@ impl Draft {
         Ok(Self { database, temporary: TemporaryTables::default() })
     }
 
-    /// A connection of the engine's own, which records no changes. Each operation takes new ones: in this core a connection on which
-    /// reading page 1 has failed reports that failure once more, to whoever reads it next.
+    /// Opens a connection for the engine, which records no changes. Each operation opens new ones: in this
+    /// core, a connection on which reading page 1 has failed reports that failure once more at its next read.
     pub(crate) fn connect(&self, files: &Files) -> Result<Arc<Connection>> {
         database::connect(&self.database, Capture::Off).while_doing("connecting", &files.draft)
     }
 
-    /// Records of the change log: a rebase numbers them from 1, and none is ever deleted.
+    /// Counts the records of the change log. A rebase numbers them from 1, and no record is ever deleted.
     pub(crate) fn change_log_records(&self, files: &Files) -> Result<u64> {
         let reader = self.connect(files)?;
         let rows = database::run(

@@ -1,4 +1,4 @@
-//! [`SyncEngine`]: the operations and their order.
+//! [`SyncEngine`]: the operations, and the order of their steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,18 +30,20 @@ use crate::tape::Tape;
 use crate::wal::wal_frames;
 use crate::wire::Wire;
 
-/// What is to become of the local transactions that may or may not be on the remote already, see [`SyncEngine::adopt`].
+/// How [`SyncEngine::adopt`] treats local transactions that may already be on the remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InDoubt {
-    /// They are sent. Those that the remote has already are then there twice, as far as their tables have no keys.
+    /// Sends them. A transaction that the remote already has is then applied twice; in tables without a key
+    /// its rows appear twice.
     Resend,
-    /// They are dropped. Those that the remote does not have are then lost.
+    /// Drops them. A transaction that the remote does not have is then lost.
     Discard,
 }
 
 impl InDoubt {
-    /// The highest number of a transaction that is not sent any more, if this copy has sent those up to `attempted`, the remote has applied
-    /// those up to `acknowledged`, and the caller knew those up to `doubtful`.
+    /// The highest transaction number that is never sent again. This copy has sent the transactions up to
+    /// `attempted`, the remote has applied those up to `acknowledged`, and the caller knew those up to
+    /// `doubtful`.
     fn settled_no(self, attempted: u64, acknowledged: u64, doubtful: u64) -> u64 {
         match self {
             Self::Resend => attempted,
@@ -50,11 +52,12 @@ impl InDoubt {
     }
 }
 
-/// Keeps a local database in step with a remote one.
+/// Keeps a local database in sync with a remote one.
 ///
-/// `pull`, `push` and `sync` exclude each other: one that is begun while another is under way fails with
-/// [`Error::OperationInProgress`]. Connections may be used all the while; during a pull's rebase a writer gets Busy.
-/// Dropping the future of an operation is safe at any suspension: the next operation takes up what it left.
+/// `pull`, `push` and `sync` exclude each other: a call while another one runs fails with
+/// [`Error::OperationInProgress`]. Connections stay usable during an operation; while a pull rebases, a
+/// writer gets [`Error::Busy`]. Dropping the future of an operation is safe at every suspension: the next
+/// operation continues from there.
 pub struct SyncEngine<R> {
     files: Files,
     wire: Wire<R>,
@@ -65,15 +68,18 @@ pub struct SyncEngine<R> {
 }
 
 impl<R: Remote> SyncEngine<R> {
-    /// Opens the database at `path`: bootstraps it from the remote on first use, resumes it afterwards. The files are `path` with
-    /// the endings `-draft`, `-draft-wal`, `-synced`, `-synced-wal` and `-info`, and for a while `-synced-next` and `-info.tmp`.
+    /// Opens the database at `path`. The first call bootstraps it from the remote; later calls resume it. The
+    /// files are `path` with the suffixes `-draft`, `-draft-wal`, `-synced`, `-synced-wal` and `-info`, and
+    /// temporarily `-synced-next` and `-info.tmp`.
     ///
-    /// Returns once the database has been in step with the remote at least once, so that an interrupted first use never shows
-    /// an older state than the application has asked for; later openings need no network.
+    /// Returns once the database has been in sync with the remote at least once. An interrupted first use
+    /// therefore never shows an older state than the one that the application requested. Later calls need no
+    /// network.
     ///
     /// # Errors
-    /// [`Error::ForeignFile`], [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] refuse the files as they are; of the
-    /// others, [`Error::is_retryable`] says which are worth another try.
+    /// [`Error::ForeignFile`], [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] mean
+    /// that the engine refuses the files in their present state. For every other error,
+    /// [`Error::is_retryable`] says whether a retry can succeed.
     pub async fn open(
         io: Arc<dyn IO>,
         storage: Arc<dyn Storage>,
@@ -103,7 +109,7 @@ impl<R: Remote> SyncEngine<R> {
         settle(&self.files, &mut state).await?;
         if state.metadata.phase == Phase::FirstPull {
             match self.pull_locked(&mut state).await {
-                // No application has written anything yet, so nothing is in doubt.
+                // The application has written nothing yet, so no transaction is in doubt.
                 Err(Error::ForeignAcknowledgement { .. }) => {
                     self.adopt_locked(&mut state, InDoubt::Discard).await?;
                 }
@@ -115,20 +121,22 @@ impl<R: Remote> SyncEngine<R> {
         Ok(())
     }
 
-    /// A connection to the local database, its changes recorded for the next push.
+    /// Opens a connection to the local database. Its changes are recorded for the next push.
     ///
     /// # Errors
-    /// [`Error::Busy`] when the change log has to be created while another connection writes.
+    /// [`Error::Busy`] if the change log has to be created while another connection writes.
     pub fn connect(&self) -> Result<LocalConnection> {
         let busy_timeout = Duration::from_millis(self.options.busy_timeout_ms);
         self.poison.check()?;
         LocalConnection::open(&self.draft, &self.files.draft, busy_timeout, self.poison.clone())
     }
 
-    /// Brings the remote's transactions into the local database, with the unacknowledged local ones on top.
+    /// Brings the remote's transactions into the local database and replays the unacknowledged local ones on
+    /// them.
     ///
     /// # Errors
-    /// See [`Error`]; the local database is then as it was, or as after the pull, never in between.
+    /// See [`Error`]. After an error the local database is either unchanged or in its state after the pull,
+    /// never in between.
     pub async fn pull(&self) -> Result<PullReport> {
         let mut state = self.begin_operation()?;
         let recovered = settle(&self.files, &mut state).await?;
@@ -136,10 +144,11 @@ impl<R: Remote> SyncEngine<R> {
         Ok(PullReport { recovered, ..report })
     }
 
-    /// Sends the local transactions that the remote has not acknowledged yet; sends nothing if there are none.
+    /// Sends the local transactions that the remote has not acknowledged. Sends nothing if there are none.
     ///
     /// # Errors
-    /// See [`Error`]. After [`Error::Unreachable`] the transactions may have been applied; the next push or pull finds out.
+    /// See [`Error`]. After [`Error::Unreachable`] the remote may have applied the transactions; the next
+    /// push or pull finds out.
     pub async fn push(&self) -> Result<PushReport> {
         let mut state = self.begin_operation()?;
         let recovered = settle(&self.files, &mut state).await?;
@@ -147,7 +156,7 @@ impl<R: Remote> SyncEngine<R> {
         Ok(PushReport { recovered, ..report })
     }
 
-    /// A push, then a pull.
+    /// Pushes, then pulls.
     ///
     /// # Errors
     /// Those of [`push`](Self::push) and [`pull`](Self::pull).
@@ -159,8 +168,9 @@ impl<R: Remote> SyncEngine<R> {
         Ok(SyncReport { push, pull })
     }
 
-    /// Replaces the replica by a new export, keeps the local transactions that are not acknowledged, and pulls. The engine does so by
-    /// itself where it finds that it has to; this is for whoever knows better.
+    /// Replaces the replica by a new export, keeps the unacknowledged local transactions, and pulls. The
+    /// engine does this automatically when it detects that it has to. Call this if you know of a reason that
+    /// the engine cannot detect.
     ///
     /// # Errors
     /// Those of [`pull`](Self::pull).
@@ -174,12 +184,15 @@ impl<R: Remote> SyncEngine<R> {
         Ok(report)
     }
 
-    /// The way on after [`Error::ForeignAcknowledgement`]: this copy becomes a client of its own, with a new identity, and pulls.
+    /// Resolves [`Error::ForeignAcknowledgement`]: gives this copy a new identity, which makes it a separate
+    /// client, and pulls.
     ///
-    /// The remote has applied transactions, up to some number, that this copy has never sent. The local transactions above that number are
-    /// kept. Those up to it that were never sent from here are in doubt: they were sent by whoever else used the identity if they were
-    /// written before the files were copied, and by nobody if they were written since. Which is which cannot be known; the
-    /// caller decides. What is written while this runs is kept. Does no more than a pull if there is nothing to decide.
+    /// The remote has applied transactions, up to some number, that this copy has never sent. The local
+    /// transactions above that number are kept. Those up to that number that this copy never sent are in
+    /// doubt. If they were written before the files were copied, the other user of the identity has sent
+    /// them. If they were written since, they have not been sent. The engine cannot distinguish the two
+    /// cases, so the caller decides. Transactions that are written during the call are kept. If there is
+    /// nothing to decide, this is the same as a pull.
     ///
     /// # Errors
     /// Those of [`pull`](Self::pull).
@@ -190,27 +203,28 @@ impl<R: Remote> SyncEngine<R> {
         Ok(PullReport { recovered, ..report })
     }
 
-    /// What the engine knows about its files.
+    /// Returns the metadata: the engine's description of its files.
     ///
     /// # Errors
-    /// [`Error::OperationInProgress`] while an operation is changing it.
+    /// [`Error::OperationInProgress`] while an operation may change it.
     pub fn metadata(&self) -> Result<Metadata> {
         Ok(self.begin_operation()?.metadata.clone())
     }
 
-    /// Sizes, watermarks and what waits to be pushed. Reads the change log and changes nothing.
+    /// Returns sizes, watermarks and the number of transactions to push. Reads the change log and changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`Error::OperationInProgress`] while an operation is under way, or what reading the files says.
+    /// [`Error::OperationInProgress`] while an operation runs, or the error of a file that cannot be read.
     pub fn stats(&self) -> Result<Stats> {
         let state = self.begin_operation()?;
         let metadata = &state.metadata;
         let length = |path: &str| self.files.open_named(path)?.length();
-        // A replica that is lost is fetched again by the next operation.
+        // The next operation downloads a lost replica again.
         let replica_length = |path: &str| self.files.open_existing(path)?.map_or(Ok(0), |file| file.length());
         let draft_wal_bytes = length(&self.files.draft_wal)?;
         let reader = self.draft.connect(&self.files)?;
-        // Draft's own copy of the acknowledgement is as old as the last rebase.
+        // Draft's own copy of the acknowledgement dates from the last rebase.
         let acknowledged = acknowledged_no(&reader, &metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &self.files.draft)?
             .unwrap_or(0)
@@ -237,16 +251,16 @@ impl<R: Remote> SyncEngine<R> {
         })
     }
 
-    /// Whether Synced may hold a local tail that the next operation will cut off.
+    /// Returns whether Synced may hold a local tail that the next operation cuts off.
     ///
     /// # Errors
-    /// [`Error::OperationInProgress`] while an operation is under way.
+    /// [`Error::OperationInProgress`] while an operation runs.
     pub fn synced_is_dirty(&self) -> Result<bool> {
         Ok(self.begin_operation()?.synced_is_dirty)
     }
 
-    /// Whether something has failed after which the engine has to be opened anew; everything but dropping it fails then with
-    /// [`Error::Poisoned`].
+    /// Returns whether a failure requires that the engine is reopened. Every call except dropping the engine
+    /// then fails with [`Error::Poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
     }
@@ -263,7 +277,7 @@ impl<R: Remote> SyncEngine<R> {
         if sever_if(files, state, outcome).await? {
             push(files, wire, draft, options, state, &mut report).await?;
         }
-        // Where nothing was done, nothing is looked at either.
+        // If the push has sent nothing, there is nothing to check.
         if report.requests > 0 {
             report.pull = self.pull_if_log_is_long(state).await?;
             report.compacted = self.compact_if_due(state).await?;
@@ -271,7 +285,7 @@ impl<R: Remote> SyncEngine<R> {
         Ok(report)
     }
 
-    /// A rebase leaves nothing in the change log that is acknowledged.
+    /// Pulls if the change log is long: a rebase removes every acknowledged transaction from it.
     async fn pull_if_log_is_long(&self, state: &mut State) -> Result<Option<PullReport>> {
         let records = self.draft.change_log_records(&self.files)?;
         if records <= self.options.change_log_records_max {
@@ -281,7 +295,7 @@ impl<R: Remote> SyncEngine<R> {
         let mut report = PullReport::default();
         match self.pull_into(state, &mut report).await {
             Ok(()) => Ok(Some(report)),
-            // Another time. Whoever pushed is still told of what was done.
+            // A later push tries again. If the pull has re-bootstrapped, its report is returned all the same.
             Err(Error::Busy { .. }) => Ok(report.rebootstrapped.is_some().then_some(report)),
             Err(error) => Err(error),
         }
@@ -293,8 +307,8 @@ impl<R: Remote> SyncEngine<R> {
         Ok(report)
     }
 
-    /// Damage that shows only when a page of the replica is read is made up for as well, once. What was done stands in the report after an
-    /// error, too.
+    /// Some damage shows only when a page of the replica is read. The pull then re-bootstraps and retries
+    /// once. After an error the report still lists the work that was done.
     async fn pull_into(&self, state: &mut State, report: &mut PullReport) -> Result<()> {
         let outcome = self.pull_once(state, report).await;
         if sever_if(&self.files, state, outcome).await? {
@@ -309,7 +323,7 @@ impl<R: Remote> SyncEngine<R> {
         report.body_bytes += walked.body_bytes;
         report.generations_crossed += walked.generations_crossed;
         report.rebootstrapped = report.rebootstrapped.or(walked.rebootstrapped);
-        // The first one also writes down the schema that local changes of it are told by.
+        // The first pull also stores the schema, against which later local schema changes are detected.
         let is_first = state.metadata.phase == Phase::FirstPull;
         if is_first || is_due(&state.metadata) {
             let rebased = rebase(&self.files, &self.draft, state).await?;
@@ -335,7 +349,8 @@ impl<R: Remote> SyncEngine<R> {
 
     async fn adopt_locked(&self, state: &mut State, in_doubt: InDoubt) -> Result<PullReport> {
         let mut rebootstrapped = None;
-        // What the application writes from here on is in no doubt: the caller has decided about what was there.
+        // The caller decides about the transactions that exist now. Transactions written from here on are not
+        // in doubt.
         let reader = self.draft.connect(&self.files)?;
         let doubtful_no = Tape::read(&self.files, &reader, &state.bookmarks, u64::MAX)?.last_no;
         drop(reader);
@@ -347,7 +362,7 @@ impl<R: Remote> SyncEngine<R> {
         Ok(PullReport { rebootstrapped: rebootstrapped.or(report.rebootstrapped), ..report })
     }
 
-    /// The identity that comes after the present one, if there is something to decide: about the transactions up to `doubtful_no`.
+    /// Switches to a new identity if transactions up to `doubtful_no` are in doubt.
     async fn adopt_identity(
         &self,
         state: &mut State,
@@ -376,7 +391,7 @@ impl<R: Remote> SyncEngine<R> {
                 .store(&self.files, |metadata| {
                     metadata.client_unique_id = identity;
                     metadata.settled_transaction_no = settled.max(metadata.settled_transaction_no);
-                    // The next rebase leaves out what is settled, even if the remote has nothing new.
+                    // The next rebase must skip the settled transactions even if the remote has nothing new.
                     metadata.attachment = Attachment::Detached;
                 })
                 .await?;
@@ -386,8 +401,8 @@ impl<R: Remote> SyncEngine<R> {
     }
 }
 
-/// The metadata as it is on disk, or a new identity when there is none. A process that was killed may have put it in place without
-/// making that durable, and what is done from here on relies on it.
+/// Reads the metadata from disk, or creates a new identity if there is none. A killed process may have
+/// renamed the file without making that durable, so this syncs the directory before anything relies on it.
 async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
     if let Some(bytes) = files.read_small(&files.metadata)? {
         files.sync_directory().await?;

@@ -1,6 +1,6 @@
-//! The engine's errors: one enum, each variant naming the operation and the file or request that it is about.
+//! The engine's errors: one enum. Each variant names the operation and the file or request.
 //!
-//! No variant is a catch-all for text, and [`Error::is_retryable`] says whether trying the same again can help.
+//! No variant is a catch-all for text. [`Error::is_retryable`] says whether the same call can succeed later.
 
 use std::fmt;
 
@@ -8,26 +8,26 @@ use turso_core::LimboError;
 
 use crate::remote::RemoteError;
 
-/// A result of the engine.
+/// The result type of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done to a file.
+/// The file operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileOperation {
-    /// Opening or creating it.
+    /// Opening or creating the file.
     Open,
-    /// Reading from it.
+    /// Reading from the file.
     Read,
-    /// Writing to it.
+    /// Writing to the file.
     Write,
-    /// Making its content durable.
+    /// Making the file's content durable.
     Sync,
-    /// Setting its length.
+    /// Setting the file's length.
     Truncate,
-    /// Replacing it by another file.
+    /// Replacing the file by another file.
     Rename,
-    /// Making its directory's entries durable.
+    /// Making the entries of the file's directory durable.
     SyncDirectory,
 }
 
@@ -45,74 +45,77 @@ impl fmt::Display for FileOperation {
     }
 }
 
-/// What can go wrong in the engine.
+/// An error of the engine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file operation of the engine's own failed.
+    /// An operation of the engine on one of its files failed.
     #[error("could not {operation} {file}")]
     File {
-        /// What was being done.
+        /// The operation.
         operation: FileOperation,
         /// The file's path.
         file: String,
-        /// Why it failed.
+        /// The error of [`turso_core::IO`].
         source: LimboError,
     },
     /// A directory operation failed.
     #[error("could not {operation} {file}")]
     Directory {
-        /// What was being done.
+        /// The operation.
         operation: FileOperation,
         /// The file's path.
         file: String,
-        /// Why it failed.
+        /// The error of [`Storage`](crate::Storage).
         source: std::io::Error,
     },
     /// The core failed while working on a database.
     #[error("{action} failed on {file}")]
     Database {
-        /// What the engine was doing.
+        /// The engine's action.
         action: &'static str,
         /// The database's path.
         file: String,
-        /// Why it failed.
+        /// The error of the core.
         source: LimboError,
     },
-    /// The application's statement would break what keeps the database in step; it was not run, and of a text with several
-    /// statements nothing was, unless what is wrong only shows when its turn comes (a temporary table's name).
+    /// The engine refused the application's statement, because it would break the sync. No statement of the
+    /// same text was run. Exception: the name of a temporary table is checked only when its statement is
+    /// reached.
     #[error("refused to run `{statement}`: {reason}")]
     StatementRefused {
         /// The statement.
         statement: String,
-        /// Why it may not run.
+        /// The reason for the refusal.
         reason: &'static str,
     },
-    /// Something failed earlier after which the files may not be what this process believes; the engine has to be opened anew.
-    #[error("an earlier failure makes it necessary to open the engine anew: {cause}")]
+    /// An earlier failure may have left the files in a state that this process does not know. Reopen the
+    /// engine.
+    #[error("an earlier failure left the files in an unknown state, reopen the engine: {cause}")]
     Poisoned {
-        /// What failed.
+        /// The earlier failure.
         cause: String,
     },
-    /// Another connection is writing to Draft; nothing was changed.
+    /// Another connection is writing to Draft. Nothing was changed.
     #[error("{file} is busy: another connection holds its write lock")]
     Busy {
         /// The database's path.
         file: String,
     },
-    /// Another `pull`, `push` or `sync` of this engine has not ended yet.
+    /// Another `pull`, `push` or `sync` of this engine is still running.
     #[error("another operation of this engine is in progress")]
     OperationInProgress,
-    /// The request did not reach the server, or its answer did not arrive whole. Whether it took effect is unknown.
-    #[error("{request}: no whole answer")]
+    /// The request did not reach the server, or its answer did not arrive completely. It may have taken
+    /// effect.
+    #[error("{request}: no complete answer")]
     Unreachable {
         /// Method and path.
         request: String,
-        /// What the transport says.
+        /// The error of the transport.
         source: RemoteError,
     },
-    /// The server answered with a status that the protocol does not give for this request. It can be retried unless the status says that
-    /// the request itself is wrong, as 401 and 403 do.
+    /// The server answered with a status that the protocol does not define for this request. A retry can
+    /// succeed unless the status blames the request itself, as 401 and 403 do.
     #[error("{request}: the server answered {status}: {detail}")]
     UnexpectedStatus {
         /// Method and path.
@@ -122,18 +125,19 @@ pub enum Error {
         /// The beginning of the answer's body.
         detail: String,
     },
-    /// The server's answer contradicts the protocol, itself or what it said before.
+    /// The server's answer contradicts the protocol, itself, or an earlier answer.
     #[error("{request}: {problem}")]
     BadAnswer {
         /// Method and path.
         request: String,
-        /// What is wrong with it.
+        /// The contradiction.
         problem: String,
     },
-    /// The server says that its history no longer contains the point that this client has reached, and does not say so again when it is
-    /// asked once more. Where it does, the engine re-bootstraps.
+    /// The server reported that its log no longer contains the point that this client has reached, but did
+    /// not repeat that when the request was sent again. If the server does repeat it, the engine
+    /// re-bootstraps instead.
     #[error(
-        "the remote went back: it is at generation {remote_generation}, frame {remote_frame_no}, this client had reached generation {local_generation}, frame {local_frame_no}"
+        "the remote is behind this client: it is at generation {remote_generation}, frame {remote_frame_no}, but this client had reached generation {local_generation}, frame {local_frame_no}"
     )]
     RemoteWentBack {
         /// The server's current generation.
@@ -145,101 +149,106 @@ pub enum Error {
         /// The last remote frame that Synced holds.
         local_frame_no: u64,
     },
-    /// The remote was restored, or pruned, or the replica damaged, each time that the operation had taken up its history anew. The local
-    /// transactions are kept; the next operation goes on from there.
-    #[error("the remote had another history again after each of {rebootstraps} re-bootstraps")]
+    /// The remote was restored or pruned, or the replica was damaged, again after each re-bootstrap of the
+    /// operation. The local transactions are kept. The next operation continues from there.
+    #[error("the remote's log changed again after each of {rebootstraps} re-bootstraps")]
     HistoryUnsettled {
-        /// How often one operation re-bootstrapped.
+        /// The number of re-bootstraps in this operation.
         rebootstraps: u32,
     },
-    /// The remote refused a statement of a push; the whole request was rolled back. It can be retried when the statement was one of
-    /// the frame around the local transactions (the remote was busy, say).
+    /// The remote refused a statement of a push, and the whole request was rolled back. A retry can succeed
+    /// if the statement does not belong to a local transaction but to the batch around it (for example
+    /// because the remote was busy).
     #[error("the remote refused to run `{sql}`: {message}")]
     PushRefused {
-        /// The number of the local transaction that the statement replays, if it does.
+        /// The number of the local transaction that the statement replays; `None` for a statement of the
+        /// surrounding batch.
         transaction_no: Option<u64>,
         /// The statement that was refused.
         sql: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// A table was renamed more than once since the last pull, and rows were changed while it had the name in between; which table
-    /// that was is not recorded anywhere. Nothing was changed. Giving the table that name again lets the next operation go on.
+    /// A table was renamed more than once since the last pull, and rows were changed under the intermediate
+    /// name. No record says which table had that name. Nothing was changed. To continue, rename the table to
+    /// the intermediate name and sync.
     #[error(
-        "{file} has changes of a table {table:?} that was renamed before and after them: name it {table:?} again and sync"
+        "{file} has changes of a table that was named {table:?} only between two renames: rename it to {table:?} again and sync"
     )]
     UnknownTable {
         /// The database's path.
         file: String,
-        /// The name in between.
+        /// The intermediate name.
         table: String,
     },
-    /// The remote has a table of the name of a temporary one that a connection of the application has; nothing was changed. It goes on
-    /// once that one is dropped, or its connection is.
+    /// The remote has a table with the same name as a temporary table of an application's connection. Nothing
+    /// was changed. To continue, drop the temporary table or close its connection.
     #[error(
         "{file} cannot take the remote's table {table:?}: a connection has a temporary table of that name"
     )]
     HiddenByTemporary {
         /// The database's path.
         file: String,
-        /// The name.
+        /// The name of both tables.
         table: String,
     },
-    /// Each time that a push had found out where the remote stands, another writer moved it on before the push arrived.
-    #[error("the remote moved on under each of {attempts} attempts to push")]
+    /// Each time, another writer changed the remote between the push's last look at it and the push's
+    /// request.
+    #[error("another writer changed the remote during each of {attempts} attempts to push")]
     PushOvertaken {
-        /// How often the push began anew.
+        /// The number of attempts.
         attempts: u32,
     },
-    /// The remote acknowledges transactions that this client never sent: its files are an older copy, or another client uses
-    /// the same identity. Nothing was changed; [`SyncEngine::adopt`](crate::SyncEngine::adopt) is the way on.
+    /// The remote acknowledges transactions that this client never sent: the files are an older copy, or
+    /// another client uses the same identity. Nothing was changed.
+    /// [`SyncEngine::adopt`](crate::SyncEngine::adopt) resolves this.
     #[error(
         "the remote has applied transaction {acknowledged} of client {client_id}, but this copy has sent none after {attempted}"
     )]
     ForeignAcknowledgement {
         /// The client's identity.
         client_id: String,
-        /// The number that the remote has applied.
+        /// The highest number that the remote has applied.
         acknowledged: u64,
-        /// The highest number that this copy ever sent.
+        /// The highest number that this copy has ever sent.
         attempted: u64,
     },
-    /// The metadata file is unreadable; nothing was changed.
+    /// The metadata file cannot be decoded. Nothing was changed.
     #[error("{file} is no metadata of this engine: {problem}")]
     BadMetadata {
         /// The metadata file's path.
         file: String,
-        /// What is wrong with it.
+        /// The reason.
         problem: String,
     },
-    /// The metadata names a file that is not there; nothing was changed.
+    /// A file that the metadata names does not exist. Nothing was changed.
     #[error("{file} is missing although the metadata names it")]
     MissingFile {
         /// The missing file's path.
         file: String,
     },
-    /// There is a file where the engine would create one, and no metadata that says it is the engine's.
+    /// A file exists where the engine would create one, and no metadata identifies it as the engine's.
     #[error("{file} exists but there is no metadata beside it: refusing to overwrite it")]
     ForeignFile {
         /// The file's path.
         file: String,
     },
-    /// A file does not hold what the metadata says it holds.
+    /// A file does not hold the content that the metadata names.
     #[error("{file} is damaged: {problem}")]
     Damaged {
         /// The file's path.
         file: String,
-        /// What was expected and found.
+        /// The expected and the actual content.
         problem: String,
     },
 }
 
 impl Error {
-    /// Whether the same call can succeed later without anybody mending anything on this machine.
+    /// Returns whether the same call can succeed later without a repair on this machine.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::File { .. } | Self::Directory { .. } => true,
-            // What was read or asked for will be the same the next time.
+            // The file's content and the statement will be the same next time.
             Self::Database { source, .. } => !matches!(
                 source,
                 LimboError::Corrupt(_)
@@ -253,7 +262,7 @@ impl Error {
             Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::HistoryUnsettled { .. } => true,
             Self::UnexpectedStatus { status, .. } => is_passing_status(*status),
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
-            // One answer says so; the next server that answers may know better.
+            // A single answer claims this; the next answer may differ.
             Self::RemoteWentBack { .. } => true,
             Self::StatementRefused { .. }
             | Self::Poisoned { .. }
@@ -268,14 +277,15 @@ impl Error {
     }
 }
 
-/// Whether an HTTP status says that the same request may be answered otherwise later. A client error says that it is the request that
-/// is wrong, but for those that speak of the moment (408 Request Timeout, 425 Too Early, 429 Too Many Requests) and those that a
-/// server gives which is behind, or was asked for what only a mistaken answer has named (404 Not Found, 410 Gone).
+/// Returns whether a later try of the same request may get a different HTTP status. A 4xx status blames the
+/// request, with two exceptions: the temporary ones (408 Request Timeout, 425 Too Early, 429 Too Many
+/// Requests), and those of a server that lags behind or that was asked for a generation or frame from an
+/// earlier wrong answer (404 Not Found, 410 Gone).
 fn is_passing_status(status: u16) -> bool {
     !matches!(status, 400..=499) || matches!(status, 404 | 408 | 410 | 425 | 429)
 }
 
-/// Names the database and the action in an error of the core.
+/// Adds the database and the action to an error of the core.
 pub(crate) trait DatabaseContext<T> {
     fn while_doing(self, action: &'static str, file: &str) -> Result<T>;
 }

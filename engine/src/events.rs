@@ -1,9 +1,9 @@
 //! The engine's `tracing` events: one at every decision point, with stable names and fields.
 //!
-//! They have the target [`TARGET`] and the level DEBUG. An event's name is its metadata's name and its message. [`EventName`] lists them
-//! all. Programs that read them can rely on names and fields; a new version may add some.
+//! The events have the target [`TARGET`] and the level DEBUG. An event's name is both its metadata's name and
+//! its message. [`EventName`] lists all events. Names and fields are stable; a new version may add more.
 
-/// The target of every event here.
+/// The target of all events of the engine.
 pub const TARGET: &str = "plimsoll::engine";
 
 macro_rules! events {
@@ -23,7 +23,7 @@ macro_rules! events {
             /// All events, in the order in which an operation usually emits them.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The event's name, as its `tracing` metadata has it.
+            /// The event's name in its `tracing` metadata.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
@@ -49,41 +49,41 @@ macro_rules! events {
 
 events! {
     OpenBegins = "open begins", "", "before the metadata is read";
-    IdentityChosen = "identity chosen", "client", "a client without files begins";
+    IdentityChosen = "identity chosen", "client", "a client without files starts";
     Resume = "resume", "phase", "metadata was found and read";
-    OpenEnds = "open ends", "", "the database was in step with the remote at least once";
+    OpenEnds = "open ends", "", "the database has been in sync with the remote at least once";
     BootstrapBegins = "bootstrap begins", "generation", "the snapshot of a generation is about to be downloaded";
     BootstrapEnds = "bootstrap ends", "bytes", "the snapshot is in both databases";
-    DirtyReset = "dirty reset", "frames", "Synced is about to be cut back to the frames that the metadata names";
-    TailCut = "tail cut", "bytes", "a file was longer and was cut back to so many bytes";
-    FramesCommitted = "frames committed", "frames wal_frames", "remote frames are durable in Synced's WAL and named";
-    GenerationCrossed = "generation crossed", "generation frames", "the remote's next generation begins after so many frames of this one";
+    DirtyReset = "dirty reset", "frames", "Synced is about to be truncated to the frames that the metadata names";
+    TailCut = "tail cut", "bytes", "a file was too long and was truncated to `bytes`";
+    FramesCommitted = "frames committed", "frames wal_frames", "remote frames are durable in Synced's WAL, and the metadata names them";
+    GenerationCrossed = "generation crossed", "generation frames", "the remote's next generation starts; the closed one had `frames`";
     EndOfHistory = "end of history", "generation frames", "the remote has nothing more";
-    NothingToPull = "nothing to pull", "", "Draft hangs on Synced's end already";
-    RebaseBegins = "rebase begins", "acknowledged pending", "Draft is locked; the number that the remote has applied, and how many transactions it has not";
-    NothingToReplay = "nothing to replay", "", "the rebase only brings what is the remote's";
+    NothingToPull = "nothing to pull", "", "Draft is already based on Synced's end";
+    RebaseBegins = "rebase begins", "acknowledged pending", "Draft is locked; `acknowledged` is the number that the remote has applied, `pending` counts the transactions above it";
+    NothingToReplay = "nothing to replay", "", "the rebase has no local transactions to replay";
     DraftCommitted = "draft committed", "watermark", "the rebase's commit frame is written";
-    MetadataWritten = "metadata written", "members", "a new version is durable; which members it changes, `none` when it repeats them";
+    MetadataWritten = "metadata written", "members", "a new version is durable; `members` lists the changed members, `none` if there are none";
     CheckpointAnnounced = "checkpoint announced", "frames", "Synced's WAL is about to be moved into its main file";
-    CheckpointDone = "checkpoint done", "", "it was moved";
-    CheckpointFoundDone = "checkpoint found done", "", "a checkpoint that was announced had emptied the WAL before";
-    CompactionAnnounced = "compaction announced", "frames ranges", "Draft's WAL is about to be moved; frames of it, ranges of pages that are claimed no more";
-    CompactionCheckpointed = "compaction checkpointed", "is_busy", "the core was asked to move it; whether a writer or a reader was in the way";
-    CompactionDone = "compaction done", "", "it was moved, or found moved";
-    CompactionDeferred = "compaction deferred", "", "a writer or a reader is in the way, or a crash was";
-    ChangeLogLong = "change log long", "records", "a push pulls as well, because so many records are in the change log";
+    CheckpointDone = "checkpoint done", "", "the WAL was moved";
+    CheckpointFoundDone = "checkpoint found done", "", "an announced checkpoint had already emptied the WAL";
+    CompactionAnnounced = "compaction announced", "frames ranges", "Draft's WAL is about to be moved; `ranges` counts the ranges of pages that may differ from Synced";
+    CompactionCheckpointed = "compaction checkpointed", "is_busy", "the core has tried to move the WAL; `is_busy` if a writer or a reader prevented it";
+    CompactionDone = "compaction done", "", "the WAL was moved now or earlier";
+    CompactionDeferred = "compaction deferred", "", "a writer, a reader or an earlier crash prevented the compaction";
+    ChangeLogLong = "change log long", "records", "a push also pulls, because the change log holds too many `records`";
     NothingToSend = "nothing to send", "", "a push finds everything acknowledged";
-    BatchSent = "batch sent", "transactions statements last_no", "a push's request leaves";
-    BatchAcknowledged = "batch acknowledged", "last_no", "the remote has applied it";
-    GuardStale = "guard stale", "", "the remote's acknowledgement row was another; the push starts over";
-    PushRefused = "push refused", "cause", "the remote refused a statement of a local transaction; it is tried out on the replica";
-    ReplicaDamaged = "replica damaged", "cause", "Synced is missing, too short or rotten; a re-bootstrap is due";
-    RebootstrapBegins = "rebootstrap begins", "reason generation", "the snapshot of a generation is about to be downloaded, to take Synced's place";
-    ReplacingSynced = "replacing Synced", "is_waiting", "the snapshot is named; whether it still waits to be put in Synced's place";
-    RebootstrapEnds = "rebootstrap ends", "", "the new Synced is in place, and Draft hangs on it no more until the next rebase";
-    IdentityAdopted = "identity adopted", "client acknowledged settled", "an older copy becomes a client of its own; what others had sent, and up to where nothing is sent";
-    Request = "request", "request body_bytes", "a request leaves";
-    Poisoned = "poisoned", "cause", "nothing goes on before the engine was opened anew";
+    BatchSent = "batch sent", "transactions statements last_no", "a push is about to send its request";
+    BatchAcknowledged = "batch acknowledged", "last_no", "the remote has applied the batch";
+    GuardStale = "guard stale", "", "the remote's acknowledgement row had changed; the push starts over";
+    PushRefused = "push refused", "cause", "the remote refused a statement of a local transaction; the push tries it on the replica";
+    ReplicaDamaged = "replica damaged", "cause", "Synced is missing, too short or corrupt; a re-bootstrap is due";
+    RebootstrapBegins = "rebootstrap begins", "reason generation", "the snapshot of a generation is about to be downloaded, to replace Synced";
+    ReplacingSynced = "replacing Synced", "is_waiting", "the metadata names the snapshot; `is_waiting` if the snapshot has not replaced Synced yet";
+    RebootstrapEnds = "rebootstrap ends", "", "the new Synced is in place; Draft is detached until the next rebase";
+    IdentityAdopted = "identity adopted", "client acknowledged settled", "an older copy becomes a separate client; `acknowledged` was sent under the old identity, nothing up to `settled` is sent again";
+    Request = "request", "request body_bytes", "a request is about to be sent";
+    Poisoned = "poisoned", "cause", "the engine refuses all work until it is reopened";
 }
 
 impl EventName {

@@ -1,6 +1,6 @@
 //! The engine's files and the durable operations on them.
 //!
-//! Every wait ends with the completion's error, never only with its success. Each `async` function here is one durable step
+//! Every wait ends with the completion's success or error. Each `async` function here is one durable step,
 //! and suspends once before and once after it.
 
 use std::io::ErrorKind;
@@ -17,12 +17,12 @@ use crate::metadata::Metadata;
 use crate::pause::pause;
 use crate::storage::Storage;
 
-/// No metadata file of the engine's is longer, in bytes.
+/// The maximum length of a metadata file, in bytes.
 const SMALL_BYTES_MAX: u64 = 1 << 20;
-/// Bytes that are held in memory at once while a file is copied.
+/// The size of the buffer with which a file is copied, in bytes.
 const COPY_BYTES_MAX: u64 = 1 << 20;
 
-/// The paths that belong to one application path, and what they are reached through.
+/// The paths of one database, and the interfaces to reach them.
 pub(crate) struct Files {
     pub(crate) io: Arc<dyn IO>,
     storage: Arc<dyn Storage>,
@@ -30,7 +30,7 @@ pub(crate) struct Files {
     pub(crate) draft_wal: String,
     pub(crate) synced: String,
     pub(crate) synced_wal: String,
-    /// A new export on its way to Synced's place.
+    /// A new export that will replace Synced.
     pub(crate) synced_next: String,
     pub(crate) metadata: String,
 }
@@ -49,12 +49,12 @@ impl Files {
         }
     }
 
-    /// The four database files: Draft and Synced, main file and WAL.
+    /// The paths of the four database files: Draft and Synced, main file and WAL.
     pub(crate) fn databases(&self) -> [&str; 4] {
         [&self.draft, &self.draft_wal, &self.synced, &self.synced_wal]
     }
 
-    /// Opens a file that has to exist; `None` when it does not.
+    /// Opens a file; `None` if it does not exist.
     pub(crate) fn open_existing(&self, path: &str) -> Result<Option<OpenFile>> {
         match self.open(path, OpenFlags::NoLock) {
             Ok(file) => Ok(Some(file)),
@@ -66,12 +66,12 @@ impl Files {
         }
     }
 
-    /// Opens a file that the metadata says is there.
+    /// Opens a file that the metadata names.
     pub(crate) fn open_named(&self, path: &str) -> Result<OpenFile> {
         self.open_existing(path)?.ok_or_else(|| Error::MissingFile { file: path.to_owned() })
     }
 
-    /// Opens a file, creates it when it is missing, and leaves it empty either way.
+    /// Opens or creates a file, and makes it empty.
     pub(crate) fn create_empty(&self, path: &str) -> Result<OpenFile> {
         let file = self.open(path, OpenFlags::Create | OpenFlags::NoLock)?;
         if file.length()? > 0 {
@@ -88,7 +88,7 @@ impl Files {
         Ok(OpenFile { io: self.io.clone(), file, path: path.to_owned() })
     }
 
-    /// The whole content of a small file, `None` when it is missing or empty.
+    /// Reads a small file; `None` if it is missing or empty.
     pub(crate) fn read_small(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.open_existing(path)? else { return Ok(None) };
         let length = file.length()?;
@@ -104,8 +104,8 @@ impl Files {
         file.read(0, length as usize).map(Some)
     }
 
-    /// Makes the metadata file's content `metadata`, atomically and durably, without a suspension in between: whoever is given up
-    /// afterwards has taken note.
+    /// Replaces the metadata file's content atomically and durably. There is no suspension in between, so a
+    /// dropped operation either has stored the metadata or has not started to.
     pub(crate) fn replace_metadata(&self, metadata: &Metadata) -> Result<()> {
         let temporary = format!("{}.tmp", self.metadata);
         let file = self.create_empty(&temporary)?;
@@ -114,7 +114,7 @@ impl Files {
         self.rename(&temporary, &self.metadata)
     }
 
-    /// Puts a file, whose content is durable, in the place of another, durably.
+    /// Durably replaces a file by another file whose content is durable.
     pub(crate) async fn replace(&self, from: &str, to: &str) -> Result<()> {
         pause().await;
         self.rename(from, to)?;
@@ -131,7 +131,7 @@ impl Files {
         self.sync_entries()
     }
 
-    /// Makes a file empty, durably, whether it is there or not.
+    /// Makes a file empty and durable, and creates it if it is missing.
     pub(crate) async fn empty(&self, path: &str) -> Result<()> {
         pause().await;
         self.create_empty(path)?.sync()?;
@@ -140,9 +140,9 @@ impl Files {
         Ok(())
     }
 
-    /// Makes a file's content durable, and what stands behind `from` by writing it once more. An earlier process may have met with a
-    /// sync that failed; the operating system then takes what was written before for clean, still shows it to readers, and no later sync
-    /// would make it durable.
+    /// Makes a file's content durable, and writes the bytes from `from` on again first. A sync of an earlier
+    /// process may have failed. The operating system then marks the written pages as clean and still shows
+    /// them to readers, and no later sync makes them durable.
     pub(crate) async fn sync_again(&self, path: &str, from: u64) -> Result<()> {
         pause().await;
         let file = self.open_named(path)?;
@@ -160,12 +160,12 @@ impl Files {
         Ok(())
     }
 
-    /// The same without a suspension.
+    /// Makes a file's content durable without a suspension.
     pub(crate) fn sync_now(&self, path: &str) -> Result<()> {
         self.open_named(path)?.sync()
     }
 
-    /// Cuts a file back to `length` bytes, durably. Never makes it longer: a file that is shorter stays as it is.
+    /// Durably truncates a file to `length` bytes. Leaves a shorter file unchanged.
     pub(crate) async fn cut(&self, path: &str, length: u64) -> Result<()> {
         pause().await;
         let file = self.open_named(path)?;
@@ -195,7 +195,7 @@ impl Files {
     }
 }
 
-/// An open file of the engine's own.
+/// A file that the engine itself has opened.
 pub(crate) struct OpenFile {
     io: Arc<dyn IO>,
     file: Arc<dyn File>,
@@ -203,12 +203,13 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    /// Length in bytes.
+    /// The file's length in bytes.
     pub(crate) fn length(&self) -> Result<u64> {
         self.file.size().map_err(|source| file_error(FileOperation::Read, &self.path, source))
     }
 
-    /// Exactly `length` bytes from `offset`. A read may bring fewer than there are; only the file's end is an error.
+    /// Reads exactly `length` bytes from `offset`. The core may return fewer bytes per read; only the end of
+    /// the file is an error.
     pub(crate) fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
@@ -224,12 +225,12 @@ impl OpenFile {
         Ok(bytes)
     }
 
-    /// What is said of a file that does not hold what it should.
+    /// Builds the error for a file with unexpected content.
     pub(crate) fn damaged(&self, problem: String) -> Error {
         Error::Damaged { file: self.path.clone(), problem }
     }
 
-    /// Up to `length` bytes from `offset`, none at the file's end.
+    /// Reads up to `length` bytes from `offset`; none at the end of the file.
     fn read_some(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
         let buffer = Arc::new(Buffer::new(vec![0; length]));
         let transferred = Arc::new(AtomicI32::new(0));
@@ -265,7 +266,8 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Writes what stands there, so that the next sync makes it durable whatever became of earlier ones.
+    /// Writes the current content again, so that the next sync makes it durable even if an earlier sync
+    /// failed.
     pub(crate) fn write_again(&self, range: Range<u64>) -> Result<()> {
         let mut offset = range.start;
         while offset < range.end {

@@ -1,13 +1,15 @@
-//! What an application may not run on the local database, and why.
+//! The statements that an application must not run on the local database.
 //!
-//! The engine's watermarks are frame numbers of Draft's WAL, and what it pushes is what the change log holds. A statement that moves
-//! the WAL, weakens its durability, switches the capture off, or changes the engine's own tables would break both without anybody
-//! noticing until rows are missing. Such statements are refused before any statement of the same text has run.
+//! The engine's watermarks are frame numbers of Draft's WAL, and a push sends the content of the change log.
+//! A statement that moves the WAL, weakens its durability, switches capture off, or changes the engine's own
+//! tables would break the sync silently, until rows are missing. The guard refuses such statements before any
+//! statement of the same text runs.
 //!
-//! The text is judged as it is parsed, by the parser that the core uses. Of functions, which can stand anywhere in an expression, the
-//! tokens are judged: an identifier that is the name of a forbidden function is refused wherever it stands.
+//! The guard works on the output of the core's own parser. Functions can occur anywhere in an expression, so
+//! the guard checks the tokens for them: an identifier with the name of a forbidden function is refused
+//! everywhere.
 //!
-//! Left out: what a trigger does that somebody else has created on the remote.
+//! Absent: a check of triggers that another client has created on the remote.
 
 use turso_parser::ast::{AlterTableBody, Cmd, PragmaBody, QualifiedName, Stmt, TriggerCmd};
 use turso_parser::lexer::Lexer;
@@ -20,30 +22,29 @@ use crate::error::{DatabaseContext, Error, Result};
 use crate::schema_statement::SchemaStatement;
 use crate::tape::is_internal;
 
-/// Why a statement is refused.
+/// The reason why a statement is refused.
 type Reason = &'static str;
 
-const MOVES_WAL: Reason = "the engine alone decides when the WAL is moved, its watermarks stand in it";
-const WEAKENS_DURABILITY: Reason = "what is pushed must not vanish from the local database afterwards";
-const BREAKS_CAPTURE: Reason = "changes that are not captured are never pushed, and lost at the next pull";
-const NOT_CAPTURED: Reason = "the change log does not record it, so it would be lost at the next pull";
-const OWN_TABLE: Reason = "the table is the engine's own";
-const OTHER_DATABASE: Reason =
-    "only the local database is kept in step, and its files must not be opened twice";
-const NO_LOCAL_RULES: Reason = "rows that break the schema's rules here are refused by the remote for ever";
+const MOVES_WAL: Reason = "only the engine may move the WAL, because its watermarks are frames of it";
+const WEAKENS_DURABILITY: Reason = "a pushed transaction must not vanish from the local database";
+const BREAKS_CAPTURE: Reason = "changes without capture are never pushed, and the next pull discards them";
+const NOT_CAPTURED: Reason = "the change log does not record it, so the next pull would discard it";
+const OWN_TABLE: Reason = "the table belongs to the engine";
+const OTHER_DATABASE: Reason = "only the local database is synced, and its files must not be opened twice";
+const NO_LOCAL_RULES: Reason = "the remote permanently refuses rows that break the schema's rules";
 const FORMAT: Reason = "the file format is shared with the remote";
-const UNKNOWN: Reason = "it is not known to be harmless";
+const UNKNOWN: Reason = "it is not on the list of harmless statements";
 const NATIVE_CODE: Reason = "native code can do anything to the database";
 
-/// What may be done with a pragma.
+/// The permitted uses of a pragma.
 enum Pragma {
-    /// Read and set.
+    /// Reading and setting.
     Free,
-    /// Read, also with an argument that names an object.
+    /// Reading, also with an argument that names an object.
     Question,
-    /// Read; setting it is refused.
+    /// Reading only.
     ReadOnly(Reason),
-    /// Neither.
+    /// No use.
     Forbidden(Reason),
 }
 
@@ -73,16 +74,16 @@ fn pragma(name: &str) -> Pragma {
         "data_sync_retry" | "fullfsync" | "synchronous" => Pragma::ReadOnly(WEAKENS_DURABILITY),
         "ignore_check_constraints" => Pragma::ReadOnly(NO_LOCAL_RULES),
         "locking_mode" => Pragma::ReadOnly("the engine's own connections need the database too"),
-        "schema_version" => Pragma::ReadOnly("other connections know by it when to read the schema anew"),
+        "schema_version" => Pragma::ReadOnly("other connections use it to detect schema changes"),
         "temp_store" => Pragma::ReadOnly("temporary tables stay in memory"),
-        // In this core even reading it switches the capture off.
+        // In this core even reading it switches capture off.
         "journal_mode" => Pragma::Forbidden(BREAKS_CAPTURE),
         "wal_checkpoint" => Pragma::Forbidden(MOVES_WAL),
         _ => Pragma::Forbidden(UNKNOWN),
     }
 }
 
-/// Functions that are statements in disguise, and table-valued forms of forbidden pragmas.
+/// Functions that act like statements, and table-valued forms of forbidden pragmas.
 fn forbidden_function(name: &str) -> Option<Reason> {
     match name {
         "load_extension" => Some(NATIVE_CODE),
@@ -97,24 +98,25 @@ fn forbidden_function(name: &str) -> Option<Reason> {
 /// A statement that may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Allowed<'a> {
-    /// Its text.
     pub(crate) sql: &'a str,
-    /// The care that has to be taken, if it changes the schema.
+    /// The extra steps for a schema change; `None` for other statements.
     pub(crate) care: Option<SchemaStatement>,
-    /// Whether its answer is worked out when it is compiled: the core does not notice then that the schema has changed since.
+    /// Whether the core computes the answer when it compiles the statement. It then does not notice later
+    /// schema changes.
     pub(crate) is_answered_when_compiled: bool,
 }
 
 /// Checks every statement of a text.
 ///
 /// # Errors
-/// [`Error::StatementRefused`] for the first that may not run; the core's own error for a text that does not parse.
+/// [`Error::StatementRefused`] for the first forbidden statement; the core's error for a text that does not
+/// parse.
 pub(crate) fn check<'a>(file: &str, sql: &'a str) -> Result<Vec<Allowed<'a>>> {
     let refused =
         |statement: &str, reason| Error::StatementRefused { statement: statement.trim().to_owned(), reason };
     let unparsed = |error| Err(LimboError::from(error)).while_doing("parsing a statement", file);
     for token in Lexer::new(sql.as_bytes()) {
-        let Ok(token) = token else { break }; // The parser says it better.
+        let Ok(token) = token else { break }; // The parser reports the error.
         if token.token_type == TokenType::TK_ID
             && let Ok(text) = std::str::from_utf8(token.value)
             && let Some(reason) =

@@ -1,11 +1,11 @@
-//! Whether the server's history is still the one that Synced replicates.
+//! Checks whether the server's log is still the one that Synced replicates.
 //!
-//! Within one history, frames are only ever appended. A server that was restored to an older state begins another one, and
-//! frames of the two must not be mixed. A server that names its history says so itself; of one that does not, the newest frame that
-//! Synced holds is looked at again: it has to have the same page and the same checksum, which runs over all the frames
-//! before it.
+//! Within one log, frames are only ever appended. A server that was restored to an older state starts another
+//! log, and frames of the two must not be mixed. Some servers send a lineage id (`history_id`), which
+//! identifies the log. For the others the engine reads the newest frame that Synced holds again. It must have
+//! the same page and the same checksum, which covers all frames before it.
 //!
-//! A re-bootstrap is costly, so what only one odd answer suggests is asked for a second time.
+//! A re-bootstrap is expensive, so the engine confirms a single suspicious answer with a second request.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::state::State;
 use crate::wal::{FRAME_BYTES, Frame, PAGE_BYTES, RawSession};
 use crate::wire::{BodyStream, FrameAnswer, Wire};
 
-/// Looks whether the history is another one; `None` if it is the same as far as that can be known.
+/// Checks whether the server has another log. Returns `None` if no difference is known.
 pub(crate) async fn changed<R: Remote>(
     wire: &Wire<R>,
     state: &State,
@@ -40,15 +40,15 @@ pub(crate) async fn changed<R: Remote>(
     }
 }
 
-/// What became of the newest frame that Synced holds.
+/// The state of Synced's newest frame on the server.
 enum Sighting {
-    /// It is where it was.
+    /// The server has the same frame at the same place.
     Same,
-    /// There is another one, or none.
+    /// The server has another frame there, or none.
     Other,
-    /// The server does not have its generation any more, although Synced has not passed it.
+    /// The server no longer has the frame's generation, although Synced has not passed it.
     Gone(Error),
-    /// There is nothing to look for.
+    /// Synced holds no remote frame to compare.
     Unknown,
 }
 
@@ -58,7 +58,7 @@ async fn look_at_anchor<R: Remote>(
     synced: &Arc<Connection>,
 ) -> Result<Sighting> {
     let Some(anchor) = state.metadata.anchor else { return Ok(Sighting::Unknown) };
-    // A re-bootstrap is costly: one answer may be wrong.
+    // A re-bootstrap is expensive, and one answer may be wrong.
     for _ in 0..2 {
         match wire.frames(anchor.generation, anchor.frame_no, anchor.frame_no + 1).await? {
             FrameAnswer::Frames(body) => {
@@ -69,7 +69,7 @@ async fn look_at_anchor<R: Remote>(
                 }
             }
             FrameAnswer::End(_) => {}
-            // Of a generation that was passed, nothing needs to be there any more.
+            // The server may prune a generation that Synced has passed.
             FrameAnswer::Gone(_) if anchor.generation < state.metadata.synced_generation => {
                 return Ok(Sighting::Unknown);
             }
@@ -79,8 +79,8 @@ async fn look_at_anchor<R: Remote>(
     Ok(Sighting::Other)
 }
 
-/// Finds out why the server has no frame where Synced ends, although it should know that place; `doubt` if that is not
-/// confirmed.
+/// Finds out why the server has no frame where Synced ends, although the server should know that place.
+/// Returns `doubt` if a second request does not confirm it.
 pub(crate) async fn confirm<R: Remote>(
     wire: &Wire<R>,
     state: &State,
@@ -90,7 +90,8 @@ pub(crate) async fn confirm<R: Remote>(
     let generation = state.metadata.synced_generation;
     let mut info = wire.info().await?;
     if info.current_generation <= generation {
-        // It contradicts the doubt, or suggests the worst: it may be an old answer itself.
+        // The answer contradicts the doubt or suggests a restored server. It may be outdated itself, so ask
+        // again.
         info = wire.info().await?;
     }
     match judge_info(&info, &state.metadata) {
@@ -115,11 +116,11 @@ pub(crate) async fn confirm<R: Remote>(
 enum Judgement {
     Confirmed(RebootstrapReason),
     Unfounded,
-    /// It settles nothing: the next question has to.
+    /// The answer decides nothing; another request must.
     Open,
 }
 
-/// What the server says of itself decides where it names its history.
+/// If the server sends a lineage id, `/info` decides.
 fn judge_info(info: &Info, metadata: &Metadata) -> Judgement {
     match (&metadata.history_id, &info.history_id) {
         (Some(known), Some(now)) if known != now => Judgement::Confirmed(RebootstrapReason::HistoryChanged),
@@ -128,7 +129,7 @@ fn judge_info(info: &Info, metadata: &Metadata) -> Judgement {
     }
 }
 
-/// What the answer to a request for the frame behind Synced's end decides, while the server's newest generation is
+/// Judges the answer to a request for the frame after Synced's end. The server's newest generation is
 /// `current_generation`.
 fn judge_answer<B>(answer: &FrameAnswer<B>, current_generation: u64, metadata: &Metadata) -> Judgement {
     match answer {
@@ -140,19 +141,20 @@ fn judge_answer<B>(answer: &FrameAnswer<B>, current_generation: u64, metadata: &
         FrameAnswer::End(status) if went_back(status, metadata) => {
             Judgement::Confirmed(RebootstrapReason::HistoryChanged)
         }
-        // The first answer was wrong, or another history has grown past that place since.
+        // The first answer was wrong, or another log has grown past that place since.
         FrameAnswer::End(_) | FrameAnswer::Frames(_) => Judgement::Open,
     }
 }
 
-/// Whether the server says that it is not as far as Synced is.
+/// Whether the server reports an end before Synced's end.
 pub(crate) fn went_back(status: &Status, metadata: &Metadata) -> bool {
     let (generation, frame_no) = (metadata.synced_generation, metadata.synced_frame());
     status.generation < generation || (status.generation == generation && status.max_frame_no < frame_no)
 }
 
-/// The stamp of a frame in the server's own log, of which only the server knows the salts; `None` if it does not say: whoever asks has
-/// been told already that the frame was taken, and must not fail over this.
+/// Returns the stamp of a frame in the server's own log, whose salts only the server knows. Returns `None` if
+/// the server does not send it: the caller already knows that the server accepted the frame, and must not
+/// fail because of the stamp.
 pub(crate) async fn stamp_of<R: Remote>(
     wire: &Wire<R>,
     generation: u64,
@@ -169,7 +171,7 @@ pub(crate) async fn stamp_of<R: Remote>(
 }
 
 fn unknown_stamp(error: &Error) -> Option<FrameStamp> {
-    tracing::warn!(%error, "the stamp of a pushed frame stays unknown");
+    tracing::warn!(%error, "cannot read the stamp of a pushed frame");
     None
 }
 
@@ -186,11 +188,12 @@ where
     }
     match <[u8; FRAME_BYTES]>::try_from(bytes.as_ref()) {
         Ok(bytes) => Ok(Frame::from_bytes(bytes)),
-        Err(_) => Err(body.bad(format!("{} bytes where one frame was asked for", bytes.len()))),
+        Err(_) => Err(body.bad(format!("{} bytes instead of one frame", bytes.len()))),
     }
 }
 
-/// Whether the page of `frame` is as it is in Synced as of its frame `end`. `synced` may be in a raw session.
+/// Whether the page of `frame` equals Synced's page as of Synced's frame `end`. `synced` may be in a raw
+/// session.
 fn holds_page(synced: &Arc<Connection>, end: u64, frame: &Frame) -> Result<bool> {
     if frame.page_no() == 0 {
         return Ok(false);

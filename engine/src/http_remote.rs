@@ -1,8 +1,9 @@
-//! [`HttpRemote`]: the server over HTTP, for programs that run on tokio. Only with the feature `http`; TLS with the feature `https`.
+//! [`HttpRemote`]: the server over HTTP, for programs that run on tokio. Requires the feature `http`; TLS
+//! requires the feature `https`.
 //!
-//! Connections are kept and used again. Bodies are streamed in both the engine's and the network's time: nothing is read ahead of the
-//! engine but what hyper buffers. Every wait is bounded, by the clock of tokio: for the connection, for the head of an
-//! answer, and between two chunks of its body. A request is never sent twice: one that failed is the engine's affair.
+//! Connections are kept and reused. Bodies are streamed with back-pressure: only hyper's own buffer reads
+//! ahead of the engine. Every wait has a time limit on tokio's clock: connecting, the head of an answer, and
+//! each chunk of its body. A request is never sent twice; the engine decides about retries.
 
 use std::fmt;
 use std::future::Future;
@@ -29,56 +30,56 @@ type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
 #[cfg(not(feature = "https"))]
 type Connector = HttpConnector;
 
-/// Why an [`HttpRemote`] could not be made, or could not finish a request.
+/// The reason why an [`HttpRemote`] could not be built, or could not finish a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpRemoteError {
-    /// The base URL is none.
-    #[error("`{url}` is no URL")]
+    /// The base URL cannot be parsed.
+    #[error("`{url}` is not a URL")]
     BadUrl {
-        /// What was given.
+        /// The base URL as given.
         url: String,
-        /// What is wrong with it.
+        /// The error of the parser.
         source: InvalidUri,
     },
-    /// The base URL has no scheme that is built in, no host, or a query.
+    /// The base URL has an unsupported scheme, no host, or a query.
     #[error("`{url}` cannot be a base URL: {problem}")]
     UnusableUrl {
-        /// What was given.
+        /// The base URL as given.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         problem: &'static str,
     },
-    /// The token has bytes that no header may have.
-    #[error("the bearer token cannot stand in a header")]
+    /// The token contains bytes that a header must not contain.
+    #[error("the bearer token has characters that a header must not contain")]
     BadToken {
-        /// What is wrong with it.
+        /// The error of the header's parser.
         source: InvalidHeaderValue,
     },
     /// A path of the protocol could not be appended to the base URL.
-    #[error("the URL of a request cannot be built")]
+    #[error("cannot build the URL of a request")]
     BadRequest {
-        /// What is wrong with it.
+        /// The reason.
         source: http::Error,
     },
-    /// The request or the head of its answer did not get through.
+    /// The connection failed before the head of the answer arrived.
     #[error("the connection failed")]
     Connection {
-        /// What the client says.
+        /// The HTTP client's error.
         source: hyper_util::client::legacy::Error,
     },
-    /// The body broke off.
-    #[error("the body of the answer broke off")]
+    /// The body ended early.
+    #[error("the body of the answer ended early")]
     Body {
-        /// What the connection says.
+        /// The connection's error.
         source: hyper::Error,
     },
-    /// Nothing arrived in time.
+    /// The time limit expired.
     #[error("no {awaited} within {limit:?}")]
     TimedOut {
-        /// What was waited for.
+        /// The expected part of the answer.
         awaited: &'static str,
-        /// How long.
+        /// The time limit.
         limit: Duration,
     },
 }
@@ -111,7 +112,7 @@ pub struct HttpRemote {
 }
 
 impl HttpRemote {
-    /// Begins one for the server at `base_url`: the protocol's paths are appended to it.
+    /// Starts to build a remote for the server at `base_url`. The protocol's paths are appended to it.
     pub fn builder(base_url: impl Into<String>) -> HttpRemoteBuilder {
         HttpRemoteBuilder {
             base_url: base_url.into(),
@@ -137,7 +138,7 @@ impl fmt::Debug for HttpRemote {
     }
 }
 
-/// What an [`HttpRemote`] will be.
+/// Builds an [`HttpRemote`].
 #[must_use]
 pub struct HttpRemoteBuilder {
     base_url: String,
@@ -149,40 +150,41 @@ pub struct HttpRemoteBuilder {
 }
 
 impl HttpRemoteBuilder {
-    /// A header that goes with every request, in place of an earlier one of its name.
+    /// Adds a header to every request. It replaces an earlier header of the same name.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// `authorization: Bearer …` goes with every request. The token is kept out of logs.
+    /// Adds `authorization: Bearer …` to every request. The token does not appear in logs.
     pub fn bearer_token(mut self, token: impl Into<String>) -> Self {
         self.bearer_token = Some(token.into());
         self
     }
 
-    /// How long a connection may take to be made; by default 10 seconds.
+    /// The time limit for connecting; default 10 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
     }
 
-    /// How long the head of an answer may take, the connection and the request's body included; by default 60 seconds.
+    /// The time limit for the head of an answer, including connecting and sending the request; default 60
+    /// seconds.
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self
     }
 
-    /// How long the next chunk of an answer's body may take; by default 30 seconds. There is no limit to the whole body.
+    /// The time limit for each chunk of an answer's body; default 30 seconds. The whole body has no limit.
     pub fn body_idle_timeout(mut self, limit: Duration) -> Self {
         self.body_idle_timeout = limit;
         self
     }
 
-    /// Makes it. Nothing is connected yet.
+    /// Builds the remote without connecting.
     ///
     /// # Errors
-    /// [`HttpRemoteError`] naming what is wrong with the URL or the token.
+    /// [`HttpRemoteError`] if the URL or the token is invalid.
     pub fn build(self) -> Result<HttpRemote, HttpRemoteError> {
         let base = self.base_url.parse::<Uri>();
         let base = base.map_err(|source| HttpRemoteError::BadUrl { url: self.base_url.clone(), source })?;
@@ -191,7 +193,7 @@ impl HttpRemoteBuilder {
             return Err(unusable("TLS needs the feature `https`"));
         }
         if !matches!(base.scheme_str(), Some("http" | "https")) || base.host().is_none() {
-            return Err(unusable("it does not begin with http:// or https:// and a host"));
+            return Err(unusable("it does not start with http:// or https:// and a host"));
         }
         if base.query().is_some() {
             return Err(unusable("paths cannot be appended to a query"));
@@ -206,7 +208,7 @@ impl HttpRemoteBuilder {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(self.connect_timeout));
         connector.set_nodelay(true);
-        // The client's own second tries are for requests that never left; the engine's are enough.
+        // The client retries only requests that were never sent; the engine's own retries cover them.
         let client =
             Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build(secured(connector));
         Ok(HttpRemote {
@@ -254,7 +256,7 @@ impl Remote for HttpRemote {
     }
 }
 
-/// The body of an answer, as it comes over the network.
+/// The body of an answer, streamed from the network.
 pub struct HttpBody {
     incoming: Incoming,
     idle_limit: Duration,
@@ -283,7 +285,7 @@ impl Body for HttpBody {
             let frame = frame.map(|frame| frame.map_err(|source| HttpRemoteError::Body { source }.into()));
             return Poll::Ready(frame);
         }
-        // The time in which the engine does not ask is not the network's.
+        // The limit counts only the time in which the engine waits for the network.
         if !this.is_waiting {
             this.is_waiting = true;
             this.deadline.as_mut().reset(Instant::now() + this.idle_limit);
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused_by_name() {
+    fn an_invalid_base_url_is_refused_and_named_in_the_error() {
         for url in ["", "localhost", "ftp://localhost", "http://", "http://localhost/?a=b", "http://a b"] {
             let error = HttpRemote::builder(url).build().unwrap_err();
             assert!(error.to_string().contains(&format!("`{url}`")), "{error}");

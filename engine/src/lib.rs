@@ -1,11 +1,13 @@
 //! # plimsoll-engine
 //!
-//! Keeps a local SQLite database in step with a remote one. The application works on *Draft*, with change capture on;
-//! *Synced* is a byte replica of the remote. Both stand on the real `turso_core`.
+//! Keeps a local SQLite database in sync with a remote one. The application works on *Draft*, which has
+//! change capture enabled. *Synced* is a byte-for-byte replica of the remote. Both are databases of the real
+//! `turso_core`.
 //!
-//! The engine reads no clock, draws no random number, starts no thread and opens no file on its own: files, clock and
-//! randomness come through [`turso_core::IO`], atomic replace and directory sync through [`Storage`], and the server
-//! through [`Remote`]. It is plain `async` without a runtime: it suspends while it waits for the network and once before and
+//! The engine reads no clock, draws no random numbers, starts no threads and opens no files directly. Files,
+//! clock and randomness come through [`turso_core::IO`]. Atomic replace and directory sync come through
+//! [`Storage`]. The server is reached through [`Remote`]. The engine is plain `async` code without a runtime.
+//! It suspends only while it waits for the network, and once before and once after each durable step.
 //! after each durable step, and nowhere else.
 //!
 //! ```text
@@ -18,8 +20,8 @@
 //!
 //! # Two clients
 //!
-//! The remote of this example is the simulator's server, in the same process and in memory; a program would use `HttpRemote`, or a
-//! [`Remote`] of its own, on [`turso_core::PlatformIO`] with [`LocalStorage`].
+//! This example uses the simulator's server, which runs in the same process and in memory. A real program
+//! uses `HttpRemote`, or its own [`Remote`], with [`turso_core::PlatformIO`] and [`LocalStorage`].
 //!
 //! ```
 //! use plimsoll_engine::{Options, SyncEngine};
@@ -54,140 +56,167 @@
 //!
 //! # Map, in reading order
 //!
-//! | module | what it owns |
+//! | module | responsibility |
 //! |---|---|
-//! | [`engine`](SyncEngine) | [`SyncEngine`]: open, connect, pull, push, sync; the order of things |
-//! | `options` | [`Options`]: what an application sets at opening |
-//! | `metadata` | the small file that says what the other files are; its format is [`Metadata`] |
-//! | `state` | what the engine knows between operations, and how it is stored |
-//! | `recovery` | the beginning of each operation: finishes what an interrupted one has left, gives up a damaged replica |
-//! | `bootstrap` | first use: the exported snapshot becomes Draft and Synced |
-//! | `main_file` | the header of a database's main file, and the damage that it shows |
-//! | `draft` | the application's database: open, verify |
-//! | `local`, `guard` | the application's connections, and what may not be run on them |
-//! | `schema_statement`, `temporary` | the care that its changes of the schema need |
-//! | `synced` | the replica, open |
-//! | `reset` | cuts the replica back to the frames that the metadata names, and verifies it |
+//! | [`engine`](SyncEngine) | [`SyncEngine`]: open, connect, pull, push and sync, and the order of their steps |
+//! | `options` | [`Options`]: the settings that an application chooses when it opens the engine |
+//! | `metadata` | the small file that describes the state of the other files; [`Metadata`] is its format |
+//! | `state` | the engine's in-memory state between operations, and how it is stored |
+//! | `recovery` | the start of each operation: finishes an interrupted operation, discards a damaged replica |
+//! | `bootstrap` | first use: the exported snapshot becomes both Draft and Synced |
+//! | `main_file` | the header of a database's main file, and the damage that the header reveals |
+//! | `draft` | opens and verifies the application's database |
+//! | `local`, `guard` | the application's connections, and the statements that they refuse |
+//! | `schema_statement`, `temporary` | the extra steps that the application's schema changes need |
+//! | `synced` | the open replica |
+//! | `reset` | truncates the replica to the frames that the metadata names, and verifies it |
 //! | `checkpoint` | moves the replica's WAL into its main file |
-//! | `walk` | brings Synced to the end of the remote's history, through every closed generation |
-//! | `history` | whether the server's history is still the one that Synced replicates |
-//! | `rebootstrap`, `replacement` | a new export takes Synced's place; Draft and its transactions stay |
-//! | `tape` | the change log read as numbered local transactions, and as SQL that replays them |
-//! | `conflict` | what is reported where local and remote changes meet |
-//! | `compaction`, `pages` | moves Draft's WAL into its main file, and remembers which pages may differ |
-//! | `rebase` | puts the local transactions on top of the new remote state, Draft page by page |
-//! | `push` | sends the local transactions, whole, once: as statements or as frames ([`PushMode`]) |
-//! | `wire`, `protocol` | requests, answers and what is checked about them |
-//! | `poison` | when nothing may go on before the engine was opened anew |
-//! | [`events`] | the `tracing` events, by name |
-//! | `http_remote` | a ready [`Remote`] over HTTP (feature `http`) |
+//! | `walk` | brings Synced to the end of the remote's log, through every closed generation |
+//! | `history` | checks that the server's log is still the one that Synced replicates |
+//! | `rebootstrap`, `replacement` | replaces Synced by a new export; Draft and its transactions stay |
+//! | `tape` | reads the change log as numbered local transactions, and as SQL that replays them |
+//! | `conflict` | the report of conflicts between local and remote changes |
+//! | `compaction`, `pages` | moves Draft's WAL into its main file, and records which pages may differ from Synced |
+//! | `rebase` | copies the new remote state into Draft page by page, then replays the local transactions on it |
+//! | `push` | sends each local transaction whole and once, as statements or as frames ([`PushMode`]) |
+//! | `wire`, `protocol` | requests, answers, and the checks on answers |
+//! | `poison` | the failures after which the engine must be reopened |
+//! | [`events`] | the names of the `tracing` events |
+//! | `http_remote` | a ready-made [`Remote`] over HTTP (feature `http`) |
 //! | `files`, `database`, `wal` | durable file operations, connections, raw WAL sessions and frames |
 //!
-//! Imports go in one direction, from the operations down to the stored state, and never through this file: `scenarios/tests/it/tidy.rs`
-//! checks it.
+//! Imports go in one direction, from the operations down to the stored state, and never through this file.
+//! `scenarios/tests/it/tidy.rs` checks this.
 //!
 //! # Transactions have numbers
 //!
-//! Every local transaction has a number that it keeps for life, however often a rebase rewrites the change log. The remote
-//! keeps, per client, the highest number that it has applied, in the same transaction as the rows themselves
-//! (`turso_sync_last_change_id`), and a push is conditional on the number that it builds on. So a request that arrives twice,
-//! late, or after a rebase can take effect at most once, and what is unacknowledged is decided by one comparison.
-//! The reference design numbers change-log rows anew at each rebase and tells the numberings apart by an epoch; that leaves a
-//! delayed request able to land between two epochs.
+//! Every local transaction has a permanent number. A rebase rewrites the change log, but the numbers stay.
+//! For each client, the remote stores the highest number that it has applied (`turso_sync_last_change_id`),
+//! in the same transaction as the rows themselves. A push is conditional on the number that it builds on. A
+//! request that arrives twice, late, or after a rebase therefore takes effect at most once, and one
+//! comparison decides whether a transaction is acknowledged. The reference design renumbers the change log's
+//! rows at each rebase and separates the numberings by an epoch. In that design a delayed request can take
+//! effect between two epochs.
 //!
 //! # Conflicts
 //!
-//! Local transactions are replayed on what the remote has become, row by row, and by the same rules in a rebase and in a push. The
-//! replayed one is the later one:
+//! Local transactions are replayed on the remote's current state, row by row. A rebase and a push follow the
+//! same rules. The replayed change counts as the later one:
 //!
-//! * an insert replaces whatever holds its primary key or another unique value;
-//! * an update sets the columns that the statement set, on the row that had the key *before*, and leaves the others as the remote
-//!   has them; a row that the remote has deleted is inserted again, whole. A row whose INTEGER PRIMARY KEY changes is deleted and inserted;
-//! * `ON CONFLICT DO UPDATE` sets the whole row, because the core does not record what it set;
-//! * a delete removes the row that had the key, whatever became of it. One that finds no row in a rebase is done with: a row that is made
-//!   under that key later stays;
-//! * a row without a key, or with NULL in its key, is known by all its values;
-//! * a table that is created on both sides keeps the shape that reached the remote first, and so does an index. Rows of another shape
-//!   go into the columns that both have; the others get their defaults;
-//! * a table or column that one side drops is gone: rows and values meant for it are left out. The remote's renaming of one is, to the
-//!   other side, a dropped and a new one;
-//! * columns that are added, dropped or renamed, indexes, views and triggers that are made, replaced or dropped on one side are so on
-//!   the other. Views and triggers of one name: the later one replaces the other;
-//! * triggers do not fire for replayed rows, because what they did is replayed itself;
-//! * what the remote's schema or its other rows do not allow (`NOT NULL`, `CHECK`, a unique index over rows that are not) is left out.
+//! * An insert replaces every row that holds its primary key or another of its unique values.
+//! * An update sets the columns that the statement set, on the row that had the key *before* the update. The
+//!   other columns keep the remote's values. If the remote has deleted the row, the whole row is inserted
+//!   again. A row whose INTEGER PRIMARY KEY changes is deleted and inserted.
+//! * `ON CONFLICT DO UPDATE` sets the whole row, because the core does not record which columns it set.
+//! * A delete removes the row that has the key, even if the remote has changed it. A delete that finds no row
+//!   in a rebase is complete: a row that is inserted under that key later stays.
+//! * A row without a key, or with NULL in its key, is identified by all its values.
+//! * A table or an index that both sides create keeps the definition that reached the remote first. Rows of
+//!   the other definition are written to the columns that both have; the remaining columns get their
+//!   defaults.
+//! * A table or column that one side drops is gone, and rows and values for it are skipped. A rename by the
+//!   remote looks to the other side like a drop and a new table or column.
+//! * Columns that one side adds, drops or renames, and indexes, views and triggers that one side creates,
+//!   replaces or drops, change in the same way on the other side. If both sides create a view or a trigger of
+//!   the same name, the later one replaces the other.
+//! * Triggers do not fire for replayed rows, because the effects of the triggers are replayed themselves.
+//! * A change that the remote's schema or its other rows forbid (`NOT NULL`, `CHECK`, a unique index over
+//!   rows that are not unique) is skipped.
 //!
-//! So nothing is ever stuck, and what did not go as the application saw it is told to it: see [`Conflict`], and the `conflicts` of
-//! [`PullReport`] and [`PushReport`]. Each change is compared with the row that it finds on the replica; a remote transaction that
-//! arrives between that look and the push itself is met by the same rules but not reported.
+//! No change ever blocks a sync. Each change with a different result than the application saw is reported:
+//! see [`Conflict`], and the `conflicts` of [`PullReport`] and [`PushReport`]. The engine compares each
+//! change with the row that it finds on the replica. If a remote transaction arrives between that comparison
+//! and the push, the same rules apply to it, but no conflict is reported.
 //!
-//! # What is carried, and what is refused
+//! # Supported and refused changes
 //!
-//! A local transaction goes to the others whole, its changes of the schema included and in their places. What the core's change log leaves
-//! out (views, triggers, new names of tables and columns) is written down beside it, in the same transaction, by the connections
-//! of [`SyncEngine::connect`]. What is done to the file by another way is found by difference at the next push or pull, and then
-//! belongs to a transaction of its own; a table that was renamed twice that way is refused as [`Error::UnknownTable`].
+//! A local transaction is sent whole, including its schema changes in their original order. The core's change
+//! log does not record views, triggers, and renames of tables and columns. The connections of
+//! [`SyncEngine::connect`] record these beside the change log, in the same transaction. If the application
+//! changes the schema in another way, the next push or pull finds the difference and puts it into a separate
+//! transaction. A table that was renamed twice in that way is refused with [`Error::UnknownTable`].
 //!
-//! * Temporary tables stay where they are. The change log has no more than a table's bare name, so none may have the name of a table or a
-//!   view of the database: [`Error::StatementRefused`], and [`Error::HiddenByTemporary`] when it is the remote that makes the other one.
-//! * A table WITHOUT ROWID is the remote's alone: it is replicated and read; the core cannot change it with capture on, and says so.
-//! * Columns whose values follow from others (`AS (…)`) are left to follow. STORED ones the core cannot read at all: with a remote that has
-//!   one, opening and pulling fail with the core's own words in [`Error::Database`].
-//! * `PRAGMA user_version`, `application_id`, sequences and `sqlite_stat1` are not carried; setting the first three is refused.
+//! * Temporary tables are local only. The change log records only a table's bare name, so a temporary table
+//!   must not have the name of a table or view of the database. The statement is refused with
+//!   [`Error::StatementRefused`]. If the remote creates the second table, the operation fails with
+//!   [`Error::HiddenByTemporary`].
+//! * A table WITHOUT ROWID is read-only here. It is replicated and readable, but the core reports an error
+//!   when a connection with change capture writes to it.
+//! * Generated columns (`AS (…)`) are not sent; each side computes them. The core cannot read STORED
+//!   generated columns. If the remote has one, opening and pulling fail with the core's own message in
+//!   [`Error::Database`].
+//! * `PRAGMA user_version`, `application_id`, sequences and `sqlite_stat1` are not synced. Setting the first
+//!   three is refused.
 //!
-//! # When the remote or the files are not what they were
+//! # When the remote or the files have changed unexpectedly
 //!
-//! | what happened | how it is known | what the engine does |
+//! | event | how it is detected | reaction of the engine |
 //! |---|---|---|
-//! | the server pruned the generation that Synced has reached | 404 or 410, twice, and `/info` names a newer one | re-bootstraps |
-//! | the server was restored to an older state | another `history_id`, asked for in every pull and push; without one the server's last generation or frame is older than Synced's, or the newest frame that Synced holds is another one there | re-bootstraps |
-//! | the server is restored again and again while one operation runs | a fourth re-bootstrap would be due | ends with [`Error::HistoryUnsettled`]; the next operation goes on |
-//! | Synced or its WAL is missing, too short or rotten | length, stamp of the last frame, checksums, database header | re-bootstraps: it holds nothing local |
+//! | the server pruned the generation that Synced has reached | 404 or 410, twice, and `/info` names a newer generation | re-bootstraps |
+//! | the server was restored to an older state | a different `history_id`, which every pull and push checks; without a `history_id`: the server's last generation or frame is older than Synced's, or the server has a different frame in the place of Synced's newest frame | re-bootstraps |
+//! | the server is restored repeatedly while one operation runs | the operation would need a fourth re-bootstrap | fails with [`Error::HistoryUnsettled`]; the next operation continues |
+//! | Synced or its WAL is missing, too short or corrupt | length, stamp of the last frame, checksums, database header | re-bootstraps, because Synced holds nothing local |
 //! | Draft or its WAL is missing or too short | existence, length, stamp of the watermark's frame | refuses: [`Error::MissingFile`], [`Error::Damaged`] |
 //! | the metadata is missing or damaged | existence, checksum | refuses: [`Error::ForeignFile`], [`Error::BadMetadata`] |
-//! | the directory is an older copy, or is used twice | the remote has applied a transaction that this copy never sent | refuses: [`Error::ForeignAcknowledgement`], until the application decides with [`SyncEngine::adopt`] |
+//! | the directory is an older copy, or two clients use it | the remote has applied a transaction that this copy never sent | refuses: [`Error::ForeignAcknowledgement`], until the application decides with [`SyncEngine::adopt`] |
 //!
-//! A *re-bootstrap* downloads the export of the current generation beside the old Synced, makes the switch with one write of the
-//! metadata, and rebases Draft onto the new Synced: every local transaction that the remote's new state has not acknowledged
-//! and that the change log still holds is kept and sent again. What it had acknowledged, and forgot when it was restored, is on the change
-//! log only since the last rebase; [`PullReport::transactions_forgotten`] counts the rest. Until the switch nothing is touched, and a
-//! crash anywhere finds either the old files or the new ones.
+//! A *re-bootstrap* downloads the export of the current generation beside the old Synced. One write of the
+//! metadata switches to it. Then the engine rebases Draft onto the new Synced. Every local transaction that
+//! the remote's new state has not acknowledged, and that the change log still holds, is kept and sent again.
+//! Transactions that the remote had acknowledged, but lost in the restore, are on the change log only since
+//! the last rebase; [`PullReport::transactions_forgotten`] counts the others. The engine changes nothing
+//! before the switch, and a crash at any point leaves either the old files or the new ones.
 //!
-//! Limits. A server without a `history_id` is told apart from what it was by one frame, the newest that Synced holds: its page and
-//! its checksum. Where Synced holds nothing but an export, there is no such frame, and a server that was restored to before that export and has
-//! grown to the same generation since passes for the same; where it lags behind for several answers in a row, it passes for one that was
-//! restored; and where it is restored while the frames of one transaction arrive in several answers, halves of two transactions can be
-//! taken for one. A copy of a directory that is older, but has sent everything that
-//! the remote knows of it, is not told apart from the original, because nothing is lost or doubled by it; a request that the original had under way and
-//! that arrives after the copy has begun to push can be taken for the copy's own. And a copy that was adopted ([`SyncEngine::adopt`]) and is put in
-//! place once more, as it was before, knows nothing of what was sent under the identity that it got the first time: what it holds above the
-//! number that the remote names is kept, as ever, and sent again.
+//! # Limits
 //!
-//! # What it costs
+//! A server without a `history_id` is identified only by the page and the checksum of the newest frame that
+//! Synced holds. This leaves three gaps:
 //!
-//! Work depends on what changed since the last time, not on the size of the database nor on how many operations went before; that
-//! is tested on counted work (`scenarios/tests/it/cost.rs`). The figures are of one run of
-//! `cargo bench -p plimsoll-scenarios --bench engine` on two shared cores, with the remote in the same process; rows of 100 bytes in
-//! transactions of 100. Compare them with each other rather than with those of another machine.
+//! * If Synced holds only an export, there is no such frame. A server that was restored to a point before
+//!   that export, and that has reached the same generation since, is not recognized as restored.
+//! * If the server's answers lag behind several times in a row, the server is taken for a restored one.
+//! * If the server is restored while the frames of one transaction arrive in several answers, the engine can
+//!   combine halves of two transactions.
+//!
+//! Two limits concern copies of the directory:
+//!
+//! * An older copy that has already sent everything that the remote knows of it is not detected, because it
+//!   loses and duplicates nothing. If the original still has a request in flight, and the request arrives
+//!   after the copy has started to push, the engine can mistake it for the copy's own.
+//! * If an adopted copy ([`SyncEngine::adopt`]) is later replaced by the older copy again, that copy does not
+//!   know which transactions were sent under the adopted identity. It keeps its transactions above the number
+//!   that the remote names, as usual, and sends them again.
+//!
+//! # Costs
+//!
+//! The work depends on the changes since the last operation, not on the size of the database or on the number
+//! of earlier operations. Tests check this on counted work (`scenarios/tests/it/cost.rs`). The figures below
+//! come from one run of `cargo bench -p plimsoll-scenarios --bench engine` on two shared cores, with the
+//! remote in the same process, and rows of 100 bytes in transactions of 100. Compare them with each other,
+//! not with figures of another machine.
 //!
 //! | | written to disk | requests | syncs | peak memory | time on real files | in memory | bound by |
 //! |---|---|---|---|---|---|---|---|
-//! | bootstrap of 64 MiB | 2.01 × what is received | 4 | 20 | 0.31 MiB, as for 8 MiB | 81 ms, 790 MiB/s | 14 ms, 4.5 GiB/s | the disk: two copies are written |
-//! | pull of 10,000 rows | 1.52 × | 7 | 14 | 1.2 MiB | 11 ms | 3.0 ms | syncs; each page once to Synced, once to Draft |
-//! | pull of one row on 10,000 pending ones | 9.8 MiB | 3 | 18 | 9.0 MiB | 166 ms | 151 ms | replay of each pending row, with capture; Draft is compacted after it |
-//! | push of 10,000 rows as statements | 5.1 MiB | 27 | 81 | 9.0 MiB | 124 ms | 98 ms | the remote running 3.1 MiB of SQL; the change log is long by then, so that a pull and a compaction follow |
-//! | push of 10,000 rows as frames | 5.1 MiB | 24 | 134 | 9.0 MiB | 74 ms | 32 ms | syncs, six a batch; the same pull and compaction |
-//! | pull without news | nothing | 2 | 0 | – | 4.0 µs | 3.3 µs | two answers |
+//! | bootstrap of 64 MiB | 2.01 × the received bytes | 4 | 20 | 0.31 MiB, as for 8 MiB | 81 ms, 790 MiB/s | 14 ms, 4.5 GiB/s | the disk: two copies are written |
+//! | pull of 10,000 rows | 1.52 × | 7 | 14 | 1.2 MiB | 11 ms | 3.0 ms | syncs; each page is written once to Synced and once to Draft |
+//! | pull of one row with 10,000 rows pending | 9.8 MiB | 3 | 18 | 9.0 MiB | 166 ms | 151 ms | replay of each pending row, with capture; a compaction of Draft follows |
+//! | push of 10,000 rows as statements | 5.1 MiB | 27 | 81 | 9.0 MiB | 124 ms | 98 ms | the remote, which runs 3.1 MiB of SQL; the change log is long by then, so a pull and a compaction follow |
+//! | push of 10,000 rows as frames | 5.1 MiB | 24 | 134 | 9.0 MiB | 74 ms | 32 ms | syncs, six per batch; the same pull and compaction follow |
+//! | pull with nothing new | nothing | 2 | 0 | – | 4.0 µs | 3.3 µs | two answers |
 //!
-//! * Memory holds a chunk of a body, at bootstrap as in a pull (the table counts the remote's answer of up to 256 frames as well). It
-//!   grows with the pending local transactions: a pull or push holds all of them at once. What is acknowledged is read once after
-//!   opening, at most [`Options::change_log_records_max`] records of it, and not again.
-//! * A small pull has a floor: ten rows in a database of a thousand cost 109 KiB of writes (the tail with the change log's own
-//!   tables, some twenty pages) and 7 syncs; thirty times as many rows add a few pages, for a deeper tree.
-//! * After a rebase Synced is opened anew, and the core checks its WAL from the beginning. So a pull reads up to
-//!   [`Options::synced_wal_frames_max`] frames more (4 MiB by default), and up to four times that when it checkpoints: a bound that does not
-//!   depend on the database. A smaller one reads less and checkpoints more often.
-//! * What the application has written since the last rebase is read twice: as change log, and as frames of Draft's WAL, for the pages
-//!   that have to be put back.
+//! * A bootstrap and a pull keep one chunk of a body in memory (the table also counts the remote's answer of
+//!   up to 256 frames). Memory grows with the pending local transactions, because a pull or push holds all of
+//!   them at once. Acknowledged transactions are read once after opening, at most
+//!   [`Options::change_log_records_max`] records, and not again.
+//! * A small pull has a fixed minimum cost. Ten rows in a database of a thousand cost 109 KiB of writes (the
+//!   local tail with the change log's own tables, about twenty pages) and 7 syncs. Thirty times as many rows
+//!   add only a few pages, because the tree is deeper.
+//! * After a rebase Synced is reopened, and the core checks its WAL from the start. A pull therefore reads up
+//!   to [`Options::synced_wal_frames_max`] additional frames (4 MiB by default), and up to four times as many
+//!   when it checkpoints. This bound does not depend on the database. A smaller value reads less and
+//!   checkpoints more often.
+//! * Everything that the application has written since the last rebase is read twice: as change log, and as
+//!   frames of Draft's WAL, which name the pages to restore.
 
 #[doc = include_str!("faults.md")]
 pub mod faults {}

@@ -1,10 +1,12 @@
 //! The application's connection to the local database.
 //!
-//! Everything that an application does in SQL, and nothing that breaks what the engine relies on: statements that would are
-//! refused with [`Error::StatementRefused`] before anything has run (the module `guard` lists them). Its changes are captured.
+//! It runs all SQL except statements that would break the sync. Those are refused with
+//! [`Error::StatementRefused`] before any statement has run (the module `guard` lists them). The connection's
+//! changes are captured.
 //!
-//! During a pull's rebase, which no network holds up, a writer finds the database busy: it waits for at most the options'
-//! `busy_timeout_ms` and then gets [`Error::Busy`], with nothing done. A transaction that has begun to write makes the pull busy instead.
+//! During a pull's rebase, which does not wait for the network, a writer finds the database busy. It waits
+//! for at most `busy_timeout_ms` of the options and then fails with [`Error::Busy`], without any effect. If
+//! the application's transaction has written first, the pull fails with `Busy` instead.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -20,9 +22,10 @@ use crate::poison::Poison;
 use crate::schema_statement::SchemaStatement;
 use crate::temporary::TemporaryTablesOfOne;
 
-/// A connection to the local database. Clones are the same connection; for work at the same time, ask the engine for another one.
+/// A connection to the local database. Clones share one connection; for concurrent work, open another one
+/// with the engine.
 ///
-/// The calls block for as long as the files take.
+/// The calls block while they access files.
 #[derive(Clone)]
 pub struct LocalConnection {
     connection: Arc<Connection>,
@@ -41,11 +44,11 @@ impl LocalConnection {
         Ok(Self { connection, temporary, file: file.into(), poison })
     }
 
-    /// Runs the statements of a text, one after the other, and drops their rows. They are no transaction of themselves.
+    /// Runs the statements of a text in order and discards their rows. The text does not form a transaction.
     ///
     /// # Errors
-    /// [`Error::StatementRefused`] or a parse error when none has run; otherwise the first failing statement's, and those before it have
-    /// run.
+    /// [`Error::StatementRefused`] or a parse error if no statement has run. Otherwise the error of the first
+    /// failing statement; the statements before it have run.
     pub fn execute(&self, sql: impl AsRef<str>) -> Result<()> {
         self.poison.check()?;
         let sql = sql.as_ref();
@@ -74,15 +77,16 @@ impl LocalConnection {
     /// Runs one statement with positional arguments and returns its rows.
     ///
     /// # Errors
-    /// [`Error::StatementRefused`], [`Error::Busy`], or what the core says about the statement.
+    /// [`Error::StatementRefused`], [`Error::Busy`], or the core's error for the statement.
     pub fn query(&self, sql: impl AsRef<str>, arguments: &[Value]) -> Result<Vec<Vec<Value>>> {
         self.prepare(sql)?.query(arguments)
     }
 
-    /// Compiles one statement, to be run as often as one likes. It follows changes of the schema.
+    /// Compiles one statement, which can run any number of times. It adapts to schema changes.
     ///
     /// # Errors
-    /// [`Error::StatementRefused`], also when the text holds more or less than one statement, or what the core says about it.
+    /// [`Error::StatementRefused`], also if the text does not hold exactly one statement, or the core's error
+    /// for it.
     pub fn prepare(&self, sql: impl AsRef<str>) -> Result<LocalStatement> {
         self.poison.check()?;
         let sql = sql.as_ref();
@@ -109,11 +113,11 @@ impl LocalConnection {
         self.connection.prepare(sql).while_doing("preparing a statement", &self.file)
     }
 
-    /// Begins a transaction that is rolled back unless it is committed. Its first read takes the snapshot, its first write the write
-    /// lock.
+    /// Begins a transaction that rolls back unless it is committed. Its first read takes the snapshot, and
+    /// its first write takes the write lock.
     ///
     /// # Errors
-    /// When the connection is in a transaction already.
+    /// Fails if the connection is already in a transaction.
     pub fn begin(&self) -> Result<LocalTransaction<'_>> {
         self.poison.check()?;
         let transaction =
@@ -121,17 +125,18 @@ impl LocalConnection {
         Ok(LocalTransaction { transaction, file: &self.file, poison: &self.poison })
     }
 
-    /// Whether no transaction is open on this connection.
+    /// Returns whether no transaction is open on this connection.
     pub fn is_autocommit(&self) -> bool {
         self.connection.get_auto_commit()
     }
 
-    /// The rowid of the row that was inserted last on this connection.
+    /// Returns the rowid of the last row that this connection inserted.
     pub fn last_insert_rowid(&self) -> i64 {
         self.connection.last_insert_rowid()
     }
 
-    /// How long a statement waits for another connection's write lock before it is [`Error::Busy`], in milliseconds.
+    /// Sets how long a statement waits for another connection's write lock before it fails with
+    /// [`Error::Busy`], in milliseconds.
     pub fn set_busy_timeout_ms(&self, milliseconds: u64) {
         self.connection.set_busy_timeout(Duration::from_millis(milliseconds));
     }
@@ -139,7 +144,7 @@ impl LocalConnection {
 
 const RUNNING: &str = "running a statement";
 
-/// A transaction of an application; rolled back when it is dropped without a commit.
+/// A transaction of an application. Rolls back when it is dropped without a commit.
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct LocalTransaction<'a> {
     transaction: Transaction<'a>,
@@ -148,10 +153,11 @@ pub struct LocalTransaction<'a> {
 }
 
 impl LocalTransaction<'_> {
-    /// Commits.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// What the core says. After a failed write or sync the transaction may show again after a restart, as with any database.
+    /// The core's error. After a failed write or sync the transaction may be visible after a restart, as with
+    /// any SQLite database.
     pub fn commit(self) -> Result<()> {
         self.poison.check()?;
         self.transaction.commit().while_doing("committing", self.file)
@@ -164,25 +170,26 @@ pub struct LocalStatement {
     care: Option<SchemaStatement>,
     is_to_be_compiled_anew: bool,
     is_between_rows: bool,
-    /// Its connection and its text.
+    /// The connection and the text of the statement.
     origin: (LocalConnection, String),
 }
 
 impl LocalStatement {
-    /// Runs it with positional arguments and returns its rows.
+    /// Runs the statement with positional arguments and returns its rows.
     ///
     /// # Errors
-    /// [`Error::Busy`], or what the core says.
+    /// [`Error::Busy`], or the core's error.
     pub fn query(&mut self, arguments: &[Value]) -> Result<Vec<Vec<Value>>> {
         let mut rows = Vec::new();
         self.for_each(arguments, |row| rows.push(row))?;
         Ok(rows)
     }
 
-    /// Runs it with positional arguments and hands over its rows one by one, so that they need not all be in memory.
+    /// Runs the statement with positional arguments and passes its rows to the callback one by one, so that
+    /// they need not all fit in memory.
     ///
     /// # Errors
-    /// [`Error::Busy`], or what the core says.
+    /// [`Error::Busy`], or the core's error.
     pub fn for_each(&mut self, arguments: &[Value], mut row: impl FnMut(Vec<Value>)) -> Result<()> {
         self.begin(arguments)?;
         let outcome = self.run(|statement| {
@@ -195,11 +202,11 @@ impl LocalStatement {
         outcome.and(reset)
     }
 
-    /// The next row of a statement without parameters, `None` after the last one; then it begins again. Between two rows it is a cursor:
-    /// its snapshot stays as it is.
+    /// Returns the next row of a statement without parameters. After the last row it returns `None`, and the
+    /// statement starts over. Between two rows the statement is a cursor with a fixed snapshot.
     ///
     /// # Errors
-    /// [`Error::Busy`], or what the core says.
+    /// [`Error::Busy`], or the core's error.
     pub fn next_row(&mut self) -> Result<Option<Vec<Value>>> {
         if !self.is_between_rows {
             self.begin(&[])?;
@@ -215,10 +222,10 @@ impl LocalStatement {
         Ok(row)
     }
 
-    /// Runs it with positional arguments and returns how many rows it changed.
+    /// Runs the statement with positional arguments and returns the number of changed rows.
     ///
     /// # Errors
-    /// [`Error::Busy`], or what the core says.
+    /// [`Error::Busy`], or the core's error.
     pub fn execute(&mut self, arguments: &[Value]) -> Result<u64> {
         self.begin(arguments)?;
         let outcome = self.run(Statement::run_ignore_rows);
@@ -228,19 +235,19 @@ impl LocalStatement {
         Ok(changed.max(0).cast_unsigned())
     }
 
-    /// The names of its result's columns.
+    /// Returns the names of the result's columns.
     pub fn column_names(&self) -> Vec<String> {
         (0..self.statement.num_columns())
             .map(|index| self.statement.get_column_name(index).into_owned())
             .collect()
     }
 
-    /// The position of a named parameter (`:name`) among the positional arguments, from 0.
+    /// Returns the position of a named parameter (`:name`) among the positional arguments, from 0.
     pub fn parameter_index(&self, name: &str) -> Option<usize> {
         self.statement.parameter_index(name).map(|index| index.get() - 1)
     }
 
-    /// Makes it ready to run from its beginning.
+    /// Resets the statement to its start.
     fn begin(&mut self, arguments: &[Value]) -> Result<()> {
         let (connection, sql) = &self.origin;
         connection.poison.check()?;

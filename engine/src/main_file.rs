@@ -1,10 +1,11 @@
-//! The main file of a database: its header, and the damage that shows without reading all of the file.
+//! The main file of a database: its header, and damage that can be detected without reading the whole file.
 
 use crate::error::Result;
 use crate::files::OpenFile;
 use crate::wal::PAGE_BYTES;
 
-/// What is wrong with a main file that a checkpoint or an export has left, if it can be seen without reading all of it.
+/// Returns the problem with a main file after a checkpoint or an export, if it can be detected without
+/// reading the whole file.
 pub(crate) fn problem_with(file: &OpenFile) -> Result<Option<String>> {
     let actual_bytes = file.length()?;
     if actual_bytes < PAGE_BYTES as u64 {
@@ -20,10 +21,9 @@ pub(crate) fn problem_with(file: &OpenFile) -> Result<Option<String>> {
     })
 }
 
-/// Bytes of the database header.
 pub(crate) const DATABASE_HEADER_BYTES: usize = 100;
 
-/// The fields of the 100-byte database header that a main file is checked by
+/// The fields of the 100-byte database header that the engine checks
 /// (<https://www.sqlite.org/fileformat2.html#the_database_header>).
 pub(crate) struct DatabaseHeader {
     magic: [u8; 16],
@@ -43,13 +43,13 @@ impl DatabaseHeader {
         })
     }
 
-    /// The length of the database as the header tells it, in bytes.
+    /// The length of the database according to its header, in bytes.
     pub(crate) fn database_bytes(&self) -> u64 {
         u64::from(self.pages) * PAGE_BYTES as u64
     }
 
     /// # Errors
-    /// The problem, in words: the file is no database, or one that the engine does not handle.
+    /// The problem as text: the file is not a database, or the engine does not support it.
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
         if &self.magic != b"SQLite format 3\0" {
             return Err("not an SQLite database".into());
@@ -74,7 +74,7 @@ mod tests {
     use crate::files::Files;
     use crate::storage::LocalStorage;
 
-    /// The problem with a file of `bytes` bytes whose header names `page_bytes` and `pages`.
+    /// Returns the problem with a file of `bytes` bytes whose header names `page_bytes` and `pages`.
     fn problem(magic: &[u8; 16], page_bytes: u16, pages: u32, bytes: usize) -> Option<String> {
         let files = Files::new(Arc::new(MemoryIO::new()), Arc::new(LocalStorage), "t.db");
         let mut content = vec![0; bytes.max(DATABASE_HEADER_BYTES)];

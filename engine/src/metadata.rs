@@ -1,8 +1,9 @@
-//! The metadata file: what the other files are, and how far they may be trusted.
+//! The metadata file: describes the other files and how far each is valid.
 //!
-//! One JSON object, replaced as a whole: `{"checksum": crc32 of the text of "metadata", "metadata": {…}}`. An unknown version or
-//! member, a missing member or a wrong checksum is an error that names it; nothing is guessed.
-//! Whatever a version of the metadata names is durable before that version is.
+//! It is one JSON object, which is replaced as a whole: `{"checksum": crc32 of the text of "metadata",
+//! "metadata": {…}}`. An unknown version or member, a missing member or a wrong checksum is an error that
+//! names it; nothing is guessed. Everything that a version of the metadata names is durable before that
+//! version is.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -10,31 +11,32 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Result};
 use crate::pages::PageSet;
 
-/// The highest generation, and frame in it, that is believed.
+/// The maximum generation and frame number that the engine accepts.
 pub(crate) const GENERATION_MAX: u64 = 1 << 48;
-/// The format that this engine writes and reads.
+/// The format version that this engine writes and reads.
 const VERSION: u32 = 1;
 
-/// How far the files have come.
+/// The phase of the files' life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Phase {
-    /// The exported snapshot is being written; whatever stands in the database files is rubbish of the engine's own.
+    /// The exported snapshot is being written. The database files are incomplete files of the engine.
     Bootstrapping,
-    /// The snapshot is in place; the first pull has not reached the end of the remote's history yet.
+    /// The snapshot is in place. The first pull has not reached the end of the remote's log yet.
     FirstPull,
-    /// In use.
+    /// The database is in use.
     Ready,
-    /// In use, and Synced's WAL is being moved into its main file: the WAL is either still whole or empty.
+    /// The database is in use, and Synced's WAL is being moved into its main file. The WAL is either complete
+    /// or empty.
     CheckpointingSynced,
-    /// In use, and Draft's WAL is being moved into its main file: the WAL is still the one that `draft_wal_moving_stamp` is of, or all of
-    /// it was moved.
+    /// The database is in use, and Draft's WAL is being moved into its main file. Either the WAL still
+    /// matches `draft_wal_moving_stamp`, or all of it was moved.
     CompactingDraft,
 }
 
 impl Phase {
-    /// Its name, as it stands in events.
+    /// The phase's name in events.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bootstrapping => "bootstrapping",
@@ -46,92 +48,95 @@ impl Phase {
     }
 }
 
-/// Salts and cumulative checksum out of a WAL frame's header. As the checksum runs over the header and every frame before,
-/// equal stamps and an unbroken chain mean equal bytes up to there
+/// The salts and the cumulative checksum of a WAL frame's header. The checksum covers the WAL's header and
+/// all frames up to this one. So equal stamps and an unbroken chain mean equal bytes up to this frame
 /// (<https://www.sqlite.org/fileformat2.html#walformat>).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrameStamp {
     /// Salt-1 and salt-2 of the WAL.
     pub salts: [u32; 2],
-    /// Checksum-1 and checksum-2 as of the frame.
+    /// Checksum-1 and checksum-2 of the frame.
     pub checksums: [u32; 2],
 }
 
-/// How Draft hangs on Synced.
+/// How Draft relates to Synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Attachment {
     /// Draft as of its watermark equals Synced as of its own.
     Attached,
-    /// Synced is lost, and nobody may look at it; a re-bootstrap is due.
+    /// Synced is lost and must not be read. The next operation re-bootstraps.
     Severed,
-    /// A complete new export waits in the file with the ending `-synced-next` to take Synced's place.
+    /// A complete new export is in the file with the suffix `-synced-next`, and will replace Synced.
     Replacing,
-    /// Synced was replaced, or the client's identity was. Draft is the application's database as it was, but its watermark says
-    /// nothing about Synced: the next rebase writes every page.
+    /// Synced or the client's identity was replaced. Draft is unchanged, but its watermark is not valid for
+    /// the new Synced. The next rebase writes every page.
     Detached,
 }
 
-/// The last frame that came from the server, by which it is known again.
+/// The last frame that came from the server. It identifies the server's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Anchor {
-    /// The remote generation that it is of.
+    /// The remote generation of the frame.
     pub generation: u64,
-    /// Its number there.
+    /// The frame's number in that generation.
     pub frame_no: u64,
-    /// Its stamp in the server's own log; `None` if this client has pushed it and has not seen it since, to a
-    /// server that names its history.
+    /// The frame's stamp in the server's own log. `None` if this client has pushed the frame to a server with
+    /// a lineage id, and has not read it back since.
     pub stamp: Option<FrameStamp>,
 }
 
-/// What the engine knows about its files. Frame numbers count from 1, 0 means "none".
+/// The engine's description of its files. Frame numbers count from 1; 0 means "none".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
     /// Format version.
     pub version: u32,
-    /// The client's name, a dash and a UUID; chosen once.
+    /// The client's name, a dash and a UUID.
     pub client_unique_id: String,
-    /// How far the files have come.
+    /// The phase of the files' life.
     pub phase: Phase,
     /// The remote generation that Synced has reached.
     pub synced_generation: u64,
-    /// The last frame of that generation that Synced holds, always a commit boundary. `None` until the first pull.
+    /// The last frame of that generation that Synced holds. It is always a commit frame. `None` until the
+    /// first pull.
     pub synced_frame_no: Option<u64>,
-    /// Frames of Synced's local WAL that replicate the remote; whatever stands behind them is a local tail and is cut off.
-    /// Differs from `synced_frame_no` when the WAL also holds frames of the generation before, or was checkpointed.
+    /// The number of frames of Synced's local WAL that replicate the remote. Frames after them are a local
+    /// tail, which is cut off. This differs from `synced_frame_no` if the WAL also holds frames of the
+    /// previous generation, or was checkpointed.
     pub synced_wal_frames: u64,
-    /// The stamp of the last of them.
+    /// The stamp of the last of these frames.
     pub synced_wal_stamp: FrameStamp,
-    /// A frame of Draft's WAL: Draft as of it equals Synced as of `synced_wal_match_watermark`.
+    /// A frame of Draft's WAL: Draft as of this frame equals Synced as of `synced_wal_match_watermark`.
     pub draft_wal_match_watermark: u64,
     /// The stamp of that frame.
     pub draft_wal_stamp: FrameStamp,
-    /// Frames of Draft's WAL that a compaction has begun to move into the main file, which may hold a part of them and is nothing without
-    /// the others. 0 when there are none.
+    /// The number of frames of Draft's WAL that a compaction has started to move into the main file. The main
+    /// file may hold some of them, and is unusable without the others. 0 if no compaction has started.
     pub draft_wal_moving_frames: u64,
-    /// The stamp of the last of them.
+    /// The stamp of the last of these frames.
     pub draft_wal_moving_stamp: FrameStamp,
     /// A frame of Synced's WAL, see `draft_wal_match_watermark`.
     pub synced_wal_match_watermark: u64,
-    /// Pages that may have changed on Draft since the last rebase and of which the watermarks claim nothing, because Draft was compacted,
-    /// or is about to be.
+    /// Pages of Draft that the watermarks do not cover, because Draft was compacted or is about to be. They
+    /// may have changed since the last rebase.
     pub draft_changed_pages: PageSet,
-    /// The highest local transaction number that was ever given to the network.
+    /// The highest local transaction number that was ever sent.
     pub attempted_transaction_no: u64,
-    /// What the server calls the history that Synced replicates; `None` if it gives it no name.
+    /// The server's lineage id for the log that Synced replicates; `None` if the server sends none.
     pub history_id: Option<String>,
-    /// The newest frame of Synced's; `None` while it holds nothing but an export.
+    /// Synced's newest remote frame; `None` while Synced holds only an export.
     pub anchor: Option<Anchor>,
-    /// How Draft hangs on Synced.
+    /// How Draft relates to Synced.
     pub attachment: Attachment,
-    /// Whether Synced is of another history than Draft is still of. Tables that local transactions need and that Synced does not have
-    /// were then not dropped but never made.
+    /// Whether Draft is still based on another log than Synced. If a local transaction then needs a table
+    /// that Synced does not have, the table was never created there; it was not dropped.
     pub history_changed: bool,
-    /// Local transactions up to this number are not sent, whatever the remote's row says: they were an earlier identity's.
+    /// Local transactions up to this number are not sent, even if the remote's row says otherwise. They
+    /// belong to an earlier identity.
     pub settled_transaction_no: u64,
 }
 
@@ -144,7 +149,7 @@ struct Envelope<'a> {
 }
 
 impl Metadata {
-    /// The metadata of a client that has decided on its identity and on nothing else.
+    /// The metadata of a client that has only chosen its identity.
     pub(crate) fn bootstrapping(client_unique_id: String) -> Self {
         Self {
             version: VERSION,
@@ -169,7 +174,8 @@ impl Metadata {
         }
     }
 
-    /// The names of the members that differ from another version's, separated by commas; `none` when none does.
+    /// The names of the members that differ between two versions, separated by commas; `none` if all are
+    /// equal.
     pub(crate) fn changed_members(&self, other: &Self) -> String {
         // Every field is named here, so a new one does not compile until it is compared as well.
         macro_rules! changed {
@@ -204,23 +210,23 @@ impl Metadata {
         if changed.is_empty() { "none".into() } else { changed.join(",") }
     }
 
-    /// Frames of Draft's WAL that are named: they are durable, and stay as they are.
+    /// The number of frames of Draft's WAL that the metadata names. They are durable and never change.
     pub(crate) fn draft_wal_frames(&self) -> u64 {
         self.draft_wal_match_watermark.max(self.draft_wal_moving_frames)
     }
 
-    /// The last frame of the current generation that Synced holds, 0 for none.
+    /// The last frame of the current generation that Synced holds; 0 for none.
     pub(crate) fn synced_frame(&self) -> u64 {
         self.synced_frame_no.unwrap_or(0)
     }
 
-    /// Whether the newest frame of the current generation that Synced holds is in its WAL: a generation may have none yet, and a
-    /// checkpoint moves them into the main file.
+    /// Whether Synced's newest frame of the current generation is in its WAL. A generation may not have
+    /// frames yet, and a checkpoint moves frames into the main file.
     pub(crate) fn has_newest_frame(&self) -> bool {
         self.synced_wal_frames > 0 && self.synced_frame() > 0
     }
 
-    /// Synced goes on in the next generation, `frames` frames into it.
+    /// Moves Synced to the next generation, `frames` frames into it.
     pub(crate) fn cross(&mut self, frames: u64) {
         self.synced_generation += 1;
         self.synced_frame_no = Some(frames);
@@ -235,10 +241,10 @@ impl Metadata {
         encode().map_err(|error| bad("new metadata", error.to_string()))
     }
 
-    /// Reads a metadata file.
+    /// Decodes a metadata file.
     ///
     /// # Errors
-    /// [`Error::BadMetadata`] naming `file` and what is wrong.
+    /// [`Error::BadMetadata`] with `file` and the problem.
     pub(crate) fn decode(file: &str, bytes: &[u8]) -> Result<Self> {
         let envelope: Envelope<'_> =
             serde_json::from_slice(bytes).map_err(|error| bad(file, error.to_string()))?;
@@ -247,7 +253,7 @@ impl Metadata {
         if checksum != envelope.checksum {
             return Err(bad(
                 file,
-                format!("checksum is {checksum:#010x}, the file says {:#010x}", envelope.checksum),
+                format!("the checksum is {checksum:#010x}, but the file says {:#010x}", envelope.checksum),
             ));
         }
         #[derive(Deserialize)]
@@ -263,7 +269,8 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Whether the numbers go together. A sum that is right says that the engine wrote it, not that it meant it.
+    /// Checks that the numbers are consistent. A correct checksum shows only that the engine wrote the file,
+    /// not that its content is valid.
     fn check(&self) -> std::result::Result<(), &'static str> {
         let frames = [
             self.synced_wal_frames,
@@ -272,19 +279,19 @@ impl Metadata {
             self.synced_wal_match_watermark,
         ];
         if frames.iter().any(|&frames| frames > u64::from(u32::MAX)) {
-            return Err("a frame number that no WAL has");
+            return Err("a frame number out of range");
         }
         if self.synced_wal_match_watermark > self.synced_wal_frames {
-            return Err("a watermark behind the end of the WAL");
+            return Err("a watermark after the end of the WAL");
         }
         if self.phase == Phase::CompactingDraft && self.draft_wal_moving_frames == 0 {
             return Err("a compaction of no frames");
         }
         if !self.draft_changed_pages.is_ascending() {
-            return Err("ranges of pages that do not ascend");
+            return Err("page ranges that are not in ascending order");
         }
         if self.synced_generation > GENERATION_MAX || self.synced_frame() > GENERATION_MAX {
-            return Err("a generation or frame that no remote has");
+            return Err("a generation or frame number out of range");
         }
         Ok(())
     }

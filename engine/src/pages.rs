@@ -1,38 +1,40 @@
-//! A set of page numbers, kept small: when it would get too large, its smallest gaps are filled.
+//! A set of page numbers with a bounded size: when it grows too large, its smallest gaps are filled.
 //!
-//! It says which pages of Draft may differ from Synced. A page too many costs a rebase one more page to write, a page too few
-//! would leave a local change behind; so the set only ever errs on the safe side.
+//! It holds the pages of Draft that may differ from Synced. An additional page only costs a rebase one more
+//! page to write. A missing page would leave a local change in place. So the set may contain too many pages,
+//! but never too few.
 
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-/// How many ranges a set holds at most: they stand in the metadata, which is written as a whole.
+/// The maximum number of ranges in a set. They are stored in the metadata, which is written as a whole.
 const RANGES_MAX: usize = 512;
 
-/// Page numbers as ranges, ascending, with gaps between them; each first and last page, both included.
+/// Page numbers as ranges, in ascending order, with gaps between them. Each range is its first and last page,
+/// both inclusive.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PageSet(Vec<(u32, u32)>);
 
 impl PageSet {
-    /// Whether no page is in it.
+    /// Whether the set contains no page.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the ranges are as this module makes them; those out of a file may be anything.
+    /// Whether the ranges satisfy this module's invariants. Ranges from a file may not.
     pub(crate) fn is_ascending(&self) -> bool {
         self.0.iter().all(|(first, last)| first <= last)
             && self.0.windows(2).all(|pair| pair[0].1 < pair[1].0)
     }
 
-    /// The ranges, ascending.
+    /// The ranges, in ascending order.
     pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u32>> {
         self.0.iter().map(|&(first, last)| first..=last)
     }
 
-    /// How many pages are in it.
+    /// The number of pages in the set.
     pub fn page_count(&self) -> u64 {
         self.0.iter().map(|&(first, last)| u64::from(last - first) + 1).sum()
     }
@@ -42,7 +44,7 @@ impl PageSet {
         self.ranges().flat_map(move |range| *range.start()..=(*range.end()).min(last))
     }
 
-    /// This set with more pages.
+    /// This set with additional pages.
     pub(crate) fn with(&self, more: impl IntoIterator<Item = RangeInclusive<u32>>) -> Self {
         let mut ranges: Vec<(u32, u32)> =
             more.into_iter().map(RangeInclusive::into_inner).chain(self.0.iter().copied()).collect();

@@ -1,10 +1,10 @@
-//! A single suspension, so that whoever drives the engine may let others run between two durable steps.
+//! A single suspension, so that the executor can run other tasks between two durable steps.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Suspends once and asks to be polled again at once.
+/// Suspends once and requests an immediate wake-up.
 pub(crate) fn pause() -> Pause {
     Pause { suspended: false }
 }

@@ -1,20 +1,21 @@
-//! Whether what the engine and the core hold in memory may still be trusted.
+//! Records failures after which the in-memory state of the engine and the core can no longer be trusted.
 //!
-//! After some failures nobody knows what a file holds: a sync that failed says nothing about what a later one makes durable, and a
-//! checkpoint that broke off may leave the core with a WAL in mind that is not there. Then the engine and all its connections refuse
-//! to go on ([`Error::Poisoned`]); opening it anew reads the files as they are.
+//! After some failures the content of a file is unknown. If a sync fails, a later sync may not make the same
+//! bytes durable. If a checkpoint fails halfway, the core may rely on a WAL that no longer exists. From then
+//! on the engine and all its connections fail with [`Error::Poisoned`]. Reopening the engine reads the actual
+//! content of the files.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::events::event;
 
-/// Set once, for good; clones are the same.
+/// A flag that is set at most once and never reset. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Poison(Arc<OnceLock<String>>);
 
 impl Poison {
-    /// From here on nothing goes on. The first cause is kept.
+    /// Poisons the engine. The first cause is kept.
     pub(crate) fn set(&self, cause: &dyn std::error::Error) {
         let mut text = cause.to_string();
         let mut source = cause.source();
@@ -31,7 +32,7 @@ impl Poison {
     }
 
     /// # Errors
-    /// [`Error::Poisoned`], naming what went wrong.
+    /// [`Error::Poisoned`] with the first cause.
     pub(crate) fn check(&self) -> Result<()> {
         match self.0.get() {
             None => Ok(()),
@@ -39,7 +40,7 @@ impl Poison {
         }
     }
 
-    /// Passes a result on; its error poisons.
+    /// Passes a result on, and poisons the engine if it is an error.
     pub(crate) fn on_error<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|error| self.set(error))
     }

@@ -1,34 +1,34 @@
-//! How far a long operation has come, for whoever shows it to somebody.
+//! The progress of a long operation, for display.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// How far an operation has come since it began.
+/// The progress of an operation since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
     /// The exported snapshot is being downloaded.
     Bootstrap {
-        /// Bytes of it that have arrived.
+        /// Bytes received.
         bytes: u64,
-        /// Bytes that it has, once that is known.
+        /// Bytes of the whole snapshot, once known.
         bytes_total: Option<u64>,
     },
-    /// Frames of the remote's history are being fetched, by a pull or by a push that has to know where the remote is. How many there are is
-    /// not known before the end.
+    /// A pull, or a push that must first reach the remote's end, is fetching frames of the remote's log. The
+    /// total is not known before the end.
     Pull {
-        /// Frames that have arrived.
+        /// Frames received.
         frames: u64,
-        /// Bytes that they have.
+        /// Bytes of these frames.
         body_bytes: u64,
-        /// The generation that they are of.
+        /// The generation of these frames.
         generation: u64,
     },
 }
 
 type Listener = dyn Fn(Progress) + Send + Sync;
 
-/// Who wants to know.
+/// The application's callback, if there is one.
 #[derive(Clone, Default)]
 pub(crate) struct ProgressListener(Option<Arc<Listener>>);
 
@@ -46,6 +46,6 @@ impl ProgressListener {
 
 impl fmt::Debug for ProgressListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "a listener" } else { "nobody" })
+        f.write_str(if self.0.is_some() { "a listener" } else { "no listener" })
     }
 }

@@ -1,7 +1,7 @@
 //! The messages of the wire protocol, as JSON.
 //!
-//! `/v2/pipeline` speaks the "hrana over HTTP" dialect; of it only conditional batches are used, because nothing else stops at
-//! the first failing statement.
+//! `/v2/pipeline` uses the "hrana over HTTP" dialect. The engine sends only conditional batches, because only
+//! these stop at the first failing statement.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -12,11 +12,13 @@ use turso_core::{Numeric, Value};
 #[derive(Debug, Deserialize)]
 pub(crate) struct Info {
     pub(crate) current_generation: u64,
-    /// Changed whenever the server was restored to an older state; not every server has it.
+    /// The lineage id. It changes whenever the server is restored to an older state. Some servers do not send
+    /// it.
     pub(crate) history_id: Option<String>,
 }
 
-/// The status object with which the server answers where it has no frames to give, and to frames that were pushed.
+/// The status object of an answer to a request for frames that the server does not have, and to pushed
+/// frames.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
     #[serde(default)]
@@ -26,11 +28,11 @@ pub(crate) struct Status {
     pub(crate) max_frame_no: u64,
 }
 
-/// The only status word of a 400 that the protocol gives a meaning to.
+/// The only status word of a 400 that the protocol defines.
 pub(crate) const CHECKPOINT_NEEDED: &str = "checkpoint_needed";
-/// Pushed frames were taken.
+/// The server has accepted the pushed frames.
 pub(crate) const OK: &str = "ok";
-/// A pushed frame's number is taken by another frame.
+/// The server has another frame under the number of a pushed frame.
 pub(crate) const CONFLICT: &str = "conflict";
 
 #[derive(Debug, Serialize)]
@@ -95,7 +97,8 @@ impl From<&Value> for WireValue {
 }
 
 impl PipelineRequest {
-    /// A batch in which each statement runs only if the one before it succeeded, and which leaves no transaction open.
+    /// A batch in which each statement runs only if the previous one succeeded, and which leaves no
+    /// transaction open.
     pub(crate) fn chained<'a>(statements: impl IntoIterator<Item = (&'a str, &'a [Value])>) -> Self {
         let mut steps: Vec<Step> = Vec::new();
         for (sql, args) in statements {
@@ -132,7 +135,7 @@ pub(crate) struct BatchResponse {
     pub(crate) result: BatchResult,
 }
 
-/// One entry a step; exactly one of the two is there for a step that ran, none for a step that was skipped.
+/// One entry per step. A step that ran has exactly one of the two members; a skipped step has none.
 #[derive(Debug, Deserialize)]
 pub(crate) struct BatchResult {
     pub(crate) step_results: Vec<Option<serde::de::IgnoredAny>>,

@@ -1,22 +1,25 @@
-//! The rebase: Draft becomes the remote's new state with the unacknowledged local transactions on top.
+//! The rebase: replaces Draft's content by the remote's new state and replays the unacknowledged local
+//! transactions on it.
 //!
 //! ```text
 //!   Synced's WAL   … sw ............ L | tail: change log, marks, replayed transactions ... N
 //!   Draft's WAL    … dw ...(local)... |  pages as of L ... dw' | pages as of N ... commit frame
 //! ```
 //!
-//! 1. Draft's write lock; from here no local transaction can slip in.
-//! 2. The unacknowledged transactions are replayed, with capture, on a *local tail* of Synced that nobody will keep. Synced is
-//!    dirty from the first of these writes to the cut.
-//! 3. Every page that changed on Draft since dw (or before, if it was compacted) or on Synced since sw is written to Draft as it is on Synced at L. As Draft as of
-//!    dw was equal to Synced as of sw, Draft as of the last of these frames, dw', equals Synced as of L. Then come the
-//!    pages of the tail, the last one as the commit frame: readers see all of it or none.
-//! 4. Draft's WAL is synced, still under the lock; then the metadata names (dw', L), then the tail is cut off.
+//! 1. Take Draft's write lock. From here on no local transaction can be written.
+//! 2. Replay the unacknowledged transactions, with capture, on a temporary *local tail* of Synced. Synced is
+//!    dirty from the first of these writes until the tail is cut off.
+//! 3. Write every page that changed on Draft since dw (or before, if it was compacted) or on Synced since sw
+//!    to Draft, with Synced's content as of L. Draft as of dw was equal to Synced as of sw. So Draft as of
+//!    the last of these frames, dw', equals Synced as of L. Then write the pages of the tail, the last one as
+//!    the commit frame. Readers see all of it or none.
+//! 4. Sync Draft's WAL, still under the lock. Then store (dw', L) in the metadata, and cut the tail off.
 //!
-//! A crash anywhere before the metadata leaves a Draft for which the old pair of watermarks is still true.
+//! After a crash at any point before the metadata is stored, the old pair of watermarks is still valid.
 //!
-//! After a re-bootstrap there is no such pair: Draft is *detached*, and step 3 writes every page of Synced. A table that a pending
-//! transaction needs, and that only transactions had made which the remote has forgotten, is made again.
+//! After a re-bootstrap there is no such pair: Draft is *detached*, and step 3 writes every page of Synced.
+//! If a pending transaction needs a table that existed only through transactions that the remote has lost,
+//! the table is created again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,17 +44,15 @@ use crate::tape::{
 };
 use crate::wal::{Frame, PAGE_BYTES, RawSession, changed_pages_after};
 
-/// What a rebase has done.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rebased {
     pub(crate) transactions_replayed: u64,
     pub(crate) conflicts: Conflicts,
     pub(crate) statements_replayed: u64,
-    /// Transactions that the remote had acknowledged and has forgotten, and that are not on the tape.
+    /// Transactions that the remote had acknowledged and then lost, and that are no longer on the tape.
     pub(crate) transactions_forgotten: u64,
 }
 
-/// Whether Draft has to be rebased.
 pub(crate) fn is_due(metadata: &Metadata) -> bool {
     metadata.attachment == Attachment::Detached
         || metadata.synced_wal_frames > metadata.synced_wal_match_watermark
@@ -76,14 +77,14 @@ pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> R
     Ok(rebased)
 }
 
-/// Steps 1 to 3: up to the commit frame on Draft. Returns Draft's new watermark.
+/// Performs steps 1 to 3, up to the commit frame on Draft. Returns Draft's new watermark.
 async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Result<(u64, Rebased)> {
     let session =
         RawSession::begin(draft.connect(files)?).while_doing("locking for the rebase", &files.draft)?;
     let synced = state.synced(files)?.clone();
     let row = acknowledged_no(&synced.connection, &state.metadata.client_unique_id)
         .while_doing("reading the acknowledgement", &files.synced)?;
-    // The log is about to be written anew.
+    // The rebase rewrites the log, so the bookmarks become invalid.
     let bookmarks = std::mem::take(&mut state.bookmarks);
     let mut tape = Tape::read(files, &draft.connect(files)?, &bookmarks, row.unwrap_or(0))?;
     tape.number_unrecorded();
@@ -94,7 +95,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         event!(NothingToReplay);
     }
 
-    // Everything is planned before the tail is begun: what the plan looks at has to be the remote's.
+    // The plan is complete before the tail starts, because the planner must read the remote's state.
     let plan = || {
         let mut planner = Planner::new(&synced.connection, is_due(&state.metadata), &[])?;
         if state.metadata.history_changed {
@@ -124,8 +125,8 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let watermark =
         copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
     event!(DraftCommitted, watermark = watermark);
-    // Under the write lock, and without a suspension in between: a sync of the application's that fails could take what is not durable
-    // with it, after which no later one would make it so.
+    // Sync under the write lock, without a suspension before it: if the application's sync fails first, the
+    // written frames may be lost, and a later sync does not make them durable.
     state.poison.on_error(files.sync_now(&files.draft_wal))?;
     state.poison.on_error(session.end().while_doing("ending the physical rebase", &files.draft))?;
     let statements = tail.transactions.iter().map(|(_, steps)| steps.len() as u64);
@@ -138,7 +139,8 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     Ok((watermark, rebased))
 }
 
-/// The highest transaction number of `client` that the remote had applied as of Synced's end; `None` if it has no row.
+/// Returns the highest transaction number of `client` that the remote had applied as of Synced's end; `None`
+/// if the client has no row.
 pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_core::Result<Option<u64>> {
     if !database::has_table(synced, ACKNOWLEDGEMENT_TABLE)? {
         return Ok(None);
@@ -148,8 +150,9 @@ pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_c
     Ok(rows.first().and_then(|row| row[0].as_int()).map(i64::cast_unsigned))
 }
 
-/// The highest number of a transaction that is not to be sent any more. The remote can only have applied what was sent, and what was
-/// sent is still on the tape or was there before the last rebase.
+/// Returns the highest transaction number that is not sent again. The remote can have applied only
+/// transactions that were sent. A transaction that was sent is still on the tape, or was on it before the
+/// last rebase.
 pub(crate) fn check_acknowledgement(
     files: &Files,
     metadata: &Metadata,
@@ -175,21 +178,21 @@ pub(crate) fn check_acknowledgement(
     Ok(acknowledged.max(metadata.settled_transaction_no))
 }
 
-/// What is written behind Synced's end.
+/// The content of the local tail after Synced's end.
 struct Tail {
     acknowledged: u64,
     transactions: Vec<(u64, Vec<Step>)>,
-    /// What comes after all transactions and belongs to none.
+    /// Steps after all transactions that belong to none of them.
     last_steps: Vec<Step>,
-    /// The highest number ever given.
+    /// The highest number ever assigned.
     last_no: u64,
-    /// Names of temporary tables that there are: they make records whose table is created nowhere.
+    /// The names of existing temporary tables. Their records have no CREATE TABLE in the change log.
     temporary: Vec<String>,
 }
 
 impl Tail {
-    /// Writes the change log's tables, the base's schema, the marks and the replayed transactions. Nothing of it is synced: it only
-    /// lives until it was copied.
+    /// Writes the change log's tables, the base's schema, the marks and the replayed transactions. None of it
+    /// is synced, because the tail exists only until it is copied.
     fn grow(&self, synced: &Synced, conflicts: &mut Conflicts) -> turso_core::Result<()> {
         let connection = database::connect(&synced.database, Capture::Off)?;
         connection.set_sync_mode(SyncMode::Off);
@@ -230,8 +233,9 @@ fn mark(connection: &Arc<Connection>, no: u64) -> turso_core::Result<()> {
     database::run(connection, &sql, &[Value::from_i64(no.cast_signed())]).map(|_| ())
 }
 
-/// Copies the pages in the order that the module's head describes and returns Draft's new watermark. The schema version becomes
-/// higher than any that a connection to Draft may have seen, so that all of them read the schema anew.
+/// Copies the pages in the order of the module's documentation and returns Draft's new watermark. Makes the
+/// schema version higher than any version that a connection to Draft may have seen, so that all connections
+/// reload the schema.
 fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> turso_core::Result<u64> {
     let source = RawSession::begin(synced.connection.clone())?;
     let base = Base::index(&source, metadata)?;
@@ -246,8 +250,8 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
     };
 
     let schema_version = session.connection().read_schema_version()?.checked_add(1);
-    let schema_version =
-        schema_version.ok_or_else(|| LimboError::Corrupt("the schema version is at its end".into()))?;
+    let schema_version = schema_version
+        .ok_or_else(|| LimboError::Corrupt("the schema version has reached its maximum".into()))?;
     for page_no in changed {
         frame_no += 1;
         session.insert(frame_no, &Frame::new(page_no, 0, &base.page(page_no)?))?;
@@ -268,8 +272,9 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
     Ok(watermark)
 }
 
-/// The pages of a database of so many pages that Draft and Synced may differ in: those that changed on one of them since the watermarks, and
-/// those that a compaction of Draft has taken out of that claim.
+/// Returns the pages, in a database of the given size, in which Draft and Synced may differ: those that
+/// changed on either since the watermarks, and those that a compaction of Draft has excluded from the
+/// watermarks.
 fn changed_pages(
     on_synced: impl Iterator<Item = u32>,
     on_draft: Vec<u32>,
@@ -283,18 +288,18 @@ fn changed_pages(
     changed
 }
 
-/// Where the newest image of each page stands in Synced's WAL.
+/// The position of each page's newest image in Synced's WAL.
 struct Base<'a> {
     source: &'a RawSession,
     /// The last replicated frame.
     end: u64,
-    /// Page to its newest frame in `sw + 1 ..= L`.
+    /// The newest frame of each page in `sw + 1 ..= L`.
     frames: BTreeMap<u32, u64>,
-    /// Pages of the database as of L.
+    /// The size of the database as of L, in pages.
     database_pages: u32,
-    /// Page to its newest frame in the local tail.
+    /// The newest frame of each page in the local tail.
     tail: BTreeMap<u32, u64>,
-    /// Pages of the database as of the tail's end.
+    /// The size of the database as of the tail's end, in pages.
     tail_database_pages: u32,
 }
 
@@ -326,7 +331,8 @@ impl<'a> Base<'a> {
         Ok(base)
     }
 
-    /// A page as of L. One that was never written is all zeros: the core may extend a database past pages it has no use for.
+    /// Returns a page as of L. A page that was never written is all zeros: the core may extend a database
+    /// past unused pages.
     fn page(&self, page_no: u32) -> turso_core::Result<Vec<u8>> {
         if let Some(&frame_no) = self.frames.get(&page_no) {
             return Ok(Frame::read(self.source.connection(), frame_no)?.page().to_vec());
@@ -337,7 +343,8 @@ impl<'a> Base<'a> {
     }
 }
 
-/// The size of a database in pages as its header has it (offset 28, <https://www.sqlite.org/fileformat2.html#the_database_header>).
+/// Returns the size of a database in pages from its header (offset 28,
+/// <https://www.sqlite.org/fileformat2.html#the_database_header>).
 fn database_pages(page_1: &[u8]) -> u32 {
     u32::from_be_bytes([page_1[28], page_1[29], page_1[30], page_1[31]])
 }
@@ -368,7 +375,8 @@ mod tests {
         assert_eq!(changed.into_iter().collect::<Vec<_>>(), [1, 2, 4, 8, 9]);
     }
 
-    /// This copy has sent transactions up to 5; those up to 2 were an earlier identity's. Its change log ends at `last_no`.
+    /// This copy has sent transactions up to 5. Those up to 2 belong to an earlier identity. Its change log
+    /// ends at `last_no`.
     fn check(last_no: u64, row: Option<u64>) -> Result<u64> {
         let files = Files::new(Arc::new(MemoryIO::new()), Arc::new(LocalStorage), "t.db");
         let metadata = Metadata { attempted_transaction_no: 5, settled_transaction_no: 2, ..metadata() };

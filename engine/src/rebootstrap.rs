@@ -1,4 +1,5 @@
-//! The re-bootstrap: a new export takes Synced's place; Draft, and with it the local transactions, stays as it is.
+//! The re-bootstrap: replaces Synced by a new export. Draft keeps its content, including the local
+//! transactions.
 //!
 //! ```text
 //!   1. download the export of the current generation into P-synced-next; sync it, and its entry
@@ -7,11 +8,13 @@
 //!   4. metadata: Detached
 //! ```
 //!
-//! Up to 2 nothing has changed, and what lies in `P-synced-next` is rubbish of the engine's own. After 2 the file is complete, and
-//! step 3 is done again by whoever finds it. When it is not there, step 3 may be complete or the file is lost: both is settled by a
-//! new download, before which the metadata says `Severed`, so that nobody takes a half-written file for a complete one.
+//! Before step 2 nothing has changed, and `P-synced-next` is an incomplete file of the engine. After step 2
+//! the file is complete, and recovery repeats step 3. If the file does not exist then, either step 3 is
+//! complete or the file is lost. A new download resolves both cases. Before it starts, the metadata says
+//! `Severed`, so that a half-written file is never taken for a complete one.
 //!
-//! From 4 on Draft's watermark says nothing about Synced. Nothing is pushed before a rebase has written every page of Draft.
+//! From step 4 on, Draft's watermark is not valid for Synced. Nothing is pushed before a rebase has written
+//! every page of Draft.
 
 use crate::bootstrap::download;
 use crate::error::{Error, Result};
@@ -28,10 +31,10 @@ use crate::state::State;
 use crate::walk::{Walk, Walked, walk};
 use crate::wire::Wire;
 
-/// How often one operation re-bootstraps at most.
+/// The maximum number of re-bootstraps per operation.
 const REBOOTSTRAPS_MAX: u32 = 3;
 
-/// Brings Synced to the remote's end, with a re-bootstrap where a walk alone does not lead there.
+/// Brings Synced to the remote's end. Re-bootstraps if a walk alone cannot.
 pub(crate) async fn follow<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
@@ -56,7 +59,7 @@ pub(crate) async fn follow<R: Remote>(
     Err(Error::HistoryUnsettled { rebootstraps: REBOOTSTRAPS_MAX })
 }
 
-/// Steps 1 to 4.
+/// Performs steps 1 to 4.
 pub(crate) async fn rebootstrap<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
@@ -88,7 +91,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
             }
         })
         .await?;
-    // A server that was restored may have forgotten what this process knows it to have applied.
+    // A restored server may have lost transactions that this process knows as applied.
     state.acknowledged_no = 0;
     replacement::finish(files, state).await
 }

@@ -1,7 +1,7 @@
-//! Recovery: an operation begins with files that are what the metadata says, whatever an earlier one has left.
+//! Recovery: brings the files into the state that the metadata describes before an operation starts.
 //!
-//! It knows what each interrupted step leaves and which module finishes that step. Damage of Synced costs a download, never local
-//! data: recovery severs the replica, and the operation replaces it.
+//! It knows what each interrupted step leaves, and which module finishes that step. Damage of Synced costs a
+//! download, never local data: recovery marks the replica as severed, and the operation replaces it.
 
 use turso_core::LimboError;
 
@@ -15,15 +15,16 @@ use crate::replacement;
 use crate::reset::reset_if_dirty;
 use crate::state::State;
 
-/// Brings the files into the state in which an operation may begin: certain metadata, no local tail on Synced, no
-/// replacement and no checkpoint half done. A Synced that is damaged is severed. Whether there was anything to do.
+/// Brings the files into the state in which an operation may start: durable metadata, no local tail on
+/// Synced, no half-done replacement or checkpoint. A damaged Synced is severed. Returns whether there was
+/// anything to do.
 pub(crate) async fn settle(files: &Files, state: &mut State) -> Result<bool> {
     let is_checkpoint_due = state.metadata.phase == Phase::CheckpointingSynced;
     let is_replacing = state.metadata.attachment == Attachment::Replacing;
     let is_unsettled =
         state.metadata_is_uncertain() || state.synced_is_dirty || is_checkpoint_due || is_replacing;
     if state.metadata_is_uncertain() {
-        // Before the error there may have been another: a replacement whose entry is not durable, but is named.
+        // An earlier error may have left a replacement that the metadata names but whose entry is not durable.
         files.sync_directory().await?;
         state.store(files, |_| ()).await?;
     }
@@ -49,7 +50,7 @@ async fn settle_synced(files: &Files, state: &mut State) -> Result<()> {
     Ok(())
 }
 
-/// Opens the replica, or severs it where that shows that it is damaged; says how Draft hangs on it then.
+/// Opens the replica, or severs it if it is damaged. Returns how Draft relates to it then.
 pub(crate) async fn sever_if_damaged(files: &Files, state: &mut State) -> Result<Attachment> {
     if state.metadata.attachment != Attachment::Severed {
         let outcome = reset_if_dirty(files, state).await.and_then(|()| state.synced(files).map(|_| ()));
@@ -58,14 +59,14 @@ pub(crate) async fn sever_if_damaged(files: &Files, state: &mut State) -> Result
     Ok(state.metadata.attachment)
 }
 
-/// Damage of the replica costs nothing but a download: it is noted, and the operation goes on. Any other error ends it; the core's also cost the
-/// replica its connection.
-/// Whether there was damage.
+/// Handles an error of the replica. Damage only costs a download: the metadata records it, and the operation
+/// continues. Any other error ends the operation; an error of the core also closes the replica's connection.
+/// Returns whether there was damage.
 pub(crate) async fn sever_if(files: &Files, state: &mut State, outcome: Result<()>) -> Result<bool> {
     let Err(error) = outcome else { return Ok(false) };
     if !is_damage_of_synced(files, &error) {
         if matches!(error, Error::Database { .. }) {
-            // The core's connection may go on reporting an error that is over.
+            // The core's connection may keep reporting an error that no longer exists.
             state.close_synced();
         }
         return Err(error);
@@ -76,7 +77,7 @@ pub(crate) async fn sever_if(files: &Files, state: &mut State, outcome: Result<(
     Ok(true)
 }
 
-/// Whether an error says that the replica is not what the metadata says it is.
+/// Whether an error shows that the replica is not in the state that the metadata describes.
 fn is_damage_of_synced(files: &Files, error: &Error) -> bool {
     match error {
         Error::MissingFile { file } | Error::Damaged { file, .. } => {

@@ -1,14 +1,14 @@
-//! The server, as the engine sees it: one request in, one status and a streamed body out.
+//! The interface to the server: one request in, one status and a streamed body out.
 
 use std::future::Future;
 
 use bytes::Bytes;
 
-/// Whatever a transport has to say about a request that it could not finish.
+/// The error of a transport that could not finish a request.
 pub type RemoteError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A way to the server. The engine gives the path only (`/sync/3/1/129`); base address, authorization and time limits are the
-/// implementation's.
+/// Sends requests to the server. The engine passes only the path (`/sync/3/1/129`). The implementation adds
+/// the base address, the authorization and the time limits.
 pub trait Remote: Send + Sync {
     /// The streamed body of an answer.
     type Body: http_body::Body<Data = Bytes, Error = RemoteError> + Send + Unpin;
@@ -16,7 +16,7 @@ pub trait Remote: Send + Sync {
     /// Sends one request and waits for the answer's head.
     ///
     /// # Errors
-    /// When no answer arrived. The request may have taken effect all the same.
+    /// An error means that no answer arrived. The request may have taken effect.
     fn send(
         &self,
         request: http::Request<Bytes>,

@@ -1,5 +1,5 @@
-//! The replacement: a complete export takes Synced's place. These are steps 3 and 4 of a re-bootstrap (`rebootstrap` lists them all);
-//! recovery does them again where an earlier process was interrupted.
+//! The replacement: a complete export replaces Synced. These are steps 3 and 4 of a re-bootstrap
+//! (`rebootstrap` lists all steps). Recovery repeats them after an interruption.
 
 use crate::error::Result;
 use crate::events::event;
@@ -7,7 +7,7 @@ use crate::files::Files;
 use crate::metadata::Attachment;
 use crate::state::State;
 
-/// Steps 3 and 4, begun or not.
+/// Performs steps 3 and 4. Repeating them is harmless.
 pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<()> {
     state.distrust_synced();
     let is_waiting = files.open_existing(&files.synced_next)?.is_some();

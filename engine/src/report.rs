@@ -1,8 +1,8 @@
-//! What an operation did, for the application.
+//! The reports of operations, for the application.
 
 use crate::conflict::Conflicts;
 
-/// Why Synced was replaced by a new export.
+/// The reason why Synced was replaced by a new export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RebootstrapReason {
@@ -10,14 +10,14 @@ pub enum RebootstrapReason {
     GenerationPruned,
     /// The server was restored to an older state.
     HistoryChanged,
-    /// Synced was missing, too short or rotten.
+    /// Synced was missing, too short or corrupt.
     ReplicaDamaged,
-    /// The application asked for it.
+    /// The application requested it.
     Requested,
 }
 
 impl RebootstrapReason {
-    /// Its name, as it stands in events.
+    /// The reason's name in events.
     pub fn name(self) -> &'static str {
         match self {
             Self::GenerationPruned => "generation_pruned",
@@ -28,84 +28,87 @@ impl RebootstrapReason {
     }
 }
 
-/// What a pull did.
+/// The report of a pull.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PullReport {
-    /// Remote frames that arrived.
+    /// Remote frames received.
     pub frames: u64,
-    /// Bytes of frames that arrived.
+    /// Bytes of the received frames.
     pub body_bytes: u64,
-    /// Generation changes that were passed.
+    /// Generation changes that the walk crossed.
     pub generations_crossed: u64,
-    /// Whether Draft was rebased; `false` when the remote had nothing new.
+    /// Whether Draft was rebased; `false` if the remote had nothing new.
     pub rebased: bool,
-    /// Local transactions that were replayed on top of the remote's.
+    /// Local transactions replayed on the remote's state.
     pub transactions_replayed: u64,
-    /// Statements that replayed them: about one a changed row.
+    /// Statements run to replay them: about one per changed row.
     pub statements_replayed: u64,
     /// Whether Synced's WAL was moved into its main file.
     pub checkpointed: bool,
-    /// Where replayed changes met changes of the remote's.
+    /// Conflicts between replayed changes and remote changes.
     pub conflicts: Conflicts,
-    /// Whether it first had to finish what an interrupted or failed operation had left.
+    /// Whether the operation first had to finish an interrupted or failed one.
     pub recovered: bool,
     /// Whether Draft's WAL was moved into its main file.
     pub compacted: bool,
-    /// Why Synced was replaced by a new export, if it was.
+    /// The reason why Synced was replaced by a new export; `None` if it was not.
     pub rebootstrapped: Option<RebootstrapReason>,
-    /// Local transactions that the remote had acknowledged, has forgotten since, and that are not on the change log any more.
+    /// Local transactions that the remote had acknowledged and then lost in a restore, and that are no longer
+    /// in the change log.
     pub transactions_forgotten: u64,
 }
 
-/// What a push did.
+/// The report of a push.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PushReport {
-    /// Local transactions that the remote has acknowledged in this push.
+    /// Local transactions that the remote acknowledged during this push.
     pub transactions: u64,
-    /// Statements sent for them.
+    /// Statements sent for these transactions.
     pub statements: u64,
     /// Requests sent.
     pub requests: u64,
-    /// Bytes of their bodies.
+    /// Bytes of the request bodies.
     pub sent_bytes: u64,
-    /// Frames of local transactions that were sent; none when they went as statements.
+    /// Frames of local transactions sent; 0 if they were sent as statements.
     pub frames_sent: u64,
-    /// Remote frames that arrived before it could be decided what to send.
+    /// Remote frames received before the push could decide what to send.
     pub frames: u64,
-    /// Bytes of them.
+    /// Bytes of the received frames.
     pub body_bytes: u64,
-    /// Generation changes that were passed.
+    /// Generation changes that the walk crossed.
     pub generations_crossed: u64,
-    /// Where changes that were sent met changes of the remote's.
+    /// Conflicts between sent changes and remote changes.
     pub conflicts: Conflicts,
-    /// Whether it first had to finish what an interrupted or failed operation had left.
+    /// Whether the operation first had to finish an interrupted or failed one.
     pub recovered: bool,
-    /// Records of the change log that were read to find out what to send: those of what is not acknowledged, and once after
-    /// opening all since the last rebase.
+    /// Change-log records read to decide what to send. The push reads the unacknowledged records; the first
+    /// push after opening reads all records since the last rebase.
     pub change_records_read: u64,
-    /// Changes of the schema that the next push will send: they were made by another way than the engine's connections and are recorded
-    /// nowhere yet, and an application was writing.
+    /// Schema changes that the next push will send. They were not made through the engine's connections, so
+    /// they are not recorded yet, and they could not be recorded now because the application was writing.
     pub schema_changes_deferred: u64,
-    /// The pull that followed, because the change log had become long: what is acknowledged is gone from it now.
+    /// The report of the pull that followed because the change log was long. The pull removed the
+    /// acknowledged records from it.
     pub pull: Option<PullReport>,
     /// Whether Draft's WAL was moved into its main file.
     pub compacted: bool,
-    /// Why Synced was replaced by a new export, if it was.
+    /// The reason why Synced was replaced by a new export; `None` if it was not.
     pub rebootstrapped: Option<RebootstrapReason>,
-    /// Whether Draft was rebased before anything was sent; only after a re-bootstrap.
+    /// Whether Draft was rebased before anything was sent. This happens only after a re-bootstrap.
     pub rebased: bool,
-    /// Local transactions that the remote had acknowledged, has forgotten since, and that are not on the change log any more.
+    /// Local transactions that the remote had acknowledged and then lost in a restore, and that are no longer
+    /// in the change log.
     pub transactions_forgotten: u64,
 }
 
-/// What a sync did: a push, then a pull.
+/// The report of a sync: a push, then a pull.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct SyncReport {
-    /// The push.
+    /// The report of the push.
     pub push: PushReport,
-    /// The pull.
+    /// The report of the pull.
     pub pull: PullReport,
 }

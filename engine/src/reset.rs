@@ -1,7 +1,7 @@
-//! The dirty reset: Synced's WAL ends with the last frame that the metadata names, again.
+//! The dirty reset: truncates Synced's WAL to the last frame that the metadata names.
 //!
-//! An operation that writes behind that frame marks Synced as dirty before its first write. The reset closes the replica, cuts the WAL
-//! back and checks what is left, before anything is read from Synced.
+//! An operation that writes after that frame marks Synced as dirty before its first write. The reset closes
+//! the replica, truncates the WAL and checks the rest, before anything is read from Synced.
 
 use crate::error::{Error, Result};
 use crate::events::event;
@@ -11,14 +11,14 @@ use crate::metadata::{Attachment, FrameStamp, Metadata, Phase};
 use crate::state::State;
 use crate::wal::wal_bytes;
 
-/// The dirty reset: cuts Synced's WAL back to the frames that the metadata names.
+/// Truncates Synced's WAL to the frames that the metadata names.
 pub(crate) async fn reset_if_dirty(files: &Files, state: &mut State) -> Result<()> {
     if !state.synced_is_dirty {
         return Ok(());
     }
     assert!(
         matches!(state.metadata.attachment, Attachment::Attached | Attachment::Detached),
-        "a Synced that is lost or being replaced is left alone"
+        "a lost Synced, or one that is being replaced, is not reset"
     );
     state.close_synced();
     let frames = state.metadata.synced_wal_frames;
@@ -29,17 +29,17 @@ pub(crate) async fn reset_if_dirty(files: &Files, state: &mut State) -> Result<(
     Ok(())
 }
 
-/// Closes the replica and cuts off the local tail that this operation has put on it.
+/// Closes the replica and cuts off the local tail of this operation.
 pub(crate) async fn cut_local_tail(files: &Files, state: &mut State) -> Result<()> {
     state.distrust_synced();
     reset_if_dirty(files, state).await
 }
 
-/// Checks that the WAL holds the frames that the metadata names, by length and by the last one's stamp, and that the main file
-/// is as long as its header says.
+/// Checks that the WAL holds the frames that the metadata names, by its length and the last frame's stamp,
+/// and that the main file has the length in its header.
 fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
     let main = files.open_named(&files.synced)?;
-    // A checkpoint that was interrupted may have left the main file in between; it is done again.
+    // An interrupted checkpoint may have left the main file half moved; recovery repeats the checkpoint.
     if metadata.phase != Phase::CheckpointingSynced
         && let Some(problem) = main_file::problem_with(&main)?
     {
@@ -54,7 +54,7 @@ fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
     if actual < expected {
         return Err(Error::Damaged {
             file: files.synced_wal.clone(),
-            problem: format!("{actual} bytes where the metadata names {expected}"),
+            problem: format!("{actual} bytes, but the metadata names {expected}"),
         });
     }
     let stamp = FrameStamp::read(&wal, metadata.synced_wal_frames)?;
@@ -62,7 +62,7 @@ fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
         return Err(Error::Damaged {
             file: files.synced_wal.clone(),
             problem: format!(
-                "frame {} is stamped {stamp:?}, the metadata names {:?}",
+                "frame {} has the stamp {stamp:?}, but the metadata names {:?}",
                 metadata.synced_wal_frames, metadata.synced_wal_stamp
             ),
         });

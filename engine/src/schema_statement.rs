@@ -1,7 +1,8 @@
-//! An application's statements that change the schema: what is checked before one runs and written down after it, in one transaction.
+//! Schema changes of an application: the checks before such a statement runs, and the record that is written
+//! after it, in one transaction.
 //!
-//! Outside a transaction such a statement becomes one; inside one, the transaction is rolled back when what the statement has done cannot be
-//! written down.
+//! Outside a transaction, the statement gets its own transaction. Inside one, the transaction is rolled back
+//! if the statement's effect cannot be recorded.
 
 use std::sync::Arc;
 
@@ -14,26 +15,26 @@ use crate::tape::{self, SchemaNow};
 use crate::temporary::TemporaryTablesOfOne;
 
 const HIDES: &str =
-    "a temporary table of the name of one in the database: the change log could not tell their rows apart";
+    "the database has a table of this name, and the change log does not distinguish their rows";
 const HIDDEN: &str =
-    "a connection has a temporary table of this name: the change log could not tell their rows apart";
-const RENAMES_TEMPORARY: &str = "the change log does not record that a temporary table got another name";
+    "a connection has a temporary table of this name, and the change log does not distinguish their rows";
+const RENAMES_TEMPORARY: &str = "the change log does not record the renaming of a temporary table";
 
-/// A statement that takes care.
+/// A statement that needs extra steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SchemaStatement {
     naming: Naming,
-    /// Whether the core may leave something of what it does out of the change log.
+    /// Whether the core may omit part of the effect from the change log.
     is_to_be_noted: bool,
 }
 
-/// What it does to names of tables and views.
+/// The effect on names of tables and views.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Naming {
     Nothing,
-    /// Makes a temporary table.
+    /// The statement creates a temporary table.
     Temporary(String),
-    /// Makes a table or view of the database.
+    /// The statement creates a table or view of the database.
     Lasting(String),
     Renames {
         from: String,
@@ -42,7 +43,7 @@ enum Naming {
 }
 
 impl SchemaStatement {
-    /// `None` for a statement that needs no care.
+    /// Returns `None` for a statement that needs no extra steps.
     pub(crate) fn of(stmt: &Stmt) -> Option<Self> {
         let naming = naming(stmt);
         let is_to_be_noted = match stmt {
@@ -56,7 +57,7 @@ impl SchemaStatement {
         (is_to_be_noted || naming != Naming::Nothing).then_some(Self { naming, is_to_be_noted })
     }
 
-    /// Runs it; `sql` is its text, for the error.
+    /// Runs the statement. `sql` is its text, for the error.
     pub(crate) fn run<T>(
         &self,
         connection: &Arc<Connection>,
@@ -91,7 +92,8 @@ impl SchemaStatement {
         temporary: &TemporaryTablesOfOne,
         run: impl FnOnce() -> turso_core::Result<T>,
     ) -> std::result::Result<T, Stop> {
-        // The write lock comes first: a look at the schema would take a snapshot that another writer can outrun.
+        // Take the write lock first: reading the schema first would take a snapshot, and another writer could
+        // commit after it.
         connection.execute(tape::take_write_lock())?;
         self.naming.check(connection, temporary)?;
         if !self.is_to_be_noted {
@@ -111,7 +113,7 @@ impl SchemaStatement {
     }
 }
 
-/// Why a statement did not run.
+/// The reason why a statement did not run.
 enum Stop {
     Core(LimboError),
     Refused(&'static str),

@@ -1,7 +1,7 @@
-//! What the engine knows between operations, and how it is stored: the metadata on disk first, then in memory.
+//! The engine's state between operations, and how it is stored: the metadata on disk first, then in memory.
 //!
-//! This module decides nothing. `reset`, `checkpoint`, `replacement`, `compaction` and `recovery` bring the files into the state that
-//! the metadata names; they stand above it.
+//! This module decides nothing. `reset`, `checkpoint`, `replacement`, `compaction` and `recovery` bring the
+//! files into the state that the metadata names. Those modules are above this one.
 
 use crate::error::{Error, FileOperation, Result};
 use crate::events::event;
@@ -12,20 +12,21 @@ use crate::poison::Poison;
 use crate::synced::Synced;
 use crate::tape::Bookmarks;
 
-/// What the engine knows between operations.
 pub(crate) struct State {
     pub(crate) metadata: Metadata,
     /// Whether Synced's WAL may hold frames that the metadata does not name.
     pub(crate) synced_is_dirty: bool,
-    /// Whether the last write of the metadata failed, so that the disk may hold that version or the one before.
+    /// Whether the last write of the metadata failed. The disk may then hold that version or the previous
+    /// one.
     metadata_is_uncertain: bool,
-    /// Frames of Draft's WAL when a compaction was last refused; another try has to wait until it has grown.
+    /// The number of frames in Draft's WAL when a compaction was last refused. The next attempt waits until
+    /// the WAL has grown.
     pub(crate) compaction_deferred_at: u64,
-    /// The highest of this client's transaction numbers that this process knows the remote to have applied.
+    /// The highest transaction number of this client that the remote is known to have applied.
     pub(crate) acknowledged_no: u64,
-    /// Where reading the change log may begin.
+    /// The places at which reading the change log may start.
     pub(crate) bookmarks: Bookmarks,
-    /// Set for good when the core may believe something about a file that is not so.
+    /// Set permanently when the core's view of a file may be wrong.
     pub(crate) poison: Poison,
     synced: Option<Synced>,
 }
@@ -49,8 +50,8 @@ impl State {
         self.metadata_is_uncertain
     }
 
-    /// Changes the metadata, on disk first. When that fails, memory keeps the version that is in place, and the next operation begins by
-    /// writing it again: until then nothing that either version names is destroyed.
+    /// Changes the metadata, on disk first. If the write fails, memory keeps the previous version, and the
+    /// next operation first writes it again. Until then nothing that either version names is destroyed.
     pub(crate) async fn store(&mut self, files: &Files, change: impl FnOnce(&mut Metadata)) -> Result<()> {
         pause().await;
         let mut metadata = self.metadata.clone();
@@ -68,7 +69,8 @@ impl State {
         Ok(())
     }
 
-    /// The open replica; opens it if need be. Only for a Synced that is not dirty, or that this operation has made dirty itself.
+    /// Returns the open replica, and opens it if necessary. Synced must be clean, or dirty because of this
+    /// operation.
     pub(crate) fn synced(&mut self, files: &Files) -> Result<&Synced> {
         if self.synced.is_none() {
             assert!(!self.synced_is_dirty, "Synced is opened only after its reset");
@@ -77,20 +79,20 @@ impl State {
         Ok(self.synced.as_ref().expect("it was opened above"))
     }
 
-    /// Closes the replica; the next use opens it again.
+    /// Closes the replica. The next use opens it again.
     pub(crate) fn close_synced(&mut self) {
         self.synced = None;
     }
 
-    /// Closes the replica; what is on its disk has to be looked at before it is opened again.
+    /// Closes the replica, and requires a reset before it is opened again.
     pub(crate) fn distrust_synced(&mut self) {
         self.close_synced();
         self.synced_is_dirty = true;
     }
 
-    /// Makes the `count` frames behind Synced's end durable and names them in the metadata: they are whole transactions of the remote's.
-    /// If they are the first of the next generation, the metadata crosses into it by the same write.
-    /// `stamp` is the last one's in the server's log, if that is known.
+    /// Makes the `count` frames after Synced's end durable and names them in the metadata. They must be whole
+    /// transactions of the remote. If they are the first of the next generation, the same write of the
+    /// metadata enters it. `stamp` is the last frame's stamp in the server's log, if known.
     pub(crate) async fn adopt_frames(
         &mut self,
         files: &Files,
@@ -119,7 +121,7 @@ impl State {
     }
 }
 
-/// Whether the new version is the one that is found, although nobody knows whether it is durable: only its directory could not be synced.
+/// Whether the new version is in place but possibly not durable: only the sync of its directory failed.
 fn is_in_place(replaced: &Result<()>) -> bool {
     matches!(replaced, Err(Error::Directory { operation: FileOperation::SyncDirectory, .. }))
 }

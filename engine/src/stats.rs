@@ -1,35 +1,36 @@
-//! What an engine says about itself when it is asked; asking changes nothing.
+//! Statistics of an engine. Reading them changes nothing.
 
-/// Sizes, watermarks and what waits to be pushed.
+/// Sizes, watermarks and the number of transactions to push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Bytes of Draft's main file.
+    /// Size of Draft's main file in bytes.
     pub draft_bytes: u64,
-    /// Bytes of Draft's WAL.
+    /// Size of Draft's WAL in bytes.
     pub draft_wal_bytes: u64,
-    /// Frames of Draft's WAL; `draft_wal_frames_max` bounds them.
+    /// Number of frames in Draft's WAL; bounded by `draft_wal_frames_max`.
     pub draft_wal_frames: u64,
-    /// Bytes of Synced's main file.
+    /// Size of Synced's main file in bytes.
     pub synced_bytes: u64,
-    /// Bytes of Synced's WAL.
+    /// Size of Synced's WAL in bytes.
     pub synced_wal_bytes: u64,
-    /// Frames of Synced's WAL; `synced_wal_frames_max` bounds them.
+    /// Number of frames in Synced's WAL; bounded by `synced_wal_frames_max`.
     pub synced_wal_frames: u64,
-    /// Records of the change log; `change_log_records_max` bounds those that are acknowledged.
+    /// Number of records in the change log; `change_log_records_max` bounds the acknowledged ones.
     pub change_log_records: u64,
-    /// Local transactions of which this client does not know that the remote has applied them.
+    /// Number of local transactions that the remote is not known to have applied.
     pub pending_transactions: u64,
     /// The remote generation that Synced has reached.
     pub synced_generation: u64,
-    /// The last frame of that generation that Synced holds, 0 for none.
+    /// The last frame of that generation that Synced holds; 0 for none.
     pub synced_frame_no: u64,
-    /// A frame of Draft's WAL: Draft as of it equals Synced as of `synced_wal_match_watermark`, but for `unmatched_pages`.
+    /// A frame of Draft's WAL: Draft as of this frame equals Synced as of `synced_wal_match_watermark`,
+    /// except for `unmatched_pages`.
     pub draft_wal_match_watermark: u64,
     /// A frame of Synced's WAL, see `draft_wal_match_watermark`.
     pub synced_wal_match_watermark: u64,
-    /// Pages that a compaction has taken out of that claim until the next rebase.
+    /// Number of pages that a compaction has excluded from the watermarks until the next rebase.
     pub unmatched_pages: u64,
-    /// The highest local transaction number that was ever given to the network.
+    /// The highest local transaction number that was ever sent.
     pub attempted_transaction_no: u64,
 }

@@ -1,23 +1,25 @@
-//! What the engine needs of a file system beyond [`turso_core::IO`]: atomic replace and directory sync.
+//! The file-system operations that the engine needs beyond [`turso_core::IO`]: atomic replace and directory
+//! sync.
 
 use std::io;
 
-/// Directory operations, beside [`turso_core::IO`] which has none.
+/// Directory operations, which [`turso_core::IO`] does not have.
 pub trait Storage: Send + Sync {
-    /// Replaces the file `to` by the file `from`, atomically for whoever opens `to`.
+    /// Replaces the file `to` by the file `from`. The replacement is atomic for every process that opens
+    /// `to`.
     ///
     /// # Errors
-    /// Whatever the file system answers; `to` is then as it was.
+    /// Returns the file system's error. The file `to` is then unchanged.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Makes creations, removals and renames in the directory that holds `path` durable.
+    /// Makes file creations, removals and renames in the directory of `path` durable.
     ///
     /// # Errors
-    /// Whatever the file system answers; the entries may or may not be durable.
+    /// Returns the file system's error. The entries may or may not be durable then.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 }
 
-/// The machine's own file system, to go with [`turso_core::PlatformIO`].
+/// The machine's own file system, for use with [`turso_core::PlatformIO`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LocalStorage;
 

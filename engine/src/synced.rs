@@ -1,7 +1,8 @@
 //! The open replica.
 //!
-//! Between operations Synced's WAL ends with the last frame that the metadata names, or Synced is known to be dirty and is cut
-//! back before it is used. No handle on Synced lives across a cut: the core's view of the WAL would not survive it.
+//! Between operations Synced's WAL ends with the last frame that the metadata names, or Synced is known to be
+//! dirty and is truncated before use. No handle on Synced may exist across a truncation, because it would
+//! invalidate the core's view of the WAL.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::files::Files;
 use crate::metadata::Metadata;
 use crate::wal::RawSession;
 
-/// An open replica. A clone must not outlive the step that it was made for: nothing may hold one across a cut.
+/// An open replica. A clone must not outlive its step, so that none exists across a truncation.
 #[derive(Clone)]
 pub(crate) struct Synced {
     pub(crate) database: Arc<Database>,
@@ -36,7 +37,7 @@ impl Synced {
             return Err(Error::Damaged {
                 file: files.synced_wal.clone(),
                 problem: format!(
-                    "its checksums hold for {frames} frames, the metadata names {}",
+                    "its checksums are valid for {frames} frames, but the metadata names {}",
                     metadata.synced_wal_frames
                 ),
             });

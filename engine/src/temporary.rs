@@ -1,8 +1,9 @@
 //! The temporary tables of an application's connections.
 //!
-//! The core's capture records their rows under the table's bare name, as if it were one of the database's. So no temporary table may
-//! have the name of a table or a view of the database, on whichever connection: then a name in the change log tells which of the
-//! two is meant. Names are looked up under the database's write lock, under which alone either can come into being.
+//! The core's capture records the rows of a temporary table under the table's bare name, like rows of the
+//! database. So no temporary table, on any connection, may have the name of a table or a view of the
+//! database. Then a name in the change log identifies one table. Names are checked under the database's write
+//! lock, because both kinds are created only under it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +19,12 @@ pub(crate) struct TemporaryTables(Arc<Mutex<Registry>>);
 #[derive(Default)]
 struct Registry {
     connections_ever: u64,
-    /// Folded names, by connection; no entry for a connection without any.
+    /// Lower-case names, by connection. A connection without temporary tables has no entry.
     names: BTreeMap<u64, BTreeSet<String>>,
 }
 
 impl TemporaryTables {
-    /// A new connection's part.
+    /// Registers a new connection.
     pub(crate) fn of_new_connection(&self) -> TemporaryTablesOfOne {
         let mut registry = self.lock();
         registry.connections_ever += 1;
@@ -31,7 +32,7 @@ impl TemporaryTables {
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        // Nothing that is done under the lock can leave it half done.
+        // No code under this lock can leave the map half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -41,13 +42,13 @@ impl TemporaryTables {
         self.lock().names.values().any(|names| names.contains(&name))
     }
 
-    /// The names of all of them, in lower case.
+    /// The names of all temporary tables, in lower case.
     pub(crate) fn names(&self) -> BTreeSet<String> {
         self.lock().names.values().flatten().cloned().collect()
     }
 }
 
-/// The temporary tables of one connection; they are gone with the last clone.
+/// The temporary tables of one connection. They are removed with its last clone.
 #[derive(Clone)]
 pub(crate) struct TemporaryTablesOfOne(Arc<Membership>);
 
@@ -63,29 +64,30 @@ impl Drop for Membership {
 }
 
 impl TemporaryTablesOfOne {
-    /// Those of all connections.
+    /// The temporary tables of all connections.
     pub(crate) fn all(&self) -> &TemporaryTables {
         &self.0.all
     }
 
-    /// Whether this connection has one of this name.
+    /// Whether this connection has a temporary table of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         let registry = self.all().lock();
         registry.names.get(&self.0.number).is_some_and(|names| names.contains(&name.to_ascii_lowercase()))
     }
 
-    /// Whether this connection has any.
+    /// Whether this connection has any temporary table.
     pub(crate) fn is_empty(&self) -> bool {
         !self.all().lock().names.contains_key(&self.0.number)
     }
 
-    /// Adds one that is about to be made.
+    /// Adds a table that is about to be created.
     pub(crate) fn expect(&self, name: &str) {
         let mut registry = self.all().lock();
         registry.names.entry(self.0.number).or_default().insert(name.to_ascii_lowercase());
     }
 
-    /// Looks which there are. Only for a connection that has had one: the question makes the core create its temporary database.
+    /// Reads which temporary tables exist. Only for a connection that has had one, because the query makes
+    /// the core create its temporary database.
     pub(crate) fn refresh(&self, connection: &Arc<Connection>) -> turso_core::Result<()> {
         let sql = "SELECT name FROM sqlite_temp_schema WHERE type = 'table'";
         let rows = database::run(connection, sql, &[])?;

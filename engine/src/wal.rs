@@ -1,7 +1,8 @@
 //! WAL frames and raw WAL sessions.
 //!
-//! A frame is a 24-byte header and a 4096-byte page image. In transferred frames only the page number and the database size
-//! count; salts and checksums are each WAL's own (<https://www.sqlite.org/fileformat2.html#walformat>).
+//! A frame is a 24-byte header and a 4096-byte page image. In frames from the network only the page number
+//! and the database size are used; salts and checksums are specific to each WAL
+//! (<https://www.sqlite.org/fileformat2.html#walformat>).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,32 +13,28 @@ use crate::error::Result;
 use crate::files::OpenFile;
 use crate::metadata::FrameStamp;
 
-/// Bytes of a page.
 pub(crate) const PAGE_BYTES: usize = 4096;
-/// Bytes of a frame's header.
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
-/// Bytes of a frame.
 pub(crate) const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES;
-/// Bytes of a WAL's header.
 pub(crate) const WAL_HEADER_BYTES: u64 = 32;
 
-/// Bytes at the beginning of a WAL's header that its checksum is of.
+/// The bytes at the start of a WAL's header that its checksum covers.
 const CHECKED_HEADER_BYTES: usize = 24;
-/// Bytes at the beginning of a frame's header that its checksum is of, besides the page.
+/// The bytes at the start of a frame's header that its checksum covers, in addition to the page.
 const CHECKED_FRAME_HEADER_BYTES: usize = 8;
-/// Frames that are held in memory at once while a WAL is verified: about 1 MiB.
+/// The number of frames that are read at once to verify a WAL: about 1 MiB.
 const FRAMES_READ_MAX: u64 = 256;
 
-/// Length of a WAL file that holds `frames` frames; an empty WAL has no header.
+/// The length of a WAL file of `frames` frames. An empty WAL has no header.
 pub(crate) fn wal_bytes(frames: u64) -> u64 {
     if frames == 0 { 0 } else { WAL_HEADER_BYTES + frames * FRAME_BYTES as u64 }
 }
 
-/// The salts in the header of an open WAL file; `None` when it holds no frame.
+/// Returns the salts in the header of an open WAL file; `None` if it holds no frame.
 ///
 /// # Errors
-/// [`Error::Damaged`](crate::Error::Damaged) when the header's checksum is wrong: it is durable before the first frame is written, so no
-/// crash leaves that.
+/// [`Error::Damaged`](crate::Error::Damaged) if the header's checksum is wrong. The header is durable before
+/// the first frame is written, so a crash cannot cause this.
 pub(crate) fn wal_salts(wal: &OpenFile) -> Result<Option<[u32; 2]>> {
     if wal.length()? <= WAL_HEADER_BYTES {
         return Ok(None);
@@ -45,21 +42,20 @@ pub(crate) fn wal_salts(wal: &OpenFile) -> Result<Option<[u32; 2]>> {
     Header::read(wal).map(|header| Some(header.salts))
 }
 
-/// Makes sure that the first `frames` frames of an open WAL file, which has room for them, are as they were written.
+/// Verifies the first `frames` frames of an open WAL file, which must be long enough for them.
 ///
 /// # Errors
-/// [`Error::Damaged`](crate::Error::Damaged) when a checksum is wrong, and what reading the file says.
+/// [`Error::Damaged`](crate::Error::Damaged) if a checksum is wrong, or the error of reading the file.
 pub(crate) fn verify_frames(wal: &OpenFile, frames: u64) -> Result<()> {
     match sound_frames(wal, frames)? {
-        sound if sound < frames => {
-            Err(wal.damaged(format!("its checksums hold for {sound} frames, the metadata names {frames}")))
-        }
+        sound if sound < frames => Err(wal
+            .damaged(format!("its checksums are valid for {sound} frames, but the metadata names {frames}"))),
         _ => Ok(()),
     }
 }
 
-/// How many of the first `frames` frames are sound: with the header's salts, and an unbroken
-/// chain of checksums up to there.
+/// Returns how many of the first `frames` frames are intact: they have the header's salts, and the chain of
+/// checksums is unbroken up to them.
 ///
 /// # Errors
 /// Those of [`wal_salts`].
@@ -87,7 +83,7 @@ fn sound_frames(wal: &OpenFile, frames: u64) -> Result<u64> {
     Ok(sound)
 }
 
-/// The header of a WAL file, its checksum verified.
+/// The header of a WAL file, with a verified checksum.
 struct Header {
     salts: [u32; 2],
     sum: Checksum,
@@ -96,7 +92,7 @@ struct Header {
 impl Header {
     fn read(wal: &OpenFile) -> Result<Self> {
         let header = wal.read(0, WAL_HEADER_BYTES as usize)?;
-        // The last bit of the magic number tells the byte order of what is summed up.
+        // The last bit of the magic number selects the byte order of the checksum.
         let mut sum = Checksum { is_big_endian: word(&header, 0) & 1 == 1, words: [0; 2] };
         sum.add(&header[..CHECKED_HEADER_BYTES]);
         if [word(&header, 24), word(&header, 28)] != sum.words {
@@ -106,14 +102,13 @@ impl Header {
     }
 }
 
-/// The running checksum of a WAL.
 struct Checksum {
     is_big_endian: bool,
     words: [u32; 2],
 }
 
 impl Checksum {
-    /// Goes on over `bytes`, a multiple of eight.
+    /// Adds `bytes`, whose length is a multiple of eight.
     fn add(&mut self, bytes: &[u8]) {
         let summand =
             |at: usize| if self.is_big_endian { word(bytes, at) } else { word(bytes, at).swap_bytes() };
@@ -128,7 +123,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// The numbers of the pages that the frames of an open WAL file are of, whether or not they count.
+/// Returns the page numbers of all frames in an open WAL file, committed or not.
 pub(crate) fn wal_pages(wal: &OpenFile) -> Result<BTreeSet<u32>> {
     let page_no = |frame: u64| {
         let header = wal.read(WAL_HEADER_BYTES + frame * FRAME_BYTES as u64, 4)?;
@@ -137,16 +132,15 @@ pub(crate) fn wal_pages(wal: &OpenFile) -> Result<BTreeSet<u32>> {
     (0..wal_frames(wal.length()?)).map(page_no).collect()
 }
 
-/// Frames that a WAL file of so many bytes has room for.
+/// The number of frames for which a WAL file of this length has room.
 pub(crate) fn wal_frames(bytes: u64) -> u64 {
     bytes.saturating_sub(WAL_HEADER_BYTES) / FRAME_BYTES as u64
 }
 
-/// One frame, header and page.
 pub(crate) struct Frame([u8; FRAME_BYTES]);
 
 impl Frame {
-    /// A frame for insertion: salts and checksums are left to the core.
+    /// A frame to insert. The core fills in salts and checksums.
     pub(crate) fn new(page_no: u32, database_pages: u32, page: &[u8]) -> Self {
         let mut frame = [0; FRAME_BYTES];
         frame[..4].copy_from_slice(&page_no.to_be_bytes());
@@ -162,7 +156,7 @@ impl Frame {
         Ok(Self(frame))
     }
 
-    /// A frame as it came over the wire.
+    /// A frame as received from the network.
     pub(crate) fn from_bytes(bytes: [u8; FRAME_BYTES]) -> Self {
         Self(bytes)
     }
@@ -175,7 +169,7 @@ impl Frame {
         self.word(0)
     }
 
-    /// Size of the database in pages after this frame's transaction; zero unless the frame ends one.
+    /// The size of the database in pages after this frame's transaction; 0 unless this is a commit frame.
     pub(crate) fn database_pages(&self) -> u32 {
         self.word(4)
     }
@@ -184,7 +178,7 @@ impl Frame {
         self.database_pages() != 0
     }
 
-    /// Its salts and checksums.
+    /// The frame's salts and checksums.
     pub(crate) fn stamp(&self) -> FrameStamp {
         FrameStamp { salts: [self.word(8), self.word(12)], checksums: [self.word(16), self.word(20)] }
     }
@@ -193,10 +187,11 @@ impl Frame {
         &self.0[FRAME_HEADER_BYTES..]
     }
 
-    /// Makes the schema version (the "schema cookie", offset 40 of the database header) at least `version`. Only for page 1.
+    /// Raises the schema version (the "schema cookie", offset 40 of the database header) to at least
+    /// `version`. Only for page 1.
     pub(crate) fn raise_schema_version(&mut self, version: u32) {
         const SCHEMA_VERSION: usize = FRAME_HEADER_BYTES + 40;
-        assert_eq!(self.page_no(), 1, "the database header stands on page 1");
+        assert_eq!(self.page_no(), 1, "the database header is on page 1");
         let raised = self.word(SCHEMA_VERSION).max(version);
         self.0[SCHEMA_VERSION..SCHEMA_VERSION + 4].copy_from_slice(&raised.to_be_bytes());
     }
@@ -207,7 +202,7 @@ impl Frame {
 }
 
 impl FrameStamp {
-    /// The stamp of frame `frame_no` in an open WAL file; all zeros for frame 0.
+    /// Returns the stamp of frame `frame_no` in an open WAL file; all zeros for frame 0.
     pub(crate) fn read(wal: &OpenFile, frame_no: u64) -> Result<Self> {
         if frame_no == 0 {
             return Ok(Self::default());
@@ -218,21 +213,21 @@ impl FrameStamp {
     }
 }
 
-/// A raw WAL session: the write lock, and frames appended one by one. Whatever follows the last commit frame is dropped at the
-/// end. The end writes nothing and syncs nothing.
+/// A raw WAL session: holds the write lock and appends single frames. Its end drops the frames after the last
+/// commit frame. The end writes nothing and syncs nothing.
 pub(crate) struct RawSession {
     connection: Arc<Connection>,
     open: bool,
 }
 
 impl RawSession {
-    /// Takes the write lock; the connection must not be in a transaction.
+    /// Takes the write lock. The connection must not be in a transaction.
     pub(crate) fn begin(connection: Arc<Connection>) -> turso_core::Result<Self> {
         connection.wal_insert_begin()?;
         Ok(Self { connection, open: true })
     }
 
-    /// Frames in the WAL, those of this session included.
+    /// The number of frames in the WAL, including those of this session.
     pub(crate) fn frame_count(&self) -> turso_core::Result<u64> {
         Ok(self.connection.wal_state()?.max_frame)
     }
@@ -245,25 +240,26 @@ impl RawSession {
         &self.connection
     }
 
-    /// Ends the session and says whether that went well. A failed end has ended all the same.
+    /// Ends the session and returns the outcome. The session has ended even if this fails.
     pub(crate) fn end(mut self) -> turso_core::Result<()> {
         self.open = false;
         end_session(&self.connection)
     }
 }
 
-/// Drops what follows the last commit frame and releases the locks, in this order: an SQL ROLLBACK does just that. The core's own
-/// `wal_insert_end(false)` releases the write lock first, and what it then drops from the index of frames that all connections share may
-/// be the frames of a writer that has slipped in (turso_core 0.8.3, `Connection::wal_insert_end`, against the warning in its
-/// `Pager::rollback_tx`): committed rows would not be found any more.
+/// Drops the frames after the last commit frame and then releases the locks. An SQL ROLLBACK does exactly
+/// this. The core's own `wal_insert_end(false)` releases the write lock first. Another writer can then append
+/// frames, and the core can drop those from the frame index that all connections share (turso_core 0.8.3,
+/// `Connection::wal_insert_end`, against the warning in its `Pager::rollback_tx`). Committed rows would no
+/// longer be found.
 fn end_session(connection: &Arc<Connection>) -> turso_core::Result<()> {
     connection.execute("ROLLBACK")?;
-    // Raw frames may have brought another schema: read it, and let the other connections have it.
+    // Raw frames may contain another schema. Reload it, and share it with the other connections.
     connection.maybe_reparse_schema()
 }
 
-/// The pages that frames after `frame_no` hold, as of the connection's transaction. The core would panic at a number beyond the end,
-/// which is there only if somebody has checkpointed the database behind the engine's back.
+/// Returns the pages in frames after `frame_no`, as of the connection's transaction. The core panics at a
+/// number beyond the end. Such a number occurs only if another program has checkpointed the database.
 pub(crate) fn changed_pages_after(
     connection: &Arc<Connection>,
     frame_no: u64,
@@ -281,7 +277,7 @@ impl Drop for RawSession {
         if self.open
             && let Err(error) = end_session(&self.connection)
         {
-            tracing::warn!(%error, "could not end a raw session");
+            tracing::warn!(%error, "cannot end a raw WAL session");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Requests to the server, and what is verified about the answers before anything is done with them.
+//! Requests to the server, and the checks on its answers before the engine uses them.
 //!
-//! A body is streamed: never more than one chunk of it is held, except for the small JSON answers, which are bounded.
+//! Bodies are streamed. At most one chunk is in memory, except for the small JSON answers, whose size is
+//! bounded.
 
 use std::future::poll_fn;
 use std::ops::Range;
@@ -18,40 +19,40 @@ use crate::metadata::GENERATION_MAX;
 use crate::protocol::{CHECKPOINT_NEEDED, CONFLICT, Info, OK, PipelineAnswer, PipelineRequest, Status};
 use crate::remote::{Remote, RemoteError};
 
-/// The longest JSON answer that is read, in bytes.
+/// The maximum length of a JSON answer, in bytes.
 const JSON_BYTES_MAX: usize = 16 << 20;
-/// How much of an unexpected answer's body goes into the error, in bytes.
+/// The part of an unexpected answer's body that the error quotes, in bytes.
 const DETAIL_BYTES_MAX: usize = 200;
-/// The longest name of a history, which has to fit into the metadata, in bytes.
+/// The maximum length of a lineage id, in bytes. It must fit into the metadata.
 const HISTORY_ID_BYTES_MAX: usize = 256;
-/// How many newest generations in a row may be gone when their export is asked for.
+/// How many newest generations in a row may be missing when the engine requests their export.
 const EXPORT_TRIES_MAX: u32 = 3;
-/// How many pieces of a body in a row may be empty.
+/// How many chunks of a body in a row may be empty.
 const EMPTY_PIECES_MAX: u32 = 1000;
 
-/// Where statements go.
+/// The path for SQL statements.
 const PIPELINE: &str = "/v2/pipeline";
 
-/// The server, spoken to in the engine's terms.
 pub(crate) struct Wire<R> {
     remote: R,
 }
 
-/// What the server has at a frame number.
+/// The server's answer to a request for frames.
 pub(crate) enum FrameAnswer<B> {
-    /// Frames from there on; not empty.
+    /// Frames from the requested one on; not empty.
     Frames(BodyStream<B>),
-    /// Nothing there: the history ends, or goes on in another generation.
+    /// No frame: the log ends, or continues in another generation.
     End(Status),
-    /// The server does not have the generation; the error is what to say if that makes no sense.
+    /// The server does not have the generation. The error is for callers that did not expect this.
     Gone(Error),
 }
 
-/// What the server did with pushed frames.
+/// The server's answer to pushed frames.
 pub(crate) enum FramePush {
-    /// It has them, as frames of its history or of the open transaction that the baton names.
+    /// The server has the frames, as part of its log or of the open transaction that the baton names.
     Taken { baton: Option<String> },
-    /// Its history goes on otherwise, or in another generation, or it does not have this one any more.
+    /// The server's log continues differently or in another generation, or the server no longer has this
+    /// generation.
     Stale,
 }
 
@@ -65,7 +66,7 @@ impl<R: Remote> Wire<R> {
         body.expect(status, StatusCode::OK).await?;
         let info: Info = body.json().await?;
         if info.current_generation > GENERATION_MAX {
-            return Err(body.bad(format!("generation {} is beyond belief", info.current_generation)));
+            return Err(body.bad(format!("generation {} is out of range", info.current_generation)));
         }
         if let Some(history_id) = info.history_id.as_ref().filter(|id| id.len() > HISTORY_ID_BYTES_MAX) {
             return Err(body.bad(format!("a history id of {} bytes", history_id.len())));
@@ -73,10 +74,11 @@ impl<R: Remote> Wire<R> {
         Ok(info)
     }
 
-    /// The main database file as of the beginning of the newest generation, and what the server said of itself before.
+    /// Requests the main database file as of the start of the newest generation. Returns the server's `/info`
+    /// before it and the file.
     ///
-    /// The server may close and prune that generation between the two answers: a generation that is not there although it was the newest
-    /// one is asked for only while another is named.
+    /// The server may close and prune that generation between the two answers. If the newest generation is
+    /// missing, the engine asks again, as long as `/info` names a different one each time.
     pub(crate) async fn newest_export(&self) -> Result<(Info, BodyStream<R::Body>)> {
         let mut info = self.info().await?;
         for _ in 0..EXPORT_TRIES_MAX {
@@ -97,11 +99,11 @@ impl<R: Remote> Wire<R> {
         }
         Err(Error::BadAnswer {
             request: format!("GET /export/{}", info.current_generation),
-            problem: format!("{EXPORT_TRIES_MAX} newest generations in a row that are not there"),
+            problem: format!("the newest generation was missing {EXPORT_TRIES_MAX} times in a row"),
         })
     }
 
-    /// Frames `start..end` of `generation`, or what there is of them.
+    /// Requests the frames `start..end` of `generation`. The server may send fewer.
     pub(crate) async fn frames(&self, generation: u64, start: u64, end: u64) -> Result<FrameAnswer<R::Body>> {
         let path = format!("/sync/{generation}/{start}/{end}");
         let (status, mut body) = self.send(Method::GET, path, Bytes::new()).await?;
@@ -118,14 +120,15 @@ impl<R: Remote> Wire<R> {
         }
         if answer.generation > GENERATION_MAX || answer.max_frame_no > GENERATION_MAX {
             return Err(body.bad(format!(
-                "generation {} and frame {} are beyond belief",
+                "generation {} or frame {} is out of range",
                 answer.generation, answer.max_frame_no
             )));
         }
         Ok(FrameAnswer::End(answer))
     }
 
-    /// Offers the frames `range` of `generation`. Those of a request that `ends_transaction` have to be in the server's history after it.
+    /// Pushes the frames `range` of `generation`. If the request `ends_transaction`, its frames must be in
+    /// the server's log afterwards.
     pub(crate) async fn push_frames(
         &self,
         generation: u64,
@@ -151,7 +154,7 @@ impl<R: Remote> Wire<R> {
             if status != StatusCode::BAD_REQUEST {
                 return Err(body.unexpected_with(status, &detail));
             }
-            // A server that was restored meanwhile has no place for these frames, and says where it stands.
+            // A server that was restored meanwhile cannot append these frames, and sends its position.
             return match serde_json::from_slice::<Status>(&detail) {
                 Ok(at) if at.generation != generation || at.max_frame_no < start - 1 => Ok(FramePush::Stale),
                 Ok(_) => Err(body.unexpected_with(status, &detail)),
@@ -171,7 +174,7 @@ impl<R: Remote> Wire<R> {
             answer.baton.is_none() && answer.generation == generation && answer.max_frame_no >= end - 1;
         if ends_transaction && !is_in_history {
             return Err(body.bad(format!(
-                "taken, and yet the history ends at generation {}, frame {}, baton {:?}",
+                "the frames were accepted, but the log ends at generation {}, frame {}, baton {:?}",
                 answer.generation, answer.max_frame_no, answer.baton
             )));
         }
@@ -210,26 +213,26 @@ impl<R: Remote> Wire<R> {
 }
 
 impl PipelineRequest {
-    /// As it is sent.
+    /// Encodes the request.
     pub(crate) fn encode(&self) -> Result<Bytes> {
         serde_json::to_vec(self).map(Bytes::from).map_err(|error| Error::BadAnswer {
             request: format!("POST {PIPELINE}"),
-            problem: format!("the request cannot be written as JSON: {error}"),
+            problem: format!("cannot encode the request as JSON: {error}"),
         })
     }
 }
 
-/// Whether the server says that it does not have what was asked for.
+/// Whether the status means that the server does not have the requested object.
 fn is_gone(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
-/// The beginning of what somebody else has written, for an error.
+/// The start of a foreign text, for an error.
 pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(DETAIL_BYTES_MAX).collect()
 }
 
-/// The body of one answer, chunk by chunk.
+/// The body of one answer, read chunk by chunk.
 pub(crate) struct BodyStream<B> {
     request: String,
     body: B,
@@ -254,7 +257,7 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
         Ok(Self { request, body: response.into_body(), received_bytes: 0, announced_bytes })
     }
 
-    /// The next chunk, `None` at the end of a body that is as long as it was announced.
+    /// Returns the next chunk; `None` at the end, if the body has the announced length.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
         for _ in 0..EMPTY_PIECES_MAX {
             let body = &mut self.body;
@@ -272,7 +275,7 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
                     return Err(Error::Unreachable { request: self.request.clone(), source });
                 }
                 Some(Ok(frame)) => {
-                    // Trailers carry nothing that the protocol knows.
+                    // The protocol uses no trailers.
                     if let Ok(chunk) = frame.into_data()
                         && !chunk.is_empty()
                     {
@@ -290,7 +293,7 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
         Err(self.bad(format!("a body with {EMPTY_PIECES_MAX} empty pieces in a row")))
     }
 
-    /// The length that the server has announced, if it has.
+    /// The length that the server announced, if any.
     pub(crate) fn announced_bytes(&self) -> Option<u64> {
         self.announced_bytes
     }
@@ -300,7 +303,7 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
         self.received_bytes
     }
 
-    /// An error about this answer.
+    /// Builds an error about this answer.
     pub(crate) fn bad(&self, problem: String) -> Error {
         Error::BadAnswer { request: self.request.clone(), problem }
     }
@@ -309,13 +312,13 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
         if actual == expected { Ok(()) } else { Err(self.unexpected(actual).await?) }
     }
 
-    /// The error for a status that is not expected here.
+    /// Builds the error for an unexpected status.
     async fn unexpected(&mut self, actual: StatusCode) -> Result<Error> {
         let detail = self.detail().await?;
         Ok(self.unexpected_with(actual, &detail))
     }
 
-    /// The beginning of a body that is not what was asked for.
+    /// Reads the start of the body of an unexpected answer.
     async fn detail(&mut self) -> Result<Vec<u8>> {
         let mut detail = Vec::new();
         while detail.len() < DETAIL_BYTES_MAX

@@ -1,4 +1,4 @@
-//! Commands that are run by the tools around the simulator, to their end or until they are taken for hung.
+//! Runs child processes for the tools around the simulator, until they end or reach a time limit.
 #![expect(clippy::disallowed_methods, reason = "a tool runs other processes and takes real time")]
 
 use std::fs::File;
@@ -6,29 +6,25 @@ use std::io::{self, Read as _, Seek as _};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a command has printed and ended with.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ended {
-    /// The command as one would type it.
+    /// The command line.
     pub command: String,
-    /// How it ended; `None` if its time was over and it was killed.
+    /// The exit status; `None` if the command reached its time limit and was killed.
     pub status: Option<ExitStatus>,
-    /// Its standard output.
     pub stdout: String,
-    /// Its standard error.
     pub stderr: String,
-    /// How long it took.
     pub seconds: f64,
 }
 
 impl Ended {
-    /// Its exit status, if it has one.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         self.status.and_then(|status| status.code())
     }
 
-    /// How it ended, in words.
+    /// A description of the exit status.
     #[must_use]
     pub fn told(&self) -> String {
         match self.status {
@@ -37,20 +33,21 @@ impl Ended {
         }
     }
 
-    /// Everything that it has printed.
+    /// Standard output, then standard error.
     #[must_use]
     pub fn output(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 }
 
-/// Runs a command without input. After `limit` it is killed, the processes that it has started with it where the system can.
+/// Runs a command without input. Kills it after `limit`, together with its child processes where the system
+/// supports that.
 ///
 /// # Errors
-/// When it cannot be started or its output not be read.
+/// Fails if the command cannot be started or its output cannot be read.
 pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     const LOOK: Duration = Duration::from_millis(20);
-    // Files instead of pipes: nobody reads them meanwhile.
+    // Files instead of pipes, because no thread reads pipes while the command runs.
     let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     #[cfg(unix)]
@@ -76,7 +73,7 @@ pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     })
 }
 
-/// Kills a child with the group that it leads.
+/// Kills a child and the process group that it leads.
 fn kill_all(child: &mut std::process::Child) -> io::Result<()> {
     #[cfg(unix)]
     Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status()?;

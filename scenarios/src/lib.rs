@@ -1,8 +1,9 @@
-//! Hand-written histories for the sync engine, and what they are written with.
+//! Hand-written scenarios for the sync engine, and the library with which they are written.
 //!
-//! [`place`] has the places where the same script runs: on a simulated disk and on real files. [`meter`] counts what an engine
-//! does to its files and asks of its remote, [`lying`] has a way to a server whose answers are not what the server said. [`scenario`] is the
-//! language of histories that the simulator runs, [`planted`] has the bugs that it has to find, [`commands`] what its tools run.
+//! [`sandbox`] provides the two places in which a script runs: a simulated disk and real files. [`meter`]
+//! counts an engine's file operations and requests. [`lying`] changes a server's answers. [`scenario`] is the
+//! language of histories that the simulator runs. [`planted`] holds the bugs that the simulator must find.
+//! [`commands`] runs the tools' child processes.
 
 pub mod commands;
 pub mod lying;

@@ -1,4 +1,4 @@
-//! A way to a server whose answers are not what the server said.
+//! A remote whose answers are changed before the engine sees them.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use plimsoll_engine::{Remote, RemoteError};
 use plimsoll_sim::world::in_process::InProcess;
 use plimsoll_sim::world::network::ChunkedBody;
 
-/// What becomes of an answer: the request's path, and what the server answered. `None` is no answer.
+/// Changes an answer, given the request's path and the server's answer. `None` means no answer.
 pub type Lie = Box<dyn FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send>;
 
 /// A way to a remote in this process on which answers are changed.
@@ -19,20 +19,20 @@ pub struct Lying {
 }
 
 impl Lying {
-    /// A way to the same remote, for now an honest one.
+    /// Wraps a remote. No answer is changed at first.
     pub fn to(remote: &InProcess) -> Self {
         Self { remote: remote.clone(), lie: Arc::new(Mutex::new(Box::new(|_, answer| Some(answer)))) }
     }
 
-    /// Changes answers like this from here on.
+    /// Changes all answers with `lie` from here on.
     ///
     /// # Panics
-    /// If a lie has panicked.
+    /// If an earlier lie has panicked.
     pub fn tell(&self, lie: impl FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send + 'static) {
         *self.lie.lock().expect("no lie panics") = Box::new(lie);
     }
 
-    /// Is honest from here on.
+    /// Stops changing answers.
     pub fn tell_the_truth(&self) {
         self.tell(|_, answer| Some(answer));
     }

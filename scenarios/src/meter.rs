@@ -1,7 +1,9 @@
-//! A meter between an engine and its surroundings: it counts the work, for statements about cost that no clock can blur.
+//! A meter between an engine and its environment. It counts the work, so that tests of costs do not depend on
+//! a clock.
 //!
-//! It counts what is asked for through the traits: operations on files with their bytes, and requests. What the machine makes of
-//! that (caches, blocks, packets) is left out, and so is the core's coordination of several processes on one database.
+//! It counts the calls of the traits: file operations with their bytes, and requests. It does not count what
+//! the machine makes of them (caches, blocks, packets), nor the core's coordination of several processes on
+//! one database.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,43 +17,40 @@ use turso_core::{
     Buffer, Clock, Completion, File, IO, MonotonicInstant, OpenFlags, Result, WallClockInstant,
 };
 
-/// What was asked for.
+/// The counted work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Reads of files.
     pub reads: u64,
-    /// Bytes that they brought.
+    /// Bytes returned by the reads.
     pub read_bytes: u64,
-    /// Writes to files.
     pub writes: u64,
-    /// Bytes that they carried.
+    /// Bytes passed to the writes.
     pub written_bytes: u64,
     /// Syncs of files and of directories.
     pub syncs: u64,
-    /// Files created or opened, cut, renamed or removed.
+    /// Files created, opened, truncated, renamed or removed.
     pub file_operations: u64,
-    /// Requests sent.
     pub requests: u64,
-    /// Bytes of their bodies.
+    /// Bytes of the request bodies.
     pub request_bytes: u64,
 }
 
-/// Counts, whoever asks through what it was put around. Clones count together.
+/// Counts the calls through everything that it wraps. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Meter(Arc<Mutex<Counts>>);
 
 impl Meter {
-    /// The counts since it was last asked.
+    /// Returns the counts since the last call.
     pub fn take(&self) -> Counts {
         std::mem::take(&mut *self.counts())
     }
 
-    /// A file system that counts what goes through it.
+    /// Wraps a file system.
     pub fn around_files(&self, io: Arc<dyn IO>, storage: Arc<dyn Storage>) -> Arc<MeteredFiles> {
         Arc::new(MeteredFiles { io, storage, meter: self.clone() })
     }
 
-    /// A way to a remote that counts what goes through it.
+    /// Wraps a remote.
     pub fn around_remote<R: Remote>(&self, remote: R) -> MeteredRemote<R> {
         MeteredRemote { remote, meter: self.clone() }
     }
@@ -61,7 +60,6 @@ impl Meter {
     }
 }
 
-/// A file system behind a meter.
 pub struct MeteredFiles {
     io: Arc<dyn IO>,
     storage: Arc<dyn Storage>,
@@ -197,7 +195,6 @@ impl File for MeteredFile {
     }
 }
 
-/// A way to a remote behind a meter.
 pub struct MeteredRemote<R> {
     remote: R,
     meter: Meter,

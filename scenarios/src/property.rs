@@ -1,7 +1,7 @@
-//! Schedules for property tests: generated like a sweep's, shrunk like `plimsoll shrink` shrinks them.
+//! Schedules for property tests: generated like those of a sweep and shrunk like `plimsoll shrink` does.
 //!
-//! A property over schedules that fails is reported with a schedule of a few steps, because the candidates are the simulator's own: whole
-//! steps go first, then faults, then what is inside them.
+//! A failing property is reported with a schedule of a few steps, because the simulator's own shrinker
+//! provides the candidates. It first removes whole steps, then faults, then the content of steps and faults.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,6 @@ pub fn schedules(profile: Profile) -> Schedules {
     Schedules { profile }
 }
 
-/// A strategy that generates schedules.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedules {
     profile: Profile,
@@ -34,14 +33,14 @@ impl Strategy for Schedules {
     }
 }
 
-/// A schedule on its way to the smallest one with which the property still fails.
+/// A schedule that is being shrunk while the property fails.
 #[derive(Debug)]
 pub struct ShrinkingSchedule {
-    /// The smallest so far.
+    /// The smallest failing schedule so far.
     best: Schedule,
-    /// The one that is being tried.
+    /// The present candidate.
     candidate: Option<Schedule>,
-    /// What else could be; `None` until asked for.
+    /// The next candidates; `None` until they are needed.
     rest: Option<VecDeque<Schedule>>,
 }
 
@@ -65,7 +64,7 @@ impl ValueTree for ShrinkingSchedule {
         self.candidate.as_ref().unwrap_or(&self.best).clone()
     }
 
-    /// What was tried still fails: it is the best, and something smaller is tried.
+    /// The candidate fails too: it becomes the best, and a smaller one is tried.
     fn simplify(&mut self) -> bool {
         if let Some(candidate) = self.candidate.take() {
             self.best = candidate;
@@ -74,7 +73,7 @@ impl ValueTree for ShrinkingSchedule {
         self.try_next()
     }
 
-    /// What was tried holds: something else is.
+    /// The candidate passes: the next one is tried.
     fn complicate(&mut self) -> bool {
         self.try_next()
     }

@@ -1,6 +1,7 @@
-//! Where a script runs: on the simulator's disk, or on real files through the core's platform IO.
+//! The two places in which a script runs: the simulator's disk, and real files through the core's platform
+//! IO.
 //!
-//! The same script has to give the same results in both places.
+//! The same script must give the same results in both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use turso_core::{
     Connection, Database, IO, MemoryIO, OpenFlags, OpenOptions, PlatformIO, SqliteDialect, Value,
 };
 
-/// The engine as scripts use it.
+/// The engine type of scripts.
 pub type Engine = SyncEngine<InProcess>;
 
 /// A file system for clients, and a remote.
@@ -23,19 +24,18 @@ pub struct Sandbox {
     io: Arc<dyn IO>,
     storage: Arc<dyn Storage>,
     directory: String,
-    /// The way to the remote.
     pub remote: InProcess,
     keep: Keep,
 }
 
-/// What has to live as long as the files do.
+/// Keeps the files alive.
 enum Keep {
     Simulated { disk: Disk, _clock: ClockGuard },
     Real { _directory: tempfile::TempDir },
 }
 
 impl Sandbox {
-    /// On a simulated disk, in virtual time. One at a time on a thread.
+    /// On a simulated disk, in virtual time. Each thread can have one at a time.
     pub fn simulated() -> Self {
         let clock = clock::enter(0);
         let trace = Arc::new(Mutex::new(Trace::new(false)));
@@ -53,7 +53,7 @@ impl Sandbox {
     /// In a temporary directory of the machine.
     ///
     /// # Panics
-    /// If there can be none.
+    /// If the directory cannot be created.
     pub fn real() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         Self {
@@ -93,7 +93,7 @@ impl Sandbox {
         self.open_as(client, self.remote.clone(), change).await
     }
 
-    /// Opens a client's engine that reaches the remote by another way.
+    /// Opens a client's engine with another way to the remote.
     ///
     /// # Errors
     /// Those of [`SyncEngine::open`].
@@ -115,15 +115,15 @@ impl Sandbox {
         SyncEngine::open(self.io.clone(), self.storage.clone(), remote, &self.path(client), options).await
     }
 
-    /// The application path of a client.
+    /// The database path of a client.
     pub fn path(&self, client: &str) -> String {
         format!("{}/{client}.db", self.directory)
     }
 
-    /// Bytes of one of a client's files, by its ending.
+    /// The bytes of one of a client's files, named by its suffix.
     ///
     /// # Panics
-    /// If it is not there.
+    /// If the file does not exist.
     pub fn length(&self, client: &str, ending: &str) -> u64 {
         let path = format!("{}-{ending}", self.path(client));
         self.io
@@ -132,7 +132,7 @@ impl Sandbox {
             .expect("the file is there")
     }
 
-    /// A copy of all clients' files. Only on a simulated disk.
+    /// Copies all clients' files. Only on a simulated disk.
     ///
     /// # Panics
     /// On real files.
@@ -140,7 +140,7 @@ impl Sandbox {
         self.disk().copy()
     }
 
-    /// Makes the files what they were when the copy was taken. No engine may be open, and only a simulated disk can.
+    /// Restores the files from a copy. Only on a simulated disk, and while no engine is open.
     ///
     /// # Panics
     /// On real files.
@@ -157,15 +157,15 @@ impl Sandbox {
         }
     }
 
-    /// The file system, for looking at files and for damaging them.
+    /// The file system, for reading and damaging files.
     pub fn io(&self) -> &Arc<dyn IO> {
         &self.io
     }
 
-    /// A connection of the core's own to a client's file, without any of the engine's care.
+    /// Connects to a client's file with the core, without the engine.
     ///
     /// # Panics
-    /// If there can be none.
+    /// If the file cannot be opened.
     pub fn raw_connection(&self, path: &str) -> Arc<Connection> {
         let options = OpenOptions::new(Arc::new(SqliteDialect));
         Database::open(self.io.clone(), path, options)
@@ -176,7 +176,7 @@ impl Sandbox {
     /// Runs statements on the remote, in one transaction.
     ///
     /// # Panics
-    /// If one is wrong.
+    /// If a statement fails.
     pub fn remote_executes(&self, statements: &[&str]) {
         self.remote.with_remote(|remote| {
             remote
@@ -185,24 +185,24 @@ impl Sandbox {
         });
     }
 
-    /// Rows of a query on the remote, one string a row.
+    /// The rows of a query on the remote, one string per row.
     pub fn remote_rows(&self, sql: &str) -> Vec<String> {
         self.remote.with_remote(|remote| join(remote.query(sql)))
     }
 }
 
-/// The remote is no part of what is compared: it always lives in memory.
+/// Creates the remote. It is not part of the comparison, so it is always in memory.
 fn new_remote() -> InProcess {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    // The core's registry knows a file in memory by its path, process-wide.
+    // The core's registry identifies a file in memory by its path within the whole process.
     let path = format!("remote-{}.db", NEXT.fetch_add(1, Ordering::Relaxed));
     InProcess::new(Remote::create(Arc::new(MemoryIO::new()), &path), 1000)
 }
 
-/// Rows of a query, one string a row, values joined by `|`.
+/// The rows of a query, one string per row, with values joined by `|`.
 ///
 /// # Panics
-/// If the query is wrong.
+/// If the query fails.
 pub fn rows(connection: &LocalConnection, sql: &str) -> Vec<String> {
     join(connection.query(sql, &[]).expect("the query is sound"))
 }

@@ -1,4 +1,5 @@
-//! The language of scenarios: sentences over clients, their faults and the remote, which become a [`Schedule`].
+//! The language of scenarios: clients, their faults and the remote, described by method calls that build a
+//! [`Schedule`].
 //!
 //! ```
 //! use plimsoll_scenarios::scenario::{A, B, Scenario, append, lose_response};
@@ -12,10 +13,11 @@
 //! assert_eq!(healed.rows_of("log").len(), 2); // Every transaction writes a row of its own there first.
 //! ```
 //!
-//! Nothing runs before [`heal`](Scenario::heal). It runs the whole history under every invariant, with everybody synced at the end, and
-//! panics where one is broken or where a fault has found no place: a scenario whose fault struck nothing says nothing.
+//! Nothing runs before [`heal`](Scenario::heal). It runs the whole history under every invariant, and every
+//! client is synced at the end. It panics if an invariant is broken or a fault was not reached, because a
+//! scenario without its fault tests nothing.
 //!
-//! Left out: what is not in a schedule. Scripts that call the engine themselves run in a [`Sandbox`](crate::sandbox::Sandbox).
+//! Absent: scripts that call the engine directly. They run in a [`Sandbox`](crate::sandbox::Sandbox).
 
 use plimsoll_engine::events::EventName;
 use plimsoll_sim::fault::Fault;
@@ -31,27 +33,26 @@ use plimsoll_sim::world::final_databases::FinalDatabase;
 use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 use turso_core::Value;
 
-/// The first client.
 pub const A: u8 = 0;
-/// The second client.
 pub const B: u8 = 1;
 
-/// The process ends, what it wrote is still there.
+/// A kill: the process ends, and everything that it wrote is still there.
 pub const KILL: CrashKind = CrashKind::Kill;
-/// A power loss that nothing unsynced survives.
+/// A power loss after which every unsynced write is lost.
 pub const NOTHING_SURVIVES: CrashKind = CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
 
-/// A history in the making.
+/// A history under construction.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     header: Header,
     steps: Vec<Step>,
-    /// The id of the last step, those inside others included.
+    /// The highest step id so far, including steps inside others.
     last_id: u32,
 }
 
 impl Scenario {
-    /// A history with so many clients, none of which has run, and batches of a few frames, so that little data makes many requests.
+    /// A history with this many clients, none of which has run. Batches are a few frames long, so that little
+    /// data makes many requests.
     pub fn with_clients(clients: u8) -> Self {
         let header = Header {
             clients,
@@ -63,45 +64,45 @@ impl Scenario {
         Self { header, steps: Vec::new(), last_id: 0 }
     }
 
-    /// Changes what holds for the whole history.
+    /// Changes the options of the whole history.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Header)) -> Self {
         change(&mut self.header);
         self
     }
 
-    /// What a client does next.
+    /// Adds the next action of a client.
     pub fn client(&mut self, number: u8) -> ClientSentence<'_> {
         ClientSentence { scenario: self, client: number }
     }
 
-    /// What happens at the remote next.
+    /// Adds the next action at the remote.
     pub fn remote(&mut self) -> RemoteSentence<'_> {
         RemoteSentence { scenario: self }
     }
 
-    /// Faults strike the step that was said last.
+    /// Injects faults into the last step.
     ///
     /// # Panics
-    /// When nothing was said yet.
+    /// If there is no step yet.
     pub fn strike_last(&mut self, faults: impl IntoIterator<Item = Fault>) {
         StepSentence { scenario: self }.faults(faults);
     }
 
-    /// The steps so far as a schedule.
+    /// Returns the steps so far as a schedule.
     pub fn schedule(&self) -> Schedule {
         Schedule::new(self.header.clone(), self.steps.clone())
     }
 
-    /// Runs the history, ends its faults, lets everybody sync until nothing moves, and counts what happened.
+    /// Runs the history, ends its faults, syncs every client until nothing changes, and returns the counts.
     ///
     /// # Panics
-    /// When an invariant is broken, or a fault or a step inside another has found no place.
+    /// If an invariant is broken, or if a fault or a step inside another one was not reached.
     pub fn holds(&self) -> Counts {
         self.told(RunOptions::default()).counts
     }
 
-    /// The same, with all that can be shown of it.
+    /// Like [`holds`](Self::holds), with everything that can be displayed.
     ///
     /// # Panics
     /// As [`holds`](Self::holds) does.
@@ -115,7 +116,7 @@ impl Scenario {
         }
     }
 
-    /// Runs the history, whatever becomes of it.
+    /// Runs the history without judging it.
     pub fn run(&self) -> Outcome {
         run(&self.schedule(), RunOptions::default())
     }
@@ -124,16 +125,16 @@ impl Scenario {
         let outcome = run(&self.schedule(), options);
         assert_eq!(outcome.violation, None, "in {}", self.schedule().print());
         let fault_outcomes = &outcome.fault_outcomes;
-        assert!(fault_outcomes.unreached.is_empty(), "found no place: {:?}", fault_outcomes.unreached);
         assert!(
-            fault_outcomes.not_run.is_empty(),
-            "steps inside others that were not run: {:?}",
-            fault_outcomes.not_run
+            fault_outcomes.unreached.is_empty(),
+            "faults were not reached: {:?}",
+            fault_outcomes.unreached
         );
+        assert!(fault_outcomes.not_run.is_empty(), "inner steps were not run: {:?}", fault_outcomes.not_run);
         outcome
     }
 
-    /// A step with the next id that stands nowhere yet.
+    /// Creates a step with the next id, without adding it.
     fn next_step(&mut self, action: Action) -> Step {
         self.last_id += 1;
         Step::new(self.last_id, action)
@@ -146,101 +147,100 @@ impl Scenario {
     }
 }
 
-/// A client, about to do something.
+/// The next action of a client.
 pub struct ClientSentence<'a> {
     scenario: &'a mut Scenario,
     client: u8,
 }
 
 impl<'a> ClientSentence<'a> {
-    /// Its application commits a transaction.
+    /// The application commits a transaction.
     pub fn commits(self, writes: impl IntoIterator<Item = Write>) -> StepSentence<'a> {
         let (client, writes) = (self.client, writes.into_iter().collect());
         self.scenario.add(Action::Transaction { client, writes, end: TransactionEnd::Commit })
     }
 
-    /// It pulls.
     pub fn pulls(self) -> StepSentence<'a> {
         let client = self.client;
         self.scenario.add(Action::Pull { client })
     }
 
-    /// It pushes.
     pub fn pushes(self) -> StepSentence<'a> {
         let client = self.client;
         self.scenario.add(Action::Push { client })
     }
 
-    /// It syncs.
     pub fn syncs(self) -> StepSentence<'a> {
         let client = self.client;
         self.scenario.add(Action::Sync { client })
     }
 
-    /// Its process is killed, and one of its files is gone.
+    /// The process is killed, and one of its files is lost.
     pub fn loses(self, file: FileClass) -> StepSentence<'a> {
         let client = self.client;
         self.scenario.add(Action::LoseFile { client, file })
     }
 
-    /// Its process is killed, and its directory becomes what it was at the end of the step of this id, counted from 1.
+    /// The process is killed, and its directory is restored to its state at the end of the step with this id,
+    /// counted from 1.
     pub fn gets_older_copy(self, to_step: u32) -> StepSentence<'a> {
         let client = self.client;
         self.scenario.add(Action::RestoreDirectory { client, to_step })
     }
 
-    /// It goes down between two operations.
+    /// The machine crashes between two operations.
     pub fn crashes(self, kind: CrashKind) -> StepSentence<'a> {
         let client = self.client;
         self.scenario.add(Action::Crash { client, kind })
     }
 }
 
-/// The remote, about to do something.
+/// The next action at the remote.
 pub struct RemoteSentence<'a> {
     scenario: &'a mut Scenario,
 }
 
 impl<'a> RemoteSentence<'a> {
-    /// Another writer commits a transaction on it.
+    /// Another writer commits a transaction.
     pub fn commits(self, writes: impl IntoIterator<Item = Write>) -> StepSentence<'a> {
         self.scenario.add(Action::RemoteTransaction { writes: writes.into_iter().collect() })
     }
 
-    /// It ends its generation.
+    /// The remote closes its generation.
     pub fn checkpoints(self) -> StepSentence<'a> {
         self.scenario.add(Action::RemoteCheckpoint)
     }
 
-    /// Its machine goes down and is started again.
+    /// The remote's machine crashes and restarts.
     pub fn crashes(self, kind: CrashKind) -> StepSentence<'a> {
         self.scenario.add(Action::RemoteCrash { kind })
     }
 
-    /// It prunes every closed generation.
+    /// The remote prunes every closed generation.
     pub fn prunes(self) -> StepSentence<'a> {
         self.scenario.add(Action::RemotePrune)
     }
 
-    /// It is restored to what it was so many generations ago, so many transactions before the end of that one.
+    /// The remote is restored to the end of the generation `generations_back` generations ago, without the
+    /// last `transactions_back` transactions of that generation.
     pub fn is_restored(self, generations_back: u8, transactions_back: u8) -> StepSentence<'a> {
         self.scenario.add(Action::RemoteRestore { generations_back, transactions_back })
     }
 }
 
-/// The step that was said last, to be struck or interrupted.
+/// The last step, for injecting faults into it or interrupting it.
 pub struct StepSentence<'a> {
     scenario: &'a mut Scenario,
 }
 
 impl StepSentence<'_> {
-    /// Faults strike it.
+    /// Injects faults into the step.
     pub fn faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.step().faults.extend(faults);
         self
     }
 
-    /// Something happens inside it.
+    /// Runs an action inside the step.
     pub fn meanwhile(mut self, at: Wait, action: Action) -> Self {
         let step = self.scenario.next_step(action);
         self.step().during.push(During { at, step });
@@ -248,22 +248,23 @@ impl StepSentence<'_> {
     }
 
     fn step(&mut self) -> &mut Step {
-        self.scenario.steps.last_mut().expect("a sentence has added its step")
+        self.scenario.steps.last_mut().expect("a step was added")
     }
 }
 
-/// A history that is over.
+/// A finished history.
 #[derive(Debug)]
 pub struct Healed {
-    /// What the run ended with.
+    /// The result of the run.
     pub outcome: Outcome,
 }
 
 impl Healed {
-    /// The rows of a table, sorted, each as its values with bars between them; on the remote and on every client.
+    /// The rows of a table, sorted, each as its values joined by bars. They must be equal on the remote and
+    /// on every client.
     ///
     /// # Panics
-    /// When not all databases hold the same, or none has such a table.
+    /// If the databases differ, or if none has such a table.
     pub fn rows_of(&self, table: &str) -> Vec<String> {
         let mut databases =
             self.outcome.databases.iter().map(|database| (&database.owner, rows(database, table)));
@@ -274,12 +275,12 @@ impl Healed {
         remote
     }
 
-    /// The history in lanes.
+    /// The history as a timeline with one lane per client.
     pub fn timeline(&self) -> String {
         timeline(&self.outcome, false)
     }
 
-    /// What each version of the clients' metadata said, one a line, in order.
+    /// The versions of the clients' metadata, one per line, in order.
     pub fn metadata_history(&self) -> String {
         let versions = self.outcome.snapshots.metadata.iter().map(|version| {
             let (generation, frame_no) = version.progress;
@@ -307,12 +308,12 @@ fn in_words(value: &Value) -> String {
     }
 }
 
-/// A row more in `log`.
+/// Inserts one row into `log`.
 pub fn append(payload_bytes: u32) -> Write {
     Write::Append { payload_bytes }
 }
 
-/// A row of `note` that everybody sets.
+/// Sets a row of `note` that every client sets.
 pub fn note(key: u8) -> Write {
     Write::Upsert { table: Table::Note, key: Key::Shared(key) }
 }
@@ -322,25 +323,25 @@ pub fn lose_request(route: Route, nth: u32) -> Fault {
     on(route, nth, NetworkFault::LoseRequest)
 }
 
-/// The request takes effect, its answer is lost.
+/// The request takes effect, and its answer is lost.
 pub fn lose_response(route: Route, nth: u32) -> Fault {
     on(route, nth, NetworkFault::LoseResponse)
 }
 
-/// Something becomes of the `nth` request to a route, or of its answer.
+/// Injects a network fault into the `nth` request to a route, or into its answer.
 pub fn on(route: Route, nth: u32, fault: NetworkFault) -> Fault {
     Fault::Network { at: RequestPlace { route, nth }, fault }
 }
 
-/// The first time the engine waits after it has told of the `nth` such event in the step.
+/// The first suspension after the `nth` event of this name in the step.
 ///
 /// # Panics
-/// When the engine has no such event.
+/// If the engine has no such event.
 pub fn reported(event: EventName, nth: u32) -> Wait {
     Wait::Reported { event: EngineEvent(event), nth }
 }
 
-/// The machine goes down at the `nth` such operation on such a file.
+/// The machine crashes at the `nth` such operation on such a file.
 pub fn crash(moment: Moment, operation: OperationKind, file: FileClass, nth: u32, kind: CrashKind) -> Fault {
     Fault::Crash(CrashPoint { place: OperationPlace { file, operation, nth }, moment, kind })
 }

@@ -1,5 +1,6 @@
-//! The corpus: one test for each file in `corpus/`, named as the file is. What a file has to be stands in `plimsoll_sim::search::corpus`.
-#![expect(clippy::disallowed_methods, reason = "the corpus is real files, histories have none")]
+//! The corpus: one test per file in `corpus/`, with the file's name. `plimsoll_sim::search::corpus` defines
+//! the requirements for a file.
+#![expect(clippy::disallowed_methods, reason = "the corpus consists of real files")]
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ fn trials(directory: &Path) -> std::io::Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// As seen from the workspace's root, where the line is run.
+/// The path relative to the workspace's root, where the command is run.
 fn told(name: &str, message: &str) -> Failed {
     let path = format!("scenarios/corpus/{name}");
     format!("{path}: {message}\nreplay: cargo run --release -- replay {path}").into()

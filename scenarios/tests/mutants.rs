@@ -1,9 +1,11 @@
-//! What a mutant of the engine has to survive to count as missed: the corpus, and a sweep (`.cargo/mutants.toml`).
+//! Decides whether a mutant of the engine is missed: it is if it passes the corpus and a sweep
+//! (`.cargo/mutants.toml`).
 //!
-//! As ordinary tests these are two more sweeps of a few seeds; `PLIMSOLL_MUTANT_SEEDS` makes them longer.
+//! In an ordinary test run these are two more sweeps of a few seeds. `PLIMSOLL_MUTANT_SEEDS` sets another
+//! number.
 #![expect(
     clippy::disallowed_methods,
-    reason = "the environment says how long to look, and the corpus is real files"
+    reason = "the environment sets the number of seeds, and the corpus consists of real files"
 )]
 
 use std::sync::atomic::AtomicBool;
@@ -12,11 +14,11 @@ use plimsoll_sim::search::corpus::judge;
 use plimsoll_sim::search::generate::Profile;
 use plimsoll_sim::search::sweep::{Shard, Sweep};
 
-/// A history allocates a great deal, in many small pieces.
+/// A history makes many small allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Seeds of each profile unless told otherwise.
+/// The default number of seeds of each profile.
 const SEEDS: u64 = 24;
 
 fn seeds() -> u64 {
@@ -29,7 +31,7 @@ fn seeds() -> u64 {
 #[test]
 fn the_corpus_is_clean() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
-    for entry in std::fs::read_dir(directory).expect("there is a corpus") {
+    for entry in std::fs::read_dir(directory).expect("the corpus exists") {
         let path = entry.expect("the corpus can be listed").path();
         let text = std::fs::read_to_string(&path).expect("the corpus can be read");
         if let Err(defect) = judge(&text) {

@@ -1,13 +1,14 @@
-//! A batch: local transactions that become one transaction on the remote, and how sending one can stop.
+//! A batch: local transactions that become one transaction on the remote, and the reasons why sending one can
+//! stop.
 
 use turso_core::Value;
 
 use crate::error::Error;
 use crate::tape::{ACKNOWLEDGEMENT_TABLE, Planner, Statement, Step, Transaction};
 
-/// Why a push stops before everything is sent.
+/// The reason why a push stops before everything is sent.
 pub(super) enum Stop {
-    /// The remote is not in the state that the request was built on.
+    /// The remote is no longer in the state on which the request was built.
     Stale,
     /// The remote refuses a statement of a local transaction.
     Refused(Error),
@@ -23,7 +24,7 @@ impl From<Error> for Stop {
     }
 }
 
-/// Splits off as many whole transactions as fit, at least one.
+/// Splits off as many whole transactions as the limit allows, at least one.
 pub(super) fn split_batch(
     pending: &[Transaction],
     statements_max: usize,
@@ -40,9 +41,9 @@ pub(super) fn split_batch(
     Some(pending.split_at(count))
 }
 
-/// Transactions that become one on the remote, planned.
+/// Planned transactions that become one transaction on the remote.
 pub(super) struct Batch {
-    /// The remote's triggers before it.
+    /// The remote's triggers before the batch.
     pub(super) triggers: Option<String>,
     pub(super) replayed: Vec<(u64, Statement)>,
     pub(super) last_no: u64,
@@ -85,7 +86,7 @@ pub(super) fn acknowledge(client: &str, no: u64) -> Statement {
 mod tests {
     use super::*;
 
-    /// Transactions of so many statements at most, numbered from 1.
+    /// Transactions with these statement counts, numbered from 1.
     fn transactions(statements: &[usize]) -> Vec<Transaction> {
         (1..).zip(statements).map(|(no, &statements)| Transaction::of_statements(no, statements)).collect()
     }

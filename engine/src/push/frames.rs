@@ -1,17 +1,21 @@
-//! The push as frames: the pending transactions run on Synced, in one transaction behind its end, and the frames that this leaves in
-//! Synced's WAL go to the remote under the numbers that follow the remote's last.
+//! The push as frames: the pending transactions run on Synced, in one transaction after its end. The
+//! resulting frames of Synced's WAL are sent to the remote under the numbers that follow the remote's last
+//! frame.
 //!
-//! Frame numbers are the fence: the remote appends a frame only right behind the last one it has, so frames take effect on
-//! the very state that they were built on or not at all, and one that arrives twice is equal to what is there. The range begins with
-//! the last frame that is known to both sides, so that a remote with the same numbers and another history answers with a conflict
-//! instead of mixing the two. Where Synced's WAL has no such frame, nothing is pushed in this way.
+//! Frame numbers protect the push: the remote appends a frame only directly after its last one. So frames
+//! take effect on exactly the state on which they were built, or not at all, and a frame that arrives twice
+//! equals the existing one. The range starts with the last frame that both sides know. A remote with the same
+//! numbers and a different log therefore answers with a conflict. If Synced's WAL has no such frame, the push
+//! does not use this form.
 //!
-//! A transaction may be longer than a request; a baton then names the one that the remote holds open. Synced is dirty while the
-//! frames are under way. Once the remote has taken the last of them they are no local tail any more but frames of the remote's, and
-//! become part of the replica as if they had been pulled: synced first, then named in the metadata. In every other case the tail
-//! is cut off, and the next walk finds out.
+//! If a transaction is longer than a request, a baton names the transaction that the remote holds open.
+//! Synced is dirty while the frames are being sent. Once the remote has accepted the last frame, the frames
+//! are remote frames and no local tail. They become part of the replica as if they had been pulled: synced
+//! first, then named in the metadata. In every other case the tail is cut off, and the next walk finds out
+//! the outcome.
 //!
-//! The statements run without capture on a database without a change log: neither it nor the marks can leave the client.
+//! The statements run without capture on a database without a change log, so neither the log nor the marks
+//! can leave the client.
 
 use turso_core::SyncMode;
 
@@ -30,7 +34,6 @@ use crate::tape::{Replayer, Step};
 use crate::wal::{FRAME_BYTES, Frame, RawSession};
 use crate::wire::{FramePush, Wire};
 
-/// What a push of frames works with.
 pub(super) struct FramesPush<'a, R> {
     pub(super) files: &'a Files,
     pub(super) wire: &'a Wire<R>,
@@ -40,7 +43,8 @@ pub(super) struct FramesPush<'a, R> {
 }
 
 impl<R: Remote> FramesPush<'_, R> {
-    /// Sends one batch. If the remote has moved on, Synced is left dirty: the caller may still have it open.
+    /// Sends one batch. If the remote has changed, Synced stays dirty, because the caller may still have it
+    /// open.
     pub(super) async fn send(
         mut self,
         acknowledged: Option<u64>,
@@ -62,7 +66,8 @@ impl<R: Remote> FramesPush<'_, R> {
         let stamp = if metadata.history_id.is_some() {
             None
         } else {
-            // By this frame the history of a server that does not name it is known again; its page alone may be another's as well.
+            // This frame later identifies the log of a server without a lineage id. Its page alone could
+            // belong to another log.
             history::stamp_of(self.wire, metadata.synced_generation, metadata.synced_frame() + frames).await
         };
         self.state.adopt_frames(self.files, frames, false, stamp).await?;
@@ -70,14 +75,12 @@ impl<R: Remote> FramesPush<'_, R> {
         Ok(())
     }
 
-    /// Sends the tail in requests of bounded length. Returns how many frames it has, `None` if the remote is not where Synced is.
+    /// Sends the tail in requests of bounded length. Returns its number of frames; `None` if the remote's end
+    /// is not Synced's end.
     async fn send_tail(&mut self, tail: &RawSession) -> Result<Option<u64>> {
         let replicated = self.state.metadata.synced_wal_frames;
         let end = tail.frame_count().while_doing("counting frames", &self.files.synced)?;
-        assert!(
-            self.state.metadata.has_newest_frame(),
-            "nothing would tie the frames to the remote's history"
-        );
+        assert!(self.state.metadata.has_newest_frame(), "no frame would tie the push to the remote's log");
         let generation = self.state.metadata.synced_generation;
         let mut next = replicated;
         let mut baton = None;
@@ -110,8 +113,8 @@ impl<R: Remote> FramesPush<'_, R> {
     }
 }
 
-/// Runs the batch and the acknowledgement as one transaction behind Synced's end. It is synced only once it is known to be the
-/// remote's. What that state refuses is left out and reported, as in a rebase.
+/// Runs the batch and the acknowledgement as one transaction after Synced's end. It is synced only after the
+/// remote has accepted it. Statements that Synced's state refuses are skipped and reported, as in a rebase.
 fn write_tail(
     synced: &Synced,
     client: &str,

@@ -1,15 +1,16 @@
-//! The push: the unacknowledged local transactions go to the remote, whole and once.
+//! The push: sends each unacknowledged local transaction to the remote, whole and once.
 //!
-//! First Synced is walked to the end of the remote's history, and the acknowledgement that stands there says what is pending. Then the
-//! pending transactions go out in bounded batches, each of them one transaction on the remote together with the new
-//! acknowledgement row. What a batch looks like is the [`PushMode`]'s affair (`statements`, `frames`); both make it conditional on the
-//! very state that was read, so that a request that arrives late or twice changes nothing. Before a request leaves, the
-//! highest number in it is durable in the metadata.
+//! First the engine walks Synced to the end of the remote's log. The acknowledgement row there determines
+//! which transactions are pending. Then it sends the pending transactions in bounded batches. Each batch is
+//! one transaction on the remote, together with the new acknowledgement row. The [`PushMode`] decides the
+//! form of a batch (`statements`, `frames`). Both forms are conditional on the state that was read, so a
+//! request that arrives late or twice changes nothing. Before a request is sent, the highest number in it is
+//! durable in the metadata.
 //!
-//! | module | what it owns |
+//! | module | responsibility |
 //! |---|---|
-//! | `sending` | the batches, one after the other |
-//! | `batch` | what goes into a batch |
+//! | `sending` | sends the batches in order |
+//! | `batch` | the content of a batch |
 //! | `statements` | a batch as SQL |
 //! | `frames` | a batch as frames of Synced's WAL |
 
@@ -42,10 +43,10 @@ use crate::wire::Wire;
 use batch::Stop;
 use sending::Sending;
 
-/// How often a push starts over without having got anything through: because the remote moved under it, or refused a statement.
+/// How often a push starts over without progress, because the remote changed or refused a statement.
 const ATTEMPTS_MAX: u32 = 4;
 
-/// Pushes everything that is unacknowledged. What was done stands in the report after an error, too.
+/// Pushes every unacknowledged transaction. After an error the report still lists the work that was done.
 pub(crate) async fn push<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
@@ -58,23 +59,23 @@ pub(crate) async fn push<R: Remote>(
     Push { files, wire, draft, options, state, report, refusals: Vec::new(), position }.run().await
 }
 
-/// Where a push stands between two attempts.
+/// The state of a push between two attempts.
 enum Position {
-    /// The next attempt sends what is pending.
+    /// The next attempt sends the pending transactions.
     Sending,
-    /// The remote has refused a statement. The next attempt tries on the replica which statements its state does not allow.
+    /// The remote has refused a statement. The next attempt finds the statements that the remote's state does
+    /// not allow, on the replica.
     TryingOut { refused: Error },
 }
 
-/// How an attempt has ended that nothing stopped.
+/// The result of an attempt that was not stopped.
 enum Attempt {
-    /// Everything is sent.
+    /// Every transaction is sent.
     Complete,
-    /// The statements that cannot get through are known, and nothing was sent.
+    /// The statements that cannot succeed are known. Nothing was sent.
     TriedOut,
 }
 
-/// A push under way.
 struct Push<'a, R> {
     files: &'a Files,
     wire: &'a Wire<R>,
@@ -82,7 +83,7 @@ struct Push<'a, R> {
     options: &'a Options,
     state: &'a mut State,
     report: &'a mut PushReport,
-    /// Statements that the push leaves out, because the remote's state does not allow them.
+    /// Statements that the push skips, because the remote's state does not allow them.
     refusals: Vec<Refusal>,
     position: Position,
 }
@@ -124,7 +125,7 @@ impl<R: Remote> Push<'_, R> {
         }
     }
 
-    /// The remote has moved on: the next attempt begins at its new end.
+    /// The remote has changed. The next attempt starts at its new end.
     async fn start_over(&mut self) -> Result<()> {
         event!(GuardStale);
         if self.state.synced_is_dirty {
@@ -133,13 +134,14 @@ impl<R: Remote> Push<'_, R> {
         Ok(())
     }
 
-    /// The remote has refused a statement: the next attempt finds out why.
+    /// The remote has refused a statement. The next attempt finds the reason.
     fn doubt(&mut self, refused: Error) {
         event!(PushRefused, cause = tracing::field::display(&refused));
         self.position = Position::TryingOut { refused };
     }
 
-    /// Brings Synced to the remote's end, and Draft onto it where nothing can be planned before. Whether there was anything new.
+    /// Brings Synced to the remote's end, and rebases Draft if the push cannot be planned otherwise. Returns
+    /// whether there was anything new.
     async fn catch_up(&mut self) -> Result<bool> {
         let walked = follow(self.files, self.wire, self.state, self.options).await?;
         self.report.frames += walked.frames;
@@ -147,7 +149,7 @@ impl<R: Remote> Push<'_, R> {
         self.report.generations_crossed += walked.generations_crossed;
         self.report.rebootstrapped = self.report.rebootstrapped.or(walked.rebootstrapped);
         if self.state.metadata.attachment == Attachment::Detached {
-            // Only a rebase knows which tables have to be made again before the transactions that need them.
+            // Only a rebase knows which tables must be created again before the transactions that need them.
             let rebased = rebase(self.files, self.draft, self.state).await?;
             self.report.rebased = true;
             self.report.transactions_forgotten += rebased.transactions_forgotten;
@@ -156,7 +158,7 @@ impl<R: Remote> Push<'_, R> {
         Ok(walked.has_news())
     }
 
-    /// The number in the remote's acknowledgement row as of Synced's end.
+    /// Returns the number in the remote's acknowledgement row as of Synced's end.
     fn acknowledgement_row(&mut self) -> Result<Option<u64>> {
         let synced = self.state.synced(self.files)?.connection.clone();
         acknowledged_no(&synced, &self.state.metadata.client_unique_id)
@@ -187,8 +189,9 @@ impl<R: Remote> Push<'_, R> {
         Ok(Attempt::Complete)
     }
 
-    /// What the replica of this very state refuses as well cannot get through by trying again: the push leaves it out. Where there is
-    /// news, the refused plan was one for an older state.
+    /// Handles a refused statement. If the replica has the same state as the remote and refuses the statement
+    /// too, a retry cannot succeed, and the push skips the statement. If the walk brought anything new, the
+    /// refused plan was for an older state.
     async fn try_out(
         &mut self,
         refused: Error,
@@ -203,20 +206,21 @@ impl<R: Remote> Push<'_, R> {
         Ok(Attempt::TriedOut)
     }
 
-    /// Replays the pending transactions on the replica, to find the statements that its state does not allow, and takes it all back.
+    /// Replays the pending transactions on the replica, to find the statements that its state does not allow.
+    /// Rolls the replay back.
     async fn refusals_on_replica(&mut self, pending: &[Transaction]) -> Result<Vec<Refusal>> {
         let synced = self.state.synced(self.files)?.clone();
         self.state.synced_is_dirty = true;
         let refusals = refused_on(&synced, pending, &self.refusals)
-            .while_doing("trying out what the remote refuses", &self.files.synced)?;
+            .while_doing("finding the statement that the remote refuses", &self.files.synced)?;
         drop(synced);
         cut_local_tail(self.files, self.state).await?;
         Ok(refusals)
     }
 
-    /// Reads the tape. What nobody has written down of the schema's changes, because they were not made by way of the engine's connections, is
-    /// written down first: only what is recorded has a number. While an application has begun to write, that has to wait for the next push;
-    /// what is recorded does not.
+    /// Reads the tape. Schema changes that were not made through the engine's connections are not recorded.
+    /// This first records them, because only recorded changes have a number. While an application's
+    /// transaction has written, that has to wait for the next push; recorded changes do not wait.
     fn read_recorded(&mut self, acknowledged: u64) -> Result<Tape> {
         let (files, draft) = (self.files, self.draft);
         self.report.schema_changes_deferred = 0;
@@ -230,20 +234,20 @@ impl<R: Remote> Push<'_, R> {
             }
             match record(draft, &tape.unrecorded) {
                 Ok(()) => {
-                    tracing::debug!(changes, "schema changes were found by difference and written down")
+                    tracing::debug!(changes, "recorded schema changes that were found by comparison")
                 }
                 Err(LimboError::Busy) => {
-                    tracing::debug!(changes, "schema changes were found by difference and have to wait");
+                    tracing::debug!(changes, "deferred schema changes that were found by comparison");
                     self.report.schema_changes_deferred = changes;
                     return Ok(tape);
                 }
-                Err(error) => return Err(error).while_doing("writing down schema changes", &files.draft),
+                Err(error) => return Err(error).while_doing("recording schema changes", &files.draft),
             }
         }
     }
 }
 
-/// Writes down changes of the schema as a transaction of their own.
+/// Records schema changes as a separate transaction.
 fn record(draft: &Draft, changes: &[SchemaChange]) -> turso_core::Result<()> {
     let connection = database::connect(&draft.database, Capture::On)?;
     let transaction = SqlTransaction::begin(&connection)?;

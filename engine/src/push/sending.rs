@@ -1,4 +1,5 @@
-//! Sends the pending transactions in as few requests as the batch size allows, in the form that the [`PushMode`] asks for.
+//! Sends the pending transactions in as few requests as the batch size allows, in the form of the
+//! [`PushMode`].
 
 use super::batch::{Batch, Stop, split_batch};
 use super::frames::FramesPush;
@@ -14,7 +15,6 @@ use crate::state::State;
 use crate::tape::{Planner, Transaction};
 use crate::wire::Wire;
 
-/// What sending works with.
 pub(super) struct Sending<'a, 'p, R> {
     pub(super) files: &'a Files,
     pub(super) wire: &'a Wire<R>,
@@ -22,7 +22,7 @@ pub(super) struct Sending<'a, 'p, R> {
     pub(super) state: &'a mut State,
     pub(super) report: &'a mut PushReport,
     pub(super) mode: PushMode,
-    /// The number in the remote's acknowledgement row; `None` while it has no row for this client.
+    /// The number in the remote's acknowledgement row; `None` if the row does not exist yet.
     pub(super) acknowledged: Option<u64>,
     pub(super) planner: Planner<'p>,
 }
@@ -57,10 +57,10 @@ impl<R: Remote> Sending<'_, '_, R> {
         Ok(())
     }
 
-    /// Notes in the metadata that the transactions up to `last_no` may be on the remote from now on.
+    /// Records in the metadata that the transactions up to `last_no` may be on the remote from now on.
     async fn note_attempt(&mut self, last_no: u64) -> Result<()> {
         if self.state.metadata.attempted_transaction_no < last_no {
-            // Whatever the application has made of its connection's settings: what is sent must not vanish here.
+            // A sent transaction must survive a crash here, even if the application has weakened its syncs.
             self.state.poison.on_error(self.files.sync(&self.files.draft_wal).await)?;
             self.state.store(self.files, |metadata| metadata.attempted_transaction_no = last_no).await?;
         }

@@ -1,8 +1,9 @@
 //! The push as SQL: each request is one conditional batch.
 //!
-//! `BEGIN IMMEDIATE`, a guard that fails unless the remote's acknowledgement row and triggers are the ones that were read, the
-//! statements, the new acknowledgement row, `COMMIT`. A request that arrives late or twice meets another row and changes
-//! nothing; a half-failed one is rolled back.
+//! A batch consists of `BEGIN IMMEDIATE`, a guard, the statements, the new acknowledgement row, and `COMMIT`.
+//! The guard fails unless the remote's acknowledgement row and triggers have the values that were read. A
+//! request that arrives late or twice finds a different row and changes nothing. A half-failed request is
+//! rolled back.
 
 use turso_core::Value;
 
@@ -14,7 +15,6 @@ use crate::report::PushReport;
 use crate::tape::{ACKNOWLEDGEMENT_TABLE, Statement};
 use crate::wire::{Wire, shortened};
 
-/// Sends one batch.
 pub(super) async fn send<R: Remote>(
     wire: &Wire<R>,
     client: &str,
@@ -25,7 +25,7 @@ pub(super) async fn send<R: Remote>(
     BatchRequest::new(client, acknowledged, batch).send(wire, report).await
 }
 
-/// One request, and which of its statements stands for what.
+/// One request, and the origin of each of its statements.
 struct BatchRequest {
     statements: Vec<(Role, Statement)>,
 }
@@ -116,15 +116,16 @@ enum Problem {
     Contradiction(String),
 }
 
-/// Whether the guard failed because the remote is in another state: by its constraint, or because a remote that was restored has no
-/// acknowledgements any more. Every SQLite says so in its message.
+/// Whether the guard failed because the remote is in another state. Either its constraint failed, or a
+/// restored remote no longer has the acknowledgement table. Every SQLite server reports these in its message.
 fn is_stale(error: &StatementError) -> bool {
     let message = error.message.to_ascii_lowercase();
     message.contains("constraint") || message.contains("no such table")
 }
 
-/// A statement that does nothing if the acknowledgement row and the triggers are the expected ones and fails otherwise, because it
-/// then inserts one key twice: a batch condition cannot test a row. What fails it is a constraint, or that there is no such table.
+/// Returns the guard: a statement that does nothing if the acknowledgement row and the triggers have the
+/// expected values. Otherwise it fails, because it inserts one key twice. A batch condition cannot test a
+/// row. The failure is a constraint error, or the error for a missing table.
 fn guard(client: &str, acknowledged: Option<u64>, triggers: Option<String>) -> Statement {
     let row = format!("SELECT 1 FROM {ACKNOWLEDGEMENT_TABLE} WHERE client_id = ?1");
     let mut args =
@@ -160,7 +161,8 @@ mod tests {
         BatchRequest { statements: roles.map(statement).into() }
     }
 
-    /// The answer after every statement before `failing` has run. The rollback itself is skipped when none has failed before it.
+    /// The answer after every statement before `failing` has run. The rollback is skipped if no statement has
+    /// failed before it.
     fn answer(failing: usize, message: &str) -> BatchResult {
         let results = (0..5).map(|step| (step < failing).then_some(serde::de::IgnoredAny)).collect();
         let error = || StatementError { message: message.into() };
@@ -186,7 +188,7 @@ mod tests {
             assert!(matches!(request().judge(answer(GUARD, message)), Err(Problem::Stale)));
         }
         assert_eq!(refused(GUARD, "database is locked"), None);
-        // Only the guard's constraint says so.
+        // Only the guard's constraint means that the guard failed.
         assert_eq!(refused(REPLAY, "NOT NULL constraint failed"), Some(7));
     }
 

@@ -1,7 +1,8 @@
-//! Places in the change log between two transactions, and what is known there, so that reading need not begin at the last rebase.
+//! Bookmarks: places in the change log between two transactions, with the state at that place, so that a read
+//! need not start at the last rebase.
 //!
-//! They live in memory: whoever opens the database reads the log once from its beginning. A rebase writes the log anew, and no
-//! bookmark is good any more.
+//! They are in memory only. After opening, the log is read once from its start. A rebase rewrites the log,
+//! and all bookmarks become invalid.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,21 +13,21 @@ use super::schema::Schema;
 use super::{SCHEMA_BASE_TABLE, TEMPORARY};
 use crate::database;
 
-/// One place.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bookmark {
-    /// The record before it.
+    /// The record before the place.
     pub(super) change_id: i64,
-    /// The number of the last transaction before it.
+    /// The number of the last transaction before the place.
     pub(super) no: u64,
-    /// The local schema there.
+    /// The local schema at the place.
     pub(super) schema: Arc<Schema>,
-    /// Names of temporary tables there.
+    /// The names of temporary tables at the place.
     pub(super) temporary: BTreeSet<String>,
 }
 
 impl Bookmark {
-    /// The log's beginning; what was there is what the last rebase has written down, or what is there now if there was none.
+    /// The log's start. Its schema is the one that the last rebase stored, or Draft's present schema if there
+    /// was no rebase.
     pub(super) fn of_base(connection: &Arc<Connection>, current: &Schema) -> turso_core::Result<Self> {
         if !database::has_table(connection, SCHEMA_BASE_TABLE)? {
             return Ok(Self { schema: Arc::new(current.clone()), ..Self::default() });
@@ -39,17 +40,17 @@ impl Bookmark {
     }
 }
 
-/// The places that are worth remembering.
+/// The bookmarks to keep.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bookmarks {
-    /// Behind the last transaction that was known to be acknowledged.
+    /// After the last transaction that was known to be acknowledged.
     pub(super) acknowledged: Option<Bookmark>,
-    /// Where the log ended: what was read up to there may be acknowledged by now.
+    /// The end of the log at the last read. The transactions before it may be acknowledged by now.
     pub(super) end: Option<Bookmark>,
 }
 
 impl Bookmarks {
-    /// The last one that has nothing before it but transactions up to this number.
+    /// Returns the last bookmark that has only transactions up to this number before it.
     pub(super) fn last_before(&self, acknowledged: u64) -> Option<&Bookmark> {
         [&self.end, &self.acknowledged].into_iter().flatten().find(|bookmark| bookmark.no <= acknowledged)
     }

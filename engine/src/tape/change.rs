@@ -1,4 +1,4 @@
-//! The changes that a local transaction is made of.
+//! The changes in a local transaction.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use super::record::{Images, corrupt};
 use super::schema::Table;
 use super::statements::Statement;
 
-/// The table, in Draft only, whose captured rows tell of schema changes that the core does not record.
+/// A table that exists only in Draft. Its captured rows record the schema changes that the core does not
+/// record.
 pub(crate) const SCHEMA_CHANGE_TABLE: &str = "plimsoll_schema_change";
 
 /// One change of a local transaction.
@@ -21,13 +22,13 @@ pub(crate) enum Change {
 /// A change of one row.
 #[derive(Debug, Clone)]
 pub(crate) struct RowChange {
-    /// The table as it was when the change was made.
+    /// The table at the time of the change.
     pub(super) table: Arc<Table>,
     pub(super) rowid: i64,
     pub(super) images: Images,
 }
 
-/// A change of the schema, in the names of the client that made it.
+/// A schema change, with the names of the client that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SchemaChange {
     CreateTable {
@@ -54,7 +55,7 @@ pub(crate) enum SchemaChange {
         table: String,
         column: String,
     },
-    /// Anything else that the core has recorded about a table, to be run as it is.
+    /// Any other table statement that the core has recorded. It is run unchanged.
     Other {
         table: String,
         sql: String,
@@ -68,7 +69,7 @@ pub(crate) enum SchemaChange {
         from: String,
         to: String,
     },
-    /// The whole definition of a column, its name unchanged.
+    /// A new definition of a column, whose name stays the same.
     RedefineColumn {
         table: String,
         column: String,
@@ -92,7 +93,7 @@ pub(crate) enum SchemaChange {
 }
 
 impl SchemaChange {
-    /// The statement that writes it down as a row, if the core does not record it by itself.
+    /// Returns the statement that records the change as a row, if the core does not record the change itself.
     pub(crate) fn note(&self) -> Option<Statement> {
         let (kind, subject, object, text) = match self {
             Self::RenameTable { from, to } => ("rename table", from, to.as_str(), ""),
@@ -119,16 +120,16 @@ impl SchemaChange {
         Some(Statement { sql, args })
     }
 
-    /// The statement that makes the table of these rows.
+    /// Returns the statement that creates the table of these rows.
     pub(crate) fn create_table() -> String {
         format!("CREATE TABLE {SCHEMA_CHANGE_TABLE} (kind TEXT, subject TEXT, object TEXT, definition TEXT)")
     }
 
-    /// From a captured row of that table.
+    /// Decodes a captured row of that table.
     pub(super) fn from_note(row: &[Value]) -> turso_core::Result<Self> {
         let texts: Option<Vec<String>> = row.iter().map(|value| value.to_text().map(str::to_owned)).collect();
         let Some(Ok([kind, subject, object, text])) = texts.map(<[String; 4]>::try_from) else {
-            return Err(corrupt("a schema change of another shape"));
+            return Err(corrupt("a malformed schema change"));
         };
         Ok(match kind.as_str() {
             "rename table" => Self::RenameTable { from: subject, to: object },

@@ -1,11 +1,12 @@
-//! Draft's schema followed through the tape, from the last rebase's base to what it is now.
+//! Follows Draft's schema along the tape, from the base of the last rebase to the present.
 //!
-//! The core records a table's and an index's creation and removal and columns that are added and dropped. What it leaves out is
-//! written down beside it (`note`). Where that was not done, because the change was made by another way than the engine's
-//! connections, it is found by difference: a table keeps its root page when it is renamed, a column its position. A rename is
-//! given a place on the tape before the first record that knows the new name; what no record tells of comes at the tape's end.
+//! The core records the creation and removal of tables and indexes, and added and dropped columns. The
+//! engine's connections record the other changes beside them (`note`). Changes made in another way are not
+//! recorded and are found by comparison: a renamed table keeps its root page, and a renamed column keeps its
+//! position. The rename is placed on the tape before the first record that uses the new name. A change that
+//! no record shows is placed at the tape's end.
 //!
-//! The core records a temporary table as if it were none.
+//! The core records a temporary table like a table of the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,12 +22,12 @@ use super::statements::quoted;
 use super::{SCHEMA_TABLE, is_internal};
 use crate::database;
 
-/// Why a tape cannot be read.
+/// The reason why a tape cannot be read.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
-    /// The core says so.
+    /// The error of the core.
     Core(turso_core::LimboError),
-    /// It holds rows of a table that had another name before and has another name now.
+    /// The tape holds rows of a table under a name that differs from both its earlier and its present name.
     UnknownTable(String),
 }
 
@@ -36,27 +37,28 @@ impl From<turso_core::LimboError> for Unreadable {
     }
 }
 
-/// A table seen under a name: by the `record`-th record, or now.
+/// One sighting of a table under a name: in the `record`-th record, or in the present schema.
 struct Sighting {
     record: usize,
     name: String,
     is_creation: bool,
 }
 
-/// The local schema on its way along the tape.
+/// The local schema as of a place on the tape.
 pub(super) struct LocalSchema {
     schema: Arc<Schema>,
     current: Schema,
-    /// By root page, in the order of records; what is there now comes last.
+    /// The sightings by root page, in the order of records; the present schema comes last.
     sightings: BTreeMap<i64, Vec<Sighting>>,
-    /// Names of temporary tables. One that outlives a rebase makes records whose table is created nowhere.
+    /// The names of temporary tables. A temporary table that outlives a rebase has records without a recorded
+    /// creation.
     temporary: BTreeSet<String>,
-    /// The record that is looked at.
+    /// The current record.
     record: usize,
 }
 
 impl LocalSchema {
-    /// Stands at `start`. `records` are all that follow, as they stand in the change log.
+    /// Starts at `start`. `records` are all following records of the change log.
     pub(super) fn new<'a>(
         start: &Bookmark,
         current: Schema,
@@ -79,7 +81,7 @@ impl LocalSchema {
         Self { schema, current, sightings, temporary, record: 0 }
     }
 
-    /// Takes the next record and appends the changes that follow from it.
+    /// Processes the next record and appends the resulting changes.
     pub(super) fn take(
         &mut self,
         change: &RecordedChange,
@@ -119,7 +121,8 @@ impl LocalSchema {
         Ok(())
     }
 
-    /// Whether Draft holds the row of a record now, whatever its table is called by now. Of a table that is gone it does not matter.
+    /// Whether Draft holds the row of a record now, under its table's present name. The result does not
+    /// matter for a table that no longer exists.
     pub(super) fn has_row_now(
         &self,
         connection: &Arc<Connection>,
@@ -127,7 +130,7 @@ impl LocalSchema {
     ) -> turso_core::Result<bool> {
         let now = match self.schema.table(&change.table) {
             Some(then) => self.current.table_at(then.root_page),
-            // The transaction that made the table is the one that is looked at.
+            // The transaction that created the table is the current one.
             None => self.current.table(&change.table),
         };
         let Some((table, row_number)) = now.and_then(|table| Some((table, table.rowid_name()?))) else {
@@ -137,7 +140,7 @@ impl LocalSchema {
         Ok(!database::run(connection, &sql, &[Value::from_i64(change.rowid)])?.is_empty())
     }
 
-    /// Whether there is a table of this name, which a rename may have to be noted for first, or a temporary one.
+    /// Whether there is a table or a temporary table of this name. A rename may have to be recorded first.
     fn knows(
         &mut self,
         name: &str,
@@ -159,7 +162,7 @@ impl LocalSchema {
             })
             .collect();
         let by_name = renamed.iter().find(|(_, next)| next.eq_ignore_ascii_case(name));
-        // A name between two others is not to be seen anywhere else.
+        // A name between two others occurs nowhere else.
         let by_elimination = || {
             let fits = |(from, _): &&(String, String)| {
                 let columns = self.schema.table(from).map(|table| table.columns.len());
@@ -178,7 +181,7 @@ impl LocalSchema {
         }
     }
 
-    /// The next name under which a table is seen, `None` if it never is again.
+    /// The next name under which a table occurs; `None` if there is none.
     fn next_name(&self, root_page: i64) -> Option<&str> {
         let sightings = self.sightings.get(&root_page)?;
         let next = sightings.iter().find(|sighting| sighting.record > self.record)?;
@@ -190,7 +193,7 @@ impl LocalSchema {
         let temporary = folded(&row.table);
         match (row.kind.as_str(), images) {
             ("table", Images::Insert { .. }) => self.create_table(row, changes),
-            // Its root page says nothing about the database's own tables.
+            // The root page of a temporary table is unrelated to the pages of the database.
             ("table", Images::Delete { .. }) if self.temporary.remove(&temporary) => {}
             _ if self.temporary.contains(&temporary) => {}
             ("table", Images::Update { after, new_values, .. }) => {
@@ -240,7 +243,8 @@ impl LocalSchema {
         }
     }
 
-    /// Notes the names that a table and its columns have got before a record that shows them. `false` for a temporary table.
+    /// Records new names of a table and its columns before the record that shows them. Returns `false` for a
+    /// temporary table.
     fn catch_up(&mut self, row: &SchemaRow, changes: &mut Vec<Change>) -> bool {
         let Some(known) = self.schema.table_at(row.root_page) else { return false };
         if !known.name.eq_ignore_ascii_case(&row.name) {
@@ -255,7 +259,7 @@ impl LocalSchema {
         true
     }
 
-    /// The columns that have another name or type than they are known by.
+    /// The columns whose name or type has changed.
     fn renamed_columns(&self, shown: &Table) -> Vec<SchemaChange> {
         let Some(known) = self.schema.table(&shown.name) else { return Vec::new() };
         if known.columns.len() != shown.columns.len() {
@@ -318,7 +322,7 @@ impl LocalSchema {
         }
     }
 
-    /// Takes a noted change, which a record between may have told of already.
+    /// Applies a recorded change, unless an earlier record has already shown it.
     fn take_note(&mut self, note: SchemaChange, changes: &mut Vec<Change>) {
         let is_known = match &note {
             SchemaChange::RenameTable { from, .. } => self.schema.table(from).is_none(),
@@ -332,18 +336,18 @@ impl LocalSchema {
         }
     }
 
-    /// Applies a change to the schema and puts it on the tape.
+    /// Applies a change to the schema and appends it to the tape.
     fn apply(&mut self, change: SchemaChange, changes: &mut Vec<Change>) {
         Arc::make_mut(&mut self.schema).apply(&change);
         changes.push(Change::Schema(change));
     }
 
-    /// The place behind the records that were taken.
+    /// The place after the processed records.
     pub(super) fn bookmark(&self, change_id: i64, no: u64) -> Bookmark {
         Bookmark { change_id, no, schema: self.schema.clone(), temporary: self.temporary.clone() }
     }
 
-    /// What the schema is now and no record tells of.
+    /// Returns the differences from the present schema that no record shows.
     pub(super) fn difference_to_current(mut self) -> Vec<SchemaChange> {
         self.record = usize::MAX - 1;
         let mut changes = Vec::new();
@@ -392,7 +396,7 @@ impl LocalSchema {
 }
 
 impl Schema {
-    /// Applies a change that is sound here. A change of something that is not there does nothing.
+    /// Applies a valid change. A change of a missing object does nothing.
     pub(super) fn apply(&mut self, change: &SchemaChange) {
         let mut add = |kind, name: &String, table: &String, sql: &String| {
             self.add_object(Object::new(kind, name, table, sql));

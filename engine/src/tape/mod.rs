@@ -1,24 +1,26 @@
 //! The tape: Draft's change log, read as the local transactions that it records.
 //!
-//! It is read in one read transaction, so all of its transactions are whole. Records are grouped by the transaction that they
-//! name, not by where the commit records stand: a trigger's body writes one in the middle of its transaction.
+//! One read transaction reads the tape, so all transactions on it are whole. Records are grouped by their
+//! transaction id, not by the position of commit records, because a trigger's body writes a commit record in
+//! the middle of its transaction.
 //!
-//! Numbers: a rebase rewrites the change log, and for each transaction that it replays it adds a *mark*, a captured row with the
-//! transaction's number. A transaction without a mark is newer than the last rebase and has the number after the one before it.
-//! Transactions that changed nothing which is replicated have none. A rebase's last mark is the highest number ever given, so that a
-//! transaction whose replay had no effect keeps its number from being given again.
+//! Numbers: a rebase rewrites the change log. For each replayed transaction it adds a *mark*, a captured row
+//! with the transaction's number. A transaction without a mark is newer than the last rebase, and its number
+//! is that of the previous one plus one. Transactions without a replicated change have no number. The last
+//! mark of a rebase is the highest number ever assigned. So the number of a transaction whose replay had no
+//! effect is not assigned again.
 //!
-//! | module | what it owns |
+//! | module | responsibility |
 //! |---|---|
-//! | `bookmark` | where reading may begin, so that what is acknowledged is not read again |
+//! | `bookmark` | the places at which reading may start, so that acknowledged records are not read again |
 //! | `record` | one row of the change log |
-//! | `schema` | tables, indexes, views and triggers as a model |
-//! | `order` | in which order a transaction's rows have changed |
-//! | `note` | writes down what the core does not record |
-//! | `local` | Draft's schema followed through the tape |
-//! | `change` | the changes that come out of it |
-//! | `plan` | the changes as statements for the remote's state; conflicts |
-//! | `statements` | the SQL of a row's change |
+//! | `schema` | a model of tables, indexes, views and triggers |
+//! | `order` | the order in which a transaction's rows changed |
+//! | `note` | records the changes that the core does not record |
+//! | `local` | follows Draft's schema along the tape |
+//! | `change` | the resulting changes |
+//! | `plan` | turns changes into statements for the remote's state; finds conflicts |
+//! | `statements` | the SQL for a row's change |
 //! | `replay` | runs a plan on Synced's local tail |
 
 mod bookmark;
@@ -55,24 +57,25 @@ use record::{Aftermath, Images, Record, RecordedChange, corrupt};
 use schema::Schema;
 
 const SCHEMA_TABLE: &str = "sqlite_schema";
-/// The table, in Draft only, whose captured rows number the replayed transactions.
+/// A table that exists only in Draft. Its captured rows number the replayed transactions.
 pub(crate) const MARK_TABLE: &str = "plimsoll_transaction_mark";
-/// The table, in Draft only, that holds `sqlite_schema` as it was below the replayed transactions.
+/// A table that exists only in Draft. It holds `sqlite_schema` as it was below the replayed transactions.
 pub(crate) const SCHEMA_BASE_TABLE: &str = "plimsoll_schema_base";
-/// The table in which the remote keeps the highest transaction number that it has applied, one row a client.
+/// The table in which the remote keeps the highest transaction number that it has applied, one row per
+/// client.
 pub(crate) const ACKNOWLEDGEMENT_TABLE: &str = "turso_sync_last_change_id";
 
-/// One local transaction, whole.
+/// One whole local transaction.
 pub(crate) struct Transaction {
-    /// Its number, for life.
+    /// The transaction's permanent number.
     pub(crate) no: u64,
     changes: Vec<Change>,
 }
 
 impl Transaction {
-    /// How many statements its replay needs at most, triggers aside.
+    /// The maximum number of statements that its replay needs, not counting triggers.
     pub(crate) fn statements_max(&self) -> usize {
-        // An update is an insert, if need be, and an update.
+        // An update needs an update, and possibly an insert.
         let statements = |change: &Change| match change {
             Change::Row(_) => 2,
             Change::Schema(_) => 1,
@@ -83,43 +86,44 @@ impl Transaction {
 
 #[cfg(test)]
 impl Transaction {
-    /// One whose replay needs so many statements at most.
+    /// A transaction whose replay needs at most this many statements.
     pub(crate) fn of_statements(no: u64, statements: usize) -> Self {
         let change = Change::Schema(SchemaChange::DropView { name: "v".into() });
         Self { no, changes: vec![change; statements] }
     }
 }
 
-/// The local transactions that Draft's change log records, in order.
+/// The local transactions in Draft's change log, in order.
 pub(crate) struct Tape {
     pub(crate) transactions: Vec<Transaction>,
-    /// The number of the last transaction, of the last rebase's base if there is none since.
+    /// The number of the last transaction, or of the last rebase's base if there is none since.
     pub(crate) last_no: u64,
-    /// How many records were read.
+    /// The number of records that were read.
     pub(crate) records_read: u64,
-    /// Where the next reading may begin.
+    /// The places at which the next read may start.
     pub(crate) bookmarks: Bookmarks,
-    /// The number up to which the last rebase has left transactions out, because they were acknowledged, or that of the bookmark from which
-    /// it was read; `None` while there are none.
+    /// The number up to which transactions are missing because they were acknowledged: from the last rebase,
+    /// or from the bookmark at which the read started. `None` if no transaction is missing.
     base_no: Option<u64>,
-    /// What was done to the schema and no record tells of.
+    /// Schema changes that no record shows.
     pub(crate) unrecorded: Vec<SchemaChange>,
 }
 
-/// The type under which the base's schema also remembers the names of temporary tables.
+/// The `type` under which the base's schema also stores the names of temporary tables.
 const TEMPORARY: &str = "temporary";
 
-/// The statement that remembers the name of a temporary table in the base's schema.
+/// Returns the statement that stores the name of a temporary table in the base's schema.
 pub(crate) fn remember_temporary(name: &str) -> Statement {
     let sql = format!("INSERT INTO {SCHEMA_BASE_TABLE} (type, name) VALUES (?, ?)");
     Statement { sql, args: [TEMPORARY, name].map(|text| Value::build_text(text.to_owned())).into() }
 }
 
 impl Tape {
-    /// Reads the tape as of now, from the last of the `bookmarks` on that has nothing unacknowledged before it. Transactions before it
-    /// are not on this tape.
+    /// Reads the tape as of now. Starts at the last of the `bookmarks` with only acknowledged transactions
+    /// before it. Those transactions are not on the tape.
     ///
     /// # Errors
+    /// [`Error::UnknownTable`], and the core's error.
     /// [`Error::UnknownTable`], and what the core says.
     pub(crate) fn read(
         files: &Files,
@@ -191,7 +195,7 @@ impl Tape {
         Ok(tape)
     }
 
-    /// Appends the transaction that the records of a group make, if they do. Returns the place behind it.
+    /// Appends the transaction that the records of a group form, if there is one. Returns the place after it.
     fn push(
         &mut self,
         connection: &Arc<Connection>,
@@ -226,8 +230,8 @@ impl Tape {
         Ok(place)
     }
 
-    /// Makes a transaction of its own of what no record tells of. Only under Draft's write lock, or its number could be given
-    /// to another one.
+    /// Makes a separate transaction of the changes that no record shows. Requires Draft's write lock;
+    /// otherwise another transaction could get the same number.
     pub(crate) fn number_unrecorded(&mut self) {
         if !self.unrecorded.is_empty() {
             self.last_no += 1;
@@ -236,7 +240,7 @@ impl Tape {
         }
     }
 
-    /// The number up to which transactions are not on the tape any more.
+    /// The number up to which transactions are no longer on the tape.
     pub(crate) fn base_no(&self) -> u64 {
         self.base_no.unwrap_or(0)
     }
@@ -248,14 +252,15 @@ impl Tape {
     }
 }
 
-/// The records of one transaction, as far as they were read.
+/// The records of one transaction, as read so far.
 #[derive(Default)]
 struct Group {
     id: i64,
-    /// The last record of it, or before it.
+    /// The last record of the transaction, or a record before it.
     last_change_id: i64,
     mark: Option<u64>,
-    /// Whether it changed anything that is replicated. Told by the records alone: a number must not depend on what the schema has become.
+    /// Whether the transaction changed anything that is replicated. This depends only on the records, because
+    /// a number must not depend on later schema changes.
     is_replicated: bool,
     changes: Vec<RecordedChange>,
 }
@@ -289,7 +294,7 @@ impl Group {
     }
 }
 
-/// Whether an object is the engine's or the core's own and never leaves the client by replay.
+/// Whether an object belongs to the engine or the core, and so is never replayed on the remote.
 pub(crate) fn is_internal(name: &str) -> bool {
     const NAMES: [&str; 6] = [
         CHANGE_LOG,

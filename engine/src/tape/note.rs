@@ -1,8 +1,8 @@
-//! Writes down what the core's capture leaves out, in the very transaction that does it.
+//! Records the changes that the core's capture omits, in the same transaction.
 //!
-//! The core does not record views and triggers, nor that a table or a column got another name. A statement that does such a thing
-//! runs between two looks at the schema, and each difference becomes a captured row of [`SCHEMA_CHANGE_TABLE`]. So it has its place
-//! among the other changes, and reaches everybody together with them.
+//! The core does not record views, triggers, or renames of tables and columns. Such a statement runs between
+//! two reads of the schema, and each difference becomes a captured row of [`SCHEMA_CHANGE_TABLE`]. So the
+//! change has its place among the others, and reaches all clients together with them.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ pub(crate) fn take_write_lock() -> String {
     format!("DELETE FROM {SCHEMA_CHANGE_TABLE} WHERE 0")
 }
 
-/// The schema as it was at some moment of a transaction.
+/// The schema at one moment of a transaction.
 pub(crate) struct SchemaNow(Schema);
 
 impl SchemaNow {
-    /// Looks at it.
+    /// Reads the present schema.
     pub(crate) fn read(connection: &Arc<Connection>) -> turso_core::Result<Self> {
         Schema::read(connection, SCHEMA_TABLE).map(Self)
     }
 
-    /// Writes down what has become of it since, as far as the core does not record it.
+    /// Records the changes since then that the core does not record.
     pub(crate) fn note_difference(self, connection: &Arc<Connection>) -> turso_core::Result<()> {
         let after = Schema::read(connection, SCHEMA_TABLE)?;
         let start = Bookmark { schema: Arc::new(self.0), ..Bookmark::default() };

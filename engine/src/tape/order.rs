@@ -1,9 +1,10 @@
-//! In which order the rows of a transaction have changed.
+//! The order in which the rows of a transaction changed.
 //!
-//! The core records an insert behind what the triggers that it fired have done. One that updates the inserted row is told by the images:
-//! its update begins with the inserted row, and nothing deleted that row in between. One that deletes it leaves the same
-//! records as an `INSERT OR REPLACE` that replaced a row by its like; but afterwards the row is there or not, and that shows in what
-//! its next record is, or else in the row itself.
+//! The core records an insert after the effects of the triggers that it fired. The images reveal a trigger
+//! that updates the inserted row: the update starts from the inserted row, and no delete of that row lies in
+//! between. A trigger that deletes the row leaves the same records as an `INSERT OR REPLACE` that replaced a
+//! row by an equal one. But then the row is absent afterwards. The row's next record shows that, or else the
+//! row itself.
 
 use std::collections::BTreeMap;
 
@@ -13,23 +14,23 @@ use super::SCHEMA_TABLE;
 use super::record::{Aftermath, Images, Record, RecordedChange};
 use super::schema::folded;
 
-/// A row, whatever it holds.
+/// The identity of a row, independent of its content.
 type Row = (String, i64);
 
 fn row_of(change: &RecordedChange) -> Row {
     (folded(&change.table), change.rowid)
 }
 
-/// What a transaction has done to a row since it last inserted it.
+/// The changes of a transaction to one row since its last insert.
 #[derive(Default)]
 struct Story {
-    /// The records of it.
+    /// The row's records.
     records: Vec<usize>,
     is_deleted: bool,
 }
 
 impl Story {
-    /// The record with which it begins if it is that of a row inserted with these values.
+    /// The first record, if it starts from a row inserted with these values.
     fn beginning<'a>(
         &self,
         inserted: &[Value],
@@ -40,12 +41,13 @@ impl Story {
     }
 }
 
-/// The stories of a transaction's rows.
+/// The change sequences of a transaction's rows.
 #[derive(Default)]
 struct Stories(BTreeMap<Row, Story>);
 
 impl Stories {
-    /// Takes the next record; the story before it if it is an insert, which begins another.
+    /// Processes the next record. If the record is an insert, it starts a new sequence, and the row's
+    /// previous sequence is returned.
     fn take(&mut self, record: usize, change: &RecordedChange) -> Option<Story> {
         match &change.images {
             Images::Insert { .. } => self.0.remove(&row_of(change)),
@@ -59,7 +61,7 @@ impl Stories {
     }
 }
 
-/// Notes what became of the rows that may have been deleted by triggers that their inserts fired.
+/// Finds out whether the rows that may have been deleted by triggers of their inserts still exist.
 pub(super) fn note_aftermaths(records: &mut [Record]) {
     let mut stories = Stories::default();
     let mut transaction_id = None;
@@ -97,7 +99,7 @@ pub(super) fn note_aftermaths(records: &mut [Record]) {
     }
 }
 
-/// Puts the records of one transaction in the order in which the rows changed.
+/// Sorts the records of one transaction by the order in which the rows changed.
 pub(super) fn in_order_of_effect(changes: Vec<RecordedChange>) -> Vec<RecordedChange> {
     let mut stories = Stories::default();
     let mut places = Vec::with_capacity(changes.len());
@@ -138,7 +140,7 @@ mod tests {
         Images::Delete { before: row(v) }
     }
 
-    /// Records of one row, each with the number of its transaction.
+    /// Records of one row, each with its transaction's number.
     fn records(of: &[(i64, Images)]) -> Vec<Record> {
         let record = |(index, (transaction_id, images)): (usize, &(i64, Images))| Record {
             change_id: index as i64 + 1,
@@ -188,7 +190,7 @@ mod tests {
         assert_eq!(aftermaths(&[(1, delete(2)), (1, insert(2))]), [There, ShowsInDraft]);
         assert_eq!(aftermaths(&[(1, delete(2)), (1, insert(2)), (2, insert(5))]), [There, Deleted, There]);
         assert_eq!(aftermaths(&[(1, delete(2)), (1, insert(2)), (2, update(2, 3))]), [There, There, There]);
-        // Nobody can take these for the work of a trigger.
+        // These records cannot come from a trigger.
         assert_eq!(aftermaths(&[(1, delete(3)), (1, insert(2))]), [There, There]);
         assert_eq!(aftermaths(&[(1, delete(2)), (2, insert(2))]), [There, There]);
     }

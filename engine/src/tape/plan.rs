@@ -1,11 +1,14 @@
-//! From the changes of local transactions to the statements that replay them on the remote's state, for a rebase and for a push alike.
+//! Turns the changes of local transactions into the statements that replay them on the remote's state, for
+//! both rebase and push.
 //!
-//! The *target* is Synced as of its end. Its schema is followed as a model while changes are planned, so that every statement is
-//! made for the tables as they are there by then; its rows are only read, to tell where a local change does not meet what it
-//! was made on. That costs one look-up for each row that is changed, and none when the remote is as it was.
+//! The *target* is Synced as of its end. The planner keeps a model of the target's schema and applies every
+//! planned change to it, so that each statement fits the tables at its place in the plan. It only reads the
+//! target's rows, to find conflicts. That costs one look-up per changed row, and none if the remote is
+//! unchanged.
 //!
-//! Triggers do not fire for replayed rows, because what they did is on the tape already: those of a touched table are dropped
-//! before and made again by [`Planner::resume`], within the same transaction on the remote.
+//! Triggers do not fire for replayed rows, because their effects are already on the tape. The planner drops
+//! the triggers of a changed table first. [`Planner::resume`] creates them again, within the same transaction
+//! on the remote.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use super::{SCHEMA_TABLE, Transaction};
 use crate::conflict::{Conflict, ConflictKind, Conflicts};
 use crate::database;
 
-/// A statement that the target refuses, and why.
+/// A statement that the target refuses, and the reason.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) statement: Statement,
@@ -31,21 +34,23 @@ pub(crate) struct Refusal {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Step {
     pub(crate) statement: Statement,
-    /// What has to be written down beside it where the change log is kept, because the core does not record it.
+    /// The note to record beside it on a database with a change log, because the core does not record the
+    /// change.
     pub(crate) note: Option<Statement>,
 }
 
-/// Plans transactions one after the other.
+/// Plans transactions in order.
 pub(crate) struct Planner<'a> {
     connection: &'a Arc<Connection>,
     target: Schema,
-    /// Whether the target may differ from what the local changes were made on.
+    /// Whether the target may differ from the state on which the local changes were made.
     may_conflict: bool,
-    /// Whether a table that rows are changed of and that the target does not have is made; otherwise it was dropped there.
+    /// Whether to create a table that changed rows need and that the target does not have. Otherwise the
+    /// table was dropped there.
     makes_missing_tables: bool,
-    /// Rows that have been looked at, or that are the local transactions' own by now.
+    /// Rows that were already compared, or that a local transaction has already changed.
     seen: BTreeSet<String>,
-    /// Triggers that are dropped and not yet made again.
+    /// Triggers that are dropped and not created again yet.
     suspended: BTreeSet<String>,
     refusals: &'a [Refusal],
     transaction_no: u64,
@@ -53,7 +58,7 @@ pub(crate) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Begins with the target as `connection` sees it. Statements among `refusals` are left out and reported.
+    /// Starts with the target as `connection` sees it. Statements among `refusals` are skipped and reported.
     pub(crate) fn new(
         connection: &'a Arc<Connection>,
         may_conflict: bool,
@@ -72,19 +77,19 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Takes note that what has been planned has run on the target itself.
+    /// Marks the planned statements as run on the target.
     pub(crate) fn reread_target(&mut self) -> turso_core::Result<()> {
         self.target = Schema::read(self.connection, SCHEMA_TABLE)?;
         Ok(())
     }
 
-    /// Makes the tables that the target does not have from here on, instead of leaving their rows out: the target has forgotten who made
-    /// them.
+    /// From here on, creates tables that the target does not have instead of skipping their rows: the target
+    /// has lost the transactions that created them.
     pub(crate) fn make_missing_tables(&mut self) {
         self.makes_missing_tables = true;
     }
 
-    /// The statements that replay a transaction.
+    /// Returns the statements that replay a transaction.
     pub(crate) fn plan(&mut self, transaction: &Transaction) -> turso_core::Result<Vec<Step>> {
         self.transaction_no = transaction.no;
         let mut steps = Vec::new();
@@ -97,7 +102,8 @@ impl<'a> Planner<'a> {
         Ok(steps)
     }
 
-    /// The statements that make the suspended triggers again. Rows may only be changed by a plan before them.
+    /// Returns the statements that create the suspended triggers again. A plan may change rows only before
+    /// them.
     pub(crate) fn resume(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for name in std::mem::take(&mut self.suspended) {
@@ -112,7 +118,7 @@ impl<'a> Planner<'a> {
         steps
     }
 
-    /// The target's triggers as they will be, for the guard of a request; `None` if there are none.
+    /// Returns the target's planned triggers, for the guard of a request; `None` if there are none.
     pub(crate) fn triggers(&self) -> Option<String> {
         let triggers: Vec<String> = self
             .target
@@ -127,7 +133,7 @@ impl<'a> Planner<'a> {
         self.target.has_rows_source(name)
     }
 
-    /// The conflicts that have been found since the last call.
+    /// Takes the conflicts found since the last call.
     pub(crate) fn take_conflicts(&mut self) -> Conflicts {
         std::mem::take(&mut self.conflicts)
     }
@@ -207,7 +213,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Compares what a change was made on with what the target holds.
+    /// Compares the state on which a change was made with the target's state.
     fn look_up(
         &mut self,
         target: &Target<'_>,
@@ -219,7 +225,7 @@ impl<'a> Planner<'a> {
                 self.look_up_new_key(target, change, after, None)?;
                 self.look_up_unique(target, uniques, change, after, |_| true)
             }
-            // The row as it was before is not recorded.
+            // The row's previous content is not recorded.
             Images::Update { after, new_values: None, .. } => {
                 self.is_first_look(target, change, after);
                 Ok(())
@@ -257,7 +263,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether a row is seen for the first time; from now on it is the local transactions' own.
+    /// Whether a row is seen for the first time. From now on it counts as changed by the local transactions.
     fn is_first_look(&mut self, target: &Target<'_>, change: &RowChange, image: &[Value]) -> bool {
         let table = &change.table.name;
         self.seen.insert(match target.key(image) {
@@ -266,8 +272,8 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Whether a row that is about to be there is there already, with other content. A collation may say so of the row itself, as it
-    /// was found under its earlier key.
+    /// Whether a row that is about to be inserted exists already with other content. Under some collations
+    /// the found row may be the same row under its earlier key.
     fn look_up_new_key(
         &mut self,
         target: &Target<'_>,
@@ -287,7 +293,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Whether other rows hold what has to be unique.
+    /// Whether other rows hold the values that must be unique.
     fn look_up_unique(
         &mut self,
         target: &Target<'_>,
@@ -374,7 +380,7 @@ impl<'a> Planner<'a> {
             }
             SchemaChange::CreateTrigger { name, sql, .. } => {
                 if self.make_room(ObjectKind::Trigger, name, sql, steps) {
-                    // It is made when all rows are in place.
+                    // It is created when all rows are in place.
                     self.carry(change, drop_statement("TRIGGER", name).sql, steps);
                     self.suspended.insert(folded(name));
                 }
@@ -387,7 +393,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A change that the target has to go through as well.
+    /// A change that must also be applied to the target.
     fn carry(&mut self, change: &SchemaChange, sql: String, steps: &mut Vec<Step>) {
         let before = steps.len();
         self.step(steps, Statement::bare(sql), change.note());
@@ -408,7 +414,7 @@ impl<'a> Planner<'a> {
                 self.carry(change, sql, steps);
             }
             SchemaChange::RenameColumn { from, to, .. } => match (has(from), has(to)) {
-                // Another case of the same letters is the same name.
+                // Names that differ only in case are equal.
                 (true, there) if !there || from.eq_ignore_ascii_case(to) => {
                     let sql = format!("ALTER TABLE {name} RENAME COLUMN {} TO {}", quoted(from), quoted(to));
                     self.carry(change, sql, steps);
@@ -425,7 +431,7 @@ impl<'a> Planner<'a> {
                 self.carry(change, sql, steps);
             }
             SchemaChange::Other { sql, .. } => self.carry(change, sql.clone(), steps),
-            // The target is there already.
+            // The target already has this state.
             _ => {}
         }
     }
@@ -441,7 +447,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Drops a view or trigger of the same name. `false` if it is the same.
+    /// Drops a view or trigger of the same name. Returns `false` if it is identical.
     fn make_room(&mut self, kind: ObjectKind, name: &str, sql: &str, steps: &mut Vec<Step>) -> bool {
         let Some(existing) = self.target.object(kind, name) else { return true };
         if is_same_definition(&existing.sql, sql) {
@@ -455,7 +461,7 @@ impl<'a> Planner<'a> {
 }
 
 impl Refusal {
-    /// The account of it.
+    /// Builds the conflict report.
     pub(crate) fn conflict(&self, transaction_no: u64) -> Conflict {
         let (sql, message) = (self.statement.sql.clone(), self.message.clone());
         let kind = ConflictKind::Refused { sql, message };
@@ -473,7 +479,7 @@ fn row_id<'v>(table: &str, key: impl Iterator<Item = &'v Value>) -> String {
     format!("{table} {}", key.join(" "))
 }
 
-/// A row's key for a report, by its local names.
+/// A row's key for a report, with local names.
 fn row_of(table: &Table, images: &Images) -> Vec<(String, Value)> {
     let image = images.earlier();
     let all: Vec<usize> = (0..table.columns.len()).collect();

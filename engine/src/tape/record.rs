@@ -8,7 +8,7 @@ use turso_core::{LimboError, Value};
 pub(super) struct Record {
     pub(super) change_id: i64,
     pub(super) transaction_id: i64,
-    /// What happened to which row of which table; `None` for a commit record.
+    /// The changed row; `None` for a commit record.
     pub(super) change: Option<RecordedChange>,
 }
 
@@ -18,31 +18,33 @@ pub(super) struct RecordedChange {
     pub(super) table: String,
     pub(super) rowid: i64,
     pub(super) images: Images,
-    /// Which record of the change log it is.
+    /// The id of the change-log record.
     pub(super) record: usize,
     pub(super) aftermath: Aftermath,
 }
 
-/// Whether an inserted row was there when its statement had ended: a trigger that it fired may have deleted it, and what it did is
-/// recorded first.
+/// Whether an inserted row still existed when its statement ended. A trigger that the insert fired may have
+/// deleted it, and the trigger's effects are recorded first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Aftermath {
-    /// It was.
+    /// The row existed.
     #[default]
     There,
-    /// It was not.
+    /// The row did not exist.
     Deleted,
-    /// That shows in Draft: nothing has touched the row since.
+    /// Draft's content decides, because no later record touches the row.
     ShowsInDraft,
 }
 
-/// The row before and after. An image holds the values of all columns that the table had at the time.
+/// The row before and after the change. An image holds the values of all columns that the table had at the
+/// time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Images {
     Insert {
         after: Vec<Value>,
     },
-    /// `new_values[i]` is there for the columns that the statement set; `None` where the capture knows only the result.
+    /// `new_values[i]` is `Some` for the columns that the statement set. The whole vector is `None` if the
+    /// capture records only the resulting row.
     Update {
         before: Vec<Value>,
         after: Vec<Value>,
@@ -54,7 +56,7 @@ pub(super) enum Images {
 }
 
 impl Images {
-    /// The image that tells which row it was: as it was before, if it was there.
+    /// The image that identifies the row: the row before the change, if it existed.
     pub(super) fn earlier(&self) -> &[Value] {
         match self {
             Self::Insert { after } => after,
@@ -71,10 +73,10 @@ impl Images {
 }
 
 impl Record {
-    /// From the columns `change_id, change_txn_id, change_type, table_name, id, before, after, updates`.
+    /// Decodes the columns `change_id, change_txn_id, change_type, table_name, id, before, after, updates`.
     pub(super) fn decode(row: &[Value]) -> turso_core::Result<Self> {
         let [change_id, transaction_id, kind, table, rowid, before, after, updates] = row else {
-            return Err(corrupt("a change record of another shape"));
+            return Err(corrupt("a malformed change record"));
         };
         let (Some(change_id), Some(transaction_id), Some(kind)) =
             (change_id.as_int(), transaction_id.as_int(), kind.as_int())
@@ -89,7 +91,8 @@ impl Record {
         let rowid = rowid.as_int().unwrap_or_default();
         let (before, after) = (image(before)?, image(after)?);
         let images = match (kind, before, after) {
-            // Where the key of a row changed, the core records the new row as an insert whose image stands in `before`.
+            // If an update changes a row's key, the core records the new row as an insert with its image in
+            // `before`.
             (1, Some(after), None) | (1, _, Some(after)) => Images::Insert { after },
             (0, Some(before), Some(after)) => {
                 Images::Update { new_values: new_values(updates)?, before, after }
@@ -104,14 +107,14 @@ impl Record {
 
 fn image(value: &Value) -> turso_core::Result<Option<Vec<Value>>> {
     let Some(bytes) = value.to_blob() else { return Ok(None) };
-    // A record's own way to its values takes it for whole, and panics where it is not.
+    // The core's record accessor assumes a complete record, and panics otherwise.
     ValueIterator::new(bytes)?
         .map(|value| Ok(value?.to_owned()?))
         .collect::<turso_core::Result<_>>()
         .map(Some)
 }
 
-/// An update's new values: the record holds one flag a column and then one value a column.
+/// Decodes an update's new values: the record holds one flag per column, then one value per column.
 fn new_values(updates: &Value) -> turso_core::Result<Option<Vec<Option<Value>>>> {
     let Some(values) = image(updates)? else { return Ok(None) };
     let (flags, values) = values.split_at(values.len() / 2);
@@ -141,7 +144,7 @@ mod tests {
         ]
     }
 
-    /// An image as the core writes it: a record of SQLite's file format.
+    /// An image as the core writes it: a record in SQLite's file format.
     fn written(values: &[Value]) -> Value {
         let record = ImmutableRecord::from_values(values, values.len()).expect("there is memory");
         Value::from_blob(record.get_payload().to_vec())
@@ -160,7 +163,7 @@ mod tests {
     fn decoded(kind: i64, images: [Value; 3]) -> Images {
         let record = Record::decode(&row(kind, images)).expect("the core writes such records");
         assert_eq!((record.change_id, record.transaction_id), (1, 2));
-        let change = record.change.expect("it is no commit");
+        let change = record.change.expect("it is a row change");
         assert_eq!((change.table.as_str(), change.rowid), ("t", 7));
         change.images
     }
@@ -192,7 +195,7 @@ mod tests {
             prop_assert_eq!(result_only, Images::Update { before, after, new_values: None });
         }
 
-        /// Whatever stands in a damaged change log, it is read or refused.
+        /// Any content of a damaged change log is decoded or refused.
         #[test]
         fn a_damaged_change_record_is_read_or_refused(
             kind in -2..4_i64,

@@ -1,7 +1,7 @@
 //! Runs planned statements on Synced's local tail.
 //!
-//! What the target refuses for what it is (a constraint, a column that is not there, a name that is taken) is left out and handed
-//! back, so that nobody is stuck with it; every other error ends the replay.
+//! If the target refuses a statement because of its content (a constraint, a missing column, a name in use),
+//! the replay skips and returns it, so that no client is blocked. Every other error ends the replay.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -12,10 +12,10 @@ use turso_core::{Connection, LimboError};
 use super::plan::{Refusal, Step};
 use super::statements::Statement;
 
-/// How many prepared statements are kept.
+/// The maximum number of cached prepared statements.
 const PREPARED_MAX: usize = 64;
 
-/// Runs steps on one connection, and keeps their statements prepared as long as the schema stays.
+/// Runs steps on one connection, and caches their prepared statements until the schema changes.
 pub(crate) struct Replayer<'a> {
     connection: &'a Arc<Connection>,
     prepared: BTreeMap<String, turso_core::Statement>,
@@ -26,7 +26,7 @@ impl<'a> Replayer<'a> {
         Self { connection, prepared: BTreeMap::new() }
     }
 
-    /// Runs the steps, with their notes, in the transaction that is open.
+    /// Runs the steps, with their notes, in the open transaction.
     pub(crate) fn run(&mut self, steps: &[Step]) -> turso_core::Result<Vec<Refusal>> {
         let mut refusals = Vec::new();
         for step in steps {
@@ -47,7 +47,7 @@ impl<'a> Replayer<'a> {
     }
 
     fn execute(&mut self, statement: &Statement) -> turso_core::Result<()> {
-        // A statement without arguments may change the schema, and is seldom one of many.
+        // A statement without arguments may change the schema, and rarely repeats.
         if statement.args.is_empty() {
             self.prepared.clear();
             return self.connection.prepare(&statement.sql)?.run_ignore_rows();
@@ -73,7 +73,7 @@ impl<'a> Replayer<'a> {
     }
 }
 
-/// Whether an error says something about the statement and not about the machine.
+/// Whether an error concerns the statement, not the machine.
 fn is_refusal(error: &LimboError) -> bool {
     matches!(
         error,

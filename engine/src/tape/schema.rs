@@ -1,7 +1,8 @@
-//! What tables, indexes, views and triggers there are, as a model that changes are applied to.
+//! A model of a database's tables, indexes, views and triggers, to which changes are applied.
 //!
-//! It is read from rows of `sqlite_schema`, wherever they stand, and the definitions are parsed by the core's own parser. The
-//! engine's and the core's own objects are not in it. Names are compared as SQL does, without regard to the case of ASCII letters.
+//! It is built from rows of `sqlite_schema` from any source. The core's own parser parses the definitions.
+//! The model leaves out objects of the engine and the core. Names are compared as in SQL, ignoring the case
+//! of ASCII letters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use turso_parser::parser::Parser;
 use super::is_internal;
 use crate::database;
 
-/// A name as it is compared.
+/// A name in the form in which it is compared.
 pub(super) fn folded(name: &str) -> String {
     name.to_ascii_lowercase()
 }
@@ -28,38 +29,39 @@ pub(super) struct Schema {
     objects: BTreeMap<String, Object>,
 }
 
-/// A table and what its rows look like.
+/// A table and the shape of its rows.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     pub(super) name: String,
-    /// The page at which its rows begin: it stays when the table gets another name.
+    /// The table's root page. It stays the same when the table is renamed.
     pub(super) root_page: i64,
-    /// The columns that its records hold.
+    /// The columns that the table's records hold.
     pub(super) columns: Vec<Column>,
-    /// Names of the other columns, whose values follow from these and are stored nowhere.
+    /// The names of the computed columns, which are not stored.
     pub(super) computed: Vec<String>,
-    /// Indexes of the primary key's columns, in the key's order; empty for a table without one.
+    /// The positions of the primary key's columns, in the key's order; empty for a table without a primary
+    /// key.
     pub(super) key: Vec<usize>,
-    /// Indexes of the columns of each other UNIQUE constraint of the definition.
+    /// The positions of the columns of every other UNIQUE constraint in the definition.
     pub(super) uniques: Vec<Vec<usize>>,
     pub(super) sql: String,
-    /// Its name in the database that was read, whatever the model has made of it since; `None` if it was not there.
+    /// The table's name in the database that was read, independent of later changes to the model; `None` if
+    /// it was not there.
     pub(super) name_as_read: Option<String>,
 }
 
-/// A column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// The declared type, if there is one.
+    /// The declared type, if any.
     pub(super) declared_type: Option<String>,
-    /// Whether its value follows from the others and cannot be set.
+    /// Whether the value is computed from other columns and cannot be set.
     pub(super) is_generated: bool,
-    /// Its name in the database that was read, as for its table.
+    /// The column's name in the database that was read, as for its table.
     pub(super) name_as_read: Option<String>,
 }
 
-/// What kind an object beside tables is of.
+/// The kind of an object other than a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ObjectKind {
     Index,
@@ -72,10 +74,10 @@ pub(super) enum ObjectKind {
 pub(super) struct Object {
     pub(super) kind: ObjectKind,
     pub(super) name: String,
-    /// The table that it belongs to; its own name for a view.
+    /// The object's table; the view's own name for a view.
     pub(super) table: String,
     pub(super) sql: String,
-    /// The columns that a unique index over plain columns makes unique; empty for everything else.
+    /// The columns that a unique index over plain columns makes unique; empty for all other objects.
     unique_columns: Vec<String>,
 }
 
@@ -89,8 +91,8 @@ pub(super) struct SchemaRow {
 }
 
 impl SchemaRow {
-    /// From the values `type, name, tbl_name, rootpage, sql`; `None` for an object without a definition of its own and for an
-    /// internal one.
+    /// Decodes the values `type, name, tbl_name, rootpage, sql`. Returns `None` for an object without a
+    /// definition and for an internal object.
     pub(super) fn decode(values: &[Value]) -> Option<Self> {
         let [kind, name, table, root_page, sql] = values else { return None };
         let text = |value: &Value| value.to_text().map(str::to_owned);
@@ -118,7 +120,7 @@ impl Schema {
         Ok(schema)
     }
 
-    /// Adds what a row describes.
+    /// Adds the object that a row describes.
     pub(super) fn add(&mut self, row: &SchemaRow) {
         let kind = match row.kind.as_str() {
             "table" => {
@@ -174,7 +176,7 @@ impl Schema {
         self.objects.remove(&folded(name));
     }
 
-    /// A table goes, and what belongs to it.
+    /// Removes a table and the objects that belong to it.
     pub(super) fn remove_table(&mut self, name: &str) {
         self.tables.remove(&folded(name));
         self.objects
@@ -197,8 +199,8 @@ impl Schema {
         self.tables.get_mut(&folded(name)).map(Arc::make_mut)
     }
 
-    /// The columns of every UNIQUE constraint and unique index of a table, beside its primary key. An index over expressions or
-    /// over a part of the rows is left out.
+    /// The columns of every UNIQUE constraint and unique index of a table, except its primary key. Partial
+    /// indexes and indexes over expressions are left out.
     pub(super) fn unique_keys(&self, table: &Table) -> Vec<Vec<usize>> {
         let of_index = |index: &Object| -> Option<Vec<usize>> {
             index.unique_columns.iter().map(|column| table.position(column)).collect()
@@ -228,7 +230,7 @@ impl Object {
 }
 
 impl Table {
-    /// From its definition; `None` for one that is not made of columns (a virtual table).
+    /// Builds the table from its definition; `None` for a virtual table, whose definition has no columns.
     pub(super) fn parse(name: &str, root_page: i64, sql: &str) -> Option<Self> {
         let Some(Stmt::CreateTable {
             body: CreateTableBody::ColumnsAndConstraints { columns, constraints, .. },
@@ -280,8 +282,8 @@ impl Table {
         }
     }
 
-    /// The table under the names that it was read with; `None` if it was not there. A column that was not there keeps its name, and
-    /// has to be left out.
+    /// The table under the names with which it was read; `None` if it was not there. A column that was not
+    /// there keeps its name, and the caller must skip it.
     pub(super) fn as_read(&self) -> Option<Self> {
         let mut table = self.clone();
         table.name.clone_from(self.name_as_read.as_ref()?);
@@ -326,7 +328,7 @@ impl Table {
         columns.iter().map(|column| self.position(column_name(&column.expr)?)).collect()
     }
 
-    /// Takes a column out. What was unique together with it is not any more.
+    /// Removes a column, and the UNIQUE constraints that contain it.
     pub(super) fn remove_column(&mut self, column: &str) {
         self.computed.retain(|own| !own.eq_ignore_ascii_case(column));
         let Some(removed) = self.position(column) else { return };
@@ -339,7 +341,7 @@ impl Table {
         }
     }
 
-    /// How a column is defined, in words that make one like it.
+    /// The column's definition as SQL.
     pub(super) fn definition_of(&self, column: &str) -> Option<String> {
         let Some(Stmt::CreateTable { body: CreateTableBody::ColumnsAndConstraints { columns, .. }, .. }) =
             parse(&self.sql)
@@ -350,7 +352,7 @@ impl Table {
         columns.iter().find(is_it).map(ToString::to_string)
     }
 
-    /// The name by which the hidden row number can be asked for; `None` if columns hide all three.
+    /// The name that reads the hidden rowid; `None` if columns hide all three names.
     pub(super) fn rowid_name(&self) -> Option<&'static str> {
         ["rowid", "_rowid_", "oid"].into_iter().find(|name| self.position(name).is_none())
     }
@@ -371,7 +373,7 @@ impl Column {
     }
 }
 
-/// Whether a column's value is worked out whenever it is read.
+/// Whether a column's value is computed at each read.
 fn is_computed(definition: &ColumnDefinition) -> bool {
     definition.constraints.iter().any(|constraint| {
         matches!(
@@ -381,7 +383,7 @@ fn is_computed(definition: &ColumnDefinition) -> bool {
     })
 }
 
-/// One statement, parsed.
+/// Parses one statement.
 pub(super) fn parse(sql: &str) -> Option<Stmt> {
     match Parser::new(sql.as_bytes()).next_cmd() {
         Ok(Some(Cmd::Stmt(statement))) => Some(statement),
@@ -389,7 +391,7 @@ pub(super) fn parse(sql: &str) -> Option<Stmt> {
     }
 }
 
-/// Whether two definitions say the same, however they are written.
+/// Whether two definitions are equal apart from their notation.
 pub(super) fn is_same_definition(one: &str, other: &str) -> bool {
     one == other || matches!((parse(one), parse(other)), (Some(one), Some(other)) if one == other)
 }

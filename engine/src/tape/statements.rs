@@ -1,11 +1,13 @@
 //! The SQL that replays the change of a row, the same for a rebase and for a push.
 //!
-//! Every statement is conditional on what it finds, so that it does the right thing on a remote that has moved on meanwhile:
-//! * an insert replaces whatever holds one of its unique keys;
-//! * an update sets the columns that the statement set, on the row that had the key *before*; if that row is gone, the whole new
-//!   row is inserted first;
-//! * a delete removes the row that had the key;
-//! * a row without a key, or with NULL in it, is known by all its values, and among equals by its row number.
+//! Every statement is conditional on the rows that it finds, so that it is correct on a remote that has
+//! changed meanwhile:
+//! * An insert replaces every row that holds one of its unique keys.
+//! * An update sets the columns that the statement set, on the row that had the key *before* the update. If
+//!   that row is gone, the whole new row is inserted first.
+//! * A delete removes the row that had the key.
+//! * A row without a key, or with NULL in it, is identified by all its values, and among equal rows by its
+//!   row number.
 
 use turso_core::{Numeric, Value};
 
@@ -26,18 +28,19 @@ impl Statement {
     }
 }
 
-/// An identifier for use in SQL.
+/// Quotes an identifier for SQL.
 pub(super) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
-/// The statement that drops an object, if it is there.
+/// Returns the statement that drops an object if it exists.
 pub(super) fn drop_statement(kind: &str, name: &str) -> Statement {
     Statement::bare(format!("DROP {kind} IF EXISTS {}", quoted(name)))
 }
 
-/// The statement that creates an object, made to do nothing where another client has created it meanwhile. The core writes these
-/// statements down in one normal form, but keeps an index's own `IF NOT EXISTS` and drops a table's.
+/// Returns the statement that creates an object, changed to do nothing if another client has created it
+/// meanwhile. The core stores these statements in a normal form, but keeps an index's own `IF NOT EXISTS` and
+/// removes a table's.
 pub(super) fn tolerant_of_existing(sql: &str) -> String {
     const TOLERANT: &str = "IF NOT EXISTS ";
     for prefix in ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX "] {
@@ -54,7 +57,7 @@ pub(super) fn tolerant_of_existing(sql: &str) -> String {
 struct Args(Vec<Value>);
 
 impl Args {
-    /// What stands in the SQL for this value. JSON has no infinities, so they are written out.
+    /// The SQL text for this value. JSON has no infinities, so they are SQL literals.
     fn place(&mut self, value: &Value) -> String {
         match value {
             Value::Numeric(Numeric::Float(float)) if f64::from(*float).is_infinite() => {
@@ -72,10 +75,11 @@ impl Args {
     }
 }
 
-/// A table that row changes are replayed on, seen from the shape in which they were recorded.
+/// The target table of row changes, seen from the shape in which they were recorded.
 pub(super) struct Target<'a> {
     pub(super) table: &'a Table,
-    /// For each recorded column its index in the target; `None` where the target has none that can be set.
+    /// For each recorded column its position in the target; `None` if the target has no settable column for
+    /// it.
     positions: Vec<Option<usize>>,
 }
 
@@ -87,19 +91,19 @@ impl<'a> Target<'a> {
         Self { table, positions }
     }
 
-    /// The same as the database was read, `table` being [`Table::as_read`].
+    /// The same with the names in the database that was read; `table` is [`Table::as_read`].
     pub(super) fn as_read<'b>(&self, table: &'b Table) -> Target<'b> {
         let was_there = |position: &usize| table.columns[*position].name_as_read.is_some();
         let positions = self.positions.iter().map(|position| position.filter(was_there)).collect();
         Target { table, positions }
     }
 
-    /// Index in a recorded image of the target's column.
+    /// The position of the target's column in a recorded image.
     pub(super) fn recorded(&self, column: usize) -> Option<usize> {
         self.positions.iter().position(|position| *position == Some(column))
     }
 
-    /// Recorded indexes for which the target has no column.
+    /// The recorded positions for which the target has no column.
     pub(super) fn missing(&self) -> impl Iterator<Item = usize> {
         (0..self.positions.len()).filter(|index| self.positions[*index].is_none())
     }
@@ -112,7 +116,7 @@ impl<'a> Target<'a> {
         quoted(&self.table.columns[position].name)
     }
 
-    /// The quoted columns and the values of an image, as far as the target has them.
+    /// The quoted columns and the values of an image, for the columns that the target has.
     pub(super) fn columns_and_values<'v>(&self, image: &'v [Value]) -> Vec<(String, &'v Value)> {
         self.positions
             .iter()
@@ -121,7 +125,8 @@ impl<'a> Target<'a> {
             .collect()
     }
 
-    /// The primary key of an image, `None` where it does not tell one row: there is none, or a part of it is missing or NULL.
+    /// The primary key of an image; `None` if it does not identify one row, because there is no key or a part
+    /// of it is missing or NULL.
     pub(super) fn key<'v>(&self, image: &'v [Value]) -> Option<Vec<(String, &'v Value)>> {
         if self.table.key.is_empty() {
             return None;
@@ -133,7 +138,7 @@ impl<'a> Target<'a> {
         self.table.key.iter().map(part).collect()
     }
 
-    /// The statements that replay a change, in order.
+    /// Returns the statements that replay a change, in order.
     pub(super) fn replay(&self, change: &RowChange) -> Vec<Statement> {
         match &change.images {
             Images::Insert { after } | Images::Update { after, new_values: None, .. } => {
@@ -169,7 +174,7 @@ impl<'a> Target<'a> {
         args.into_statement(format!("INSERT OR REPLACE INTO {table} ({columns}) {source}"))
     }
 
-    /// `None` if the target has none of the columns that were set.
+    /// Returns `None` if the target has none of the columns that were set.
     fn update(&self, before: &[Value], new_values: &[Option<Value>], rowid: i64) -> Option<Statement> {
         let mut args = Args::default();
         let assignments: Vec<String> = self
@@ -206,7 +211,8 @@ impl<'a> Target<'a> {
         args.into_statement(format!("SELECT {columns} FROM {table} WHERE {this_row}"))
     }
 
-    /// A query for the keys of the rows that hold these unique columns; `None` where NULL makes everything unique.
+    /// A query for the keys of the rows that hold these unique columns; `None` if a NULL makes the values
+    /// unique.
     pub(super) fn select_holder(&self, unique: &[usize], image: &[Value]) -> Option<Statement> {
         let mut args = Args::default();
         let mut conditions = Vec::with_capacity(unique.len());
@@ -223,7 +229,7 @@ impl<'a> Target<'a> {
         Some(args.into_statement(sql))
     }
 
-    /// The condition that holds for this one row and for no other.
+    /// A condition that is true for this row only.
     fn this_row(&self, image: &[Value], rowid: i64, args: &mut Args) -> String {
         if let Some(key) = self.key(image) {
             let parts: Vec<String> =
@@ -234,7 +240,7 @@ impl<'a> Target<'a> {
             .columns_and_values(image)
             .into_iter()
             .map(|(column, value)| {
-                // What the column holds to be equal may be another row.
+                // Rows that differ may be equal under the column's collation.
                 let collation = if matches!(value, Value::Text(_)) { " COLLATE BINARY" } else { "" };
                 format!("{column}{collation} IS {}", args.place(value))
             })

@@ -1,4 +1,4 @@
-//! Appends remote frames to Synced's WAL, and names whole transactions of them in the metadata.
+//! Appends remote frames to Synced's WAL, and names their whole transactions in the metadata.
 
 use std::sync::Arc;
 
@@ -14,16 +14,17 @@ use crate::state::State;
 use crate::wal::{FRAME_BYTES, Frame, RawSession};
 use crate::wire::BodyStream;
 
-/// Appends remote frames to Synced's WAL. A transaction may span several answers; the session stays open across them.
+/// Appends remote frames to Synced's WAL. A transaction may span several answers; the raw session stays open
+/// across them.
 pub(super) struct Appender {
     pub(super) connection: Arc<Connection>,
     session: Option<RawSession>,
-    /// Frames of a transaction whose end has not arrived yet.
+    /// The number of frames of a transaction whose end has not arrived yet.
     pub(super) uncommitted: u64,
-    /// Frames of whole transactions that the metadata does not name yet.
+    /// The number of frames of whole transactions that the metadata does not name yet.
     pub(super) committed: u64,
     wal_frames: u64,
-    /// That of the newest frame which ended a transaction, as the server has stamped it.
+    /// The server's stamp of the newest commit frame.
     stamp: Option<FrameStamp>,
 }
 
@@ -34,7 +35,7 @@ impl Appender {
         Ok(Self { connection, session: None, uncommitted: 0, committed: 0, wal_frames, stamp: None })
     }
 
-    /// Appends the frames of one body and returns how many they were.
+    /// Appends the frames of one body and returns their number.
     pub(super) async fn append<B>(&mut self, mut body: BodyStream<B>, frames_max: u64) -> Result<u64>
     where
         B: http_body::Body<Data = Bytes, Error = RemoteError> + Unpin,
@@ -46,7 +47,7 @@ impl Appender {
             while rest.len() >= FRAME_BYTES {
                 received += 1;
                 if received > frames_max {
-                    return Err(body.bad(format!("more than the {frames_max} frames that were asked for")));
+                    return Err(body.bad(format!("more than the {frames_max} requested frames")));
                 }
                 let mut bytes = [0; FRAME_BYTES];
                 bytes.copy_from_slice(&rest.split_to(FRAME_BYTES));
@@ -63,7 +64,7 @@ impl Appender {
             )));
         }
         if received == 0 {
-            return Err(body.bad("an empty body where frames were promised".into()));
+            return Err(body.bad("an empty body instead of frames".into()));
         }
         Ok(received)
     }
@@ -79,7 +80,7 @@ impl Appender {
             if self.session.is_none() {
                 self.session = Some(RawSession::begin(self.connection.clone())?);
             }
-            let session = self.session.as_ref().expect("it was begun above");
+            let session = self.session.as_ref().expect("the session was opened above");
             session.insert(self.wal_frames + self.committed + self.uncommitted + 1, frame)
         };
         insert().while_doing("appending a remote frame", "the replica").map_err(Rejected::Core)?;
@@ -92,8 +93,8 @@ impl Appender {
         Ok(())
     }
 
-    /// Makes the whole transactions that have arrived durable and names them in the metadata, together with the crossing into the
-    /// generation that they belong to.
+    /// Makes the whole transactions that have arrived durable and names them in the metadata. The same write
+    /// enters their generation, if necessary.
     pub(super) async fn commit(&mut self, files: &Files, state: &mut State, is_crossing: bool) -> Result<()> {
         state.adopt_frames(files, self.committed, is_crossing, self.stamp).await?;
         self.wal_frames = state.metadata.synced_wal_frames;
@@ -110,7 +111,7 @@ impl Appender {
     }
 }
 
-/// Why a frame was not appended.
+/// The reason why a frame was not appended.
 enum Rejected {
     Frame(String),
     Core(Error),

@@ -1,4 +1,4 @@
-//! What an answer without frames means: pure decisions about the end of a generation and of the history.
+//! Interprets an answer without frames: pure decisions about the end of a generation and of the log.
 
 use crate::error::{Error, Result};
 use crate::history;
@@ -6,21 +6,21 @@ use crate::metadata::Metadata;
 use crate::protocol::Status;
 use crate::wire::FrameAnswer;
 
-/// Where the walk asks for frames.
+/// The place at which the walk requests frames.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) generation: u64,
     pub(super) start: u64,
 }
 
-/// What ends at a place.
+/// What ends at the place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     OfGeneration,
     OfHistory,
 }
 
-/// What the server means by having no frame at `place`.
+/// Interprets the server's answer that it has no frame at `place`.
 pub(super) fn judge_end(status: &Status, metadata: &Metadata, place: Place, uncommitted: u64) -> Result<End> {
     let Place { generation, start } = place;
     let contradiction =
@@ -64,11 +64,12 @@ pub(super) fn judge_end(status: &Status, metadata: &Metadata, place: Place, unco
     Ok(End::OfHistory)
 }
 
-/// Whether the answer to a request for the frame behind a generation's end says, too, that the generation is complete.
+/// Whether the answer to a request for the frame after a generation's end also confirms that the generation
+/// is complete.
 pub(super) fn is_complete<B>(answer: &FrameAnswer<B>, generation: u64) -> bool {
     match answer {
         FrameAnswer::End(status) => status.generation > generation,
-        // It was pruned meanwhile, as only complete ones are.
+        // The generation was pruned meanwhile, and only complete generations are pruned.
         FrameAnswer::Gone(_) => true,
         FrameAnswer::Frames(_) => false,
     }

@@ -1,20 +1,22 @@
-//! The walk: brings Synced to the end of the remote's history, through every closed generation.
+//! The walk: brings Synced to the end of the remote's log, through every closed generation.
 //!
-//! Synced's local WAL simply goes on when the remote begins a generation: the snapshot of the next generation is this one's
-//! with all its frames, so the frames of the next apply on top and nothing has to be checkpointed on the way. A crossing is one
-//! write of the metadata, made only once the next generation has answered, and the one before has said again that it is complete: a single
-//! untrue word of the server's must not leave the client in a generation that does not exist, nor behind frames that it has not got.
+//! Synced's local WAL continues when the remote starts a new generation. The snapshot of the next generation
+//! is the previous generation with all its frames. So the next frames apply on top, and no checkpoint is
+//! needed. Entering a generation is one write of the metadata. It happens only after the next generation has
+//! answered, and after the previous one has confirmed again that it is complete. So a single wrong answer
+//! cannot move the client into a generation that does not exist, or past frames that it has not received.
 //!
-//! No frames become part of the replica, and no generation is entered, before the server was asked, after they had arrived, whether its
-//! history is still the one that Synced replicates: one that was restored in between would have frames of another.
+//! After frames have arrived, and before they become part of the replica or a generation is entered, the
+//! engine asks the server whether its log is still the one that Synced replicates. If the server was restored
+//! in between, the frames belong to another log.
 //!
-//! The end of history is learnt only from the server's status object, never from a short body. Only whole transactions become
-//! part of the replica; the metadata names them once the WAL file was synced.
+//! Only the server's status object marks the end of the log, never a short body. Only whole transactions
+//! become part of the replica. The metadata names them once the WAL file is synced.
 //!
-//! | module | what it owns |
+//! | module | responsibility |
 //! |---|---|
-//! | `appender` | the frames that arrive, up to the last whole transaction |
-//! | `end` | the meaning of an answer without frames |
+//! | `appender` | appends the arriving frames, up to the last whole transaction |
+//! | `end` | interprets an answer without frames |
 
 mod appender;
 mod end;
@@ -35,35 +37,36 @@ use crate::wire::{BodyStream, FrameAnswer, Wire};
 use appender::Appender;
 use end::{End, Place, is_complete, judge_end};
 
-/// How many generations in a row a server may tell of that hold nothing.
+/// The maximum number of empty generations in a row that the engine accepts from a server.
 const EMPTY_GENERATIONS_MAX: u32 = 1000;
 
-/// What a walk has fetched.
+/// The result of a walk.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Walked {
     pub(crate) frames: u64,
     pub(crate) body_bytes: u64,
     pub(crate) generations_crossed: u64,
-    /// Why Synced was replaced before the walk, if it was.
+    /// The reason why Synced was replaced before the walk; `None` if it was not.
     pub(crate) rebootstrapped: Option<RebootstrapReason>,
 }
 
 impl Walked {
-    /// Whether Synced is not what it was before.
+    /// Whether the walk has changed Synced.
     pub(crate) fn has_news(&self) -> bool {
         self.frames > 0 || self.generations_crossed > 0 || self.rebootstrapped.is_some()
     }
 }
 
-/// How a walk has ended.
+/// How a walk ends.
 pub(crate) enum Walk {
     /// At the remote's end.
     Ended(Walked),
-    /// The server's history does not go on from where Synced is.
+    /// The server's log does not continue from Synced's end.
     Interrupted(RebootstrapReason),
 }
 
-/// Walks Synced to the remote's end. On an error Synced holds some commit point between the old one and the end.
+/// Walks Synced to the remote's end. After an error Synced is at a commit frame between its old end and the
+/// remote's end.
 pub(crate) async fn walk<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
@@ -88,9 +91,9 @@ pub(crate) async fn walk<R: Remote>(
     }
 }
 
-/// Why a walk stops before the end.
+/// The reason why a walk stops before the end.
 enum Stop {
-    /// The server's history does not go on from where Synced is.
+    /// The server's log does not continue from Synced's end.
     Interrupted(RebootstrapReason),
     Failed(Error),
 }
@@ -101,17 +104,19 @@ impl From<Error> for Stop {
     }
 }
 
-/// Where a walk stands. The metadata says which generation Synced has reached, and how far it is in it.
+/// The position of a walk. The metadata names the generation that Synced has reached, and the last frame in
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
     /// In the generation that Synced has reached.
     Within,
-    /// Before the next one: the server says that Synced's is complete. The walk believes it once the next one has answered.
+    /// Before the next generation. The server reports that Synced's generation is complete; the next
+    /// generation's answer must confirm it.
     Leaving,
 }
 
-/// A walk under way. It asks for frames, and each answer moves it: [`receive`](Self::receive), [`leave`](Self::leave),
-/// [`enter_empty`](Self::enter_empty), [`finish`](Self::finish).
+/// A running walk. It requests frames, and each answer moves it: [`receive`](Self::receive),
+/// [`leave`](Self::leave), [`enter_empty`](Self::enter_empty), [`finish`](Self::finish).
 struct Walker<'a, R> {
     files: &'a Files,
     wire: &'a Wire<R>,
@@ -119,7 +124,7 @@ struct Walker<'a, R> {
     options: &'a Options,
     replica: Appender,
     position: Position,
-    /// Generations that the walk has left in a row without a frame.
+    /// The number of generations in a row that the walk has left without a frame.
     empty_generations: u32,
     walked: Walked,
 }
@@ -133,7 +138,8 @@ impl<R: Remote> Walker<'_, R> {
                 FrameAnswer::Frames(body) => self.receive(place, body).await?,
                 FrameAnswer::Gone(doubt) => return Err(self.explain(doubt).await),
                 FrameAnswer::End(status) => match (self.position, self.judge(&status, place).await?) {
-                    // This end of the new generation is older than the answer about the history that lets the walk enter: it asks again.
+                    // This answer about the new generation's end is older than the history check that lets
+                    // the walk enter. Ask again.
                     (Position::Leaving, _) => self.enter_empty().await?,
                     (Position::Within, End::OfGeneration) => self.leave(place)?,
                     (Position::Within, End::OfHistory) => return self.finish().await,
@@ -142,7 +148,7 @@ impl<R: Remote> Walker<'_, R> {
         }
     }
 
-    /// Where the next frames are.
+    /// The place of the next frames.
     fn place(&self) -> Place {
         let metadata = &self.state.metadata;
         let (generation, frame_no) = match self.position {
@@ -152,7 +158,7 @@ impl<R: Remote> Walker<'_, R> {
         Place { generation, start: frame_no + 1 + self.replica.uncommitted }
     }
 
-    /// Frames have arrived: appends them, and makes the whole transactions among them part of the replica.
+    /// Appends the frames that have arrived, and makes their whole transactions part of the replica.
     async fn receive(&mut self, place: Place, body: BodyStream<R::Body>) -> Result<(), Stop> {
         self.state.synced_is_dirty = true;
         let received = self.replica.append(body, self.options.pull_batch_frames).await?;
@@ -170,9 +176,11 @@ impl<R: Remote> Walker<'_, R> {
         Ok(())
     }
 
-    /// Names the whole transactions in the metadata. Between two generations the same write enters the next one.
+    /// Names the whole transactions in the metadata. Between two generations the same write enters the next
+    /// one.
     async fn commit(&mut self) -> Result<(), Stop> {
-        // Asked after the frames have arrived: they are of the history that the answer is about, or of one before it.
+        // The check comes after the frames have arrived, so they belong to the checked log or to an earlier
+        // one.
         self.check_history().await?;
         let is_crossing = self.position == Position::Leaving;
         if is_crossing {
@@ -185,7 +193,7 @@ impl<R: Remote> Walker<'_, R> {
         Ok(())
     }
 
-    /// The server says that the generation is complete: the next frames are those of the next one.
+    /// The server reports that the generation is complete. The next frames are in the next generation.
     fn leave(&mut self, place: Place) -> Result<()> {
         event!(GenerationCrossed, generation = place.generation, frames = self.state.metadata.synced_frame());
         self.empty_generations += 1;
@@ -199,7 +207,7 @@ impl<R: Remote> Walker<'_, R> {
         Ok(())
     }
 
-    /// The next generation has answered, and has no frame yet: enters it all the same.
+    /// The next generation has answered and has no frame yet. Enters it.
     async fn enter_empty(&mut self) -> Result<(), Stop> {
         self.check_history().await?;
         self.confirm_complete().await?;
@@ -213,9 +221,9 @@ impl<R: Remote> Walker<'_, R> {
         self.position = Position::Within;
     }
 
-    /// Synced is at the end of the history.
+    /// Ends the walk at the end of the log.
     async fn finish(self) -> Result<Walked, Stop> {
-        // Whatever has arrived was followed by this question.
+        // All frames arrived before this check.
         if !self.walked.has_news() {
             self.check_history().await?;
         }
@@ -232,7 +240,7 @@ impl<R: Remote> Walker<'_, R> {
         Ok(self.walked)
     }
 
-    /// Stops the walk if the server's history is another one by now.
+    /// Stops the walk if the server has another log now.
     async fn check_history(&self) -> Result<(), Stop> {
         match history::changed(self.wire, self.state, &self.replica.connection).await? {
             Some(reason) => Err(Stop::Interrupted(reason)),
@@ -240,28 +248,29 @@ impl<R: Remote> Walker<'_, R> {
         }
     }
 
-    /// Finds out why the server does not know the place where Synced is.
+    /// Finds out why the server does not know Synced's end.
     async fn explain(&self, doubt: Error) -> Stop {
         history::confirm(self.wire, self.state, &self.replica.connection, doubt)
             .await
             .map_or_else(Stop::Failed, Stop::Interrupted)
     }
 
-    /// What the server means by having no frame at `place`.
+    /// Interprets the server's answer that it has no frame at `place`.
     async fn judge(&self, status: &Status, place: Place) -> Result<End, Stop> {
         match judge_end(status, &self.state.metadata, place, self.replica.uncommitted) {
             Ok(end) => Ok(end),
             Err(doubt @ Error::RemoteWentBack { .. }) => Err(self.explain(doubt).await),
             Err(doubt) => {
-                // It makes no sense; of another history it may.
+                // The answer is inconsistent, unless the server has another log.
                 self.check_history().await?;
                 Err(Stop::Failed(doubt))
             }
         }
     }
 
-    /// Asks once more for the end of the generation that is about to be left. When the server said first that it was complete, that may have been
-    /// untrue and have become true since, with frames in between; now that the next one has answered, nothing is appended to it any more.
+    /// Asks again for the end of the generation that the walk is about to leave. The server's first answer
+    /// may have been wrong and then have become true, with new frames in between. The next generation has
+    /// answered by now, so no frame is appended to this one any more.
     async fn confirm_complete(&self) -> Result<(), Stop> {
         let metadata = &self.state.metadata;
         let (generation, start) = (metadata.synced_generation, metadata.synced_frame() + 1);

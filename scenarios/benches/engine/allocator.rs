@@ -1,6 +1,7 @@
-//! The system's allocator, with a count of the bytes that are alive.
+//! The system's allocator, with a count of the live bytes.
 //!
-//! The peak is what the program itself asked for: fragmentation, stacks and the kernel's page cache are left out.
+//! The peak counts only the program's own allocations. It excludes fragmentation, stacks and the kernel's
+//! page cache.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
 /// Counts for the whole process.
 pub struct Counting;
 
-/// Does `work` and returns, beside its value, how far the bytes alive rose above what they were before.
+/// Does `work`. Returns its value and the highest number of live bytes during it, relative to the start.
 pub fn peak_bytes<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE_BYTES.load(Ordering::Relaxed);
     PEAK_BYTES.store(before, Ordering::Relaxed);

@@ -1,6 +1,8 @@
-//! What the engine's operations cost, with the remote in this process: first a table of counted work, then criterion's times.
+//! Measures the engine's operations, with the remote in this process: first a table of counted work, then
+//! criterion's times.
 //!
-//! No figure is asserted. That the work depends on what changed alone is a test: `scenarios/tests/it/cost.rs`.
+//! No figure is asserted. A test checks that the work depends only on the changes:
+//! `scenarios/tests/it/cost.rs`.
 
 mod allocator;
 mod stage;
@@ -17,15 +19,15 @@ use stage::{Files, ROWS, Stage, remote_with_rows};
 static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 const MIB: usize = 1 << 20;
-/// Bytes of a text that leaves no room for another on its page of 4096.
+/// The length of a text that leaves no room for a second one on its page of 4096 bytes.
 const PAGE_TEXT_BYTES: usize = 3_900;
 
-/// A remote with a database of about so many MiB.
+/// A remote with a database of about this many MiB.
 fn large_remote(mib: usize) -> InProcess {
     remote_with_rows(mib * MIB / 4096, PAGE_TEXT_BYTES)
 }
 
-/// What is measured beside the bootstrap.
+/// The operations to measure, in addition to the bootstrap.
 struct Operation {
     name: &'static str,
     rows: usize,
@@ -64,7 +66,7 @@ const OPERATIONS: [Operation; 5] = [
         rows: ROWS,
         push_mode: PushMode::Frames,
         prepare: |stage| {
-            // Frames are pushed behind one that is known to both sides.
+            // Frames are pushed after a frame that both sides know.
             stage.write_remotely(1);
             stage.pull();
             stage.write_locally(ROWS);
@@ -80,7 +82,7 @@ const OPERATIONS: [Operation; 5] = [
     },
 ];
 
-/// Counted on real files, each operation once. The remote's allocations count as well where it runs SQL.
+/// Counts each operation once on real files. If the remote runs SQL, its allocations count too.
 fn table() {
     println!(
         "{:<32} {:>13} {:>13} {:>13} {:>7} {:>9} {:>6} {:>13}",

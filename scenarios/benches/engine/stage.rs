@@ -1,4 +1,4 @@
-//! Where a measurement happens: a remote in memory, and a client on real files or in memory as well.
+//! The environment of a measurement: a remote in memory, and a client on real files or in memory.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -12,23 +12,22 @@ use plimsoll_sim::world::remote::Remote;
 use tempfile::TempDir;
 use turso_core::{Connection, IO, PlatformIO, Value};
 
-/// Rows that each operation moves.
+/// The number of rows that each operation moves.
 pub const ROWS: usize = 10_000;
-/// Rows of one transaction.
+/// The number of rows per transaction.
 const TRANSACTION_ROWS: usize = 100;
-/// Bytes of a row's text.
+/// The length of a row's text in bytes.
 const TEXT_BYTES: usize = 100;
-/// Bytes of the chunks in which bodies come.
+/// The chunk size of bodies, in bytes.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// Where a client's files are.
+/// The place of a client's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
     Real,
     Memory,
 }
 
-/// A client and its remote.
 pub struct Stage {
     pub engine: SyncEngine<MeteredRemote<InProcess>>,
     pub meter: Meter,
@@ -37,7 +36,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A new client of `remote`, bootstrapped.
+    /// Creates a bootstrapped client of `remote`.
     pub fn open(files: Files, remote: &InProcess, push_mode: PushMode) -> Self {
         let meter = Meter::default();
         let (io, storage, directory): (Arc<dyn IO>, Arc<dyn Storage>, _) = match files {
@@ -62,20 +61,20 @@ impl Stage {
         Self { engine, meter, remote: remote.clone(), _directory: directory }
     }
 
-    /// A client of a remote with as many rows as are moved later.
+    /// Creates a client of a remote that already has as many rows as the operation moves.
     pub fn small(files: Files, push_mode: PushMode) -> Self {
         let stage = Self::open(files, &remote_with_rows(ROWS, TEXT_BYTES), push_mode);
-        // Whatever is done only once has been done.
+        // One-time work is done before the measurement.
         block_on(stage.engine.sync()).expect("there is nothing to do");
         stage
     }
 
-    /// New rows on the remote.
+    /// Inserts new rows on the remote.
     pub fn write_remotely(&self, rows: usize) {
         write_remotely(&self.remote, ROWS..ROWS + rows, TEXT_BYTES);
     }
 
-    /// New rows in the local database, with other keys than the remote's.
+    /// Inserts new rows into the local database, with other keys than the remote's.
     pub fn write_locally(&self, rows: usize) {
         let connection = self.engine.connect().expect("a connection");
         let mut statement = connection.prepare("INSERT INTO item VALUES (?, ?)").expect("it is sound");
@@ -85,7 +84,7 @@ impl Stage {
                 let row = [Value::from_i64(k as i64), Value::build_text(format!("{k:0TEXT_BYTES$}"))];
                 statement.execute(&row).expect("the rows are new");
             }
-            connection.execute("COMMIT").expect("nobody else writes");
+            connection.execute("COMMIT").expect("there is no other writer");
         }
     }
 
@@ -98,7 +97,7 @@ impl Stage {
     }
 }
 
-/// A remote whose snapshot holds so many rows with texts of so many bytes.
+/// A remote whose snapshot holds this many rows with texts of this length.
 pub fn remote_with_rows(rows: usize, text_bytes: usize) -> InProcess {
     let remote = InProcess::new(Remote::create(Memory::create(), "remote.db"), CHUNK_BYTES);
     let create = "CREATE TABLE item (k INTEGER PRIMARY KEY, v TEXT)";

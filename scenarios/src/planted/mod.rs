@@ -1,6 +1,7 @@
-//! Planted bugs: small realistic mistakes in the engine, each a patch in `scenarios/planted/`, all of which the simulator has to find.
+//! Planted bugs: small realistic mistakes in the engine. Each is a patch in `scenarios/planted/`, and the
+//! simulator must find all of them.
 //!
-//! A patch begins with what it is:
+//! A patch starts with a description:
 //!
 //! ```text
 //! Area: pull
@@ -13,10 +14,10 @@
 //! @@ …
 //! ```
 //!
-//! Guarantees: an edit is made where its old lines stand, wherever that is by now, and only if they stand in one place; nothing is
-//! guessed. Each of [`AREAS`] has a bug.
+//! Guarantees: an edit is applied where its old lines are now, and only if they occur exactly once. Nothing
+//! is guessed. Each of [`AREAS`] has a bug.
 //!
-//! Left out: building and sweeping, which is the `planted` command's affair.
+//! Absent: building and sweeping, which the `planted` command does.
 
 mod patch;
 
@@ -24,21 +25,20 @@ use std::path::{Path, PathBuf};
 
 pub use patch::{Edited, PatchError, PlantedBug};
 
-/// The parts of the engine over which the bugs are spread.
+/// The parts of the engine among which the bugs are distributed.
 pub const AREAS: &[&str] =
     &["bootstrap", "pull", "push", "rebase", "reset", "generation", "metadata", "replay", "error path"];
 
-/// The workspace's root.
 #[must_use]
 pub fn workspace() -> PathBuf {
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR"));
     scenarios.parent().unwrap_or(scenarios).to_path_buf()
 }
 
-/// All planted bugs, by name.
+/// All planted bugs, sorted by name.
 ///
 /// # Errors
-/// When the directory or a file in it cannot be read, or is no patch.
+/// If the directory or a file in it cannot be read, or if a file is not a patch.
 pub fn all() -> Result<Vec<PlantedBug>, PatchError> {
     let directory = workspace().join("scenarios/planted");
     let mut bugs = Vec::new();

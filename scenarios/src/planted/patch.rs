@@ -1,6 +1,7 @@
-//! A patch: its head, and the edits that it makes.
+//! A patch: its description and its edits.
 //!
-//! Of the unified format only what is needed: files are edited, never made or removed, and line numbers are not looked at.
+//! This supports the part of the unified format that planted bugs need: files are edited, but never created
+//! or removed. Line numbers are ignored.
 #![expect(clippy::disallowed_methods, reason = "patches and sources are real files")]
 
 use std::io;
@@ -8,30 +9,28 @@ use std::path::{Path, PathBuf};
 
 use crate::planted::AREAS;
 
-/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlantedBug {
-    /// The patch's file name without its ending.
+    /// The patch's file name without its suffix.
     pub name: String,
     /// One of [`AREAS`].
     pub area: String,
-    /// Which fault or crash window of the specification it resembles.
+    /// The fault or crash window of the specification that it resembles.
     pub like: String,
-    /// What the mistake is.
+    /// A description of the mistake.
     pub what: String,
     edits: Vec<Edit>,
 }
 
-/// A file as the patch leaves it.
+/// An edited file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edited {
-    /// Its path from the workspace's root.
+    /// The path from the workspace's root.
     pub path: String,
-    /// Its new content.
+    /// The new content.
     pub text: String,
 }
 
-/// Lines that are replaced by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Edit {
     path: String,
@@ -39,43 +38,28 @@ struct Edit {
     new: String,
 }
 
-/// Why a planted bug cannot be planted.
+/// The reason why a bug cannot be planted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatchError {
-    /// A file cannot be read.
     #[error("cannot read {path}")]
-    File {
-        /// Which.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is not written as it should be.
+    File { path: String, source: io::Error },
+    /// The patch is malformed.
     #[error("{name}: {problem}")]
-    Malformed {
-        /// The patch.
-        name: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The engine has moved on; the patch has to follow.
-    #[error(
-        "{name} does not apply any more: in {path} these lines are there {count} times instead of once:\n{lines}"
-    )]
+    Malformed { name: String, problem: String },
+    /// The engine's source has changed. Update the patch.
+    #[error("{name} no longer applies: {path} contains these lines {count} times instead of once:\n{lines}")]
     DoesNotApply {
-        /// The patch.
         name: String,
-        /// The file that it edits.
+        /// The file to edit.
         path: String,
-        /// How often the lines are there.
+        /// How often the lines occur in the file.
         count: usize,
-        /// The lines.
         lines: String,
     },
 }
 
-/// The files of a directory, which all have to be patches.
+/// The files of a directory, all of which must be patches.
 pub(super) fn files(directory: &Path) -> Result<Vec<PathBuf>, PatchError> {
     let list =
         || std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
@@ -90,7 +74,10 @@ impl PlantedBug {
     pub fn read(path: &Path) -> Result<Self, PatchError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(stem) = name.strip_suffix(".patch") else {
-            return Err(PatchError::Malformed { name, problem: "only patches, *.patch, belong here".into() });
+            return Err(PatchError::Malformed {
+                name,
+                problem: "the directory may contain only *.patch files".into(),
+            });
         };
         let text = std::fs::read_to_string(path)
             .map_err(|source| PatchError::File { path: path.display().to_string(), source })?;
@@ -110,7 +97,7 @@ impl PlantedBug {
         };
         let area = field("Area: ").ok_or_else(|| malformed("its head has no `Area: `"))?;
         if !AREAS.contains(&area.as_str()) {
-            return Err(malformed(&format!("area `{area}` is none of {}", AREAS.join(", "))));
+            return Err(malformed(&format!("area `{area}` is not one of {}", AREAS.join(", "))));
         }
         let like = field("Like: ").ok_or_else(|| malformed("its head has no `Like: `"))?;
         let told: Vec<&str> = head
@@ -126,7 +113,7 @@ impl PlantedBug {
         Ok(Self { name: name.into(), area, like, what: told.join(" "), edits })
     }
 
-    /// The files that it edits, as it leaves them; `read` gives a file's present content.
+    /// Returns the edited files. `read` returns a file's present content.
     ///
     /// # Errors
     /// [`PatchError::File`] and [`PatchError::DoesNotApply`].
@@ -158,7 +145,7 @@ impl PlantedBug {
     }
 }
 
-/// Where `lines` stand in a text, as whole lines.
+/// The positions at which `lines` occur in a text, as whole lines.
 fn places_of(lines: &str, text: &str) -> Vec<usize> {
     let begins_line = |place: &usize| *place == 0 || text.as_bytes()[place - 1] == b'\n';
     text.match_indices(lines).map(|(place, _)| place).filter(begins_line).collect()
@@ -178,7 +165,7 @@ fn edits(diff: &str) -> Result<Vec<Edit>, String> {
             edits.push(Edit { path, old: String::new(), new: String::new() });
             is_open = true;
         } else if let Some(edit) = edits.last_mut().filter(|_| is_open) {
-            // An editor may have taken the blank from an empty line.
+            // An editor may have removed the space of an empty context line.
             let (mark, rest) = line.split_at_checked(1).unwrap_or((" ", ""));
             let (in_old, in_new) = match mark {
                 " " => (true, true),

@@ -1,4 +1,4 @@
-//! What applications do on their connections, and what they are kept from doing.
+//! What applications do on their connections, and the statements that the engine refuses.
 
 use plimsoll_engine::Error;
 use plimsoll_scenarios::sandbox::{Sandbox, rows};
@@ -48,7 +48,8 @@ fn a_prepared_statement_sees_schemas_change_locally_and_remotely() {
     assert_eq!(std::iter::from_fn(|| columns.next_row().unwrap()).count(), 2);
 }
 
-/// The table is made again, renamed, and given other columns, here and there; a statement that was prepared before goes with it.
+/// The table is created again, renamed, and gets other columns, locally and remotely. A statement that was
+/// prepared before adapts to it.
 #[test]
 fn a_prepared_write_goes_where_the_schema_has_gone_and_nothing_of_it_is_lost() {
     let place = Sandbox::simulated();
@@ -101,7 +102,7 @@ fn an_application_uses_parameters_and_transactions() {
     assert_eq!(place.remote_rows("SELECT v FROM t"), ["kept"]);
 }
 
-/// Whoever opens the file by another way can do anything to it; then the engine says so.
+/// A program that opens the file without the engine can change anything. The engine then reports it.
 #[test]
 fn a_checkpoint_behind_the_engines_back_is_an_error_and_no_panic() {
     let place = Sandbox::simulated();

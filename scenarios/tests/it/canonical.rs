@@ -1,12 +1,12 @@
-//! The canonical flows as they look: every file operation, request and version of the metadata, in order.
+//! Snapshots of the canonical flows: every file operation, request and version of the metadata, in order.
 //!
-//! A change here is a change of the engine's durable steps. Look at it twice, then accept it with `cargo insta accept` or
-//! `INSTA_UPDATE=always cargo test -p plimsoll-scenarios --test it canonical`.
+//! A difference here is a change of the engine's durable steps. Check it carefully, then accept it with
+//! `cargo insta accept` or `INSTA_UPDATE=always cargo test -p plimsoll-scenarios --test it canonical`.
 
 use plimsoll_scenarios::scenario::{A, B, Healed, Scenario, append, note};
 use plimsoll_sim::schedule::PushMode;
 
-/// The timeline up to where the faults end, and what the metadata said on the way.
+/// The timeline up to the end of the faults, and the metadata's versions on the way.
 fn picture(healed: &Healed) -> String {
     let timeline = healed.timeline();
     let lines: Vec<&str> =

@@ -1,4 +1,5 @@
-//! What others do while an operation waits, written by hand. A step or a fault that finds no place fails the test.
+//! Hand-written histories in which other actions run while an operation waits. A step or a fault that is not
+//! reached fails the test.
 
 use plimsoll_sim::fault::Fault;
 use plimsoll_sim::fault::{CrashKind, Survival};
@@ -24,15 +25,15 @@ fn commit() -> Action {
     transaction(0, TransactionEnd::Commit)
 }
 
-/// Of more frames than a batch has.
+/// More frames than a batch has.
 fn remote_commit() -> Action {
     Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 9_000 }; 3] }
 }
 
-/// Actions, each with what happens inside it; ids are given in order.
+/// Actions, each with the actions that run inside it. Ids are assigned in order.
 fn history(described: Vec<(Action, Vec<(Wait, Action)>)>) -> Vec<Step> {
     let mut ids = 1..;
-    let mut step = |action| Step::new(ids.next().expect("there are ids enough"), action);
+    let mut step = |action| Step::new(ids.next().expect("the ids suffice"), action);
     described
         .into_iter()
         .map(|(action, inside)| {
@@ -43,12 +44,12 @@ fn history(described: Vec<(Action, Vec<(Wait, Action)>)>) -> Vec<Step> {
         .collect()
 }
 
-/// Runs the steps; everything has to hold, and everything to find its place.
+/// Runs the steps. Every invariant must hold, and every fault and inner step must be reached.
 fn holds_steps(steps: Vec<Step>) -> Counts {
     let header = Header { pull_batch_frames: 4, chunk_bytes: 4120, ..Header::new(5) };
     let outcome = run(&Schedule::new(header, steps), RunOptions::default());
     assert_eq!(outcome.violation, None);
-    assert_eq!(outcome.counts.faults_unreached, 0, "something found no place");
+    assert_eq!(outcome.counts.faults_unreached, 0, "some faults were not reached");
     outcome.counts
 }
 
@@ -56,7 +57,7 @@ fn holds(described: Vec<(Action, Vec<(Wait, Action)>)>) -> Counts {
     holds_steps(history(described))
 }
 
-/// Runs the steps again and again, with `inside` at each suspension of the marked one.
+/// Runs the steps repeatedly, with `inside` at each suspension of the marked step.
 fn holds_at_every_suspension(actions: &[Action], interrupted: usize, inside: &[Action]) -> u64 {
     let mut reached = 0;
     for nth in 1.. {

@@ -1,4 +1,4 @@
-//! The same script on the simulated disk and on real files gives the same results, errors included.
+//! The same script gives the same results on the simulated disk and on real files, including errors.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use plimsoll_sim::text::error_chain;
 use plimsoll_sim::world::in_process::block_on;
 use turso_core::{Buffer, Completion, File, OpenFlags};
 
-/// Runs a script in both places; what it tells has to be the same. Returns that, with paths as `DIR/…`.
+/// Runs a script in both places. Its output must be equal. Returns the output, with paths as `DIR/…`.
 fn alike(script: impl Fn(&Sandbox, &mut Vec<String>)) -> Vec<String> {
     let told = |place: Sandbox| {
         let mut lines = Vec::new();
@@ -19,7 +19,7 @@ fn alike(script: impl Fn(&Sandbox, &mut Vec<String>)) -> Vec<String> {
     };
     let simulated = told(Sandbox::simulated());
     assert_eq!(simulated, told(Sandbox::real()));
-    assert!(!simulated.is_empty(), "a script has to tell something");
+    assert!(!simulated.is_empty(), "a script must have output");
     simulated
 }
 
@@ -46,13 +46,13 @@ fn cut(place: &Sandbox, suffix: &str, length: u64) {
     place.io().wait_for_completion(completion).unwrap();
 }
 
-/// A client that has pulled two rows and closed again.
+/// A client that has pulled two rows and is closed.
 fn closed_client(place: &Sandbox) {
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1), (2)"]);
     drop(place.open("a").unwrap());
 }
 
-/// Opens the client, and pulls if that worked.
+/// Opens the client, and pulls if that succeeds.
 fn opened(place: &Sandbox) -> String {
     match place.open("a") {
         Ok(engine) => format!("opens, then the pull: {}", told(block_on(engine.pull()))),
@@ -119,7 +119,7 @@ fn damaged_files_are_refused_alike() {
             damage(place);
             lines.push(opened(place));
         });
-        // The core names the database where its log has a rotten header.
+        // The core names the database if its WAL's header is corrupt.
         let names = lines[0].contains(suffix.trim_end_matches("-wal"));
         assert!(names && lines[0].ends_with("(retryable: false)"), "{lines:?}");
     }

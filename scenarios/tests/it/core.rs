@@ -1,6 +1,6 @@
-//! Bugs of turso_core that the engine or the simulator keeps clear of, each in its smallest form.
+//! Bugs of turso_core that the engine or the simulator works around, each in its smallest form.
 //!
-//! A test here fails when the core is mended: then what was done about the bug can go.
+//! A test here fails when the core fixes its bug. Then remove the workaround.
 
 use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex};
@@ -17,8 +17,9 @@ fn connect(path: &str) -> Arc<Connection> {
     Database::open(Arc::new(MemoryIO::new()), path, options).unwrap().connect().unwrap()
 }
 
-/// The workload's views have names that need no quotes; an application whose view's name does gets the core's error from its own `ALTER TABLE`, and
-/// the replay of another client's is refused and reported as a conflict.
+/// The names of the workload's views need no quotes. If an application's view has a name that does, its own
+/// `ALTER TABLE` fails with the core's error, and the replay of another client's is refused and reported as a
+/// conflict.
 #[test]
 fn a_view_whose_name_needs_quotes_makes_the_core_refuse_every_drop_column() {
     for (view, is_refused) in [("w", false), ("\"a view\"", true)] {
@@ -32,7 +33,7 @@ fn a_view_whose_name_needs_quotes_makes_the_core_refuse_every_drop_column() {
     }
 }
 
-/// The engine compiles an application's prepared PRAGMA anew for every run.
+/// The engine compiles an application's prepared PRAGMA again for every run.
 #[test]
 fn a_prepared_pragma_goes_on_saying_what_it_said_when_it_was_compiled() {
     let connection = connect("pragma.db");
@@ -51,7 +52,8 @@ fn a_prepared_pragma_goes_on_saying_what_it_said_when_it_was_compiled() {
     assert_eq!(lengths(), [1, 2]);
 }
 
-/// The engine reads the images of the change log with the iterator, which returns the error. Found by a property of the change records.
+/// The engine reads the images of the change log with the iterator, which returns the error. A property test
+/// of the change records found this.
 #[test]
 fn a_record_that_is_not_whole_is_an_error_for_the_iterator_and_a_panic_for_the_record() {
     assert!(matches!(ValueIterator::new(&[9]).map(|_| ()), Err(LimboError::Corrupt(_))));
@@ -61,8 +63,9 @@ fn a_record_that_is_not_whole_is_an_error_for_the_iterator_and_a_panic_for_the_r
     assert!(values.is_err(), "{values:?}");
 }
 
-/// The pager keeps the failed completion (`header_ref_state`, `Pager::read_header_page`), and nothing resets it where there is no statement to
-/// abort. Each operation of the engine therefore takes connections of its own. Found by a sweep, with a read that fails in a rebase.
+/// The pager keeps the failed completion (`header_ref_state`, `Pager::read_header_page`). Only aborting a
+/// statement resets it, and here no statement runs. Each operation of the engine therefore opens its own
+/// connections. A sweep found this, with a failed read in a rebase.
 #[test]
 fn a_read_of_page_1_that_failed_in_a_raw_session_is_reported_once_more() {
     let _in_virtual_time = clock::enter(0);

@@ -1,5 +1,5 @@
-//! What an operation costs, in counted work: it depends on what changed, not on how large the database is, nor on how many
-//! operations went before.
+//! The cost of an operation, in counted work. It depends on the changes, not on the size of the database or
+//! on the number of earlier operations.
 
 use std::ops::Range;
 
@@ -11,9 +11,8 @@ use plimsoll_sim::world::memory::Memory;
 use plimsoll_sim::world::remote::Remote;
 use plimsoll_sim::world::sql::Sql;
 
-/// Bytes of a row, about.
+/// The approximate size of a row in bytes.
 const ROW_BYTES: usize = 100;
-/// Bytes of a frame.
 const FRAME_BYTES: u64 = 4120;
 
 /// A client behind a meter, and its remote, all in memory.
@@ -25,7 +24,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// A client that was bootstrapped from a remote with so many rows, and has pulled once since.
+    /// A client that was bootstrapped from a remote with this many rows, and has pulled once since.
     fn with_rows(row_count: usize, options: Options) -> Self {
         let remote = InProcess::new(Remote::create(Memory::create(), "remote.db"), 1 << 16);
         let meter = Meter::default();
@@ -47,7 +46,7 @@ impl Measured {
         measured
     }
 
-    /// So many rows appear on the remote; what the pull of them did.
+    /// Inserts this many rows on the remote. Returns the work of the pull that fetches them.
     fn pull_rows(&mut self, count: usize) -> (PullReport, Counts) {
         let new = self.row_count..self.row_count + count;
         self.row_count += count;
@@ -62,7 +61,7 @@ impl Measured {
         (report, counts)
     }
 
-    /// So many rows are written locally, one transaction each; what the push of them did.
+    /// Writes this many rows locally, one transaction each. Returns the work of the push that sends them.
     fn push_rows(&mut self, count: usize) -> (PushReport, Counts) {
         let connection = self.engine.connect().unwrap();
         for k in self.row_count..self.row_count + count {
@@ -93,7 +92,7 @@ fn a_pull_of_ten_rows_does_not_cost_more_in_a_database_thirty_times_as_large() {
     let (small, large) = (cost(1_000), cost(30_000));
     assert_eq!(small.requests, large.requests);
     assert_eq!(small.syncs, large.syncs);
-    // A B-tree that is a level higher has a page more on the way to each row.
+    // A B-tree that is one level higher has one more page on the way to each row.
     assert!(large.read_bytes <= small.read_bytes * 3 / 2, "{small:?} {large:?}");
     assert!(large.written_bytes <= small.written_bytes * 3 / 2, "{small:?} {large:?}");
 }
@@ -108,8 +107,9 @@ fn a_push_of_ten_rows_does_not_cost_more_in_a_database_thirty_times_as_large() {
     assert!(large.written_bytes <= small.written_bytes * 3 / 2, "{small:?} {large:?}");
 }
 
-/// What a pull reads goes up and down: each opens Synced anew, which checks its WAL from the beginning, and a checkpoint empties
-/// that when it is as long as the options say. So hundreds are compared, and not single ones.
+/// The bytes that a pull reads vary: each pull reopens Synced and checks its WAL from the start, and a
+/// checkpoint empties the WAL when it reaches the configured length. So the test compares hundreds of pulls,
+/// not single ones.
 #[test]
 fn the_third_hundred_pulls_cost_what_the_first_did() {
     let mut measured = Measured::with_rows(1_000, options().synced_wal_frames_max(50));
@@ -125,20 +125,21 @@ fn the_third_hundred_pulls_cost_what_the_first_did() {
     assert!(third.2 <= first.2 * 5 / 4, "syncs: {first:?} {third:?}");
 }
 
-/// What one pull reads of Synced is no more than its WAL may hold, whatever went before.
+/// A pull reads no more of Synced than its WAL may hold, however many pulls went before.
 #[test]
 fn no_pull_reads_more_of_the_replicas_log_than_the_options_allow() {
     let frames_max = 50;
-    // Draft's own log is read once in a thousand frames, when it is compacted; that is no matter here.
+    // Draft's own WAL is read once per thousand frames, when it is compacted. That does not matter here.
     let options = options().synced_wal_frames_max(frames_max).draft_wal_frames_max(1_000_000);
     let mut measured = Measured::with_rows(1_000, options);
     let first = measured.pull_rows(10).1.read_bytes;
     let worst = (0..200).map(|_| measured.pull_rows(10).1.read_bytes).max().unwrap();
-    // The walk opens it; a checkpoint after the rebase verifies it, opens it again, and reads of what it moves each page once.
+    // The walk opens the WAL. A checkpoint after the rebase verifies it, opens it again, and reads each page
+    // that it moves once.
     assert!(worst <= first + 3 * (frames_max + 10) * FRAME_BYTES, "{first} {worst}");
 }
 
-/// Each row's transaction leaves two records in the change log, which nothing shortens here.
+/// Each row's transaction leaves two records in the change log, and nothing shortens the log here.
 #[test]
 fn the_hundredth_push_reads_what_is_pending_and_not_what_the_others_have_sent() {
     let options = options().change_log_records_max(u64::MAX).draft_wal_frames_max(u64::MAX);
@@ -152,7 +153,7 @@ fn the_hundredth_push_reads_what_is_pending_and_not_what_the_others_have_sent() 
     assert!(last.written_bytes <= second.written_bytes * 5 / 4, "{second:?} {last:?}");
 }
 
-/// Whoever opens the database reads the log from the last rebase on, but once.
+/// After opening, the log is read once from the last rebase on.
 #[test]
 fn a_push_after_opening_reads_the_change_log_once() {
     let place = Sandbox::simulated();

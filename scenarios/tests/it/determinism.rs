@@ -1,4 +1,5 @@
-//! The same schedule gives the same trace, byte for byte; schedules survive being written down.
+//! The same schedule gives the same trace, byte for byte. A schedule that is printed and parsed stays the
+//! same.
 
 use std::sync::atomic::AtomicBool;
 
@@ -8,7 +9,7 @@ use plimsoll_sim::search::sweep::{Shard, Sweep};
 use plimsoll_sim::world::run::{RunOptions, run};
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "that other threads make no difference is what this is about")]
+#[expect(clippy::disallowed_methods, reason = "this test compares runs on several threads")]
 fn a_history_has_the_same_trace_alone_and_in_company() {
     let schedule = generate(7, Profile::Swarm);
     let alone = run(&schedule, RunOptions::default());
@@ -43,19 +44,23 @@ fn a_bad_line_is_named() {
     assert!(matches!(error, ScheduleError::Client { line: 22, client: 40, .. }), "{error}");
 }
 
-/// How many seeds of each profile the short sweep runs.
+/// The number of seeds of each profile in the short sweep.
 const SEEDS: u64 = 25;
 
-/// The first seed of the short sweep: another one for each commit, so that changes do not always run the same histories.
-#[expect(clippy::disallowed_methods, reason = "which seeds are swept depends on the commit, no history does")]
+/// The first seed of the short sweep. It differs for each commit, so that changes do not always run the same
+/// histories.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the commit determines the seeds, but no history depends on it"
+)]
 fn first_seed() -> u64 {
     let head = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let commit = head.ok().and_then(|output| String::from_utf8(output.stdout).ok());
-    // Without git: an archive of the sources, say.
+    // Without git, for example in an archive of the sources.
     commit.and_then(|commit| u64::from_str_radix(commit.trim(), 16).ok()).unwrap_or(5000)
 }
 
-/// The command's job, in small. A failure names the seeds, and `plimsoll run --seeds` repeats it.
+/// A small version of the command's sweep. A failure names the seeds, and `plimsoll run --seeds` repeats it.
 #[test]
 fn a_short_sweep_of_each_profile_is_clean() {
     let first = first_seed();
@@ -70,7 +75,7 @@ fn a_short_sweep_of_each_profile_is_clean() {
         let sweep = Sweep { seeds: seeds.clone(), shard: Shard::WHOLE, profile, jobs: 2, keep_going: true };
         let outcome = sweep.run(&AtomicBool::new(false), |_| ());
         assert_eq!(outcome.failure_count(), 0, "{profile:?} seeds {seeds:?}: {:?}", outcome.groups);
-        // Kills prove nothing here: bit rot in a sector ends the process, too.
+        // Kills do not count here, because bit rot in a sector also ends the process.
         assert_eq!(outcome.counts.power_losses > 0, power_losses, "{profile:?} seeds {seeds:?}");
         assert_eq!(outcome.counts.messages_lost() > 0, losses, "{profile:?} seeds {seeds:?}");
     }

@@ -1,4 +1,4 @@
-//! Faults of the reference design that have no other home, and the table of all of them.
+//! Faults of the reference design without another home, and the table of all of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use turso_core::{
     WallClockInstant,
 };
 
-/// Every test that the table names is there.
+/// Every test that the table names exists.
 #[test]
 fn the_table_of_the_thirty_faults_names_tests_that_exist() {
     let sources = [
@@ -40,7 +40,7 @@ fn the_table_of_the_thirty_faults_names_tests_that_exist() {
         for name in named {
             let (module, test) = name.split_once("::").unwrap();
             let (_, source) = sources.iter().find(|(name, _)| *name == module).unwrap();
-            // Between the attribute and the function there may be other attributes, but no other item.
+            // Other attributes, but no other item, may be between the attribute and the function.
             let is_test = source.split("#[test]\n").skip(1).any(|item| {
                 item.lines().find(|line| !line.starts_with("#[")) == Some(&format!("fn {test}() {{"))
             });
@@ -51,7 +51,8 @@ fn the_table_of_the_thirty_faults_names_tests_that_exist() {
     assert_eq!(faults.len(), 30);
 }
 
-/// The acknowledgement of what was pushed stands in the next generation; what it covers must not be replayed.
+/// The acknowledgement of a push is in the next generation. The acknowledged transactions must not be
+/// replayed.
 #[test]
 fn a_pull_across_a_generation_replays_nothing_that_was_acknowledged_there() {
     let place = Sandbox::simulated();
@@ -73,7 +74,7 @@ fn a_pull_across_a_generation_replays_nothing_that_was_acknowledged_there() {
     }
 }
 
-/// The core keeps a page 1 of its own ready for a database that was empty when it was opened.
+/// The core prepares its own page 1 for a database that was empty when it was opened.
 #[test]
 fn a_snapshot_keeps_its_first_page() {
     let place = Sandbox::simulated();
@@ -105,7 +106,7 @@ fn the_core_checkpoints_nothing_by_itself() {
     assert_eq!((place.length("a", "draft"), place.length("a", "synced")), before);
 }
 
-/// A file whose writes or syncs fail from the start, on the machine's own files.
+/// A file whose writes or syncs fail from the start, on the machine's own disk.
 struct Failing {
     inner: PlatformIO,
     operation: FileOperation,

@@ -1,4 +1,4 @@
-//! Files that are missing, foreign or damaged are refused by name, and nothing is overwritten.
+//! Missing, foreign and damaged files are refused by name, and nothing is overwritten.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn write(io: &Arc<dyn IO>, path: &str, offset: u64, bytes: &[u8]) {
         .unwrap();
 }
 
-/// A place with a client that has pulled something, closed again.
+/// A place with a client that has pulled a table and is closed.
 fn place_with_client() -> Sandbox {
     let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)"]);
@@ -68,7 +68,8 @@ fn truncate(io: &Arc<dyn IO>, path: &str, length: u64) {
     io.wait_for_completion(completion).unwrap();
 }
 
-/// Damages a replica beside which a local transaction waits; the next sync has to fetch another one and to keep the transaction.
+/// Damages a replica while a local transaction is pending. The next sync must download a new replica and keep
+/// the transaction.
 fn is_healed(damage: impl Fn(&Sandbox, &str)) {
     for ending in ["-synced", "-synced-wal"] {
         let place = place_with_client();
@@ -104,7 +105,7 @@ fn an_empty_replica_is_fetched_again() {
 fn a_rotten_frame_of_the_replica_is_noticed_and_the_replica_fetched_again() {
     let place = place_with_client();
     let wal = format!("{}-synced-wal", place.path("a"));
-    // The stamp of the last frame still fits; the chain of checksums does not reach it.
+    // The stamp of the last frame is still correct, but the chain of checksums does not reach it.
     write(place.io(), &wal, 32 + 24 + 2000, b"rot");
     let engine = place.open("a").unwrap();
     let report = block_on(engine.pull()).unwrap();
@@ -118,10 +119,10 @@ fn a_rotten_page_of_the_replica_is_noticed_when_it_is_read_and_the_replica_fetch
     let commit =
         |v: &str| engine.connect().unwrap().execute(format!("INSERT INTO t VALUES ('{v}')")).unwrap();
     commit("pushed");
-    assert!(block_on(engine.sync()).unwrap().pull.checkpointed, "the page has to be in the main file");
+    assert!(block_on(engine.sync()).unwrap().pull.checkpointed, "the page must be in the main file");
     commit("pending");
     drop(engine);
-    // The page in which the remote keeps what it has applied: no header and no stamp tells of it.
+    // The page of the remote's acknowledgement table. No header or stamp covers it.
     let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'turso_sync_last_change_id'";
     let root: u64 = place.remote_rows(sql)[0].parse().unwrap();
     write(place.io(), &format!("{}-synced", place.path("a")), (root - 1) * 4096, &[0xff]);
@@ -132,7 +133,8 @@ fn a_rotten_page_of_the_replica_is_noticed_when_it_is_read_and_the_replica_fetch
     assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v"), ["pending", "pushed"]);
 }
 
-/// Up to the watermark; what is behind it cannot be told from the torn end that a crash leaves.
+/// Only frames up to the watermark can be checked. Damage after it looks like the torn end that a crash
+/// leaves.
 #[test]
 fn a_rotten_log_of_the_local_database_is_refused_by_name_and_left_alone() {
     for (what, offset) in [

@@ -204,8 +204,9 @@ fn a_dropped_table_does_not_renumber_what_was_pushed() {
     });
 }
 
-/// A POST is held up by the network; meanwhile what it would do has become void, and was rebased away twice. The number that it
-/// carries must not be given to another transaction, or the late POST would acknowledge that one.
+/// The network delays a POST. Meanwhile its transaction has become void and was removed by two rebases. The
+/// number in the POST must not be assigned to another transaction, or the late POST would acknowledge that
+/// one.
 #[test]
 fn the_number_of_a_void_transaction_is_not_given_again() {
     let place = Sandbox::simulated();

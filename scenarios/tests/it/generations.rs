@@ -1,5 +1,5 @@
-//! Generations that are passed, pruned or gone back behind, and the re-bootstrap: nothing local is lost by it, nothing is sent twice, and
-//! it never happens where a walk would do.
+//! Generations that are closed, pruned or restored, and the re-bootstrap. It loses no local transaction,
+//! sends none twice, and never happens if a walk is enough.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -89,7 +89,7 @@ fn what_is_lost_with_a_restored_remote_is_reported() {
     assert_eq!(remote(&place), ["next"]);
 }
 
-/// Two histories with equal numbers: nothing but their name, or the frames themselves, tells them apart.
+/// Two logs with equal numbers. Only the lineage id, or the frames themselves, distinguish them.
 fn restored_and_grown_again(names_history: bool) {
     let place = Sandbox::simulated();
     place.remote.with_remote(|remote| remote.set_names_history(names_history));
@@ -128,7 +128,8 @@ fn a_restored_remote_without_a_name_is_told_apart_also_when_it_has_grown_past_th
     place.remote_executes(&["INSERT INTO t VALUES ('before')"]);
     let engine = place.open("a").unwrap();
     place.remote.with_remote(|remote| remote.restore(0, 1));
-    // Only frames that say nothing of what the client has: appended to them, its `before` would stay.
+    // Only frames that do not contain the client's page. If they were appended to the client's frames, its
+    // `before` row would stay.
     for _ in 0..5 {
         place.remote_executes(&["INSERT INTO u VALUES ('after')"]);
     }
@@ -137,7 +138,8 @@ fn a_restored_remote_without_a_name_is_told_apart_also_when_it_has_grown_past_th
     assert_eq!(local(&engine), Vec::<String>::new());
 }
 
-/// The remote goes back by three of four transactions while their first frames are on their way, and goes on otherwise.
+/// The remote is restored to before three of four transactions while their first frames are being sent, and
+/// then continues differently.
 #[test]
 fn a_remote_that_is_restored_in_the_middle_of_a_pull_is_followed() {
     let place = Sandbox::simulated();
@@ -194,7 +196,7 @@ fn a_remote_that_is_restored_again_and_again_ends_the_operation_and_loses_nothin
     }
 }
 
-/// What `/info` named as the newest generation is closed and pruned before its export is asked for.
+/// The generation that `/info` named as the newest one is closed and pruned before its export is requested.
 fn pruned_before_its_export(is_first: bool) {
     let place = Sandbox::simulated();
     place.remote_executes(&["CREATE TABLE t (v)", "INSERT INTO t VALUES ('one')"]);
@@ -289,7 +291,7 @@ fn one_wrong_answer_is_no_reason_to_re_bootstrap() {
     assert_eq!(block_on(engine.pull()).unwrap().rebootstrapped, None);
 }
 
-/// Answers an export that is not what it should be; nothing may come of it, and the next try has to succeed.
+/// Replaces an export by an invalid one. It must have no effect, and the next try must succeed.
 #[test]
 fn a_bad_export_is_refused_and_the_next_try_works() {
     let lies: [fn(Vec<u8>) -> Vec<u8>; 5] = [
@@ -355,7 +357,8 @@ fn an_interrupted_first_pull_does_not_open_as_an_older_database() {
     assert_eq!(rows(&engine.connect().unwrap(), "SELECT count(*) FROM t"), ["5"]);
 }
 
-/// An older copy with a transaction that the original has sent since, and with one that was written into the copy.
+/// An older copy with one transaction that the original has sent since, and one that was written into the
+/// copy.
 fn older_copy_with_rows_in_doubt() -> (Sandbox, Engine) {
     let (mut place, engine) = place();
     write(&engine, "sent since");
@@ -389,7 +392,8 @@ fn an_older_copy_is_refused_until_the_user_decides_and_nothing_is_changed_by_it(
 fn what_is_in_doubt_is_discarded_if_the_user_says_so_and_the_rest_is_kept() {
     let (place, engine) = older_copy_with_rows_in_doubt();
     block_on(engine.adopt(InDoubt::Discard)).unwrap();
-    // Transactions 1 and 2 of the copy: the remote has applied two of this client. The third is certainly the copy's own.
+    // The copy has transactions 1 and 2, and the remote has applied two of this client. The third certainly
+    // belongs to the copy.
     assert_eq!(local(&engine), ["and more", "sent by the original", "sent since"]);
     block_on(engine.sync()).unwrap();
     assert_eq!(remote(&place), ["and more", "sent by the original", "sent since"]);
@@ -407,7 +411,7 @@ fn what_is_in_doubt_is_sent_if_the_user_says_so() {
     assert_eq!(local(&engine), remote(&place));
 }
 
-/// A limit: under which identity its predecessor went on, a copy cannot know.
+/// A limit: a copy cannot know under which identity its predecessor continued.
 #[test]
 fn a_copy_that_is_put_in_place_again_sends_again_what_it_has_sent_after_its_adoption() {
     let (mut place, engine) = place();
@@ -415,7 +419,7 @@ fn a_copy_that_is_put_in_place_again_sends_again_what_it_has_sent_after_its_adop
     let engine = place.open_with("a", |options| options.push_batch_statements_max(1)).unwrap();
     ["sent by the original", "sent by the copies"].iter().for_each(|v| write(&engine, v));
     let copy = place.copy();
-    // The original's second transaction is forgotten by the remote.
+    // The remote loses the original's second transaction.
     block_on(engine.sync()).unwrap();
     drop(engine);
     place.remote.with_remote(|remote| remote.restore(0, 1));

@@ -1,4 +1,4 @@
-//! What must not grow without bound under a client that runs for long.
+//! Files and logs that must not grow without bound on a long-running client.
 
 use plimsoll_engine::events::EventName;
 use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
@@ -12,7 +12,7 @@ fn open_small(place: &Sandbox) -> Engine {
     place.open_with("a", |options| options.draft_wal_frames_max(WAL_FRAMES_MAX)).unwrap()
 }
 
-/// Bytes of a WAL with twice as many frames as may be there before it is moved.
+/// The size of a WAL with twice the frames at which it is moved.
 const WAL_BYTES_BOUND: u64 = 2 * WAL_FRAMES_MAX * 4120;
 
 #[test]
@@ -68,7 +68,8 @@ fn the_change_log_does_not_grow_under_a_client_that_only_pushes() {
     assert_eq!(rows(&connection, "SELECT count(*), count(DISTINCT v) FROM t"), ["40|40"]);
 }
 
-/// What local transactions did to pages before the compaction is put back at the rebase, although Draft's past is gone.
+/// The rebase restores pages that local transactions changed before the compaction, although Draft's old WAL
+/// is gone.
 #[test]
 fn a_local_change_from_before_a_compaction_does_not_outlive_its_rebase() {
     let place = Sandbox::simulated();
@@ -106,7 +107,8 @@ fn a_reader_delays_a_compaction_and_a_pull_succeeds_all_the_same() {
     assert_eq!(rows(&reader, "SELECT v FROM t"), ["1", "2", "3", "4"]);
 }
 
-/// The compaction notes which pages have changed before it; what others moved into the main file unnoted no rebase would put back.
+/// The compaction records the pages that changed before it. If another program moves pages into the main file
+/// without recording them, no rebase restores them.
 #[test]
 fn a_transaction_that_slips_into_a_compaction_outlives_it_and_its_rebase() {
     let mut t = Scenario::with_clients(2).with(|header| header.draft_wal_frames_max = 1);

@@ -1,4 +1,5 @@
-//! Histories with faults, written by hand; each says what must not happen. A fault that finds no place fails the test.
+//! Hand-written histories with faults. Each states what must not happen. A fault that is not reached fails
+//! the test.
 
 use plimsoll_scenarios::scenario::{A, Scenario, append, lose_request, lose_response, on};
 use plimsoll_sim::fault::{NetworkFault, Route};
@@ -24,7 +25,8 @@ fn a_push_that_never_arrived_is_sent_again() {
     t.holds();
 }
 
-/// Every request and every response of a push in frames is lost once, also the last one, whose request has taken effect.
+/// Every request and every response of a push as frames is lost once, including the last one, whose request
+/// has taken effect.
 #[test]
 fn pushed_frames_whose_answer_was_lost_are_not_applied_twice() {
     for nth in 1..=3 {
@@ -47,7 +49,8 @@ fn pushed_frames_whose_answer_was_lost_are_not_applied_twice() {
     }
 }
 
-/// There is nothing to push frames behind: the generation has none yet, or a checkpoint has moved them.
+/// Synced's WAL has no remote frame to which the push could be tied: the generation has none yet, or a
+/// checkpoint has moved them.
 #[test]
 fn where_the_replicas_log_has_no_frame_of_the_remotes_a_push_of_frames_goes_as_statements() {
     for (synced_wal_frames_max, is_young) in [(1_000, true), (1, false)] {

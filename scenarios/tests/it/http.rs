@@ -1,6 +1,6 @@
-//! The remote over HTTP on loopback, on real files: histories end there as they end in one process, the server resumes its
-//! directory, and the client says what went wrong.
-#![expect(clippy::disallowed_methods, reason = "real files and real connections are what this is about")]
+//! The remote over HTTP on loopback, on real files. Histories have the same end as in one process, the server
+//! resumes its directory, and the client reports the reason of a failure.
+#![expect(clippy::disallowed_methods, reason = "these tests use real files and real connections")]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// A server that runs, until it is dropped.
+/// A server that runs until it is dropped.
 struct Running {
     url: String,
     remote: ServedRemote,
@@ -142,7 +142,7 @@ fn in_process(schedule: &Schedule) -> Vec<Content> {
     block_on(run_steps(schedule, &ground)).contents()
 }
 
-/// Both push modes, small and large batches: whatever the seeds draw.
+/// Both push modes, and small and large batches, as the seeds draw them.
 #[test]
 fn a_history_ends_over_http_as_it_ends_in_one_process() {
     let runtime = runtime();
@@ -156,7 +156,7 @@ fn a_history_ends_over_http_as_it_ends_in_one_process() {
     }
 }
 
-/// What a client of `server` holds in table `t`.
+/// The content of table `t` at a client of `server`.
 async fn pulled(server: &Running, path: &Path) -> Vec<String> {
     let io = Arc::new(PlatformIO::new().unwrap());
     let options = Options::new("client");
@@ -193,7 +193,7 @@ fn a_restarted_server_resumes_its_generations() {
     });
 }
 
-/// A directory with a closed generation and a transaction behind it, and its paths.
+/// A directory with a closed generation and one transaction after it, and its paths.
 async fn closed_server(directory: &Path) {
     let server = Running::start(directory).await.unwrap();
     server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
@@ -211,14 +211,14 @@ fn edit(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
 fn a_checkpoint_that_a_crash_interrupted_is_finished_or_undone() {
     runtime().block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        // Down before the next snapshot was written.
+        // A crash before the next snapshot was written.
         closed_server(directory.path()).await;
         std::fs::remove_file(directory.path().join("generation-2.db")).unwrap();
         let server = Running::start(directory.path()).await.unwrap();
         assert_eq!(server.remote.with_remote(Remote::generation), 2);
         server.execute(&["INSERT INTO t VALUES (2)"]);
         server.stop().await;
-        // Down after the log was copied, and before the core moved it.
+        // A crash after the log was copied, and before the core moved it.
         std::fs::copy(directory.path().join("current.db-wal"), directory.path().join("generation-2.wal"))
             .unwrap();
         let server = Running::start(directory.path()).await.unwrap();
@@ -253,7 +253,8 @@ async fn open(remote: HttpRemote, directory: &Path) -> Error {
     }
 }
 
-/// Listens, and answers every connection's first request with these bytes and then nothing, the connection kept open or not.
+/// Listens, and answers the first request of every connection with these bytes and nothing else. The
+/// connection stays open or is closed.
 async fn answering(bytes: &'static [u8], keeps_open: bool) -> String {
     let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

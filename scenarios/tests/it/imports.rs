@@ -1,18 +1,20 @@
-//! Which top-level module of a crate imports which, read from the sources, and whether the imports go in one direction.
+//! The imports between the top-level modules of a crate, read from the sources, and a check that they go in
+//! one direction.
 //!
-//! A folder counts as one module. Every path that begins with `crate::`, or with `super::` and leaves the module, is an import, in a
-//! `use` or anywhere else. Comments, strings and what is compiled for tests only do not count. The crate's root declares every
-//! module, so an import through it (`crate::Name`, a re-export) closes a cycle; a module is imported from where it is defined.
+//! A folder counts as one module. Every path that starts with `crate::`, or that leaves the module with
+//! `super::`, is an import, in a `use` or elsewhere. Comments, strings and test-only code do not count. The
+//! crate's root declares every module, so an import through the root (`crate::Name`, a re-export) closes a
+//! cycle. Import a module from where it is defined.
 //!
-//! Left out: a method that one module adds to a type of another is called without an import.
+//! Absent: a method that one module adds to a type of another is called without an import.
 #![expect(clippy::disallowed_methods, reason = "the sources are real files")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The name of the crate's root among the modules.
+/// The name of the crate's root in the graph.
 const ROOT: &str = "lib";
-/// Roots of binaries, which see the library from outside.
+/// The roots of binaries, which use the library from outside.
 const BINARIES: &[&str] = &["main.rs", "bin/"];
 
 /// Fails with the cycle if the modules in `src` import each other in one.
@@ -20,13 +22,13 @@ pub fn check(src: &Path) -> Result<(), String> {
     Imports::read(src).cycle().map_or(Ok(()), |cycle| Err(format!("a cycle of imports:\n{cycle}")))
 }
 
-/// Fails if one of the modules in `order` imports one that stands before it, directly or by way of others. Modules that are not in `order`
-/// have no place of their own.
+/// Fails if a module in `order` imports an earlier one, directly or through others. Modules that are not in
+/// `order` may be anywhere.
 pub fn check_order(src: &Path, order: &[&str]) -> Result<(), String> {
     Imports::read(src).check_order(order)
 }
 
-/// Module to the modules that it imports, each with the place where it first does.
+/// For each module, the modules that it imports, each with the first place.
 struct Imports(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Imports {
@@ -70,7 +72,7 @@ impl Imports {
         imports
     }
 
-    /// A name that is no module is the root's, and the root declares all modules.
+    /// A name that is not a module belongs to the root, and the root declares all modules.
     fn close_through_root(&mut self) {
         let modules: BTreeSet<String> = self.0.keys().cloned().collect();
         for (module, targets) in &mut self.0 {
@@ -87,7 +89,7 @@ impl Imports {
         }
     }
 
-    /// The first cycle that there is, an import a line.
+    /// The first cycle, one import per line.
     fn cycle(&self) -> Option<String> {
         self.0.keys().find_map(|module| self.way(module, &|name| name == module))
     }
@@ -104,7 +106,7 @@ impl Imports {
         Ok(())
     }
 
-    /// The shortest way of imports from a module to one that `is_end`, an import a line.
+    /// The shortest path of imports from a module to one for which `is_end` is true, one import per line.
     fn way(&self, from: &str, is_end: &dyn Fn(&str) -> bool) -> Option<String> {
         let mut seen = BTreeSet::new();
         let mut ways = vec![(from, Vec::new())];
@@ -138,7 +140,7 @@ fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// The module that a file is, as names from the root on.
+/// The module of a file, as names from the root.
 fn module_of(path: &str) -> Vec<String> {
     let path = path.strip_suffix(".rs").unwrap_or(path);
     let mut names: Vec<String> = path.split('/').map(str::to_owned).collect();
@@ -155,7 +157,7 @@ struct Token {
     line: usize,
 }
 
-/// The tokens of a source without comments, strings, characters and lifetimes.
+/// The tokens of a source, without comments, strings, characters and lifetimes.
 fn tokens(source: &str) -> Vec<Token> {
     let mut found = Vec::new();
     let (mut rest, mut line) = (source, 1);
@@ -178,7 +180,7 @@ fn tokens(source: &str) -> Vec<Token> {
     found
 }
 
-/// The length of the comment, string, character or lifetime that a text begins with.
+/// The length of the comment, string, character or lifetime at the start of a text.
 fn skipped(text: &str) -> Option<usize> {
     if text.starts_with("//") {
         return Some(text.find('\n').unwrap_or(text.len()));
@@ -202,12 +204,12 @@ fn skipped(text: &str) -> Option<usize> {
     Some(text.len() - body.len() + length)
 }
 
-/// The length of the identifier that a text begins with.
+/// The length of the identifier at the start of a text.
 fn identifier(text: &str) -> usize {
     text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len())
 }
 
-/// The length of what a text begins with between two unescaped `quote`s.
+/// The length of the text between two unescaped `quote`s, including the quotes.
 fn quoted(text: &str, quote: char) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -237,7 +239,7 @@ fn block_comment(text: &str) -> usize {
     at
 }
 
-/// The ends of the attribute `#[cfg(test)]` at `at`, or of one like it, and of the item behind it.
+/// The ends of the attribute `#[cfg(test)]`, or a similar one, at `at` and of the item after it.
 fn test_item(tokens: &[Token], at: usize) -> Option<(usize, usize)> {
     let is = |index: usize, text: &str| tokens.get(index).is_some_and(|token| token.text == text);
     if !(is(at, "#") && is(at + 1, "[") && is(at + 2, "cfg")) {
@@ -258,7 +260,7 @@ fn test_item(tokens: &[Token], at: usize) -> Option<(usize, usize)> {
     Some((attribute, (end + 1).min(tokens.len())))
 }
 
-/// The index behind the group that opens at `open`.
+/// The index after the group that opens at `open`.
 fn end_of_group(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0_usize;
     for (index, token) in tokens.iter().enumerate().skip(open) {
@@ -288,7 +290,7 @@ fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
     kept
 }
 
-/// The modules with files of their own that `module` declares for tests only.
+/// The modules in separate files that `module` declares only for tests.
 fn modules_for_tests(module: &[String], tokens: &[Token]) -> Vec<Vec<String>> {
     let items = (0..tokens.len()).filter_map(|at| test_item(tokens, at));
     items
@@ -309,7 +311,7 @@ impl Reader<'_> {
     fn imports(&self) -> Vec<(String, usize)> {
         let mut found = Vec::new();
         let mut module = self.module.clone();
-        // For each open brace, whether it is a module's.
+        // For each open brace, whether it belongs to a module.
         let mut braces = Vec::new();
         for at in 0..self.tokens.len() {
             match self.text(at) {
@@ -338,7 +340,7 @@ impl Reader<'_> {
         at > 0 && self.text(at - 1) == "::"
     }
 
-    /// Follows a path, or a group of paths, that begins in the module `base`.
+    /// Follows a path, or a group of paths, that starts in the module `base`.
     fn follow(&self, mut at: usize, mut base: Vec<String>, found: &mut Vec<(String, usize)>) {
         loop {
             match self.text(at) {

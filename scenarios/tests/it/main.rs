@@ -1,8 +1,8 @@
-//! Scenarios: each test is a sentence about what must or must not happen.
+//! Scenarios: the name of each test is a sentence about what must or must not happen.
 
-#![expect(clippy::unwrap_used, reason = "a scenario ends where something fails")]
+#![expect(clippy::unwrap_used, reason = "a scenario ends at its first failure")]
 
-/// A history allocates a great deal, in many small pieces.
+/// A history makes many small allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,5 @@
-//! Trouble with the network, written by hand; each says what must not come of it. A fault that finds no place fails the test.
+//! Hand-written histories with network faults. Each states what must not result. A fault that is not reached
+//! fails the test.
 
 use plimsoll_scenarios::scenario::{A, KILL, NOTHING_SURVIVES, Scenario, append, on};
 use plimsoll_sim::fault::Fault;
@@ -6,7 +7,7 @@ use plimsoll_sim::fault::{Arrival, Contradiction, NetworkFault, NetworkFaultKind
 use plimsoll_sim::fault::{CrashKind, Survival, Tear};
 use plimsoll_sim::schedule::{Action, PushMode, Wait};
 
-/// Two clients whose pulls ask for a few frames at once; all limits but that are wide.
+/// Two clients whose pulls request a few frames at a time. All other limits are wide.
 fn scenario() -> Scenario {
     Scenario::with_clients(2).with(|header| {
         header.pull_batch_frames = 4;

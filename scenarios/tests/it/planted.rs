@@ -1,9 +1,10 @@
-//! Every planted bug can still be planted. Whether it is found is the `planted` command's affair: it builds the engine each time.
+//! Every patch of a planted bug still applies. The `planted` command checks that the bugs are found, because
+//! it builds the engine for each.
 #![expect(clippy::disallowed_methods, reason = "patches and sources are real files")]
 
 use plimsoll_scenarios::planted::{AREAS, all, workspace};
 
-/// As many as the table of planted bugs has at least.
+/// The minimum size of the table of planted bugs.
 const BUGS_MIN: usize = 24;
 
 #[test]
@@ -14,7 +15,12 @@ fn every_planted_bug_applies_to_the_engine_as_it_is() {
             .apply(|path| std::fs::read_to_string(root.join(path)))
             .unwrap_or_else(|error| panic!("{error}"));
         for file in edited {
-            assert!(file.path.starts_with("engine/src/"), "{}: {} is not the engine's", bug.name, file.path);
+            assert!(
+                file.path.starts_with("engine/src/"),
+                "{}: {} is not a file of the engine",
+                bug.name,
+                file.path
+            );
         }
     }
 }

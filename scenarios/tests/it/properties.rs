@@ -10,12 +10,13 @@ use proptest::test_runner::{TestError, TestRunner};
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever happens, every invariant holds; and a schedule that went through a file is the same history, byte for byte.
+    /// Every invariant holds for every schedule. A printed and parsed schedule gives the same history, byte
+    /// for byte.
     #[test]
     fn every_history_holds_and_is_what_its_file_says(schedule in schedules(Profile::Swarm)) {
         let outcome = run(&schedule, RunOptions::default());
         prop_assert_eq!(&outcome.violation, &None);
-        let read = Schedule::parse(&schedule.print()).expect("what was printed can be read");
+        let read = Schedule::parse(&schedule.print()).expect("a printed schedule can be parsed");
         prop_assert_eq!(run(&read, RunOptions::default()).hash, outcome.hash);
     }
 }

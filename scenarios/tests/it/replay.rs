@@ -1,4 +1,4 @@
-//! Rows of every shape, replayed in a rebase and by a push, and the conflicts that are reported.
+//! Rows of every shape, replayed in a rebase and by a push, and the reported conflicts.
 
 use plimsoll_engine::{Conflict, LocalConnection};
 use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
@@ -6,7 +6,8 @@ use plimsoll_sim::world::in_process::block_on;
 
 use crate::flows::everywhere;
 
-/// A client's local statements and the remote's, made at the same time on the same rows; then everybody has to have `expected`.
+/// Concurrent statements of a client and the remote on the same rows. Afterwards every database must have the
+/// `expected` rows.
 struct Meeting {
     schema: &'static [&'static str],
     local: &'static [&'static str],
@@ -17,7 +18,8 @@ struct Meeting {
 }
 
 impl Meeting {
-    /// Once with the pull first, so that a rebase replays, and once with the push first: the policy is the same on both sides.
+    /// Runs once with the pull first, so that a rebase replays, and once with the push first. Both follow the
+    /// same policy.
     fn check(&self) {
         for pull_first in [true, false] {
             everywhere(|place| self.check_in(&place, pull_first));

@@ -1,4 +1,4 @@
-//! What the engine tells the application: reports, statistics, progress.
+//! The engine's information for the application: reports, statistics and progress.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Schedule files: whatever can be said in a schedule survives being written down and read back, comments included.
+//! Schedule files: every schedule can be printed and parsed without a change, comments included.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,14 @@ use plimsoll_sim::fault::atlas::{is_rot_promised, rows_of};
 use plimsoll_sim::schedule::{Action, Comments, Header, Schedule, ScheduleError, Step};
 use proptest::prelude::*;
 
-/// Any schedule that a file can hold, made from bytes: every variant of every action, and of every fault that has a row in the atlas.
+/// Any schedule that a file can hold, made from bytes: every variant of every action, and of every fault with
+/// a row in the atlas.
 fn any_schedule() -> impl Strategy<Value = Schedule> {
     (prop::collection::vec(any::<u8>(), 0..3000), comments()).prop_map(|(bytes, comments)| {
         let mut source = Unstructured::new(&bytes);
         let header = Header {
             format: plimsoll_sim::schedule::FORMAT,
-            ..Header::arbitrary(&mut source).expect("bytes run out softly")
+            ..Header::arbitrary(&mut source).expect("an exhausted source yields defaults")
         };
         let mut schedule = Schedule::new(header, Vec::new());
         let mut ids = BTreeSet::new();
@@ -23,7 +24,7 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
             keep_promised(&mut step);
             let has_client =
                 |step: &Step| step.action.client().is_none_or(|client| client < schedule.header.clients);
-            // What stands inside a step is refused with it.
+            // Skipping a step skips its inner steps, too.
             if step.all().into_iter().all(|step| has_client(step) && ids.insert(step.id)) {
                 schedule.steps.push(step);
             }
@@ -61,7 +62,7 @@ proptest! {
         prop_assert_eq!(read.unwrap(), schedule);
     }
 
-    /// Whatever is in a file, it is read or refused; nothing panics.
+    /// Any file is parsed or refused, without a panic.
     #[test]
     fn a_damaged_file_is_read_or_refused(schedule in any_schedule(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = schedule.print().into_bytes();

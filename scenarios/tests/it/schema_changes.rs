@@ -1,4 +1,4 @@
-//! The schema changes while there are pending changes on the other side.
+//! Schema changes while the other side has pending changes.
 
 use plimsoll_engine::{Conflict, ConflictKind, Error, LocalConnection};
 use plimsoll_scenarios::sandbox::{Engine, Sandbox, rows};
@@ -18,7 +18,7 @@ pub(crate) fn run(connection: &LocalConnection, statements: &[&str]) {
     }
 }
 
-/// Syncs until everybody has everything, and expects the same rows everywhere.
+/// Syncs until every client has everything, and expects the same rows everywhere.
 pub(crate) fn expect_everywhere(
     place: &Sandbox,
     clients: &[&(Engine, LocalConnection)],
@@ -187,7 +187,7 @@ fn what_the_remotes_rows_do_not_allow_is_reported_and_stops_nobody() {
     });
 }
 
-/// The core cannot change such a table and says so. Nothing else is held up by it.
+/// The core cannot change such a table and reports an error. Other changes are not blocked.
 #[test]
 fn a_table_without_row_numbers_is_read_and_a_write_to_it_is_refused() {
     everywhere(|place| {

@@ -1,7 +1,8 @@
-//! A second opinion: SQLite itself reads the files that histories left, and finds the rows that the core finds.
+//! A check by SQLite itself: it reads the files of finished histories and finds the same rows as the core.
 //!
-//! Every table and view of the remote and of each client is compared, the engine's and the core's own ones too, value for value with
-//! its type; and SQLite's integrity check has no complaint. What is not compared is the order of rows.
+//! The tests compare every table and view of the remote and of each client, including those of the engine and
+//! the core, value by value with its type. SQLite's integrity check must pass. The order of rows is not
+//! compared.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ use rusqlite::types::Value as SqliteValue;
 use rusqlite::{Connection, OpenFlags};
 use turso_core::{Numeric, Value};
 
-/// How many seeds are looked at. One takes some milliseconds.
+/// The number of seeds. One takes a few milliseconds.
 const SEEDS: u64 = 120;
 
 /// A value with its type.
@@ -21,7 +22,7 @@ const SEEDS: u64 = 120;
 enum Cell {
     Null,
     Integer(i64),
-    /// By its bits.
+    /// A float, compared by its bits.
     Real(u64),
     Text(String),
     Blob(Vec<u8>),
@@ -70,7 +71,7 @@ fn as_sqlite_reads(connection: &Connection) -> rusqlite::Result<Tables> {
     Ok(tables)
 }
 
-/// What SQLite says about a database's files.
+/// SQLite's view of a database's files.
 #[expect(clippy::disallowed_methods, reason = "SQLite reads real files")]
 fn asked_of_sqlite(database: &FinalDatabase) -> rusqlite::Result<(Tables, Vec<String>)> {
     let directory = tempfile::tempdir().unwrap();
@@ -100,7 +101,7 @@ fn sqlite_reads_the_same_rows_from_the_same_files() {
             rows_compared += tables.values().map(Vec::len).sum::<usize>();
         }
     }
-    assert!(rows_compared > 10_000, "only {rows_compared} rows were there to compare");
+    assert!(rows_compared > 10_000, "only {rows_compared} rows were compared");
 }
 
 #[test]

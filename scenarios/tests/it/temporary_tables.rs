@@ -1,4 +1,4 @@
-//! Temporary tables, whose rows the core records as if they were rows of the database's tables.
+//! Temporary tables, whose rows the core records like rows of the database's tables.
 
 use plimsoll_engine::{Error, LocalConnection};
 use plimsoll_scenarios::sandbox::rows;
@@ -31,7 +31,8 @@ fn a_temporary_table_that_is_dropped_takes_no_other_table_along() {
     });
 }
 
-/// The change log has a table's bare name only: were there two of one name, nobody could tell their rows apart.
+/// The change log has only a table's bare name. With two tables of one name, their rows would be
+/// indistinguishable.
 #[test]
 fn a_temporary_table_and_a_lasting_one_never_have_one_name() {
     everywhere(|place| {
@@ -63,7 +64,8 @@ fn a_temporary_table_and_a_lasting_one_never_have_one_name() {
     });
 }
 
-/// Whether the temporary table's connection was closed, its making rolled back, or the process ended: it is gone, and its name is free.
+/// After its connection is closed, its creation is rolled back, or the process ends, the temporary table is
+/// gone and its name is free.
 #[test]
 fn a_name_that_a_temporary_table_had_is_a_name_like_any_other() {
     everywhere(|place| {

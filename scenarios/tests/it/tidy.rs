@@ -1,28 +1,29 @@
-//! What clippy cannot say about the sources: how long a file may be, how it opens, and words that have no place in it.
+//! Checks of the sources that clippy does not have: the length of a file, its first line, and forbidden
+//! words.
 //!
-//! The list of what makes a history depend on anything but its schedule stands in `clippy.toml`.
+//! `clippy.toml` lists the functions that make a history depend on anything but its schedule.
 //!
-//! Left out: what stands in documents, and files that are made rather than written.
+//! Absent: documents and generated files.
 #![expect(clippy::disallowed_methods, reason = "the sources are real files")]
 
 use std::path::{Path, PathBuf};
 
 use crate::imports;
 
-/// A file that is longer is asking to be two concepts.
+/// The maximum length of a file. A longer one should be split by concept.
 const LINES_MAX: usize = 500;
 
-/// Words that must not be in a source, and why. Each is written in two parts, so that this list is no finding of its own.
+/// Forbidden words with the reason. Each is written in two parts, so that this list does not match itself.
 const FORBIDDEN: &[([&str; 2], &str)] = &[
     (
         ["#[ign", "ore"],
-        "a test that is not run says nothing; a slow one asks an environment variable and says so",
+        "a skipped test checks nothing; let a slow test read an environment variable and report a skip",
     ),
-    (["todo", "!("], "what is not there yet is a typed error or is not offered"),
-    (["unimplemented", "!("], "what is not there yet is a typed error or is not offered"),
-    (["dbg", "!("], "it is for the moment"),
-    (["#[al", "low("], "`expect` with a reason tells when it is needed no more"),
-    (["#![al", "low("], "`expect` with a reason tells when it is needed no more"),
+    (["todo", "!("], "a missing feature is a typed error or is not offered"),
+    (["unimplemented", "!("], "a missing feature is a typed error or is not offered"),
+    (["dbg", "!("], "it is for debugging only"),
+    (["#[al", "low("], "`expect` with a reason reports when it is no longer needed"),
+    (["#![al", "low("], "`expect` with a reason reports when it is no longer needed"),
     (["thread_", "local!"], "the virtual clock is the one thread-local; everything else is in the world"),
     (["cfg(", "sim)"], "what is tested is what is shipped"),
     (["/ho", "me/"], "a path of one machine"),
@@ -31,13 +32,13 @@ const FORBIDDEN: &[([&str; 2], &str)] = &[
     (["/wo", "rk/"], "a path of one machine"),
 ];
 
-/// Where a word may be all the same.
+/// Places where a word is allowed.
 const EXCEPTIONS: &[(&str, [&str; 2])] = &[("sim/src/world/clock.rs", ["thread_", "local!"])];
 
-/// Names that say nothing of what is in a file.
+/// File names without a meaning.
 const EMPTY_NAMES: &[&str] = &["common", "data", "helper", "helpers", "manager", "misc", "util", "utils"];
 
-/// A source, its path as it is from the workspace's root.
+/// A source, with its path relative to the workspace's root.
 struct Source {
     path: String,
     text: String,
@@ -49,7 +50,7 @@ fn no_file_is_two_concepts_long() {
         .iter()
         .map(|Source { path, text }| (path, text.lines().count()))
         .filter(|(_, lines)| *lines > LINES_MAX)
-        .map(|(path, lines)| format!("{path}: {lines} lines, at most {LINES_MAX}: divide it by concept"))
+        .map(|(path, lines)| format!("{path}: {lines} lines, at most {LINES_MAX}: split it by concept"))
         .collect();
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
@@ -104,11 +105,11 @@ fn the_engine_does_not_know_the_simulator() {
     }
 }
 
-/// The modules of the simulator; each may import those behind it.
+/// The modules of the simulator. Each may import the later ones.
 const SIM_ORDER: &[&str] =
     &["serve", "report", "search", "world", "judge", "schedule", "fault", "text", "lock"];
 
-/// From the operations down to the stored state: what repairs the state stands above it.
+/// From the operations down to the stored state. The modules that repair the state are above it.
 const ENGINE_ORDER: &[&str] = &[
     "engine",
     "push",
@@ -141,7 +142,7 @@ fn a_folder_opens_with_mod_rs() {
     for path in paths.iter().filter(|path| path.contains("/src/")) {
         let folder = format!("{}/", path.strip_suffix(".rs").unwrap());
         let inside = paths.iter().find(|other| other.starts_with(&folder));
-        assert_eq!(inside, None, "{path} stands beside its folder: call it {folder}mod.rs");
+        assert_eq!(inside, None, "{path} is beside its folder: rename it to {folder}mod.rs");
     }
 }
 

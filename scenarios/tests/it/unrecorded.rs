@@ -1,4 +1,5 @@
-//! What the core's change log leaves out: views, triggers and what they do, new names of tables and columns.
+//! Changes that the core's change log omits: views, triggers and their effects, and renames of tables and
+//! columns.
 
 use plimsoll_engine::Error;
 use plimsoll_scenarios::sandbox::{Sandbox, rows};
@@ -93,7 +94,7 @@ fn a_column_renamed_twice_and_back_keeps_its_values() {
     });
 }
 
-/// A view is there for others at the moment at which the rows are that came with it, and not before or after.
+/// A view becomes visible to others together with the rows of its transaction, not before or after.
 #[test]
 fn what_the_core_does_not_record_belongs_to_the_transaction_that_did_it() {
     everywhere(|place| {
@@ -142,7 +143,8 @@ fn a_prepared_statement_that_changes_the_schema_is_written_down_each_time() {
     });
 }
 
-/// A connection of the core's own: its changes are captured, but nobody writes down what the capture leaves out.
+/// A connection of the core: its changes are captured, but the changes that the capture omits are not
+/// recorded.
 fn without_notes(place: &Sandbox, name: &str, statements: &[&str]) {
     let connection = place.raw_connection(&format!("{}-draft", place.path(name)));
     connection.wal_auto_actions_disable();
@@ -205,7 +207,7 @@ fn a_table_renamed_twice_without_notes_is_refused_with_a_way_out_and_not_lost() 
     everywhere(|place| {
         place.remote_executes(&["CREATE TABLE t (v)", "CREATE TABLE u (v)"]);
         let a = client(&place, "a");
-        // Two tables of one shape got other names, and which of them was "middle" is recorded nowhere.
+        // Two tables of one shape were renamed, and no record says which of them was "middle".
         without_notes(
             &place,
             "a",
@@ -333,7 +335,7 @@ fn a_trigger_does_not_fire_again_for_what_is_replayed() {
     });
 }
 
-/// The core records such a row as deleted and then inserted, as it does a row that was replaced by its like.
+/// The core records such a row as deleted and then inserted, like a row that was replaced by an equal one.
 #[test]
 fn a_row_that_its_own_trigger_has_deleted_is_deleted_and_one_replaced_by_its_like_is_there() {
     everywhere(|place| {
@@ -350,11 +352,11 @@ fn a_row_that_its_own_trigger_has_deleted_is_deleted_and_one_replaced_by_its_lik
                 "INSERT INTO t VALUES (1, 1), (2, 10), (3, 100)",
                 "INSERT OR REPLACE INTO t VALUES (1, 1)",
                 "BEGIN; INSERT INTO t VALUES (4, 10); INSERT INTO t VALUES (5, 5); COMMIT",
-                // Gone, and there again.
+                // Deleted and inserted again.
                 "INSERT INTO t VALUES (6, 10); INSERT INTO t VALUES (6, 6)",
-                // Replaced by its like, and changed.
+                // Replaced by an equal row, and changed.
                 "INSERT INTO t VALUES (7, 7); INSERT OR REPLACE INTO t VALUES (7, 7); UPDATE t SET v = 8 WHERE k = 7",
-                // Replaced by its like in the transaction that made it, and renamed.
+                // Replaced by an equal row in the transaction that inserted it, and renamed.
                 "BEGIN; INSERT INTO p VALUES (1, 10); UPDATE p SET v = 11; INSERT OR REPLACE INTO p VALUES (1, 10); COMMIT",
                 "ALTER TABLE p RENAME TO q",
                 "BEGIN; CREATE TABLE n (k INTEGER PRIMARY KEY, v); INSERT INTO n VALUES (1, 1); \

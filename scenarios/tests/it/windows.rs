@@ -1,7 +1,8 @@
-//! Every crash window of the engine's flows: each flow goes down at each of its file operations and at each of its suspensions, by a kill,
-//! which leaves everything for the moment, by a power loss that nothing unsynced survives, and by one that only unsynced metadata survives,
-//! so that it may name what is not there. Everything has to hold, and every window to have been struck. Power losses that something else
-//! survives are for sweeps and `plimsoll explore`.
+//! Every crash window of the engine's flows. Each flow crashes at each of its file operations and at each of
+//! its suspensions. There are three kinds of crash: a kill, which keeps everything; a power loss that loses
+//! every unsynced write; and a power loss after which only unsynced metadata survives, so that it may name
+//! missing data. Every invariant must hold, and every window must be reached. Sweeps and `plimsoll explore`
+//! cover the other power losses.
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
@@ -14,7 +15,7 @@ use plimsoll_sim::judge::marks::{MarkCounts, WINDOWS};
 use plimsoll_sim::schedule::PushMode;
 use plimsoll_sim::world::run::Outcome;
 
-/// A flow and the windows that it passes. Its last step is the one that is struck.
+/// A flow and the windows that it passes. Faults are injected into its last step.
 struct Flow {
     tell: fn() -> Scenario,
     windows: &'static [&'static str],
@@ -54,7 +55,7 @@ const PULL: Flow = Flow {
     ],
 };
 
-/// It ends with a checkpoint of Synced.
+/// The flow ends with a checkpoint of Synced.
 const PULL_ACROSS_A_GENERATION: Flow = Flow {
     tell: || {
         let mut t = Scenario::with_clients(1).with(|header| header.synced_wal_frames_max = 4);
@@ -81,7 +82,7 @@ const PUSH: Flow = Flow {
     windows: &["attempt named, not sent", "awaiting the answer to a push", "push acknowledged, not pulled"],
 };
 
-/// It takes several requests and follows a generation change.
+/// The flow takes several requests and follows a generation change.
 const PUSH_OF_FRAMES: Flow = Flow {
     tell: || {
         let mut t = Scenario::with_clients(1).with(|header| header.push_mode = PushMode::Frames);
@@ -97,7 +98,7 @@ const PUSH_OF_FRAMES: Flow = Flow {
     windows: &["attempt named, not sent", "awaiting the answer to a push"],
 };
 
-/// The first compaction has found a watermark in the WAL; this one finds frame 0 and a set of pages to add to.
+/// The first compaction finds a watermark in the WAL. This one finds frame 0 and a set of pages to extend.
 const COMPACTION: Flow = Flow {
     tell: || {
         let mut t = Scenario::with_clients(1).with(|header| header.draft_wal_frames_max = 1);
@@ -121,7 +122,7 @@ const LOCAL_COMMIT: Flow = Flow {
     windows: &["inside a local commit"],
 };
 
-/// The pull before went down in its rebase, so that Synced ends with local frames.
+/// The previous pull has crashed in its rebase, so Synced ends with local frames.
 const RECOVERY: Flow = Flow {
     tell: || {
         let mut t = Scenario::with_clients(1);
@@ -259,7 +260,8 @@ fn every_window_is_passed_by_a_flow() {
     assert_eq!(passed, all);
 }
 
-/// Strikes the flow's last step everywhere, and afterwards lets the application write before the first sync, so that silent divergence shows.
+/// Injects a crash everywhere in the flow's last step. Afterwards the application writes before the first
+/// sync, so that silent divergence shows.
 fn survives(flow: &Flow) {
     let mut marks = MarkCounts::default();
     let at_operation =
@@ -271,7 +273,7 @@ fn survives(flow: &Flow) {
         ["kill", "power loss"].iter().any(|kind| marks.of(&format!("{kind}: {window}")) == 0)
     };
     let missed: Vec<_> = flow.windows.iter().filter(missed).collect();
-    assert!(missed.is_empty(), "windows that no crash was in: {missed:?}");
+    assert!(missed.is_empty(), "windows without a crash: {missed:?}");
 }
 
 /// A power loss that only unsynced metadata survives.
@@ -280,7 +282,7 @@ fn metadata_survives() -> CrashKind {
     CrashKind::PowerLoss { survival, torn: None }
 }
 
-/// Tells the flow again and again, each time with the next fault, until one finds no place.
+/// Runs the flow repeatedly, each time with the next fault, until a fault is not reached.
 #[expect(clippy::disallowed_methods, reason = "histories share nothing, and there are many of them")]
 fn inject(flow: &Flow, fault: &(dyn Fn(u32, CrashKind) -> Fault + Sync), marks: &mut MarkCounts) {
     let struck = |nth, kind| {

@@ -1,13 +1,13 @@
-//! Real threads on real files, in a process of their own: where the simulator has set the core's clock going, waiting for a busy
-//! database would never end.
+//! Real threads on real files, in a separate process. In a process where the simulator has replaced the
+//! core's clock, waiting for a busy database would never end.
 
 use plimsoll_engine::Error;
 use plimsoll_scenarios::sandbox::{Sandbox, rows};
 use plimsoll_sim::world::in_process::block_on;
 
-/// Real files and threads: during the rebases of the pulls the writers wait, and no row is lost or there twice.
+/// While the pulls rebase, the writers wait, and no row is lost or duplicated.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "real threads are what this is about")]
+#[expect(clippy::disallowed_methods, reason = "this test uses real threads")]
 fn writers_on_other_threads_wait_for_a_rebase_and_lose_nothing() {
     const ROWS: usize = 60;
     let place = Sandbox::real();

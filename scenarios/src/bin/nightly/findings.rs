@@ -1,4 +1,4 @@
-//! From schedule files that fail to findings, each with its page.
+//! Turns failing schedule files into findings, each with its page.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,11 @@ use plimsoll_sim::schedule::Schedule;
 use crate::parts::PartError;
 use crate::report::Finding;
 
-/// How long drawing a page may take.
+/// The time limit for drawing a page.
 const PAGE_LIMIT: Duration = Duration::from_secs(120);
 
-/// The findings whose schedules were left in a directory; of a schedule and the one that it was shrunk to, the smaller.
+/// The findings of the schedules in a directory. If a schedule and its shrunk version are there, the smaller
+/// one counts.
 pub fn of_directory(
     plimsoll: &Path,
     directory: &Path,
@@ -52,13 +53,13 @@ fn of_schedule(plimsoll: &Path, path: &Path, out: &Path, part: &'static str) -> 
     Ok(Finding {
         signature: signature.unwrap_or_else(|| format!("{part}: a schedule without a signature")),
         part,
-        what: violation.unwrap_or_else(|| "a schedule was left that does not say what it breaks".into()),
+        what: violation.unwrap_or_else(|| "the schedule does not name the broken invariant".into()),
         files,
         schedule: Some(text),
     })
 }
 
-/// A directory's files; none if it is not there.
+/// The files of a directory; none if it does not exist.
 pub fn files(directory: &Path) -> Result<Vec<PathBuf>, PartError> {
     if !directory.is_dir() {
         return Ok(Vec::new());
@@ -71,7 +72,7 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>, PartError> {
     Ok(paths)
 }
 
-/// A path as it is from the report.
+/// A path relative to the report.
 pub fn relative(path: &Path, out: &Path) -> String {
     path.strip_prefix(out).unwrap_or(path).display().to_string()
 }

@@ -1,4 +1,4 @@
-//! The fuzz targets, each for its part of the time.
+//! Runs the fuzz targets, each for its share of the time.
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -10,16 +10,16 @@ use crate::findings;
 use crate::parts::{Ground, Outcome, PartError, last_lines, status_of};
 use crate::report::{Finding, Status};
 
-/// Without the core's debug assertions, which end the process over a page that is none.
+/// Disables the core's debug assertions, which abort the process at an invalid page.
 const AS_RELEASED: [&str; 3] = ["--release", "--sanitizer", "none"];
-/// How long building with coverage may take.
+/// The time limit for building with coverage.
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
-/// How long a target may take beyond its time to end.
+/// The time that a target may take to end after its time is over.
 const GRACE: Duration = Duration::from_secs(120);
-/// How long the schedule of an artefact is shrunk.
+/// The time limit for shrinking an artefact's schedule.
 const SHRINK_LIMIT: Duration = Duration::from_secs(320);
 
-/// Runs all targets that `fuzz/Cargo.toml` lists, or those that were asked for.
+/// Runs all targets that `fuzz/Cargo.toml` lists, or only the requested ones.
 pub fn run(ground: &Ground, limit: Duration) -> Result<Outcome, PartError> {
     if !ground.root.join("fuzz/Cargo.toml").is_file() {
         return Ok((Status::Skipped, vec!["there is no fuzz/Cargo.toml".into()], Vec::new()));
@@ -36,7 +36,7 @@ pub fn run(ground: &Ground, limit: Duration) -> Result<Outcome, PartError> {
     if build.code() != Some(0) {
         return Err(PartError::command(build));
     }
-    // One process is one core.
+    // One process uses one core.
     let at_once = ground.jobs.clamp(1, targets.len().max(1));
     let rounds = targets.len().div_ceil(at_once).max(1);
     let (mut lines, mut found) = (Vec::new(), Vec::new());
@@ -50,7 +50,7 @@ pub fn run(ground: &Ground, limit: Duration) -> Result<Outcome, PartError> {
     Ok((status_of(&found), lines, found))
 }
 
-/// What a target has counted, and what it has found.
+/// The counts and findings of a target.
 type TargetOutcome = Result<(String, Option<Finding>), PartError>;
 
 fn run_at_once(ground: &Ground, targets: &[&str], limit: Duration) -> Vec<TargetOutcome> {
@@ -94,7 +94,7 @@ fn run_target(ground: &Ground, target: &str, limit: Duration) -> TargetOutcome {
     Ok((line, Some(Finding { signature, part: "fuzz", what, files, schedule: None })))
 }
 
-/// The finding of a schedule, shrunk, under the signature that a sweep would give it.
+/// The finding of a schedule: shrunk, and with the signature that a sweep would give it.
 fn of_history(ground: &Ground, artefact: &Path, directory: &Path) -> Result<Option<Finding>, PartError> {
     let shrunk = directory.join("found.min.jsonl");
     let mut command = Command::new(ground.plimsoll());
@@ -104,14 +104,14 @@ fn of_history(ground: &Ground, artefact: &Path, directory: &Path) -> Result<Opti
     Ok(found.pop())
 }
 
-/// The last line of libFuzzer's that counts: executions, coverage, speed.
+/// The last line of libFuzzer's output with counts: executions, coverage, speed.
 fn statistics(stderr: &str) -> String {
     let counts = |line: &&str| line.starts_with('#') && line.contains("cov: ");
-    let last = stderr.lines().rev().find(counts).unwrap_or("it has not begun");
+    let last = stderr.lines().rev().find(counts).unwrap_or("it has not started");
     last.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a target died of.
+/// The cause of a target's crash.
 fn panic_in(stderr: &str) -> String {
     let mut lines = stderr.lines();
     while let Some(line) = lines.next() {
@@ -121,11 +121,11 @@ fn panic_in(stderr: &str) -> String {
             return format!("{message} at {}", place.trim_end_matches(':'));
         }
     }
-    let error = stderr.lines().find(|line| line.contains("ERROR: ")).unwrap_or("it ended without a word");
+    let error = stderr.lines().find(|line| line.contains("ERROR: ")).unwrap_or("it ended without a message");
     error.to_owned()
 }
 
-/// What differs from one failure to the next of the same kind.
+/// Removes the parts that differ between failures of the same kind.
 fn without_numbers(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn the_last_counts_are_told() {
         assert_eq!(statistics(LOG), "#512 pulse cov: 120 ft: 300 corp: 7/1Kb exec/s: 170 rss: 60Mb");
-        assert_eq!(statistics(""), "it has not begun");
+        assert_eq!(statistics(""), "it has not started");
     }
 
     #[test]

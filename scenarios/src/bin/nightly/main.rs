@@ -1,11 +1,11 @@
-//! `nightly`: everything that looks for bugs, for a given time, and one report.
+//! `nightly`: runs every search for bugs for a given time, and writes one report.
 //!
-//! Guarantees: the time is divided over the parts, and a part that has used up its share is ended; what the parts have found is in
-//! `nightly.md` and `nightly.json`, each finding once, with its files beside it. The seeds follow from the night's number, so that every
-//! night looks elsewhere and any of them can be repeated. It ends with 1 when something was found, with 2 when a part could not do its
-//! work.
+//! Guarantees: the time is divided among the parts, and a part is ended when its share is over. `nightly.md`
+//! and `nightly.json` list every finding of the parts once, with its files beside the report. The night's
+//! number determines the seeds, so every night searches other seeds, and any night can be repeated. The exit
+//! status is 1 if there are findings, and 2 if a part could not run.
 //!
-//! Left out: what the parts do (`parts`), and telling anybody (`.ci/report-findings`).
+//! Absent: the parts' own work (`parts`), and notifications (`.ci/report-findings`).
 #![expect(clippy::disallowed_methods, reason = "a command has real files, processes and real time")]
 
 mod findings;
@@ -29,55 +29,55 @@ use report::{PartReport, Report, Status};
 #[command(
     version,
     after_help = "\
-Exit status: 0 nothing found; 1 something found; 2 a part could not do its work, or wrong usage.
+Exit status: 0 nothing found; 1 something found; 2 a part could not run, or wrong usage.
 
 Examples:
   cargo run --release -p plimsoll-scenarios --bin nightly -- --minutes 60
   cargo run --release -p plimsoll-scenarios --bin nightly -- --minutes 30 --only fuzz"
 )]
 struct Arguments {
-    /// How long all of it may take, building aside.
+    /// Time for all parts, not counting builds
     #[arg(long, value_name = "N", default_value_t = 60)]
     minutes: u64,
-    /// Only these parts; the time is theirs.
+    /// Run only these parts; they get all the time
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
     only: Vec<Part>,
-    /// Of the fuzz targets only these.
+    /// Run only these fuzz targets
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     fuzz_targets: Vec<String>,
-    /// This machine's share of sweep, planted bugs and mutants.
+    /// This machine's share of the sweep, the planted bugs and the mutants
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
     shard: Shard,
-    /// The night's number, from which its seeds follow; by default today's.
+    /// The night's number, which determines the seeds (default: today's)
     #[arg(long, value_name = "N")]
     night: Option<u64>,
-    /// How many histories run at once; by default one a core.
+    /// How many histories run at the same time (default: one per core)
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Where the report and the findings go.
+    /// The directory for the report and the findings
     #[arg(long, value_name = "DIR", default_value = "nightly")]
     out: PathBuf,
 }
 
-/// What looks for bugs.
+/// A search for bugs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Part {
-    /// Generated histories; of a whole sweep, also the marks that it did not reach.
+    /// Generated histories. For a whole sweep, also the marks that it did not reach
     Sweep,
-    /// Short schedules, struck in every possible way.
+    /// Short schedules, with a fault injected at every possible place
     Explore,
-    /// The fuzz targets.
+    /// The fuzz targets
     Fuzz,
-    /// Planted bugs, as many as there is time for.
+    /// Planted bugs, as many as the time allows
     Planted,
-    /// Mutants of the engine, as many as there is time for.
+    /// Mutants of the engine, as many as the time allows
     Mutants,
 }
 
 impl Part {
     const ALL: [Self; 5] = [Self::Sweep, Self::Explore, Self::Fuzz, Self::Planted, Self::Mutants];
 
-    /// Its share of the time, relative to the others'.
+    /// The part's share of the time, relative to the others.
     fn weight(self) -> u32 {
         match self {
             Self::Sweep => 30,
@@ -122,7 +122,7 @@ impl Arguments {
         let total = Duration::from_secs(self.minutes * 60);
         let begin = Instant::now();
         for (index, part) in chosen.iter().enumerate() {
-            // What a part has left is the others'.
+            // The other parts get the unused time of this one.
             let weight_left: u32 = chosen[index..].iter().map(|part| part.weight()).sum();
             let limit = total.saturating_sub(begin.elapsed()) * part.weight() / weight_left;
             eprintln!("{}: up to {} minutes", part.name(), limit.as_secs().div_ceil(60));
@@ -150,7 +150,7 @@ impl Arguments {
     }
 }
 
-/// Days since 1970.
+/// Days since 1970-01-01.
 fn today() -> u64 {
     const DAY: u64 = 24 * 60 * 60;
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() / DAY)

@@ -1,4 +1,4 @@
-//! What each part runs, and what its findings are.
+//! The commands of each part, and its findings.
 
 use std::io;
 use std::num::NonZero;
@@ -17,18 +17,19 @@ use crate::Part;
 use crate::findings;
 use crate::report::{Finding, Status};
 
-/// From how many places among the seeds a planted bug is hunted: more bugs rather than surer medians.
+/// The number of base seeds from which a planted bug is hunted. Few bases leave time for more bugs, at the
+/// cost of less certain medians.
 const PLANTED_BASES: u64 = 3;
-/// How many seeds of each profile a mutant has to survive.
+/// The number of seeds of each profile that a mutant must survive.
 const MUTANT_SEEDS: u64 = 150;
-/// How far apart the nights' seeds are.
+/// The distance between the first seeds of two nights.
 const NIGHT_SEEDS: u64 = 1_000_000_000;
-/// How long a part may take beyond its share to finish what it has begun.
+/// The time that a part may take after its share is over.
 const GRACE: Duration = Duration::from_secs(600);
-/// How long building may take.
+/// The time limit for building.
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Where the parts run.
+/// The environment of the parts.
 pub struct Ground {
     pub root: PathBuf,
     pub out: PathBuf,
@@ -36,22 +37,22 @@ pub struct Ground {
     night: u64,
     pub jobs: usize,
     pub fuzz_targets: Vec<String>,
-    /// Where the commands were built.
+    /// The directory with the built commands.
     binaries: PathBuf,
 }
 
-/// Why a part could not do its work.
+/// The reason why a part could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
     #[error("cannot use {path}")]
     File { path: String, source: io::Error },
-    #[error("{path} is no schedule")]
+    #[error("{path} is not a schedule")]
     Schedule { path: String, source: ScheduleError },
-    #[error("a command cannot be run")]
+    #[error("cannot run a command")]
     Run { source: io::Error },
     #[error("{command} ended with {status}:\n{output}")]
     Command { command: String, status: String, output: String },
-    #[error("{command} left no report that can be read")]
+    #[error("cannot read the report of {command}")]
     Report { command: String, source: serde_json::Error },
 }
 
@@ -66,11 +67,11 @@ impl PartError {
     }
 }
 
-/// How it went, what there is to say, and what was found.
+/// The status, the messages and the findings of a part.
 pub type Outcome = (Status, Vec<String>, Vec<Finding>);
 
 impl Ground {
-    /// Builds the commands and makes the directory.
+    /// Builds the commands and creates the directory.
     pub fn prepare(
         out: &Path,
         shard: Shard,
@@ -104,7 +105,6 @@ impl Ground {
         }
     }
 
-    /// Runs a part.
     pub fn run(&self, part: Part, limit: Duration) -> Result<Outcome, PartError> {
         match part {
             Part::Sweep => self.sweep(limit),
@@ -150,7 +150,7 @@ impl Ground {
         let report: SweepReport = serde_json::from_str(&ended.stdout)
             .map_err(|source| PartError::Report { command: ended.command.clone(), source })?;
         let mut found = findings::of_directory(&self.plimsoll(), &directory, &self.out, "sweep")?;
-        // A shard alone need not reach what is rare.
+        // A single shard need not reach rare marks.
         if self.shard == Shard::WHOLE {
             found.extend(report.counts.marks.missing().map(|mark| Finding {
                 signature: format!("mark never reached: {}", mark.name),
@@ -234,11 +234,12 @@ impl Ground {
             let line = "cargo-mutants is not installed: cargo install cargo-mutants --locked";
             return Ok((Status::Skipped, vec![line.into()], Vec::new()));
         }
-        // Many small shards, of which a night takes one, or as many machines as there are one each.
+        // Many small shards. A night takes one of them, or one per machine.
         const SHARDS: u64 = 64;
         let shard = (self.night * self.shard.count + self.shard.index) % SHARDS;
         let directory = self.out.join("mutants");
-        // Each run has a new copy of the sources: what is not theirs is built once, and of theirs what has changed.
+        // Each run copies the sources. Dependencies are built once, and the workspace's crates only where
+        // they have changed.
         let tuned = |mut command: Command| {
             command
                 .env("CARGO_TARGET_DIR", self.root.join("target/mutants"))
@@ -246,7 +247,7 @@ impl Ground {
                 .env("PLIMSOLL_MUTANT_SEEDS", MUTANT_SEEDS.to_string());
             command
         };
-        // cargo-mutants' own baseline would run the tests of the mutated package, which are not these.
+        // cargo-mutants' own baseline would run the tests of the mutated package, not these.
         let mut baseline = tuned(self.cargo());
         baseline.args(["test", "--release", "--locked", "-p", "plimsoll-scenarios", "--test", "mutants"]);
         let ended = self.run_command(&mut baseline, BUILD_LIMIT)?;
@@ -256,14 +257,14 @@ impl Ground {
         let mut command = tuned(self.cargo());
         command
             .args(["mutants", "--package", "plimsoll-engine", "--baseline", "skip"])
-            // One that hangs has been noticed.
+            // A mutant that hangs counts as caught.
             .args(["--timeout", "300", "--build-timeout", "600"])
             .args(["--no-shuffle", "--colors", "never"])
             .args(["--shard", &format!("{shard}/{SHARDS}")])
             .arg("--output")
             .arg(&directory);
         let ended = self.run_command(&mut command, limit.max(GRACE))?;
-        // 0: all caught; 2 and 3: some missed, some took too long.
+        // 0: all caught. 2 and 3: some missed, some timed out.
         if !matches!(ended.code(), None | Some(0 | 2 | 3)) {
             return Err(PartError::command(ended));
         }
@@ -285,7 +286,7 @@ impl Ground {
     }
 }
 
-/// What is read of `planted.json`.
+/// The relevant members of `planted.json`.
 #[derive(Deserialize)]
 struct PlantedTable {
     baseline: Option<PlantedBaseline>,
@@ -304,7 +305,7 @@ struct PlantedRow {
     seeds: Option<u64>,
 }
 
-/// What is read of cargo-mutants' `outcomes.json`.
+/// The relevant members of cargo-mutants' `outcomes.json`.
 #[derive(Deserialize)]
 struct MutantCounts {
     caught: u64,

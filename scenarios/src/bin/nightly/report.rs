@@ -1,4 +1,4 @@
-//! What a night has found, for people (`nightly.md`) and for machines (`nightly.json`).
+//! The report of a night, for people (`nightly.md`) and for machines (`nightly.json`).
 
 use std::io;
 use std::path::Path;
@@ -6,7 +6,6 @@ use std::path::Path;
 use plimsoll_sim::search::sweep::Shard;
 use serde::Serialize;
 
-/// All of it.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub night: u64,
@@ -17,40 +16,39 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// What became of a part.
+/// The result of a part.
 #[derive(Debug, Serialize)]
 pub struct PartReport {
     pub name: &'static str,
     pub status: Status,
     pub seconds: f64,
-    /// What it has to say.
     pub lines: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It has looked, and found nothing.
+    /// The part has run and found nothing.
     Clean,
-    /// It has found something.
+    /// The part has found something.
     Found,
-    /// What it needs is not there.
+    /// A tool that the part needs is missing.
     Skipped,
-    /// It could not do its work.
+    /// The part could not run.
     Failed,
 }
 
-/// One thing that is wrong.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The same for everything that looks the same.
+    /// Equal for findings of the same kind.
     pub signature: String,
     pub part: &'static str,
-    /// In a sentence.
+    /// A description in one sentence.
     pub what: String,
-    /// Beside the report.
+    /// The files beside the report.
     pub files: Vec<String>,
-    /// The smallest schedule that shows it.
+    /// The smallest schedule that shows the finding.
     pub schedule: Option<String>,
 }
 
@@ -59,7 +57,6 @@ impl PartReport {
         Self { name, status, seconds, lines }
     }
 
-    /// In one line.
     pub fn told(&self) -> String {
         let status = match self.status {
             Status::Clean => "clean",
@@ -86,7 +83,7 @@ impl Report {
         }
     }
 
-    /// Whether a part could not do its work.
+    /// Whether a part could not run.
     pub fn has_failed(&self) -> bool {
         self.parts.iter().any(|part| part.status == Status::Failed)
     }

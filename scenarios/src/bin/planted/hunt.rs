@@ -1,4 +1,4 @@
-//! Sweeps with a `plimsoll` that was built elsewhere, from several bases, and shrinks what was found.
+//! Sweeps with a patched `plimsoll` from several base seeds, and shrinks the findings.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use plimsoll_sim::schedule::Schedule;
 
 use crate::Outcomes;
 
-/// How far apart the bases are.
+/// The distance between two base seeds.
 const BASE_STEP: u64 = 1_000_000;
-/// How long one command may take before it is taken for hung.
+/// The time limit of one command, after which it counts as hung.
 const COMMAND_LIMIT: Duration = Duration::from_secs(1800);
-/// How long shrinking may go on.
+/// The time limit for shrinking.
 const SHRINK_SECONDS: &str = "300";
 
-/// A history without faults in which two clients meet. A bug that fails here needs no simulator.
+/// A history without faults in which two clients meet. A bug that fails here is too easy to find.
 const CALM: &str = r#"{"format":1,"key":1,"clients":2,"pull_batch_frames":64,"push_batch_statements_max":1000,"synced_wal_frames_max":1000,"chunk_bytes":16384}
 {"id":1,"action":{"transaction":{"client":0,"writes":[{"append":{"payload_bytes":10}}],"end":"commit"}}}
 {"id":2,"action":{"push":{"client":0}}}
@@ -32,31 +32,30 @@ const CALM: &str = r#"{"format":1,"key":1,"clients":2,"pull_batch_frames":64,"pu
 const BENEATH: &[&str] =
     &["synced-prefix", "no-local-residue", "watermark", "durable-first", "named-intact", "monotone"];
 
-/// How to hunt.
+/// The options of a hunt.
 pub struct Hunt {
     pub seeds_budget: u64,
     pub bases: u64,
     pub shrinks: u64,
     pub jobs: usize,
-    /// Where schedules go.
+    /// The directory for schedules.
     pub out: PathBuf,
 }
 
-/// What one base has found.
+/// The finding of one base.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The invariant that was broken.
     pub invariant: String,
     /// The violation in one sentence.
     pub violation: String,
-    /// How many seeds that took.
+    /// The number of seeds until the finding.
     pub seeds: u64,
-    /// How long, in seconds.
+    /// The time until the finding, in seconds.
     pub seconds: f64,
     pub shrunk: Option<Shrunk>,
 }
 
-/// What became of it.
+/// The result of a hunt.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
     pub steps: usize,
@@ -64,7 +63,7 @@ pub struct Shrunk {
     pub seconds: f64,
 }
 
-/// Why there is no telling.
+/// The reason why a hunt has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum HuntError {
     #[error("cannot run {command}")]
@@ -75,14 +74,14 @@ pub enum HuntError {
     Report { command: String, source: serde_json::Error },
     #[error("cannot use {path}")]
     File { path: String, source: io::Error },
-    #[error("{path} is no schedule")]
+    #[error("{path} is not a schedule")]
     Schedule { path: String, source: plimsoll_sim::schedule::ScheduleError },
-    #[error("{name} fails in a history without faults, so it is no planted bug: {told}")]
+    #[error("{name} fails in a history without faults, so it cannot be a planted bug: {told}")]
     Strawman { name: String, told: String },
 }
 
 impl Hunt {
-    /// Sweeps from every base. With `until_found` the first failure ends a base.
+    /// Sweeps from every base. With `until_found`, the first failure ends a base.
     pub fn sweep_all(&self, plimsoll: &Path, name: &str, until_found: bool) -> Result<Outcomes, HuntError> {
         let mut shrinks_left = if until_found { self.shrinks } else { 0 };
         let mut outcomes = Outcomes::new();
@@ -100,7 +99,8 @@ impl Hunt {
         Ok(outcomes)
     }
 
-    /// Makes sure that the everyday works. What the simulator sees only by looking at the files is what it is for.
+    /// Checks that the history without faults passes. Violations of the file invariants are allowed, because
+    /// only the simulator finds them.
     pub fn check_calm(&self, plimsoll: &Path, name: &str) -> Result<(), HuntError> {
         let directory = self.out.join(name);
         let path = directory.join("calm.jsonl");

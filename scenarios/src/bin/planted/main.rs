@@ -1,10 +1,11 @@
-//! `planted`: builds the engine with each planted bug, sweeps, and tells what found it, how soon, and how small it became.
+//! `planted`: builds the engine with each planted bug, sweeps, and reports what found it, after how many
+//! seeds, and how small the schedule became.
 //!
-//! Guarantees: the sources that it builds are a copy; nothing in the working tree is touched. Every bug is swept over the same seeds as
-//! the unpatched engine, which has to stay clean on them. It ends with 1 when a bug was not found or the unpatched engine was not clean,
-//! with 2 when it could not do its work.
+//! Guarantees: the command builds a copy of the sources and changes nothing in the working tree. Every bug is
+//! swept over the same seeds as the unpatched engine, which must be clean on them. The exit status is 1 if a
+//! bug was not found or the unpatched engine was not clean, and 2 if the command could not run.
 //!
-//! Left out: what a bug is (`plimsoll_scenarios::planted`).
+//! Absent: the definition of a bug (`plimsoll_scenarios::planted`).
 #![expect(clippy::disallowed_methods, reason = "a command has real files, processes and real time")]
 
 mod hunt;
@@ -30,55 +31,55 @@ use table::{Baseline, Row, Table};
 #[command(
     version,
     after_help = "\
-Exit status: 0 all found and the unpatched engine clean; 1 not so; 2 a patch does not apply or build, or wrong usage.
+Exit status: 0 all found and the unpatched engine clean; 1 otherwise; 2 a patch does not apply or build, or wrong usage.
 
 Examples:
   cargo planted                                  all of them, about a minute each
-  cargo planted watermark-off-by-one --bases 1   one of them, from one place among the seeds
-  cargo planted --list                           what they are"
+  cargo planted watermark-off-by-one --bases 1   one of them, from one base seed
+  cargo planted --list                           the list of bugs"
 )]
 struct Arguments {
-    /// Only these, by name.
+    /// Only the bugs with these names
     names: Vec<String>,
-    /// Print what they are, and do nothing.
+    /// List the bugs and exit
     #[arg(long)]
     list: bool,
-    /// How many seeds to sweep from each base at most.
+    /// Maximum number of seeds to sweep from each base
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..1_000_000))]
     seeds_budget: u64,
-    /// From how many places among the seeds to begin.
+    /// Number of base seeds to start from
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..1_000))]
     bases: u64,
-    /// Of how many bases to shrink what was found.
+    /// Number of bases whose findings are shrunk
     #[arg(long, value_name = "N", default_value_t = 1)]
     shrinks: u64,
-    /// How many histories run at once; by default one a core.
+    /// How many histories run at the same time (default: one per core)
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Begin no other bug after so many minutes.
+    /// Start no further bug after this many minutes
     #[arg(long, value_name = "N", value_parser = minutes)]
     minutes: Option<Duration>,
-    /// This machine's share of the bugs.
+    /// This machine's share of the bugs
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
     shard: Shard,
-    /// Begin with another one than the first: each night's number makes it another.
+    /// Rotate the order of the bugs; each night's number gives another first one
     #[arg(long, value_name = "N", default_value_t = 0)]
     rotate: u64,
-    /// Do not sweep the unpatched engine.
+    /// Do not sweep the unpatched engine
     #[arg(long)]
     skip_unpatched: bool,
-    /// Where the copy is built; what was built there before is built on.
+    /// The directory for the copy and its build, which later runs reuse
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// Where the table (planted.md, planted.json) and the schedules go; by default beside the copy.
+    /// The directory for the table (planted.md, planted.json) and the schedules (default: beside the copy)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print the table as JSON and nothing else.
+    /// Print the table as JSON and nothing else
     #[arg(long)]
     json: bool,
 }
 
-/// Why the bugs could not be hunted.
+/// The reason why the hunt could not run.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error("with the bug {name}")]
@@ -89,7 +90,7 @@ enum Problem {
     Scratch(#[from] ScratchError),
     #[error(transparent)]
     Hunt(#[from] HuntError),
-    #[error("there is no planted bug {0}; --list tells their names")]
+    #[error("there is no planted bug {0}; --list prints all names")]
     UnknownName(String),
 }
 
@@ -105,7 +106,7 @@ fn main() -> ExitCode {
 }
 
 impl Arguments {
-    /// Whether all was found that has to be, and nothing else.
+    /// Runs the command. Returns whether every bug was found and the unpatched engine was clean.
     fn execute(self) -> Result<bool, Problem> {
         let begin = Instant::now();
         let bugs = self.chosen()?;
@@ -210,5 +211,5 @@ fn progress_bar(steps: usize) -> ProgressBar {
     ProgressBar::new(steps as u64).with_style(style.expect("the template is sound"))
 }
 
-/// What one base has found, if anything.
+/// The finding of one base, if there is one.
 type Outcomes = Vec<Option<Found>>;

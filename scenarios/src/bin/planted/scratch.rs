@@ -1,5 +1,5 @@
-//! The scratch copy of the workspace: its sources, with a bug or without, and a target directory of its own, so that what does not
-//! change is compiled once.
+//! The scratch copy of the workspace: its sources, with or without a bug, and its own target directory, so
+//! that unchanged crates are compiled once.
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
@@ -9,19 +9,19 @@ use std::process::Command;
 
 use plimsoll_scenarios::planted::Edited;
 
-/// What a workspace needs to be built.
+/// The files and directories that a build needs.
 const COPIED: &[&str] = &["Cargo.toml", "Cargo.lock", "engine", "sim", "scenarios"];
 
-/// A copy that is this process's alone.
+/// A copy that only this process uses.
 pub struct Scratch {
     root: PathBuf,
     copy: PathBuf,
     target: PathBuf,
-    /// Held while the process lives.
+    /// The lock, held while the process lives.
     _lock: File,
 }
 
-/// Why the copy cannot be made or built.
+/// The reason why the copy cannot be created or built.
 #[derive(Debug, thiserror::Error)]
 pub enum ScratchError {
     #[error("cannot copy {path}")]
@@ -63,7 +63,7 @@ impl Scratch {
             .arg("--target-dir")
             .arg(&self.target)
             .current_dir(&self.copy)
-            // From one bug to the next a few functions differ: 5 s instead of 45.
+            // Two bugs differ in a few functions: an incremental build takes 5 s instead of 45 s.
             .env("CARGO_INCREMENTAL", "1")
             .output()
             .map_err(|source| ScratchError::Cargo { source })?;
@@ -74,8 +74,8 @@ impl Scratch {
         Ok(self.target.join("release").join(format!("plimsoll{}", std::env::consts::EXE_SUFFIX)))
     }
 
-    /// Makes a file or directory of the copy as it is in the workspace, edits aside. What is so already is not touched, or cargo would
-    /// build it anew.
+    /// Copies a file or directory from the workspace, except for the edits. Leaves identical files untouched,
+    /// because cargo would rebuild them.
     fn copy(&self, path: &Path, edited: &[Edited]) -> Result<(), ScratchError> {
         let (from, to) = (self.root.join(path), self.copy.join(path));
         let failed = |source| ScratchError::Copy { path: path.display().to_string(), source };

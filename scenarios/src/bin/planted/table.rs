@@ -1,4 +1,4 @@
-//! The table: one row a planted bug, and what has to be so.
+//! The table of planted bugs, one row per bug, and its requirements.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,52 +10,50 @@ use serde::Serialize;
 use crate::Outcomes;
 use crate::hunt::{Hunt, HuntError};
 
-/// What every finding should become.
+/// The limits for every shrunk finding.
 const STEPS_MAX: usize = 8;
 const FAULTS_MAX: usize = 2;
 const SHRINK_SECONDS_MAX: f64 = 60.0;
 
-/// All of it.
 #[derive(Debug, Serialize)]
 pub struct Table {
     pub seeds_budget: u64,
     pub bases: u64,
     pub jobs: usize,
-    /// The unpatched engine's result, if it was swept.
+    /// The unpatched engine's result; `None` if it was not swept.
     pub baseline: Option<Baseline>,
     pub rows: Vec<Row>,
-    /// Bugs for which there was no time.
+    /// The bugs for which there was no time.
     pub not_reached: Vec<String>,
-    /// Bugs that fail without a fault, which any test would find.
+    /// The bugs that fail without a fault, which any test would find.
     pub strawmen: Vec<String>,
 }
 
 /// The unpatched engine over the same seeds.
 #[derive(Debug, Serialize)]
 pub struct Baseline {
-    /// The violations that were found, one a base at most.
+    /// The violations, at most one per base.
     pub violations: Vec<String>,
 }
 
-/// One planted bug.
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub name: String,
     pub area: String,
     pub like: String,
-    /// In how many of the bases it was found.
+    /// The number of bases that found the bug.
     pub found_in: usize,
-    /// By which invariants, and how often.
+    /// The invariants that found it, with counts.
     pub invariants: BTreeMap<String, usize>,
-    /// Seeds until it was found, median over the bases; `None` if most have not found it.
+    /// The median number of seeds over the bases; `None` if most bases have not found the bug.
     pub seeds: Option<u64>,
-    /// And seconds.
+    /// The median time in seconds.
     pub seconds: Option<f64>,
-    /// The largest of what the findings were shrunk to.
+    /// The size of the largest shrunk finding.
     pub steps: Option<usize>,
     pub faults: Option<usize>,
     pub shrink_seconds: Option<f64>,
-    /// One of the violations.
+    /// An example of a violation.
     pub example: Option<String>,
     #[serde(skip)]
     budget: u64,
@@ -95,7 +93,6 @@ impl Row {
         }
     }
 
-    /// In one line.
     pub fn line(&self) -> String {
         format!("{} ({}): {} after {}", self.name, self.area, self.found_by(), self.effort())
     }
@@ -148,7 +145,7 @@ impl Table {
         }
     }
 
-    /// Whether each bug was found from most bases, and the unpatched engine was clean.
+    /// Whether most bases found each bug, and the unpatched engine was clean.
     pub fn is_as_it_should_be(&self) -> bool {
         let is_clean = self.baseline.as_ref().is_none_or(|baseline| baseline.violations.is_empty());
         is_clean && self.strawmen.is_empty() && self.rows.iter().all(|row| row.seeds.is_some())
