@@ -132,8 +132,8 @@
 //!
 //! A local transaction is sent whole, including its schema changes in their original order. The core's change
 //! log does not record views, triggers, and renames of tables and columns. The connections of
-//! [`SyncEngine::connect`] record these beside the change log, in the same transaction. If the application
-//! changes the schema in another way, the next push or pull finds the difference and puts it into a separate
+//! [`SyncEngine::connect`] record these beside the change log, in the same transaction. If the
+//! schema is changed in another way, the next push or pull finds the difference and puts it into a separate
 //! transaction. A table that was renamed twice in that way is refused with [`Error::UnknownTable`].
 //!
 //! * Temporary tables are local only. The change log records only a table's bare name, so a temporary table

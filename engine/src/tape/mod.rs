@@ -124,7 +124,6 @@ impl Tape {
     ///
     /// # Errors
     /// [`Error::UnknownTable`], and the core's error.
-    /// [`Error::UnknownTable`], and what the core says.
     pub(crate) fn read(
         files: &Files,
         connection: &Arc<Connection>,
