@@ -1,5 +1,5 @@
-//! Metadata that nobody has written like that, beside files that are sound. The input is a metadata file; if it is one but for its
-//! checksum, the same with the right checksum is tried as well.
+//! Hostile metadata beside sound files. The input is a metadata file. If only its checksum is wrong, the
+//! target also tries it with the right checksum.
 #![no_main]
 #![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
 
@@ -32,7 +32,7 @@ fn open_with(metadata: &[u8]) {
     }
 }
 
-/// The same metadata in an envelope whose checksum is right.
+/// The same metadata with the right checksum.
 fn with_right_checksum(bytes: &[u8]) -> Option<Vec<u8>> {
     let members: std::collections::BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes).ok()?;
     let metadata = members.get("metadata")?.get();

@@ -1,17 +1,17 @@
-//! Histories, guided by what of the engine they reach. The input is a schedule file; one that breaks an invariant is left as an artefact
-//! that `plimsoll replay` and `plimsoll shrink` take as it is.
+//! Histories, guided by the parts of the engine that they reach. The input is a schedule file. A schedule
+//! that breaks an invariant becomes an artefact, which `plimsoll replay` and `plimsoll shrink` accept.
 #![no_main]
 #![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
 
 use libfuzzer_sys::{Corpus, fuzz_crossover, fuzz_mutator, fuzz_target};
 use plimsoll_fuzz::{corpus, mutate, watchdog};
+use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate, is_within_limits};
 use plimsoll_sim::world::run::{RunOptions, run};
-use plimsoll_sim::schedule::Schedule;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Generated schedules that the corpus begins with, besides the ones that found something once.
+/// Generated schedules in the initial corpus, besides those of `scenarios/corpus`.
 const GENERATED: u64 = 16;
 
 fuzz_target!(
@@ -46,14 +46,14 @@ fn read(bytes: &[u8]) -> Option<Schedule> {
     Schedule::parse(std::str::from_utf8(bytes).ok()?).ok()
 }
 
-/// Whether it asks for no more than a generated one could.
+/// Whether the schedule stays within the limits of generated ones.
 fn is_bounded(schedule: &Schedule) -> bool {
     (1..=4).contains(&schedule.header.clients)
         && schedule.all_steps().len() <= 3 * mutate::STEPS_MAX
         && is_within_limits(schedule)
 }
 
-/// Writes a schedule where libFuzzer wants it; without its last steps if there is no room. Returns its length.
+/// Writes a schedule into libFuzzer's buffer, without its last steps if there is no room. Returns its length.
 fn write(schedule: &Schedule, data: &mut [u8], size_max: usize) -> usize {
     let mut schedule = schedule.clone();
     loop {
@@ -68,7 +68,7 @@ fn write(schedule: &Schedule, data: &mut [u8], size_max: usize) -> usize {
     }
 }
 
-/// As many bytes as a mutation can use.
+/// The size of an input that a mutation can use, in bytes.
 fn drawn(seed: u32) -> [u8; 128] {
     let mut bytes = [0; 128];
     ChaCha8Rng::seed_from_u64(u64::from(seed)).fill_bytes(&mut bytes);

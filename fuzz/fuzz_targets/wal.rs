@@ -1,5 +1,5 @@
-//! Database files and logs that nobody has written like that. What checksums would catch at once is let through: the logs are sealed
-//! anew after they were tampered with, and the metadata made to agree, so that what is hostile is what the core reads.
+//! Hostile database files and WALs. Checksums would catch most damage at once, so the target seals the WALs
+//! again after the damage and makes the metadata agree: the core reads the hostile bytes.
 #![no_main]
 #![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
 
@@ -14,23 +14,23 @@ use plimsoll_sim::world::clock;
 #[derive(Debug, Arbitrary)]
 struct Tampering {
     pushes_frames: bool,
-    /// In order.
+    /// The changes, in order.
     changes: Vec<Change>,
-    /// Whether the logs' checksums are made right afterwards, and the metadata to agree.
+    /// Whether to seal the WALs afterwards and make the metadata agree.
     is_sealed: bool,
 }
 
 #[derive(Debug, Arbitrary)]
 enum Change {
-    /// Bytes of a file are others.
+    /// Overwrites bytes of a file.
     Edit { file: u8, edits: Vec<(u32, u8)> },
-    /// A file ends earlier.
+    /// Truncates a file.
     Cut { file: u8, length: u32 },
-    /// A file goes on.
+    /// Appends to a file.
     Extend { file: u8, with: Vec<u8> },
-    /// A file is something else.
+    /// Replaces a file.
     Replace { file: u8, by: Vec<u8> },
-    /// A part of a file stands somewhere else as well, maybe in another.
+    /// Copies a part of a file to another place, perhaps in another file.
     Copy { from: u8, at: u32, length: u16, to: u8, there: u32 },
 }
 

@@ -1,4 +1,4 @@
-//! A server that answers as it likes: honestly, with an honest answer that was tampered with, or with anything.
+//! A hostile server: it answers honestly, with a changed honest answer, or with arbitrary bytes.
 #![no_main]
 #![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
 
@@ -20,22 +20,22 @@ use plimsoll_sim::world::network::{ChunkedBody, Lost};
 /// A history with a hostile server.
 #[derive(Debug, Arbitrary)]
 struct Hostility {
-    /// Whether the client has been there before.
+    /// Whether the client has synced with the honest server before.
     has_history: bool,
     pushes_frames: bool,
     chunk_bytes: u16,
-    /// What becomes of the answers, in order; the rest is honest.
+    /// What happens to the answers, in order. The remaining answers are honest.
     answers: Vec<Fate>,
 }
 
 #[derive(Debug, Clone, Arbitrary)]
 enum Fate {
     Honest,
-    /// No answer at all.
+    /// There is no answer.
     Lost {
         takes_effect: bool,
     },
-    /// The honest one with other bytes, cut, lengthened, under another status.
+    /// The honest answer with changed bytes, another length or another status.
     Tampered {
         edits: Vec<(u32, u8)>,
         length: Option<u32>,
@@ -43,7 +43,7 @@ enum Fate {
         status: Option<u16>,
         announced: Announced,
     },
-    /// Anything. The honest server never hears of the request.
+    /// An arbitrary answer. The honest server does not receive the request.
     Forged {
         status: u16,
         body: Vec<u8>,
@@ -108,7 +108,7 @@ impl Remote for HostileServer {
     }
 }
 
-/// The statuses that the protocol knows more often than others.
+/// A status, more often one of the protocol's.
 fn status_of(drawn: u16) -> StatusCode {
     match drawn % 8 {
         0..=3 => StatusCode::OK,
@@ -135,7 +135,7 @@ fn be_hostile(hostility: Hostility) {
     if let Ok(engine) = client.open(server, mode) {
         use_everything(&engine);
     }
-    // Whatever it was told, the files that it has left are opened or refused.
+    // The files that remain can be opened or are refused.
     if let Ok(engine) = client.open(client.remote.clone(), mode) {
         use_everything(&engine);
     }

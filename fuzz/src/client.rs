@@ -1,4 +1,4 @@
-//! A client with a history, in memory: files that can be tampered with, and a server whose answers can be.
+//! A client with a history, in memory. Its files and the answers of its server can be changed.
 
 use std::future::Future;
 use std::pin::pin;
@@ -12,17 +12,17 @@ use plimsoll_sim::world::memory::Memory;
 use plimsoll_sim::world::remote::Remote;
 use turso_core::{Buffer, Completion, File, IO, MemoryIO, OpenFlags};
 
-/// The endings of a client's files: the four databases, and the metadata.
+/// The endings of a client's files: the four database files and the metadata.
 pub const ENDINGS: [&str; 5] = ["draft", "draft-wal", "synced", "synced-wal", "info"];
 
 const PATH: &str = "client.db";
-/// More suspensions than that are no operation that ends.
+/// The maximum number of suspensions of an operation.
 const POLLS_MAX: u64 = 200_000;
 
 /// The client, closed.
 pub struct Client {
     files: Arc<Memory>,
-    /// The honest way to the server.
+    /// The honest connection to the server.
     pub remote: InProcess,
 }
 
@@ -30,11 +30,11 @@ impl Client {
     /// A client that has never been opened, and a server with some rows.
     ///
     /// # Panics
-    /// If the server cannot be made.
+    /// If the server cannot be created.
     #[must_use]
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        // The core's registry knows a file in memory by its path, process-wide.
+        // The core's process-wide registry identifies a file in memory by its path.
         let path = format!("remote-{}.db", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut remote = Remote::create(Arc::new(MemoryIO::new()), &path);
         remote
@@ -46,8 +46,8 @@ impl Client {
         Self { files: Memory::create(), remote: InProcess::new(remote, 5000) }
     }
 
-    /// A client in the middle of things: it has pulled, replayed, pushed, and has local transactions that nobody else knows; the
-    /// server has gone on, into another generation.
+    /// A client in the middle of its work: it has pulled, replayed and pushed, and it has local transactions that
+    /// it has not sent. The server has entered another generation.
     ///
     /// # Panics
     /// If the honest part of the history fails.
@@ -78,7 +78,7 @@ impl Client {
         });
     }
 
-    /// Opens the engine with this way to a server.
+    /// Opens the engine with this connection to a server.
     ///
     /// # Errors
     /// Those of [`SyncEngine::open`].
@@ -87,7 +87,7 @@ impl Client {
         end(SyncEngine::open(self.files.clone(), self.files.clone(), remote, PATH, options))
     }
 
-    /// The content of one of the files, by its ending; empty if it is not there.
+    /// The content of the file with this ending; empty if there is none.
     ///
     /// # Panics
     /// If memory cannot be read.
@@ -106,7 +106,7 @@ impl Client {
         buffer.as_slice().to_vec()
     }
 
-    /// Makes `bytes` the content of one of the files.
+    /// Replaces the content of a file.
     ///
     /// # Panics
     /// If memory cannot be written.
@@ -135,7 +135,7 @@ impl Default for Client {
     }
 }
 
-/// Everything that an application does. What fails, fails; it has to end, and not with a panic.
+/// Everything that an application does. Calls may fail, but they must end, and not with a panic.
 pub fn use_everything<R: ServerRemote>(engine: &SyncEngine<R>) {
     let read = |sql: &str| {
         if let Ok(connection) = engine.connect() {

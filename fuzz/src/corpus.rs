@@ -1,4 +1,4 @@
-//! The inputs that a target begins with. They are put into its corpus before libFuzzer reads it.
+//! The initial inputs of a target. They are put into its corpus before libFuzzer reads it.
 #![expect(clippy::disallowed_methods, reason = "corpora are real files")]
 
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Puts inputs into the corpus of `target`, unless they are there.
+/// Adds inputs to the corpus of `target` unless they exist.
 ///
 /// # Panics
 /// If they cannot be written.
@@ -21,7 +21,7 @@ pub fn seed(target: &str, inputs: impl IntoIterator<Item = (String, Vec<u8>)>) {
     }
 }
 
-/// The schedules that found something once, from `scenarios/corpus`.
+/// The schedules of `scenarios/corpus`.
 ///
 /// # Panics
 /// If they cannot be read.
@@ -36,8 +36,8 @@ pub fn schedules() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Inputs for a target that makes whatever it needs out of bytes: noise, always the same, some of it long enough for much to happen. Without
-/// them libFuzzer would begin with a handful of bytes, and take a night to come to more.
+/// Inputs for a target that derives its structure from bytes: constant noise, some of it long. Without them
+/// libFuzzer would start with a few bytes and need a night to reach longer inputs.
 pub fn noise() -> impl Iterator<Item = (String, Vec<u8>)> {
     const LENGTHS: [usize; 4] = [16, 64, 256, 1024];
     const OF_EACH: u64 = 8;

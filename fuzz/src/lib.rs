@@ -1,22 +1,22 @@
-//! What the fuzz targets have in common. The targets are in `fuzz_targets/`:
+//! The code that the fuzz targets share. The targets are in `fuzz_targets/`:
 //!
-//! | target | its input | what it must not do |
+//! | target | its input | what must not happen |
 //! |---|---|---|
-//! | `schedule` | a schedule file | break an invariant |
-//! | `metadata` | a metadata file | panic, or go on for ever |
-//! | `wire` | what becomes of each of the server's answers | panic, or go on for ever |
-//! | `wal` | what becomes of the four database files | panic, or go on for ever |
+//! | `schedule` | a schedule file | a broken invariant |
+//! | `metadata` | a metadata file | a panic, or an operation without end |
+//! | `wire` | changes of the server's answers | a panic, or an operation without end |
+//! | `wal` | changes of the four database files | a panic, or an operation without end |
 //!
-//! `cargo fuzz run --release --sanitizer none schedule` runs one on a stable toolchain; an artefact of `schedule` is a schedule file, for
-//! `plimsoll replay` and `plimsoll shrink`.
+//! `cargo fuzz run --release --sanitizer none schedule` runs one on a stable toolchain. An artefact of
+//! `schedule` is a schedule file for `plimsoll replay` and `plimsoll shrink`.
 //!
-//! | module | what it owns |
+//! | module | contents |
 //! |---|---|
-//! | [`client`] | a client with a history, in memory, whose files and answers can be tampered with |
-//! | [`mutate`] | from one schedule to another |
-//! | [`seal`] | makes tampered files pass for sound ones |
-//! | [`corpus`] | the inputs that a target begins with |
-//! | [`watchdog`] | ends the process over an input that takes too long |
+//! | [`client`] | a client with a history, in memory, whose files and answers can be changed |
+//! | [`mutate`] | changes one schedule into another |
+//! | [`seal`] | computes the checksums of changed files |
+//! | [`corpus`] | the initial inputs of a target |
+//! | [`watchdog`] | ends the process when an input takes too long |
 
 pub mod client;
 pub mod corpus;

@@ -1,37 +1,37 @@
-//! From one schedule to another, by one or a few changes that leave the rest its meaning.
+//! Changes one schedule into another, by one or a few changes that keep the meaning of the rest.
 //!
-//! Steps and faults come from the generator, so that a schedule asks for nothing that the fault atlas makes no promise about; what is
-//! searched is how they are put together. Everything is drawn from the bytes that the fuzzer gives.
+//! Steps and faults come from the generator, so every fault has a row in the atlas. The search is over their
+//! combinations. All draws come from the bytes of the fuzzer.
 
 use arbitrary::{Arbitrary, Unstructured};
-use plimsoll_sim::search::generate::{Profile, generate};
 use plimsoll_sim::schedule::{Schedule, Step};
+use plimsoll_sim::search::generate::{Profile, generate};
 
-/// More steps than that are no history that anybody would read, and slow.
+/// The maximum number of steps. Longer schedules are slow and hard to read.
 pub const STEPS_MAX: usize = 40;
-/// From how many generated schedules steps are taken.
+/// The number of generated schedules from which steps are taken.
 const SEEDS: u64 = 1 << 20;
 
 /// One change.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum Change {
-    /// Steps of a generated schedule come in.
+    /// Inserts steps of a generated schedule.
     Splice { seed: u64, from: u8, count: u8, at: u8 },
-    /// A step goes.
+    /// Removes a step.
     Drop { at: u8 },
-    /// A step happens once more.
+    /// Repeats a step.
     Repeat { at: u8, to: u8 },
-    /// A step comes earlier or later.
+    /// Moves a step.
     Move { at: u8, to: u8 },
-    /// A step is struck as a generated one was.
+    /// Gives a step the faults of a generated step.
     Strike { seed: u64, from: u8, at: u8 },
-    /// A step's faults go.
+    /// Removes a step's faults.
     Spare { at: u8 },
-    /// The options become a generated schedule's.
+    /// Replaces the header by a generated schedule's.
     Options { seed: u64 },
 }
 
-/// A schedule that is a little different, and never too long.
+/// A slightly different schedule of limited length.
 pub fn mutated(mut schedule: Schedule, bytes: &[u8]) -> Schedule {
     let mut source = Unstructured::new(bytes);
     let changes = 1 + source.arbitrary::<u8>().unwrap_or_default() % 4;
@@ -44,7 +44,7 @@ pub fn mutated(mut schedule: Schedule, bytes: &[u8]) -> Schedule {
     schedule
 }
 
-/// Steps of one and then of the other, under the first one's options.
+/// The first steps of one schedule and then those of another, with the header of the first.
 pub fn crossed(mut one: Schedule, other: &Schedule, bytes: &[u8]) -> Schedule {
     let mut source = Unstructured::new(bytes);
     let [cut, from]: [u8; 2] = source.arbitrary().unwrap_or_default();
@@ -89,8 +89,8 @@ fn apply(schedule: &mut Schedule, change: Change) {
         Change::Strike { seed, from, at } => {
             let donor = donor(seed);
             let injected: Vec<&Step> = donor.steps.iter().filter(|step| !step.faults.is_empty()).collect();
-            if !struck.is_empty() {
-                schedule.steps[index(at, count)].faults = struck[index(from, struck.len())].faults.clone();
+            if !faulty.is_empty() {
+                schedule.steps[index(at, count)].faults = faulty[index(from, faulty.len())].faults.clone();
             }
         }
         Change::Spare { at } => schedule.steps[index(at, count)].faults.clear(),
@@ -106,7 +106,7 @@ fn index(drawn: u8, count: usize) -> usize {
     usize::from(drawn) % count.max(1)
 }
 
-/// Puts a step in under ids that nobody has, for clients that there are.
+/// Inserts a step with unused ids, for existing clients.
 fn insert(schedule: &mut Schedule, mut step: Step, at: usize) {
     let mut next = 1 + schedule.all_steps().iter().map(|step| step.id).max().unwrap_or(0);
     rename(&mut step, schedule.header.clients, &mut next);

@@ -1,15 +1,15 @@
-//! Makes tampered files pass for ones that the core and the engine have written: checksums of logs, and what the metadata says of them.
+//! Computes the checksums of changed WALs and metadata, so that the core and the engine accept them.
 
 use plimsoll_sim::judge::format::{FRAME_BYTES, FRAME_HEADER_BYTES, WAL_HEADER_BYTES};
 
 use crate::client::Client;
 
-/// Bytes of the header's start, and of a frame header's start, that go into the checksum.
+/// The bytes of the WAL header and of a frame header that the checksum covers.
 const CHECKED_HEADER_BYTES: usize = 24;
 const CHECKED_FRAME_HEADER_BYTES: usize = 8;
 const MAGIC_BIG_ENDIAN: u32 = 0x377f_0683;
 
-/// Seals both logs anew, and lets the metadata name what they hold now.
+/// Seals both WALs, and makes the metadata name their frames.
 pub fn seal(client: &Client) {
     let mut stamps = Vec::new();
     for ending in ["draft-wal", "synced-wal"] {
@@ -23,7 +23,7 @@ pub fn seal(client: &Client) {
 /// Salts and checksum after each frame.
 type Stamps = Vec<([u32; 2], [u32; 2])>;
 
-/// Computes a log's checksums (<https://www.sqlite.org/fileformat2.html#walformat>).
+/// Computes a WAL's checksums (<https://www.sqlite.org/fileformat2.html#walformat>).
 fn seal_wal(wal: &mut [u8]) -> Stamps {
     let Some((header, frames)) = wal.split_at_mut_checked(WAL_HEADER_BYTES) else { return Vec::new() };
     let is_big_endian = word(header, 0) == MAGIC_BIG_ENDIAN;
@@ -41,7 +41,7 @@ fn seal_wal(wal: &mut [u8]) -> Stamps {
     stamps
 }
 
-/// Writes the stamps of the frames that the metadata names into it.
+/// Writes the stamps of the named frames into the metadata.
 fn restamp(client: &Client, stamps: &[Stamps]) {
     let bytes = client.read("info");
     let Ok(mut envelope) = serde_json::from_slice::<serde_json::Value>(&bytes) else { return };

@@ -1,5 +1,5 @@
-//! Ends the process when an input takes too long, so that libFuzzer keeps it as an artefact. Its own `-timeout` is switched off: it would
-//! read the clock on the thread that runs the input, where time is virtual.
+//! Ends the process when an input takes too long, so that libFuzzer keeps the input as an artefact. libFuzzer's own
+//! `-timeout` is off: it would read the clock on the thread that runs the input, where time is virtual.
 #![expect(clippy::disallowed_methods, reason = "the watchdog has a thread of its own and real time")]
 
 use std::sync::Once;
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// After so long, or at most twice as long, an input is a finding.
+/// An input is a finding after this time, or at most twice this time.
 const INPUT_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// How many inputs have begun and how many of them have ended: odd while one runs.
+/// The number of inputs that have started plus the number that have ended: odd while one runs.
 static BEGINS_AND_ENDS: AtomicU64 = AtomicU64::new(0);
 
 /// Runs an input; one at a time.
@@ -26,11 +26,11 @@ pub fn watch<T>(input: impl FnOnce() -> T) -> T {
     result
 }
 
-/// libFuzzer has set it before the first input.
+/// libFuzzer has set the timer before the first input.
 fn switch_off_the_alarm() {
     let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let off = libc::itimerval { it_interval: never, it_value: never };
-    // SAFETY: the new value is valid for the call, and the old one is not asked for.
+    // SAFETY: the new value is valid for the call, and the old one is not requested.
     let status = unsafe { libc::setitimer(libc::ITIMER_REAL, &off, std::ptr::null_mut()) };
     assert_eq!(status, 0, "a valid timer is accepted");
 }
