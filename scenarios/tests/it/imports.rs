@@ -295,7 +295,9 @@ fn modules_for_tests(module: &[String], tokens: &[Token]) -> Vec<Vec<String>> {
     let items = (0..tokens.len()).filter_map(|at| test_item(tokens, at));
     items
         .filter_map(|(begin, end)| match &tokens[begin..end] {
-            [keyword, name, _] if keyword.text == "mod" => Some([module, &[name.text.clone()]].concat()),
+            [keyword, name, _] if keyword.text == "mod" => {
+                Some([module, std::slice::from_ref(&name.text)].concat())
+            }
             _ => None,
         })
         .collect()
