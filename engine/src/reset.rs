@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(short, "t.db-synced-wal is damaged: 4151 bytes, but the metadata names 4152");
         let synced_wal_stamp = FrameStamp { salts: [1, 2], checksums: [3, 4] };
         let stamped = problem(1, wal_bytes(1), &Metadata { synced_wal_stamp, ..one_frame() });
-        assert!(stamped.starts_with("t.db-synced-wal is damaged: frame 1 is stamped"), "{stamped}");
+        assert!(stamped.starts_with("t.db-synced-wal is damaged: frame 1 has the stamp"), "{stamped}");
     }
 
     #[test]

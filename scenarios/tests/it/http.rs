@@ -290,7 +290,7 @@ fn what_goes_wrong_on_the_way_is_said_with_its_causes() {
             (answering(b"", false).await, "connection closed before message completed"),
             (answering(b"what?\r\n\r\n", true).await, "invalid HTTP"),
             (answering(HALF, true).await, "no more of the answer's body within 100ms"),
-            (answering(HALF, false).await, "broke off"),
+            (answering(HALF, false).await, "ended early"),
         ] {
             let remote =
                 HttpRemote::builder(url).response_timeout(short).body_idle_timeout(short).build().unwrap();

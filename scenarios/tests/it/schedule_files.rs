@@ -110,5 +110,5 @@ fn a_fault_that_nothing_is_promised_about_is_refused_by_line_and_field() {
         r#"{"id":1,"action":{"pull":{"client":0}},"faults":[{"disk":{"file":"metadata","nth":1,"error":"sync_drops","lasts":"once"}}]}"#
     );
     let error = Schedule::parse(&text).unwrap_err().to_string();
-    assert!(error.starts_with("line 2, field `faults[0]`: the atlas promises nothing"), "{error}");
+    assert!(error.starts_with("line 2, field `faults[0]`: the atlas has no promise"), "{error}");
 }
