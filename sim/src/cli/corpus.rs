@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use plimsoll_sim::search::corpus::{DIRECTORY, begin_post_mortem, has_post_mortem};
 use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::text::counted;
 use plimsoll_sim::world::run::{RunOptions, run};
 
 use super::files::Source;
-use super::{Problem, STATUS_CLEAN, counted, files};
+use super::{Problem, STATUS_CLEAN, files};
 
 #[derive(Debug, Args)]
 pub struct Corpus {
@@ -68,8 +69,8 @@ impl Add {
         println!(
             "added {}: {}, {}",
             path.display(),
-            counted(schedule.steps.len(), "step"),
-            counted(faults, "fault")
+            counted(schedule.steps.len() as u64, "step"),
+            counted(faults as u64, "fault")
         );
         let outcome = run(&schedule, RunOptions::default());
         match &outcome.violation {

@@ -7,11 +7,12 @@ use plimsoll_sim::judge::verdict::Violation;
 use plimsoll_sim::report::page::FINDING;
 use plimsoll_sim::schedule::{Schedule, Step};
 use plimsoll_sim::search::shrink::{RUNS_MAX, Shrink, Shrunk};
+use plimsoll_sim::text::counted;
 use plimsoll_sim::world::run::{RunOptions, run};
 use plimsoll_sim::world::trace::Event;
 
 use super::interrupt::Interrupt;
-use super::{Problem, counted, determinism, files, shell_line};
+use super::{Problem, determinism, files, shell_line};
 
 /// The number of a failing history's last events that are printed.
 const LAST_EVENTS: usize = 12;
@@ -44,7 +45,11 @@ impl Kept {
 }
 
 fn size(schedule: &Schedule) -> String {
-    format!("{}, {}", counted(schedule.steps.len(), "step"), counted(schedule.fault_count(), "fault"))
+    format!(
+        "{}, {}",
+        counted(schedule.steps.len() as u64, "step"),
+        counted(schedule.fault_count() as u64, "fault")
+    )
 }
 
 /// A comment in a schedule file is one line.
@@ -72,7 +77,8 @@ pub fn shrink(
     bar.enable_steady_tick(Duration::from_millis(100));
     let shrunk = interrupt.within(Some(limit), |stop| {
         Shrink { jobs, runs_max: RUNS_MAX, stop }.run(schedule, |progress| {
-            let (steps, faults) = (counted(progress.steps, "step"), counted(progress.faults, "fault"));
+            let (steps, faults) =
+                (counted(progress.steps as u64, "step"), counted(progress.faults as u64, "fault"));
             bar.set_message(format!("shrinking: {steps}, {faults} after {} runs", progress.runs));
         })
     });

@@ -187,11 +187,6 @@ fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
 }
 
-/// "1 step", "2 steps".
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Keeps the default panic hook from printing panics in histories. An engine's panic is a finding and is
 /// reported as one.
 #[expect(clippy::disallowed_methods, reason = "the hook compares the name of the panicking thread")]

@@ -8,12 +8,12 @@ use plimsoll_sim::report::page::{Heading, page};
 use plimsoll_sim::report::timeline::timeline;
 use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::text::counted;
 use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 
 use super::files::Source;
 use super::{
-    Problem, STATUS_CLEAN, STATUS_NONDETERMINISM, counted, determinism, files, in_colour, shell_line,
-    status_of,
+    Problem, STATUS_CLEAN, STATUS_NONDETERMINISM, determinism, files, in_colour, shell_line, status_of,
 };
 
 #[derive(Debug, Args)]
@@ -94,7 +94,7 @@ fn print_outcome(schedule: &Schedule, outcome: &Outcome) {
     println!("{} events, hash {:016x}", outcome.event_count, outcome.hash);
     println!(
         "{}, {} crashes, {} requests, {} messages lost",
-        counted(schedule.steps.len(), "step"),
+        counted(schedule.steps.len() as u64, "step"),
         counts.crashes(),
         counts.requests,
         counts.messages_lost(),

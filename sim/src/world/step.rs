@@ -97,10 +97,10 @@ impl World {
         self.recorder.note_unreached(step.id, unreached);
         self.recorder.note_not_run(&context.during);
         self.mark_faults(step, &context);
-        let (generation, frame_count) = self.server.position();
-        self.record(Lane::Remote, "stands at", "generation and frame", &[generation, frame_count]);
+        let position = self.server.position();
+        self.record(Lane::Remote, "stands at", "generation and frame", &[position.0, position.1]);
         self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id)]);
-        self.recorder.snapshot(step.id, self.server.position(), self.clients.all());
+        self.recorder.snapshot(step.id, position, self.clients.all());
     }
 
     /// Reaches the marks of the situations that a finished step was in.
