@@ -28,9 +28,9 @@ pub(crate) fn new_identity(client_name: &str, io: &dyn IO) -> String {
 
 /// Refuses to overwrite files without metadata.
 pub(crate) fn refuse_foreign_files(files: &Files) -> Result<()> {
-    for path in files.databases().into_iter().chain([files.synced_next.as_str()]) {
+    for path in files.databases().into_iter().chain([&files.synced_next]) {
         if files.open_existing(path)?.is_some() {
-            return Err(Error::ForeignFile { file: path.to_owned() });
+            return Err(Error::ForeignFile { file: path.clone() });
         }
     }
     Ok(())

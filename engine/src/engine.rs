@@ -10,6 +10,7 @@ use crate::bootstrap::{bootstrap, new_identity, refuse_foreign_files};
 use crate::checkpoint::checkpoint_if_due;
 use crate::compaction;
 use crate::draft::Draft;
+use crate::engine_file::EngineFile;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
@@ -219,9 +220,10 @@ impl<R: Remote> SyncEngine<R> {
     pub fn stats(&self) -> Result<Stats> {
         let state = self.begin_operation()?;
         let metadata = &state.metadata;
-        let length = |path: &str| self.files.open_named(path)?.length();
+        let length = |file: &EngineFile| self.files.open_named(file)?.length();
         // The next operation downloads a lost replica again.
-        let replica_length = |path: &str| self.files.open_existing(path)?.map_or(Ok(0), |file| file.length());
+        let replica_length =
+            |file: &EngineFile| self.files.open_existing(file)?.map_or(Ok(0), |file| file.length());
         let draft_wal_bytes = length(&self.files.draft_wal)?;
         let reader = self.draft.connect(&self.files)?;
         // Draft's own copy of the acknowledgement dates from the last rebase.
@@ -404,9 +406,9 @@ impl<R: Remote> SyncEngine<R> {
 /// Reads the metadata from disk, or creates a new identity if there is none. A killed process may have
 /// renamed the file without making that durable, so this syncs the directory before anything relies on it.
 async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
-    if let Some(bytes) = files.read_small(&files.metadata)? {
+    if let Some(bytes) = files.read_metadata()? {
         files.sync_directory().await?;
-        let metadata = Metadata::decode(&files.metadata, &bytes)?;
+        let metadata = Metadata::decode(&bytes).map_err(|problem| files.bad_metadata(problem))?;
         event!(Resume, phase = metadata.phase.name());
         return Ok(State::new(metadata));
     }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use turso_core::LimboError;
 
+use crate::engine_file::EngineFile;
 use crate::remote::RemoteError;
 
 /// The result type of the engine.
@@ -54,8 +55,8 @@ pub enum Error {
     File {
         /// The operation.
         operation: FileOperation,
-        /// The file's path.
-        file: String,
+        /// The file.
+        file: EngineFile,
         /// The error of [`turso_core::IO`].
         source: LimboError,
     },
@@ -64,8 +65,8 @@ pub enum Error {
     Directory {
         /// The operation.
         operation: FileOperation,
-        /// The file's path.
-        file: String,
+        /// The file.
+        file: EngineFile,
         /// The error of [`Storage`](crate::Storage).
         source: std::io::Error,
     },
@@ -74,8 +75,8 @@ pub enum Error {
     Database {
         /// The engine's action.
         action: &'static str,
-        /// The database's path.
-        file: String,
+        /// The database's main file.
+        file: EngineFile,
         /// The error of the core.
         source: LimboError,
     },
@@ -99,8 +100,8 @@ pub enum Error {
     /// Another connection is writing to Draft. Nothing was changed.
     #[error("{file} is busy: another connection holds its write lock")]
     Busy {
-        /// The database's path.
-        file: String,
+        /// The database's main file.
+        file: EngineFile,
     },
     /// Another `pull`, `push` or `sync` of this engine is still running.
     #[error("another operation of this engine is in progress")]
@@ -176,8 +177,8 @@ pub enum Error {
         "{file} has changes of a table that was named {table:?} only between two renames: rename it to {table:?} again and sync"
     )]
     UnknownTable {
-        /// The database's path.
-        file: String,
+        /// The database's main file.
+        file: EngineFile,
         /// The intermediate name.
         table: String,
     },
@@ -187,8 +188,8 @@ pub enum Error {
         "{file} cannot take the remote's table {table:?}: a connection has a temporary table of that name"
     )]
     HiddenByTemporary {
-        /// The database's path.
-        file: String,
+        /// The database's main file.
+        file: EngineFile,
         /// The name of both tables.
         table: String,
     },
@@ -216,28 +217,28 @@ pub enum Error {
     /// The metadata file cannot be decoded. Nothing was changed.
     #[error("{file} is no metadata of this engine: {problem}")]
     BadMetadata {
-        /// The metadata file's path.
-        file: String,
+        /// The metadata file.
+        file: EngineFile,
         /// The reason.
         problem: String,
     },
     /// A file that the metadata names does not exist. Nothing was changed.
     #[error("{file} is missing although the metadata names it")]
     MissingFile {
-        /// The missing file's path.
-        file: String,
+        /// The missing file.
+        file: EngineFile,
     },
     /// A file exists where the engine would create one, and no metadata identifies it as the engine's.
     #[error("{file} exists but there is no metadata beside it: refusing to overwrite it")]
     ForeignFile {
-        /// The file's path.
-        file: String,
+        /// The file.
+        file: EngineFile,
     },
     /// A file does not hold the content that the metadata names.
     #[error("{file} is damaged: {problem}")]
     Damaged {
-        /// The file's path.
-        file: String,
+        /// The file.
+        file: EngineFile,
         /// The expected and the actual content.
         problem: String,
     },
@@ -287,14 +288,14 @@ fn is_passing_status(status: u16) -> bool {
 
 /// Adds the database and the action to an error of the core.
 pub(crate) trait DatabaseContext<T> {
-    fn while_doing(self, action: &'static str, file: &str) -> Result<T>;
+    fn while_doing(self, action: &'static str, file: &EngineFile) -> Result<T>;
 }
 
 impl<T> DatabaseContext<T> for std::result::Result<T, LimboError> {
-    fn while_doing(self, action: &'static str, file: &str) -> Result<T> {
+    fn while_doing(self, action: &'static str, file: &EngineFile) -> Result<T> {
         self.map_err(|source| match source {
-            LimboError::Busy | LimboError::BusySnapshot => Error::Busy { file: file.to_owned() },
-            source => Error::Database { action, file: file.to_owned(), source },
+            LimboError::Busy | LimboError::BusySnapshot => Error::Busy { file: file.clone() },
+            source => Error::Database { action, file: file.clone(), source },
         })
     }
 }

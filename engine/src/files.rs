@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use turso_core::io::FileSyncType;
 use turso_core::{Buffer, Completion, CompletionError, File, IO, LimboError, OpenFlags};
 
+use crate::engine_file::{EngineFile, FileRole};
 use crate::error::{Error, FileOperation, Result};
 use crate::events::event;
 use crate::metadata::Metadata;
@@ -18,45 +19,49 @@ use crate::pause::pause;
 use crate::storage::Storage;
 
 /// The maximum length of a metadata file, in bytes.
-const SMALL_BYTES_MAX: u64 = 1 << 20;
+const METADATA_BYTES_MAX: u64 = 1 << 20;
 /// The size of the buffer with which a file is copied, in bytes.
 const COPY_BYTES_MAX: u64 = 1 << 20;
 
-/// The paths of one database, and the interfaces to reach them.
+/// The files of one database, and the interfaces to reach them.
 pub(crate) struct Files {
     pub(crate) io: Arc<dyn IO>,
     storage: Arc<dyn Storage>,
-    pub(crate) draft: String,
-    pub(crate) draft_wal: String,
-    pub(crate) synced: String,
-    pub(crate) synced_wal: String,
+    pub(crate) draft: EngineFile,
+    pub(crate) draft_wal: EngineFile,
+    pub(crate) synced: EngineFile,
+    pub(crate) synced_wal: EngineFile,
     /// A new export that will replace Synced.
-    pub(crate) synced_next: String,
-    pub(crate) metadata: String,
+    pub(crate) synced_next: EngineFile,
+    pub(crate) metadata: EngineFile,
+    /// New metadata that will replace the metadata file.
+    metadata_next: EngineFile,
 }
 
 impl Files {
     pub(crate) fn new(io: Arc<dyn IO>, storage: Arc<dyn Storage>, path: &str) -> Self {
+        let file = |role| EngineFile::of(path, role);
         Self {
             io,
             storage,
-            draft: format!("{path}-draft"),
-            draft_wal: format!("{path}-draft-wal"),
-            synced: format!("{path}-synced"),
-            synced_wal: format!("{path}-synced-wal"),
-            synced_next: format!("{path}-synced-next"),
-            metadata: format!("{path}-info"),
+            draft: file(FileRole::Draft),
+            draft_wal: file(FileRole::DraftWal),
+            synced: file(FileRole::Synced),
+            synced_wal: file(FileRole::SyncedWal),
+            synced_next: file(FileRole::SyncedNext),
+            metadata: file(FileRole::Metadata),
+            metadata_next: file(FileRole::MetadataNext),
         }
     }
 
-    /// The paths of the four database files: Draft and Synced, main file and WAL.
-    pub(crate) fn databases(&self) -> [&str; 4] {
+    /// The four database files: Draft and Synced, main file and WAL.
+    pub(crate) fn databases(&self) -> [&EngineFile; 4] {
         [&self.draft, &self.draft_wal, &self.synced, &self.synced_wal]
     }
 
     /// Opens a file; `None` if it does not exist.
-    pub(crate) fn open_existing(&self, path: &str) -> Result<Option<OpenFile>> {
-        match self.open(path, OpenFlags::NoLock) {
+    pub(crate) fn open_existing(&self, name: &EngineFile) -> Result<Option<OpenFile>> {
+        match self.open(name, OpenFlags::NoLock) {
             Ok(file) => Ok(Some(file)),
             Err(Error::File {
                 source: LimboError::CompletionError(CompletionError::IOError(ErrorKind::NotFound, _)),
@@ -67,74 +72,76 @@ impl Files {
     }
 
     /// Opens a file that the metadata names.
-    pub(crate) fn open_named(&self, path: &str) -> Result<OpenFile> {
-        self.open_existing(path)?.ok_or_else(|| Error::MissingFile { file: path.to_owned() })
+    pub(crate) fn open_named(&self, name: &EngineFile) -> Result<OpenFile> {
+        self.open_existing(name)?.ok_or_else(|| Error::MissingFile { file: name.clone() })
     }
 
     /// Opens or creates a file, and makes it empty.
-    pub(crate) fn create_empty(&self, path: &str) -> Result<OpenFile> {
-        let file = self.open(path, OpenFlags::Create | OpenFlags::NoLock)?;
+    pub(crate) fn create_empty(&self, name: &EngineFile) -> Result<OpenFile> {
+        let file = self.open(name, OpenFlags::Create | OpenFlags::NoLock)?;
         if file.length()? > 0 {
             file.truncate(0)?;
         }
         Ok(file)
     }
 
-    fn open(&self, path: &str, flags: OpenFlags) -> Result<OpenFile> {
+    fn open(&self, name: &EngineFile, flags: OpenFlags) -> Result<OpenFile> {
         let file = self
             .io
-            .open_file(path, flags, false)
-            .map_err(|source| file_error(FileOperation::Open, path, source))?;
-        Ok(OpenFile { io: self.io.clone(), file, path: path.to_owned() })
+            .open_file(name, flags, false)
+            .map_err(|source| file_error(FileOperation::Open, name, source))?;
+        Ok(OpenFile { io: self.io.clone(), file, name: name.clone() })
     }
 
-    /// Reads a small file; `None` if it is missing or empty.
-    pub(crate) fn read_small(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        let Some(file) = self.open_existing(path)? else { return Ok(None) };
+    /// Reads the metadata file; `None` if it is missing or empty.
+    pub(crate) fn read_metadata(&self) -> Result<Option<Vec<u8>>> {
+        let Some(file) = self.open_existing(&self.metadata)? else { return Ok(None) };
         let length = file.length()?;
         if length == 0 {
             return Ok(None);
         }
-        if length > SMALL_BYTES_MAX {
-            return Err(Error::BadMetadata {
-                file: path.to_owned(),
-                problem: format!("{length} bytes long"),
-            });
+        if length > METADATA_BYTES_MAX {
+            return Err(self.bad_metadata(format!("{length} bytes long")));
         }
         file.read(0, length as usize).map(Some)
+    }
+
+    /// The error for a metadata file that cannot be decoded, or for metadata that cannot be encoded.
+    pub(crate) fn bad_metadata(&self, problem: String) -> Error {
+        Error::BadMetadata { file: self.metadata.clone(), problem }
     }
 
     /// Replaces the metadata file's content atomically and durably. There is no suspension in between, so a
     /// dropped operation either has stored the metadata or has not started to.
     pub(crate) fn replace_metadata(&self, metadata: &Metadata) -> Result<()> {
-        let temporary = format!("{}.tmp", self.metadata);
-        let file = self.create_empty(&temporary)?;
-        file.write(0, &metadata.encode()?)?;
+        let bytes = metadata.encode().map_err(|problem| self.bad_metadata(problem))?;
+        let file = self.create_empty(&self.metadata_next)?;
+        file.write(0, &bytes)?;
         file.sync()?;
-        self.rename(&temporary, &self.metadata)
+        self.rename(&self.metadata_next, &self.metadata)
     }
 
     /// Durably replaces a file by another file whose content is durable.
-    pub(crate) async fn replace(&self, from: &str, to: &str) -> Result<()> {
+    pub(crate) async fn replace(&self, from: &EngineFile, to: &EngineFile) -> Result<()> {
         pause().await;
         self.rename(from, to)?;
         pause().await;
         Ok(())
     }
 
-    fn rename(&self, from: &str, to: &str) -> Result<()> {
+    fn rename(&self, from: &EngineFile, to: &EngineFile) -> Result<()> {
         self.storage.rename(from, to).map_err(|source| Error::Directory {
             operation: FileOperation::Rename,
-            file: to.to_owned(),
+            file: to.clone(),
             source,
         })?;
         self.sync_entries()
     }
 
     /// Makes a file empty and durable, and creates it if it is missing.
-    pub(crate) async fn empty(&self, path: &str) -> Result<()> {
+    pub(crate) async fn empty(&self, name: &EngineFile) -> Result<()> {
         pause().await;
-        self.create_empty(path)?.sync()?;
+        self.create_empty(name)?.sync()?;
         self.sync_entries()?;
         pause().await;
         Ok(())
@@ -143,9 +150,9 @@ impl Files {
     /// Makes a file's content durable, and writes the bytes from `from` on again first. A sync of an earlier
     /// process may have failed. The operating system then marks the written pages as clean and still shows
     /// them to readers, and no later sync makes them durable.
-    pub(crate) async fn sync_again(&self, path: &str, from: u64) -> Result<()> {
+    pub(crate) async fn sync_again(&self, name: &EngineFile, from: u64) -> Result<()> {
         pause().await;
-        let file = self.open_named(path)?;
+        let file = self.open_named(name)?;
         file.write_again(from..file.length()?)?;
         file.sync()?;
         pause().await;
@@ -153,22 +160,22 @@ impl Files {
     }
 
     /// Makes a file's content durable.
-    pub(crate) async fn sync(&self, path: &str) -> Result<()> {
+    pub(crate) async fn sync(&self, name: &EngineFile) -> Result<()> {
         pause().await;
-        self.sync_now(path)?;
+        self.sync_now(name)?;
         pause().await;
         Ok(())
     }
 
     /// Makes a file's content durable without a suspension.
-    pub(crate) fn sync_now(&self, path: &str) -> Result<()> {
-        self.open_named(path)?.sync()
+    pub(crate) fn sync_now(&self, name: &EngineFile) -> Result<()> {
+        self.open_named(name)?.sync()
     }
 
     /// Durably truncates a file to `length` bytes. Leaves a shorter file unchanged.
-    pub(crate) async fn cut(&self, path: &str, length: u64) -> Result<()> {
+    pub(crate) async fn cut(&self, name: &EngineFile, length: u64) -> Result<()> {
         pause().await;
-        let file = self.open_named(path)?;
+        let file = self.open_named(name)?;
         if file.length()? > length {
             file.truncate(length)?;
             file.sync()?;
@@ -199,13 +206,13 @@ impl Files {
 pub(crate) struct OpenFile {
     io: Arc<dyn IO>,
     file: Arc<dyn File>,
-    path: String,
+    name: EngineFile,
 }
 
 impl OpenFile {
     /// The file's length in bytes.
     pub(crate) fn length(&self) -> Result<u64> {
-        self.file.size().map_err(|source| file_error(FileOperation::Read, &self.path, source))
+        self.file.size().map_err(|source| file_error(FileOperation::Read, &self.name, source))
     }
 
     /// Reads exactly `length` bytes from `offset`. The core may return fewer bytes per read; only the end of
@@ -227,7 +234,7 @@ impl OpenFile {
 
     /// Builds the error for a file with unexpected content.
     pub(crate) fn damaged(&self, problem: String) -> Error {
-        Error::Damaged { file: self.path.clone(), problem }
+        Error::Damaged { file: self.name.clone(), problem }
     }
 
     /// Reads up to `length` bytes from `offset`; none at the end of the file.
@@ -261,7 +268,7 @@ impl OpenFile {
         let buffer = Arc::new(Buffer::new(bytes.to_vec()));
         self.finish(FileOperation::Write, self.file.pwrite(offset, buffer, completion))?;
         if transferred.load(Ordering::SeqCst) as usize != bytes.len() {
-            return Err(file_error(FileOperation::Write, &self.path, CompletionError::ShortWrite.into()));
+            return Err(file_error(FileOperation::Write, &self.name, CompletionError::ShortWrite.into()));
         }
         Ok(())
     }
@@ -289,10 +296,10 @@ impl OpenFile {
     fn finish(&self, operation: FileOperation, submitted: turso_core::Result<Completion>) -> Result<()> {
         submitted
             .and_then(|completion| self.io.wait_for_completion(completion))
-            .map_err(|source| file_error(operation, &self.path, source))
+            .map_err(|source| file_error(operation, &self.name, source))
     }
 }
 
-fn file_error(operation: FileOperation, path: &str, source: LimboError) -> Error {
-    Error::File { operation, file: path.to_owned(), source }
+fn file_error(operation: FileOperation, name: &EngineFile, source: LimboError) -> Error {
+    Error::File { operation, file: name.clone(), source }
 }

@@ -18,6 +18,7 @@ use turso_parser::token::TokenType;
 
 use turso_core::LimboError;
 
+use crate::engine_file::EngineFile;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::schema_statement::SchemaStatement;
 use crate::tape::is_internal;
@@ -111,7 +112,7 @@ pub(crate) struct Allowed<'a> {
 /// # Errors
 /// [`Error::StatementRefused`] for the first forbidden statement; the core's error for a text that does not
 /// parse.
-pub(crate) fn check<'a>(file: &str, sql: &'a str) -> Result<Vec<Allowed<'a>>> {
+pub(crate) fn check<'a>(file: &EngineFile, sql: &'a str) -> Result<Vec<Allowed<'a>>> {
     let refused =
         |statement: &str, reason| Error::StatementRefused { statement: statement.trim().to_owned(), reason };
     let unparsed = |error| Err(LimboError::from(error)).while_doing("parsing a statement", file);
@@ -222,6 +223,11 @@ fn not_own_name(name: &str) -> std::result::Result<(), Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine_file::FileRole;
+
+    fn draft() -> EngineFile {
+        EngineFile::of("x", FileRole::Draft)
+    }
 
     #[test]
     fn what_would_break_the_engine_is_refused() {
@@ -268,7 +274,7 @@ mod tests {
             "SELECT setval('__turso_internal_autoincrement_turso_cdc', 1)",
             "BEGIN; INSERT INTO t VALUES (1); DELETE FROM turso_cdc; COMMIT",
         ] {
-            let refusal = check("x-draft", sql);
+            let refusal = check(&draft(), sql);
             assert!(matches!(refusal, Err(Error::StatementRefused { .. })), "{sql}: {refusal:?}");
         }
     }
@@ -288,14 +294,14 @@ mod tests {
             ("SELECT name FROM pragma_table_info('t')", 1),
             ("ALTER TABLE t ADD COLUMN c", 1),
         ] {
-            assert_eq!(check("x-draft", sql).unwrap().len(), statements, "{sql}");
+            assert_eq!(check(&draft(), sql).unwrap().len(), statements, "{sql}");
         }
     }
 
     #[test]
     fn a_text_comes_apart_into_its_statements_and_the_unrecorded_ones_are_known() {
         let sql = "INSERT INTO t VALUES (';'); CREATE VIEW v AS SELECT 1; EXPLAIN DROP VIEW v; ALTER TABLE t RENAME TO u";
-        let statements = check("x-draft", sql).unwrap();
+        let statements = check(&draft(), sql).unwrap();
         let cared: Vec<bool> = statements.iter().map(|statement| statement.care.is_some()).collect();
         assert_eq!(cared, [false, true, false, true]);
         assert_eq!(statements.iter().map(|statement| statement.sql).collect::<String>(), sql);
@@ -303,13 +309,13 @@ mod tests {
 
     #[test]
     fn the_refusal_names_the_statement() {
-        let error = check("x-draft", "SELECT 1; PRAGMA wal_checkpoint ; SELECT 2").unwrap_err();
+        let error = check(&draft(), "SELECT 1; PRAGMA wal_checkpoint ; SELECT 2").unwrap_err();
         assert!(error.to_string().contains("`PRAGMA wal_checkpoint"), "{error}");
         assert!(!error.to_string().contains("SELECT"), "{error}");
     }
 
     #[test]
     fn a_text_that_does_not_parse_is_the_cores_error() {
-        assert!(matches!(check("x-draft", "SELEC 1"), Err(Error::Database { .. })));
+        assert!(matches!(check(&draft(), "SELEC 1"), Err(Error::Database { .. })));
     }
 }

@@ -8,10 +8,8 @@
 //! A re-bootstrap is expensive, so the engine confirms a single suspicious answer with a second request.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use bytes::BytesMut;
-use turso_core::Connection;
 
 use crate::error::{DatabaseContext, Error, Result};
 use crate::metadata::{FrameStamp, Metadata};
@@ -19,6 +17,7 @@ use crate::protocol::{Info, Status};
 use crate::remote::Remote;
 use crate::report::RebootstrapReason;
 use crate::state::State;
+use crate::synced::Synced;
 use crate::wal::{FRAME_BYTES, Frame, PAGE_BYTES, RawSession};
 use crate::wire::{BodyStream, FrameAnswer, Wire};
 
@@ -26,7 +25,7 @@ use crate::wire::{BodyStream, FrameAnswer, Wire};
 pub(crate) async fn changed<R: Remote>(
     wire: &Wire<R>,
     state: &State,
-    synced: &Arc<Connection>,
+    synced: &Synced,
 ) -> Result<Option<RebootstrapReason>> {
     if let Some(known) = &state.metadata.history_id
         && let Some(now) = wire.info().await?.history_id
@@ -52,11 +51,7 @@ enum Sighting {
     Unknown,
 }
 
-async fn look_at_anchor<R: Remote>(
-    wire: &Wire<R>,
-    state: &State,
-    synced: &Arc<Connection>,
-) -> Result<Sighting> {
+async fn look_at_anchor<R: Remote>(wire: &Wire<R>, state: &State, synced: &Synced) -> Result<Sighting> {
     let Some(anchor) = state.metadata.anchor else { return Ok(Sighting::Unknown) };
     // A re-bootstrap is expensive, and one answer may be wrong.
     for _ in 0..2 {
@@ -84,7 +79,7 @@ async fn look_at_anchor<R: Remote>(
 pub(crate) async fn confirm<R: Remote>(
     wire: &Wire<R>,
     state: &State,
-    synced: &Arc<Connection>,
+    synced: &Synced,
     doubt: Error,
 ) -> Result<RebootstrapReason> {
     let generation = state.metadata.synced_generation;
@@ -94,17 +89,17 @@ pub(crate) async fn confirm<R: Remote>(
         // again.
         info = wire.info().await?;
     }
-    match judge_info(&info, &state.metadata) {
-        Judgement::Confirmed(reason) => return Ok(reason),
-        Judgement::Unfounded => return Err(doubt),
-        Judgement::Open => {}
+    match assess_info(&info, &state.metadata) {
+        Assessment::Confirmed(reason) => return Ok(reason),
+        Assessment::Unfounded => return Err(doubt),
+        Assessment::Open => {}
     }
     let start = state.metadata.synced_frame() + 1;
     let answer = wire.frames(generation, start, start + 1).await?;
-    match judge_answer(&answer, info.current_generation, &state.metadata) {
-        Judgement::Confirmed(reason) => Ok(reason),
-        Judgement::Unfounded => Err(doubt),
-        Judgement::Open => match look_at_anchor(wire, state, synced).await? {
+    match assess_answer(&answer, info.current_generation, &state.metadata) {
+        Assessment::Confirmed(reason) => Ok(reason),
+        Assessment::Unfounded => Err(doubt),
+        Assessment::Open => match look_at_anchor(wire, state, synced).await? {
             Sighting::Other => Ok(RebootstrapReason::HistoryChanged),
             Sighting::Same | Sighting::Unknown | Sighting::Gone(_) => Err(doubt),
         },
@@ -113,7 +108,7 @@ pub(crate) async fn confirm<R: Remote>(
 
 /// What an answer says about a doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judgement {
+enum Assessment {
     Confirmed(RebootstrapReason),
     Unfounded,
     /// The answer decides nothing; another request must.
@@ -121,28 +116,28 @@ enum Judgement {
 }
 
 /// If the server sends a lineage id, `/info` decides.
-fn judge_info(info: &Info, metadata: &Metadata) -> Judgement {
+fn assess_info(info: &Info, metadata: &Metadata) -> Assessment {
     match (&metadata.history_id, &info.history_id) {
-        (Some(known), Some(now)) if known != now => Judgement::Confirmed(RebootstrapReason::HistoryChanged),
-        (Some(_), Some(_)) if info.current_generation <= metadata.synced_generation => Judgement::Unfounded,
-        _ => Judgement::Open,
+        (Some(known), Some(now)) if known != now => Assessment::Confirmed(RebootstrapReason::HistoryChanged),
+        (Some(_), Some(_)) if info.current_generation <= metadata.synced_generation => Assessment::Unfounded,
+        _ => Assessment::Open,
     }
 }
 
-/// Judges the answer to a request for the frame after Synced's end. The server's newest generation is
+/// Assesses the answer to a request for the frame after Synced's end. The server's newest generation is
 /// `current_generation`.
-fn judge_answer<B>(answer: &FrameAnswer<B>, current_generation: u64, metadata: &Metadata) -> Judgement {
+fn assess_answer<B>(answer: &FrameAnswer<B>, current_generation: u64, metadata: &Metadata) -> Assessment {
     match answer {
         FrameAnswer::Gone(_) => match current_generation.cmp(&metadata.synced_generation) {
-            Ordering::Greater => Judgement::Confirmed(RebootstrapReason::GenerationPruned),
-            Ordering::Less => Judgement::Confirmed(RebootstrapReason::HistoryChanged),
-            Ordering::Equal => Judgement::Unfounded,
+            Ordering::Greater => Assessment::Confirmed(RebootstrapReason::GenerationPruned),
+            Ordering::Less => Assessment::Confirmed(RebootstrapReason::HistoryChanged),
+            Ordering::Equal => Assessment::Unfounded,
         },
         FrameAnswer::End(status) if went_back(status, metadata) => {
-            Judgement::Confirmed(RebootstrapReason::HistoryChanged)
+            Assessment::Confirmed(RebootstrapReason::HistoryChanged)
         }
         // The first answer was wrong, or another log has grown past that place since.
-        FrameAnswer::End(_) | FrameAnswer::Frames(_) => Judgement::Open,
+        FrameAnswer::End(_) | FrameAnswer::Frames(_) => Assessment::Open,
     }
 }
 
@@ -194,20 +189,22 @@ where
 
 /// Whether the page of `frame` equals Synced's page as of Synced's frame `end`. `synced` may be in a raw
 /// session.
-fn holds_page(synced: &Arc<Connection>, end: u64, frame: &Frame) -> Result<bool> {
+fn holds_page(synced: &Synced, end: u64, frame: &Frame) -> Result<bool> {
     if frame.page_no() == 0 {
         return Ok(false);
     }
     let read = || {
         let mut page = [0; PAGE_BYTES];
-        let session = synced.get_auto_commit().then(|| RawSession::begin(synced.clone())).transpose()?;
-        let is_there = synced.try_wal_watermark_read_page(frame.page_no(), &mut page, Some(end))?;
+        let connection = &synced.connection;
+        let session =
+            connection.get_auto_commit().then(|| RawSession::begin(connection.clone())).transpose()?;
+        let is_there = connection.try_wal_watermark_read_page(frame.page_no(), &mut page, Some(end))?;
         if let Some(session) = session {
             session.end()?;
         }
         Ok(is_there && page == frame.page())
     };
-    read().while_doing("reading a page", "the replica")
+    read().while_doing("reading a page", &synced.file)
 }
 
 #[cfg(test)]
@@ -233,8 +230,8 @@ mod tests {
         FrameAnswer::End(Status { baton: None, status, generation, max_frame_no })
     }
 
-    const CHANGED: Judgement = Judgement::Confirmed(RebootstrapReason::HistoryChanged);
-    const PRUNED: Judgement = Judgement::Confirmed(RebootstrapReason::GenerationPruned);
+    const CHANGED: Assessment = Assessment::Confirmed(RebootstrapReason::HistoryChanged);
+    const PRUNED: Assessment = Assessment::Confirmed(RebootstrapReason::GenerationPruned);
 
     #[test]
     fn a_server_is_behind_where_its_generation_or_its_last_frame_is() {
@@ -248,31 +245,31 @@ mod tests {
 
     #[test]
     fn a_server_that_names_its_history_settles_most_doubts() {
-        assert_eq!(judge_info(&info(4, Some("b")), &synced(Some("a"))), CHANGED);
-        assert_eq!(judge_info(&info(3, Some("a")), &synced(Some("a"))), Judgement::Unfounded);
-        assert_eq!(judge_info(&info(2, Some("a")), &synced(Some("a"))), Judgement::Unfounded);
-        assert_eq!(judge_info(&info(4, Some("a")), &synced(Some("a"))), Judgement::Open);
+        assert_eq!(assess_info(&info(4, Some("b")), &synced(Some("a"))), CHANGED);
+        assert_eq!(assess_info(&info(3, Some("a")), &synced(Some("a"))), Assessment::Unfounded);
+        assert_eq!(assess_info(&info(2, Some("a")), &synced(Some("a"))), Assessment::Unfounded);
+        assert_eq!(assess_info(&info(4, Some("a")), &synced(Some("a"))), Assessment::Open);
     }
 
     #[test]
     fn a_server_that_names_no_history_settles_no_doubt() {
-        assert_eq!(judge_info(&info(2, None), &synced(None)), Judgement::Open);
-        assert_eq!(judge_info(&info(2, None), &synced(Some("a"))), Judgement::Open);
-        assert_eq!(judge_info(&info(2, Some("a")), &synced(None)), Judgement::Open);
+        assert_eq!(assess_info(&info(2, None), &synced(None)), Assessment::Open);
+        assert_eq!(assess_info(&info(2, None), &synced(Some("a"))), Assessment::Open);
+        assert_eq!(assess_info(&info(2, Some("a")), &synced(None)), Assessment::Open);
     }
 
     #[test]
     fn a_generation_that_is_gone_was_pruned_only_if_there_is_a_newer_one() {
         let gone = || FrameAnswer::<()>::Gone(Error::OperationInProgress);
-        assert_eq!(judge_answer(&gone(), 4, &synced(None)), PRUNED);
-        assert_eq!(judge_answer(&gone(), 3, &synced(None)), Judgement::Unfounded);
-        assert_eq!(judge_answer(&gone(), 2, &synced(None)), CHANGED);
+        assert_eq!(assess_answer(&gone(), 4, &synced(None)), PRUNED);
+        assert_eq!(assess_answer(&gone(), 3, &synced(None)), Assessment::Unfounded);
+        assert_eq!(assess_answer(&gone(), 2, &synced(None)), CHANGED);
     }
 
     #[test]
     fn an_end_before_synceds_is_of_another_history() {
-        assert_eq!(judge_answer(&end(3, 6), 3, &synced(None)), CHANGED);
-        assert_eq!(judge_answer(&end(3, 7), 3, &synced(None)), Judgement::Open);
-        assert_eq!(judge_answer(&end(4, 0), 4, &synced(None)), Judgement::Open);
+        assert_eq!(assess_answer(&end(3, 6), 3, &synced(None)), CHANGED);
+        assert_eq!(assess_answer(&end(3, 7), 3, &synced(None)), Assessment::Open);
+        assert_eq!(assess_answer(&end(4, 0), 4, &synced(None)), Assessment::Open);
     }
 }

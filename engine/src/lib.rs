@@ -230,6 +230,7 @@ mod conflict;
 mod database;
 mod draft;
 mod engine;
+mod engine_file;
 mod error;
 pub mod events;
 mod files;
@@ -267,6 +268,7 @@ mod wire;
 
 pub use conflict::{CONFLICTS_LISTED_MAX, Conflict, ConflictKind, Conflicts};
 pub use engine::{InDoubt, SyncEngine};
+pub use engine_file::{EngineFile, FileRole};
 pub use error::{Error, FileOperation, Result};
 #[cfg(feature = "http")]
 pub use http_remote::{HttpBody, HttpRemote, HttpRemoteBuilder, HttpRemoteError};

@@ -16,6 +16,7 @@ use turso_core::{Connection, LimboError, Statement, Value};
 
 use crate::database::{self, Capture, Transaction};
 use crate::draft::Draft;
+use crate::engine_file::EngineFile;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::guard::{self, Allowed};
 use crate::poison::Poison;
@@ -30,18 +31,23 @@ use crate::temporary::TemporaryTablesOfOne;
 pub struct LocalConnection {
     connection: Arc<Connection>,
     temporary: TemporaryTablesOfOne,
-    file: Arc<str>,
+    file: EngineFile,
     poison: Poison,
 }
 
 impl LocalConnection {
-    pub(crate) fn open(draft: &Draft, file: &str, busy_timeout: Duration, poison: Poison) -> Result<Self> {
+    pub(crate) fn open(
+        draft: &Draft,
+        file: &EngineFile,
+        busy_timeout: Duration,
+        poison: Poison,
+    ) -> Result<Self> {
         let connection = database::connect(&draft.database, Capture::On).while_doing("connecting", file)?;
         if !busy_timeout.is_zero() {
             connection.set_busy_timeout(busy_timeout);
         }
         let temporary = draft.temporary.of_new_connection();
-        Ok(Self { connection, temporary, file: file.into(), poison })
+        Ok(Self { connection, temporary, file: file.clone(), poison })
     }
 
     /// Runs the statements of a text in order and discards their rows. The text does not form a transaction.
@@ -148,7 +154,7 @@ const RUNNING: &str = "running a statement";
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct LocalTransaction<'a> {
     transaction: Transaction<'a>,
-    file: &'a str,
+    file: &'a EngineFile,
     poison: &'a Poison,
 }
 

@@ -96,14 +96,14 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_whole_database_has_a_problem() {
-        for (magic, page_bytes, pages, bytes, told) in [
+        for (magic, page_bytes, pages, bytes, expected) in [
             (MAGIC, 4096, 1, PAGE_BYTES - 1, "a database of 4095 bytes"),
             (MAGIC, 4096, 2, PAGE_BYTES, "4096 bytes where its header promises 8192"),
             (b"SQLite format 4\0", 4096, 1, PAGE_BYTES, "not an SQLite database"),
             (MAGIC, 1024, 1, PAGE_BYTES, "pages of 1024 bytes where 4096 are expected"),
             (MAGIC, 4096, 0, PAGE_BYTES, "a database without pages"),
         ] {
-            assert_eq!(problem(magic, page_bytes, pages, bytes).as_deref(), Some(told));
+            assert_eq!(problem(magic, page_bytes, pages, bytes).as_deref(), Some(expected));
         }
     }
 }

@@ -8,7 +8,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::error::{Error, Result};
 use crate::pages::PageSet;
 
 /// The maximum generation and frame number that the engine accepts.
@@ -232,46 +231,47 @@ impl Metadata {
         self.synced_frame_no = Some(frames);
     }
 
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+    /// Encodes a metadata file.
+    ///
+    /// # Errors
+    /// The problem, in words.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, String> {
         let encode = || {
             let text = serde_json::value::to_raw_value(self)?;
             let checksum = crc32fast::hash(text.get().as_bytes());
             serde_json::to_vec(&Envelope { checksum, metadata: &text })
         };
-        encode().map_err(|error| bad("new metadata", error.to_string()))
+        encode().map_err(in_words)
     }
 
     /// Decodes a metadata file.
     ///
     /// # Errors
-    /// [`Error::BadMetadata`] with `file` and the problem.
-    pub(crate) fn decode(file: &str, bytes: &[u8]) -> Result<Self> {
-        let envelope: Envelope<'_> =
-            serde_json::from_slice(bytes).map_err(|error| bad(file, error.to_string()))?;
+    /// The problem, in words.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(in_words)?;
         let text = envelope.metadata.get();
         let checksum = crc32fast::hash(text.as_bytes());
         if checksum != envelope.checksum {
-            return Err(bad(
-                file,
-                format!("the checksum is {checksum:#010x}, but the file says {:#010x}", envelope.checksum),
-            ));
+            let claimed = envelope.checksum;
+            return Err(format!("the checksum is {checksum:#010x}, but the file says {claimed:#010x}"));
         }
         #[derive(Deserialize)]
         struct Version {
             version: u32,
         }
-        let Version { version } = serde_json::from_str(text).map_err(|error| bad(file, error.to_string()))?;
+        let Version { version } = serde_json::from_str(text).map_err(in_words)?;
         if version != VERSION {
-            return Err(bad(file, format!("version {version}, this engine reads version {VERSION}")));
+            return Err(format!("version {version}, this engine reads version {VERSION}"));
         }
-        let metadata: Self = serde_json::from_str(text).map_err(|error| bad(file, error.to_string()))?;
-        metadata.check().map_err(|problem| bad(file, problem.to_owned()))?;
+        let metadata: Self = serde_json::from_str(text).map_err(in_words)?;
+        metadata.check()?;
         Ok(metadata)
     }
 
     /// Checks that the numbers are consistent. A correct checksum shows only that the engine wrote the file,
     /// not that its content is valid.
-    fn check(&self) -> std::result::Result<(), &'static str> {
+    fn check(&self) -> Result<(), &'static str> {
         let frames = [
             self.synced_wal_frames,
             self.draft_wal_match_watermark,
@@ -297,8 +297,8 @@ impl Metadata {
     }
 }
 
-fn bad(file: &str, problem: String) -> Error {
-    Error::BadMetadata { file: file.to_owned(), problem }
+fn in_words(error: serde_json::Error) -> String {
+    error.to_string()
 }
 
 #[cfg(test)]
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn what_was_encoded_is_decoded() {
         let metadata = Metadata { synced_frame_no: Some(7), ..Metadata::bootstrapping("a-1".into()) };
-        assert_eq!(Metadata::decode("x-info", &metadata.encode().unwrap()).unwrap(), metadata);
+        assert_eq!(Metadata::decode(&metadata.encode().unwrap()).unwrap(), metadata);
     }
 
     #[test]
@@ -319,7 +319,7 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(
-                matches!(Metadata::decode("x-info", &flipped), Err(Error::BadMetadata { .. })),
+                Metadata::decode(&flipped).is_err(),
                 "bit {bit} of {}",
                 String::from_utf8_lossy(&flipped)
             );
@@ -340,18 +340,15 @@ mod tests {
             Metadata { synced_generation: u64::MAX, ..good.clone() },
             Metadata { synced_frame_no: Some(u64::MAX), ..good.clone() },
         ] {
-            let decoded = Metadata::decode("x-info", &wrong.encode().unwrap());
-            assert!(matches!(decoded, Err(Error::BadMetadata { .. })), "{wrong:?}");
+            let decoded = Metadata::decode(&wrong.encode().unwrap());
+            assert!(decoded.is_err(), "{wrong:?}");
         }
     }
 
     #[test]
     fn a_future_version_is_refused_by_name() {
         let future = Metadata { version: 2, ..Metadata::bootstrapping("a-1".into()) };
-        let error = Metadata::decode("x-info", &future.encode().unwrap()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "x-info is no metadata of this engine: version 2, this engine reads version 1"
-        );
+        let error = Metadata::decode(&future.encode().unwrap()).unwrap_err();
+        assert_eq!(error, "version 2, this engine reads version 1");
     }
 }

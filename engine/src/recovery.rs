@@ -7,6 +7,7 @@ use turso_core::LimboError;
 
 use crate::checkpoint;
 use crate::compaction;
+use crate::engine_file::FileRole;
 use crate::error::{Error, Result};
 use crate::events::event;
 use crate::files::Files;
@@ -64,7 +65,7 @@ pub(crate) async fn sever_if_damaged(files: &Files, state: &mut State) -> Result
 /// Returns whether there was damage.
 pub(crate) async fn sever_if(files: &Files, state: &mut State, outcome: Result<()>) -> Result<bool> {
     let Err(error) = outcome else { return Ok(false) };
-    if !is_damage_of_synced(files, &error) {
+    if !is_damage_of_synced(&error) {
         if matches!(error, Error::Database { .. }) {
             // The core's connection may keep reporting an error that no longer exists.
             state.close_synced();
@@ -78,13 +79,12 @@ pub(crate) async fn sever_if(files: &Files, state: &mut State, outcome: Result<(
 }
 
 /// Whether an error shows that the replica is not in the state that the metadata describes.
-fn is_damage_of_synced(files: &Files, error: &Error) -> bool {
+fn is_damage_of_synced(error: &Error) -> bool {
     match error {
-        Error::MissingFile { file } | Error::Damaged { file, .. } => {
-            *file == files.synced || *file == files.synced_wal
-        }
-        Error::Database { file, source: LimboError::Corrupt(_) | LimboError::NotADB, .. } => {
-            *file == files.synced
+        Error::MissingFile { file }
+        | Error::Damaged { file, .. }
+        | Error::Database { file, source: LimboError::Corrupt(_) | LimboError::NotADB, .. } => {
+            matches!(file.role(), FileRole::Synced | FileRole::SyncedWal)
         }
         _ => false,
     }
@@ -92,17 +92,12 @@ fn is_damage_of_synced(files: &Files, error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use turso_core::MemoryIO;
-
     use super::*;
-    use crate::storage::LocalStorage;
+    use crate::engine_file::EngineFile;
 
-    fn is_damage(make: impl Fn(String) -> Error) -> [bool; 4] {
-        let files = Files::new(Arc::new(MemoryIO::new()), Arc::new(LocalStorage), "t.db");
-        [&files.synced, &files.synced_wal, &files.draft, &files.draft_wal]
-            .map(|file| is_damage_of_synced(&files, &make(file.clone())))
+    fn is_damage(make: impl Fn(EngineFile) -> Error) -> [bool; 4] {
+        [FileRole::Synced, FileRole::SyncedWal, FileRole::Draft, FileRole::DraftWal]
+            .map(|role| is_damage_of_synced(&make(EngineFile::of("t.db", role))))
     }
 
     const ON_SYNCED: [bool; 4] = [true, true, false, false];
@@ -116,9 +111,8 @@ mod tests {
     #[test]
     fn a_replica_that_the_core_calls_corrupt_is_lost() {
         let database = |file, source| Error::Database { action: "reading", file, source };
-        let main_file_only = [true, false, false, false];
-        assert_eq!(is_damage(|file| database(file, LimboError::Corrupt(String::new()))), main_file_only);
-        assert_eq!(is_damage(|file| database(file, LimboError::NotADB)), main_file_only);
+        assert_eq!(is_damage(|file| database(file, LimboError::Corrupt(String::new()))), ON_SYNCED);
+        assert_eq!(is_damage(|file| database(file, LimboError::NotADB)), ON_SYNCED);
     }
 
     #[test]

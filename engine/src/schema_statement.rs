@@ -10,6 +10,7 @@ use turso_core::{Connection, LimboError};
 use turso_parser::ast::{AlterTableBody, QualifiedName, Stmt};
 
 use crate::database::{self, Transaction};
+use crate::engine_file::EngineFile;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::tape::{self, SchemaNow};
 use crate::temporary::TemporaryTablesOfOne;
@@ -62,7 +63,7 @@ impl SchemaStatement {
         &self,
         connection: &Arc<Connection>,
         temporary: &TemporaryTablesOfOne,
-        (sql, action, file): (&str, &'static str, &str),
+        (sql, action, file): (&str, &'static str, &EngineFile),
         run: impl FnOnce() -> turso_core::Result<T>,
     ) -> Result<T> {
         let outcome = if connection.get_auto_commit() {

@@ -129,12 +129,13 @@ fn is_in_place(replaced: &Result<()>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine_file::{EngineFile, FileRole};
 
     #[test]
     fn a_version_is_in_place_when_only_its_directory_could_not_be_synced() {
         let failed = |operation| {
             let source = std::io::ErrorKind::Other.into();
-            Err(Error::Directory { operation, file: "t.db-info".into(), source })
+            Err(Error::Directory { operation, file: EngineFile::of("t.db", FileRole::Metadata), source })
         };
         assert!(is_in_place(&failed(FileOperation::SyncDirectory)));
         assert!(!is_in_place(&failed(FileOperation::Rename)));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use turso_core::{Connection, Database};
 
 use crate::database::{self, Capture};
+use crate::engine_file::EngineFile;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::files::Files;
 use crate::metadata::Metadata;
@@ -19,6 +20,8 @@ use crate::wal::RawSession;
 pub(crate) struct Synced {
     pub(crate) database: Arc<Database>,
     pub(crate) connection: Arc<Connection>,
+    /// The main file, for errors.
+    pub(crate) file: EngineFile,
 }
 
 impl Synced {
@@ -30,7 +33,7 @@ impl Synced {
             let session = RawSession::begin(connection.clone())?;
             let frames = session.frame_count()?;
             session.end()?;
-            Ok((frames, Self { database, connection }))
+            Ok((frames, Self { database, connection, file: files.synced.clone() }))
         };
         let (frames, synced) = open().while_doing("opening the replica", &files.synced)?;
         if frames != metadata.synced_wal_frames {

@@ -25,11 +25,11 @@ struct Hostility {
     pushes_frames: bool,
     chunk_bytes: u16,
     /// What happens to the answers, in order. The remaining answers are honest.
-    answers: Vec<Fate>,
+    answers: Vec<CommitState>,
 }
 
 #[derive(Debug, Clone, Arbitrary)]
-enum Fate {
+enum CommitState {
     Honest,
     /// There is no answer.
     Lost {
@@ -61,27 +61,27 @@ enum Announced {
 struct HostileServer {
     honest: InProcess,
     chunk_bytes: usize,
-    fault_outcomes: Mutex<VecDeque<Fate>>,
+    fault_outcomes: Mutex<VecDeque<CommitState>>,
 }
 
 impl Remote for HostileServer {
     type Body = ChunkedBody;
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<ChunkedBody>, RemoteError> {
-        let fate = self.fault_outcomes.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let commit_state = self.fault_outcomes.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let serve = || self.honest.with_remote(|remote| remote.serve(&request));
-        let (status, body, announced) = match fate.unwrap_or(Fate::Honest) {
-            Fate::Honest => {
+        let (status, body, announced) = match commit_state.unwrap_or(CommitState::Honest) {
+            CommitState::Honest => {
                 let (head, body) = serve().into_parts();
                 (head.status, body.to_vec(), Announced::Rightly)
             }
-            Fate::Lost { takes_effect } => {
+            CommitState::Lost { takes_effect } => {
                 if takes_effect {
                     serve();
                 }
                 return Err(Lost.into());
             }
-            Fate::Tampered { edits, length, more, status, announced } => {
+            CommitState::Tampered { edits, length, more, status, announced } => {
                 let (head, body) = serve().into_parts();
                 let mut body = body.to_vec();
                 if let Some(length) = length {
@@ -96,7 +96,7 @@ impl Remote for HostileServer {
                 }
                 (status.map_or(head.status, status_of), body, announced)
             }
-            Fate::Forged { status, body, announced } => (status_of(status), body, announced),
+            CommitState::Forged { status, body, announced } => (status_of(status), body, announced),
         };
         let mut response = Response::builder().status(status);
         match announced {

@@ -21,5 +21,7 @@
 pub mod client;
 pub mod corpus;
 pub mod mutate;
+#[cfg(test)]
+mod schedule_files;
 pub mod seal;
 pub mod watchdog;

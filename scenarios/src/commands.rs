@@ -26,7 +26,7 @@ impl Ended {
 
     /// A description of the exit status.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         match self.status {
             Some(status) => status.to_string(),
             None => format!("killed after {:.0} s", self.seconds),
@@ -65,7 +65,7 @@ pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
         }
     };
     Ok(Ended {
-        command: told(command),
+        command: command_line(command),
         status,
         stdout: contents(stdout)?,
         stderr: contents(stderr)?,
@@ -89,7 +89,7 @@ fn contents(mut file: File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn told(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

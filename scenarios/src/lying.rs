@@ -28,13 +28,16 @@ impl Lying {
     ///
     /// # Panics
     /// If an earlier lie has panicked.
-    pub fn tell(&self, lie: impl FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send + 'static) {
+    pub fn answer_with(
+        &self,
+        lie: impl FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send + 'static,
+    ) {
         *self.lie.lock().expect("no lie panics") = Box::new(lie);
     }
 
     /// Stops changing answers.
     pub fn tell_the_truth(&self) {
-        self.tell(|_, answer| Some(answer));
+        self.answer_with(|_, answer| Some(answer));
     }
 }
 
@@ -44,8 +47,8 @@ impl Remote for Lying {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<ChunkedBody>, RemoteError> {
         const CHUNK_BYTES: usize = 1000;
         let answer = self.remote.with_remote(|remote| remote.serve(&request));
-        let told = (*self.lie.lock().expect("no lie panics"))(request.uri().path(), answer);
-        match told {
+        let lied = (*self.lie.lock().expect("no lie panics"))(request.uri().path(), answer);
+        match lied {
             Some(answer) => Ok(answer.map(|body| ChunkedBody::new(body, CHUNK_BYTES))),
             None => Err("no answer".into()),
         }

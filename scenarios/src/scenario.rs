@@ -85,8 +85,8 @@ impl Scenario {
     ///
     /// # Panics
     /// If there is no step yet.
-    pub fn strike_last(&mut self, faults: impl IntoIterator<Item = Fault>) {
-        StepSentence { scenario: self }.faults(faults);
+    pub fn inject_into_last(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        StepBuilder { scenario: self }.faults(faults);
     }
 
     /// Returns the steps so far as a schedule.
@@ -99,7 +99,7 @@ impl Scenario {
     /// # Panics
     /// If an invariant is broken, or if a fault or a step inside another one was not reached.
     pub fn holds(&self) -> Counts {
-        self.told(RunOptions::default()).counts
+        self.run_judged(RunOptions::default()).counts
     }
 
     /// Like [`holds`](Self::holds), with everything that can be displayed.
@@ -108,7 +108,7 @@ impl Scenario {
     /// As [`holds`](Self::holds) does.
     pub fn heal(&self) -> Healed {
         Healed {
-            outcome: self.told(RunOptions {
+            outcome: self.run_judged(RunOptions {
                 keep_events: true,
                 keep_databases: true,
                 ..RunOptions::default()
@@ -121,7 +121,7 @@ impl Scenario {
         run(&self.schedule(), RunOptions::default())
     }
 
-    fn told(&self, options: RunOptions) -> Outcome {
+    fn run_judged(&self, options: RunOptions) -> Outcome {
         let outcome = run(&self.schedule(), options);
         assert_eq!(outcome.violation, None, "in {}", self.schedule().print());
         let fault_outcomes = &outcome.fault_outcomes;
@@ -140,10 +140,10 @@ impl Scenario {
         Step::new(self.last_id, action)
     }
 
-    fn add(&mut self, action: Action) -> StepSentence<'_> {
+    fn add(&mut self, action: Action) -> StepBuilder<'_> {
         let step = self.next_step(action);
         self.steps.push(step);
-        StepSentence { scenario: self }
+        StepBuilder { scenario: self }
     }
 }
 
@@ -155,41 +155,41 @@ pub struct ClientSentence<'a> {
 
 impl<'a> ClientSentence<'a> {
     /// The application commits a transaction.
-    pub fn commits(self, writes: impl IntoIterator<Item = Write>) -> StepSentence<'a> {
+    pub fn commits(self, writes: impl IntoIterator<Item = Write>) -> StepBuilder<'a> {
         let (client, writes) = (self.client, writes.into_iter().collect());
         self.scenario.add(Action::Transaction { client, writes, end: TransactionEnd::Commit })
     }
 
-    pub fn pulls(self) -> StepSentence<'a> {
+    pub fn pulls(self) -> StepBuilder<'a> {
         let client = self.client;
         self.scenario.add(Action::Pull { client })
     }
 
-    pub fn pushes(self) -> StepSentence<'a> {
+    pub fn pushes(self) -> StepBuilder<'a> {
         let client = self.client;
         self.scenario.add(Action::Push { client })
     }
 
-    pub fn syncs(self) -> StepSentence<'a> {
+    pub fn syncs(self) -> StepBuilder<'a> {
         let client = self.client;
         self.scenario.add(Action::Sync { client })
     }
 
     /// The process is killed, and one of its files is lost.
-    pub fn loses(self, file: FileClass) -> StepSentence<'a> {
+    pub fn loses(self, file: FileClass) -> StepBuilder<'a> {
         let client = self.client;
         self.scenario.add(Action::LoseFile { client, file })
     }
 
     /// The process is killed, and its directory is restored to its state at the end of the step with this id,
     /// counted from 1.
-    pub fn gets_older_copy(self, to_step: u32) -> StepSentence<'a> {
+    pub fn gets_older_copy(self, to_step: u32) -> StepBuilder<'a> {
         let client = self.client;
         self.scenario.add(Action::RestoreDirectory { client, to_step })
     }
 
     /// The machine crashes between two operations.
-    pub fn crashes(self, kind: CrashKind) -> StepSentence<'a> {
+    pub fn crashes(self, kind: CrashKind) -> StepBuilder<'a> {
         let client = self.client;
         self.scenario.add(Action::Crash { client, kind })
     }
@@ -202,38 +202,38 @@ pub struct RemoteSentence<'a> {
 
 impl<'a> RemoteSentence<'a> {
     /// Another writer commits a transaction.
-    pub fn commits(self, writes: impl IntoIterator<Item = Write>) -> StepSentence<'a> {
+    pub fn commits(self, writes: impl IntoIterator<Item = Write>) -> StepBuilder<'a> {
         self.scenario.add(Action::RemoteTransaction { writes: writes.into_iter().collect() })
     }
 
     /// The remote closes its generation.
-    pub fn checkpoints(self) -> StepSentence<'a> {
+    pub fn checkpoints(self) -> StepBuilder<'a> {
         self.scenario.add(Action::RemoteCheckpoint)
     }
 
     /// The remote's machine crashes and restarts.
-    pub fn crashes(self, kind: CrashKind) -> StepSentence<'a> {
+    pub fn crashes(self, kind: CrashKind) -> StepBuilder<'a> {
         self.scenario.add(Action::RemoteCrash { kind })
     }
 
     /// The remote prunes every closed generation.
-    pub fn prunes(self) -> StepSentence<'a> {
+    pub fn prunes(self) -> StepBuilder<'a> {
         self.scenario.add(Action::RemotePrune)
     }
 
     /// The remote is restored to the end of the generation `generations_back` generations ago, without the
     /// last `transactions_back` transactions of that generation.
-    pub fn is_restored(self, generations_back: u8, transactions_back: u8) -> StepSentence<'a> {
+    pub fn is_restored(self, generations_back: u8, transactions_back: u8) -> StepBuilder<'a> {
         self.scenario.add(Action::RemoteRestore { generations_back, transactions_back })
     }
 }
 
 /// The last step, for injecting faults into it or interrupting it.
-pub struct StepSentence<'a> {
+pub struct StepBuilder<'a> {
     scenario: &'a mut Scenario,
 }
 
-impl StepSentence<'_> {
+impl StepBuilder<'_> {
     /// Injects faults into the step.
     pub fn faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.step().faults.extend(faults);

@@ -27,10 +27,10 @@ fn trials(directory: &Path) -> std::io::Result<Vec<Trial>> {
         let stem = name.strip_suffix(".jsonl").map(str::to_owned);
         trials.push(Trial::test(stem.clone().unwrap_or_else(|| name.clone()), move || {
             if stem.is_none() {
-                return Err(told(&name, "only schedule files, *.jsonl, belong here"));
+                return Err(failed(&name, "only schedule files, *.jsonl, belong here"));
             }
             let text = std::fs::read_to_string(&path)?;
-            judge(&text).map_err(|defect| told(&name, &defect.to_string()))
+            judge(&text).map_err(|defect| failed(&name, &defect.to_string()))
         }));
     }
     if trials.is_empty() {
@@ -41,7 +41,7 @@ fn trials(directory: &Path) -> std::io::Result<Vec<Trial>> {
 }
 
 /// The path relative to the workspace's root, where the command is run.
-fn told(name: &str, message: &str) -> Failed {
+fn failed(name: &str, message: &str) -> Failed {
     let path = format!("scenarios/corpus/{name}");
     format!("{path}: {message}\nreplay: cargo run --release -- replay {path}").into()
 }

@@ -69,14 +69,14 @@ impl BatchRequest {
                 return Err(body.bad(format!("{} results for one request", results.len())).into());
             }
         };
-        self.judge(result).map_err(|problem| match problem {
+        self.check(result).map_err(|problem| match problem {
             Problem::Stale => Stop::Stale,
             Problem::Refused(error) => error.into(),
             Problem::Contradiction(problem) => body.bad(problem).into(),
         })
     }
 
-    fn judge(&self, result: BatchResult) -> Result<(), Problem> {
+    fn check(&self, result: BatchResult) -> Result<(), Problem> {
         // The last step is the rollback that cleans up after a failure.
         let steps = self.statements.len() + 1;
         if result.step_results.len() != steps || result.step_errors.len() != steps {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn refused(failing: usize, message: &str) -> Option<u64> {
-        match request().judge(answer(failing, message)) {
+        match request().check(answer(failing, message)) {
             Err(Problem::Refused(Error::PushRefused { transaction_no, .. })) => transaction_no,
             _ => panic!("not refused"),
         }
@@ -179,13 +179,13 @@ mod tests {
 
     #[test]
     fn a_batch_is_taken_when_every_statement_has_run() {
-        assert!(request().judge(answer(ROLLBACK, "")).is_ok());
+        assert!(request().check(answer(ROLLBACK, "")).is_ok());
     }
 
     #[test]
     fn a_batch_is_stale_when_its_guard_meets_another_row() {
         for message in ["UNIQUE constraint failed", "no such table: t"] {
-            assert!(matches!(request().judge(answer(GUARD, message)), Err(Problem::Stale)));
+            assert!(matches!(request().check(answer(GUARD, message)), Err(Problem::Stale)));
         }
         assert_eq!(refused(GUARD, "database is locked"), None);
         // Only the guard's constraint means that the guard failed.
@@ -202,9 +202,9 @@ mod tests {
     fn an_answer_that_leaves_a_statement_out_contradicts_itself() {
         let mut skipped = answer(ROLLBACK, "");
         skipped.step_results[REPLAY] = None;
-        assert!(matches!(request().judge(skipped), Err(Problem::Contradiction(_))));
+        assert!(matches!(request().check(skipped), Err(Problem::Contradiction(_))));
         let mut short = answer(ROLLBACK, "");
         short.step_errors.pop();
-        assert!(matches!(request().judge(short), Err(Problem::Contradiction(_))));
+        assert!(matches!(request().check(short), Err(Problem::Contradiction(_))));
     }
 }

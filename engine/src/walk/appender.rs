@@ -1,9 +1,6 @@
 //! Appends remote frames to Synced's WAL, and names their whole transactions in the metadata.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
-use turso_core::Connection;
 
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
@@ -11,13 +8,14 @@ use crate::files::Files;
 use crate::metadata::FrameStamp;
 use crate::remote::RemoteError;
 use crate::state::State;
+use crate::synced::Synced;
 use crate::wal::{FRAME_BYTES, Frame, RawSession};
 use crate::wire::BodyStream;
 
 /// Appends remote frames to Synced's WAL. A transaction may span several answers; the raw session stays open
 /// across them.
 pub(super) struct Appender {
-    pub(super) connection: Arc<Connection>,
+    pub(super) synced: Synced,
     session: Option<RawSession>,
     /// The number of frames of a transaction whose end has not arrived yet.
     pub(super) uncommitted: u64,
@@ -31,8 +29,8 @@ pub(super) struct Appender {
 impl Appender {
     pub(super) fn begin(files: &Files, state: &mut State) -> Result<Self> {
         let wal_frames = state.metadata.synced_wal_frames;
-        let connection = state.synced(files)?.connection.clone();
-        Ok(Self { connection, session: None, uncommitted: 0, committed: 0, wal_frames, stamp: None })
+        let synced = state.synced(files)?.clone();
+        Ok(Self { synced, session: None, uncommitted: 0, committed: 0, wal_frames, stamp: None })
     }
 
     /// Appends the frames of one body and returns their number.
@@ -78,12 +76,12 @@ impl Appender {
         }
         let mut insert = || {
             if self.session.is_none() {
-                self.session = Some(RawSession::begin(self.connection.clone())?);
+                self.session = Some(RawSession::begin(self.synced.connection.clone())?);
             }
             let session = self.session.as_ref().expect("the session was opened above");
             session.insert(self.wal_frames + self.committed + self.uncommitted + 1, frame)
         };
-        insert().while_doing("appending a remote frame", "the replica").map_err(Rejected::Core)?;
+        insert().while_doing("appending a remote frame", &self.synced.file).map_err(Rejected::Core)?;
         self.uncommitted += 1;
         if frame.is_commit() {
             self.committed += self.uncommitted;
@@ -103,9 +101,9 @@ impl Appender {
         Ok(())
     }
 
-    pub(super) fn end(self, files: &Files) -> Result<()> {
+    pub(super) fn end(self) -> Result<()> {
         match self.session {
-            Some(session) => session.end().while_doing("ending the walk", &files.synced),
+            Some(session) => session.end().while_doing("ending the walk", &self.synced.file),
             None => Ok(()),
         }
     }

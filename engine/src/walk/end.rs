@@ -21,7 +21,12 @@ pub(super) enum End {
 }
 
 /// Interprets the server's answer that it has no frame at `place`.
-pub(super) fn judge_end(status: &Status, metadata: &Metadata, place: Place, uncommitted: u64) -> Result<End> {
+pub(super) fn classify_end(
+    status: &Status,
+    metadata: &Metadata,
+    place: Place,
+    uncommitted: u64,
+) -> Result<End> {
     let Place { generation, start } = place;
     let contradiction =
         |problem: String| Error::BadAnswer { request: format!("GET /sync/{generation}/{start}"), problem };
@@ -93,20 +98,20 @@ mod tests {
 
     #[test]
     fn the_history_ends_where_the_servers_last_frame_is_synceds() {
-        assert_eq!(judge_end(&at(3, 7), &synced(), NEXT, 0).unwrap(), End::OfHistory);
-        assert_eq!(judge_end(&at(4, 0), &synced(), ENTERING, 0).unwrap(), End::OfHistory);
+        assert_eq!(classify_end(&at(3, 7), &synced(), NEXT, 0).unwrap(), End::OfHistory);
+        assert_eq!(classify_end(&at(4, 0), &synced(), ENTERING, 0).unwrap(), End::OfHistory);
     }
 
     #[test]
     fn a_generation_ends_where_the_server_is_in_a_later_one() {
-        assert_eq!(judge_end(&at(4, 0), &synced(), NEXT, 0).unwrap(), End::OfGeneration);
-        assert_eq!(judge_end(&at(5, 0), &synced(), ENTERING, 0).unwrap(), End::OfGeneration);
+        assert_eq!(classify_end(&at(4, 0), &synced(), NEXT, 0).unwrap(), End::OfGeneration);
+        assert_eq!(classify_end(&at(5, 0), &synced(), ENTERING, 0).unwrap(), End::OfGeneration);
     }
 
     #[test]
     fn a_server_that_is_not_as_far_as_synced_went_back() {
         for (status, place) in [(at(3, 6), NEXT), (at(2, 100), NEXT), (at(3, 6), ENTERING)] {
-            let error = judge_end(&status, &synced(), place, 0).unwrap_err();
+            let error = classify_end(&status, &synced(), place, 0).unwrap_err();
             let Error::RemoteWentBack { remote_frame_no, local_generation: 3, local_frame_no: 7, .. } = error
             else {
                 panic!("{error}")
@@ -118,7 +123,7 @@ mod tests {
     #[test]
     fn what_contradicts_an_earlier_answer_is_a_bad_answer() {
         let in_transaction = Place { generation: 3, start: 10 };
-        for (status, place, uncommitted, told) in [
+        for (status, place, uncommitted, expected) in [
             (at(3, 7), ENTERING, 0, "generation 4 has not begun"),
             (
                 at(3, 8),
@@ -130,8 +135,11 @@ mod tests {
             (at(4, 0), in_transaction, 2, "ends inside a transaction, 2 frames into it"),
             (at(3, 8), NEXT, 0, "no frame 8, and yet the last frame is said to be 8"),
         ] {
-            let error = judge_end(&status, &synced(), place, uncommitted).unwrap_err();
-            assert!(matches!(error, Error::BadAnswer { .. }) && error.to_string().contains(told), "{error}");
+            let error = classify_end(&status, &synced(), place, uncommitted).unwrap_err();
+            assert!(
+                matches!(error, Error::BadAnswer { .. }) && error.to_string().contains(expected),
+                "{error}"
+            );
         }
     }
 
@@ -140,7 +148,6 @@ mod tests {
         let answer = FrameAnswer::<()>::End;
         assert!(is_complete(&answer(at(4, 0)), 3));
         assert!(!is_complete(&answer(at(3, 7)), 3));
-        let gone = Error::MissingFile { file: String::new() };
-        assert!(is_complete(&FrameAnswer::<()>::Gone(gone), 3));
+        assert!(is_complete(&FrameAnswer::<()>::Gone(Error::OperationInProgress), 3));
     }
 }

@@ -35,7 +35,7 @@ use crate::wal::FRAME_BYTES;
 use crate::wire::{BodyStream, FrameAnswer, Wire};
 
 use appender::Appender;
-use end::{End, Place, is_complete, judge_end};
+use end::{End, Place, classify_end, is_complete};
 
 /// The maximum number of empty generations in a row that the engine accepts from a server.
 const EMPTY_GENERATIONS_MAX: u32 = 1000;
@@ -137,7 +137,7 @@ impl<R: Remote> Walker<'_, R> {
             match self.wire.frames(place.generation, place.start, end).await? {
                 FrameAnswer::Frames(body) => self.receive(place, body).await?,
                 FrameAnswer::Gone(doubt) => return Err(self.explain(doubt).await),
-                FrameAnswer::End(status) => match (self.position, self.judge(&status, place).await?) {
+                FrameAnswer::End(status) => match (self.position, self.classify(&status, place).await?) {
                     // This answer about the new generation's end is older than the history check that lets
                     // the walk enter. Ask again.
                     (Position::Leaving, _) => self.enter_empty().await?,
@@ -227,7 +227,7 @@ impl<R: Remote> Walker<'_, R> {
         if !self.walked.has_news() {
             self.check_history().await?;
         }
-        self.replica.end(self.files)?;
+        self.replica.end()?;
         self.state.synced_is_dirty = false;
         if self.state.metadata.synced_frame_no.is_none() {
             self.state.store(self.files, |metadata| metadata.synced_frame_no = Some(0)).await?;
@@ -242,7 +242,7 @@ impl<R: Remote> Walker<'_, R> {
 
     /// Stops the walk if the server has another log now.
     async fn check_history(&self) -> Result<(), Stop> {
-        match history::changed(self.wire, self.state, &self.replica.connection).await? {
+        match history::changed(self.wire, self.state, &self.replica.synced).await? {
             Some(reason) => Err(Stop::Interrupted(reason)),
             None => Ok(()),
         }
@@ -250,14 +250,14 @@ impl<R: Remote> Walker<'_, R> {
 
     /// Finds out why the server does not know Synced's end.
     async fn explain(&self, doubt: Error) -> Stop {
-        history::confirm(self.wire, self.state, &self.replica.connection, doubt)
+        history::confirm(self.wire, self.state, &self.replica.synced, doubt)
             .await
             .map_or_else(Stop::Failed, Stop::Interrupted)
     }
 
     /// Interprets the server's answer that it has no frame at `place`.
-    async fn judge(&self, status: &Status, place: Place) -> Result<End, Stop> {
-        match judge_end(status, &self.state.metadata, place, self.replica.uncommitted) {
+    async fn classify(&self, status: &Status, place: Place) -> Result<End, Stop> {
+        match classify_end(status, &self.state.metadata, place, self.replica.uncommitted) {
             Ok(end) => Ok(end),
             Err(doubt @ Error::RemoteWentBack { .. }) => Err(self.explain(doubt).await),
             Err(doubt) => {

@@ -100,17 +100,17 @@ impl PlantedBug {
             return Err(malformed(&format!("area `{area}` is not one of {}", AREAS.join(", "))));
         }
         let like = field("Like: ").ok_or_else(|| malformed("its head has no `Like: `"))?;
-        let told: Vec<&str> = head
+        let description: Vec<&str> = head
             .lines()
             .filter(|line| !line.starts_with("Area: ") && !line.starts_with("Like: "))
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .collect();
-        if told.is_empty() {
+        if description.is_empty() {
             return Err(malformed("its head does not say what the mistake is"));
         }
         let edits = edits(diff).map_err(|problem| malformed(&problem))?;
-        Ok(Self { name: name.into(), area, like, what: told.join(" "), edits })
+        Ok(Self { name: name.into(), area, like, what: description.join(" "), edits })
     }
 
     /// Returns the edited files. `read` returns a file's present content.

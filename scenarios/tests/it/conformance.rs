@@ -10,20 +10,20 @@ use turso_core::{Buffer, Completion, File, OpenFlags};
 
 /// Runs a script in both places. Its output must be equal. Returns the output, with paths as `DIR/…`.
 fn alike(script: impl Fn(&Sandbox, &mut Vec<String>)) -> Vec<String> {
-    let told = |place: Sandbox| {
+    let outcome_in_words = |place: Sandbox| {
         let mut lines = Vec::new();
         script(&place, &mut lines);
         let path = place.path("a");
         let directory = path.strip_suffix("/a.db").unwrap();
         lines.iter().map(|line| line.replace(directory, "DIR")).collect::<Vec<_>>()
     };
-    let simulated = told(Sandbox::simulated());
-    assert_eq!(simulated, told(Sandbox::real()));
+    let simulated = outcome_in_words(Sandbox::simulated());
+    assert_eq!(simulated, outcome_in_words(Sandbox::real()));
     assert!(!simulated.is_empty(), "a script must have output");
     simulated
 }
 
-fn told<T>(result: Result<T, Error>) -> String {
+fn outcome_in_words<T>(result: Result<T, Error>) -> String {
     match result {
         Ok(_) => "ok".into(),
         Err(error) => format!("{} (retryable: {})", error_chain(&error), error.is_retryable()),
@@ -55,8 +55,8 @@ fn closed_client(place: &Sandbox) {
 /// Opens the client, and pulls if that succeeds.
 fn opened(place: &Sandbox) -> String {
     match place.open("a") {
-        Ok(engine) => format!("opens, then the pull: {}", told(block_on(engine.pull()))),
-        Err(error) => told::<()>(Err(error)),
+        Ok(engine) => format!("opens, then the pull: {}", outcome_in_words(block_on(engine.pull()))),
+        Err(error) => outcome_in_words::<()>(Err(error)),
     }
 }
 
@@ -148,9 +148,9 @@ fn a_writer_in_the_way_is_reported_alike() {
         connection.execute("BEGIN").unwrap();
         connection.execute("INSERT INTO t VALUES (1)").unwrap();
         place.remote_executes(&["INSERT INTO t VALUES (2)"]);
-        lines.push(told(block_on(engine.pull())));
+        lines.push(outcome_in_words(block_on(engine.pull())));
         connection.execute("COMMIT").unwrap();
-        lines.push(told(block_on(engine.sync())));
+        lines.push(outcome_in_words(block_on(engine.sync())));
         lines.extend(rows(&connection, "SELECT v FROM t ORDER BY v"));
         lines.extend(place.remote_rows("SELECT v FROM t ORDER BY v"));
     });

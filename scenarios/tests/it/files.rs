@@ -38,7 +38,7 @@ fn a_database_that_is_not_the_engines_is_not_overwritten() {
     let place = Sandbox::simulated();
     let draft = format!("{}-draft", place.path("a"));
     write(place.io(), &draft, 0, b"somebody else's");
-    assert!(matches!(refusal(&place), Error::ForeignFile { file } if file == draft));
+    assert!(matches!(refusal(&place), Error::ForeignFile { file } if file.path() == draft));
     assert_eq!(length(place.io(), &draft), 15);
 }
 
@@ -47,7 +47,7 @@ fn a_missing_draft_is_not_replaced_by_an_empty_one() {
     let place = place_with_client();
     let draft = format!("{}-draft", place.path("a"));
     place.io().remove_file(&draft).unwrap();
-    assert!(matches!(refusal(&place), Error::MissingFile { file } if file == draft));
+    assert!(matches!(refusal(&place), Error::MissingFile { file } if file.path() == draft));
     assert!(place.io().open_file(&draft, OpenFlags::None, false).is_err());
 }
 
@@ -152,7 +152,7 @@ fn a_rotten_log_of_the_local_database_is_refused_by_name_and_left_alone() {
         for _ in 0..2 {
             let error = refusal(&place);
             assert!(
-                matches!(&error, Error::Damaged { file, .. } if *file == wal) && !error.is_retryable(),
+                matches!(&error, Error::Damaged { file, .. } if file.path() == wal) && !error.is_retryable(),
                 "{what}: {error}"
             );
         }

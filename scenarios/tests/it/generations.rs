@@ -152,7 +152,7 @@ fn a_remote_that_is_restored_in_the_middle_of_a_pull_is_followed() {
     }
     let restored = place.remote.clone();
     let mut is_restored = false;
-    way.tell(move |path, honest| {
+    way.answer_with(move |path, honest| {
         if path.starts_with("/sync/") && !std::mem::replace(&mut is_restored, true) {
             restored.with_remote(|remote| {
                 remote.restore(0, 3);
@@ -176,7 +176,7 @@ fn a_remote_that_is_restored_again_and_again_ends_the_operation_and_loses_nothin
         engine.connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();
         let restored = place.remote.clone();
         let mut exports = 0;
-        way.tell(move |path, honest| {
+        way.answer_with(move |path, honest| {
             exports += u32::from(path.starts_with("/export/"));
             if path.starts_with("/export/") && exports <= restores_inside {
                 restored.with_remote(|remote| remote.restore(0, 0));
@@ -208,7 +208,7 @@ fn pruned_before_its_export(is_first: bool) {
     }
     let pruned = place.remote.clone();
     let mut is_pruned = false;
-    way.tell(move |path, honest| {
+    way.answer_with(move |path, honest| {
         if path == "/export/2" && !std::mem::replace(&mut is_pruned, true) {
             pruned.with_remote(|remote| {
                 remote.transact(|connection| connection.execute("INSERT INTO t VALUES ('two')")).unwrap();
@@ -277,9 +277,9 @@ fn one_wrong_answer_is_no_reason_to_re_bootstrap() {
     for (status, body) in
         [(StatusCode::NOT_FOUND, "{}"), (StatusCode::GONE, "{}"), (StatusCode::BAD_REQUEST, went_back)]
     {
-        let mut told = false;
-        way.tell(move |path, honest| {
-            if path.starts_with("/sync/") && !std::mem::replace(&mut told, true) {
+        let mut has_lied = false;
+        way.answer_with(move |path, honest| {
+            if path.starts_with("/sync/") && !std::mem::replace(&mut has_lied, true) {
                 return answer(status, body);
             }
             Some(honest)
@@ -316,7 +316,7 @@ fn a_bad_export_is_refused_and_the_next_try_works() {
                 engine.connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();
                 place.remote.with_remote(|remote| remote.restore(0, 0));
             }
-            way.tell(move |path, honest| {
+            way.answer_with(move |path, honest| {
                 if !path.starts_with("/export/") {
                     return Some(honest);
                 }
@@ -345,7 +345,7 @@ fn an_interrupted_first_pull_does_not_open_as_an_older_database() {
     }
     let way = Lying::to(&place.remote);
     let mut frames_answers = 0;
-    way.tell(move |path, honest| {
+    way.answer_with(move |path, honest| {
         frames_answers += u32::from(path.starts_with("/sync/"));
         (frames_answers < 2).then_some(honest)
     });

@@ -401,8 +401,8 @@ mod tests {
             ("b/inner.rs", "\nuse super::super::c;\n"),
             ("c.rs", "fn f() { crate::a::g() }\n"),
         ]);
-        let told = "a imports b: a.rs:1\nb imports c: b/inner.rs:2\nc imports a: c.rs:1";
-        assert_eq!(cyclic.cycle().as_deref(), Some(told));
+        let expected = "a imports b: a.rs:1\nb imports c: b/inner.rs:2\nc imports a: c.rs:1";
+        assert_eq!(cyclic.cycle().as_deref(), Some(expected));
     }
 
     #[test]
@@ -436,8 +436,8 @@ mod tests {
         {
             let source = format!("use {path};");
             let sources = [ROOT_FILE, ("a.rs", ""), ("b.rs", source.as_str()), ("c.rs", "")];
-            let told = format!("b imports {name}: b.rs:1\nlib declares b");
-            assert_eq!(imports(&sources).cycle(), Some(told), "{path}");
+            let expected = format!("b imports {name}: b.rs:1\nlib declares b");
+            assert_eq!(imports(&sources).cycle(), Some(expected), "{path}");
         }
     }
 

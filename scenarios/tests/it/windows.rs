@@ -17,12 +17,12 @@ use plimsoll_sim::world::run::Outcome;
 
 /// A flow and the windows that it passes. Faults are injected into its last step.
 struct Flow {
-    tell: fn() -> Scenario,
+    build: fn() -> Scenario,
     windows: &'static [&'static str],
 }
 
 const BOOTSTRAP: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1);
         t.remote().commits([append(5_000)]);
         t.client(A).pulls();
@@ -37,7 +37,7 @@ const BOOTSTRAP: Flow = Flow {
 };
 
 const PULL: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1);
         t.client(A).syncs();
         t.remote().commits([append(5_000)]);
@@ -57,7 +57,7 @@ const PULL: Flow = Flow {
 
 /// The flow ends with a checkpoint of Synced.
 const PULL_ACROSS_A_GENERATION: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1).with(|header| header.synced_wal_frames_max = 4);
         t.client(A).syncs();
         t.remote().commits([append(5_000)]);
@@ -71,7 +71,7 @@ const PULL_ACROSS_A_GENERATION: Flow = Flow {
 };
 
 const PUSH: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1);
         t.client(A).commits([append(10)]);
         t.remote().commits([append(10)]);
@@ -84,7 +84,7 @@ const PUSH: Flow = Flow {
 
 /// The flow takes several requests and follows a generation change.
 const PUSH_OF_FRAMES: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1).with(|header| header.push_mode = PushMode::Frames);
         t.client(A).commits([append(10)]);
         t.client(A).pushes();
@@ -100,7 +100,7 @@ const PUSH_OF_FRAMES: Flow = Flow {
 
 /// The first compaction finds a watermark in the WAL. This one finds frame 0 and a set of pages to extend.
 const COMPACTION: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1).with(|header| header.draft_wal_frames_max = 1);
         t.client(A).pulls();
         t.client(A).commits([append(10)]);
@@ -113,7 +113,7 @@ const COMPACTION: Flow = Flow {
 };
 
 const LOCAL_COMMIT: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1);
         t.client(A).syncs();
         t.client(A).commits([append(5_000)]);
@@ -124,7 +124,7 @@ const LOCAL_COMMIT: Flow = Flow {
 
 /// The previous pull has crashed in its rebase, so Synced ends with local frames.
 const RECOVERY: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1);
         t.client(A).syncs();
         t.remote().commits([append(5_000)]);
@@ -138,7 +138,7 @@ const RECOVERY: Flow = Flow {
 };
 
 const RE_BOOTSTRAP_AFTER_A_PRUNE: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1);
         t.client(A).syncs();
         t.client(A).commits([append(10)]);
@@ -153,7 +153,7 @@ const RE_BOOTSTRAP_AFTER_A_PRUNE: Flow = Flow {
 };
 
 const RE_BOOTSTRAP_AFTER_A_RESTORE: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1);
         t.client(A).pulls();
         t.remote().checkpoints();
@@ -169,7 +169,7 @@ const RE_BOOTSTRAP_AFTER_A_RESTORE: Flow = Flow {
 };
 
 const RE_BOOTSTRAP_AFTER_A_LOSS: Flow = Flow {
-    tell: || {
+    build: || {
         let mut t = Scenario::with_clients(1);
         t.client(A).syncs();
         t.client(A).commits([append(10)]);
@@ -286,8 +286,8 @@ fn metadata_survives() -> CrashKind {
 #[expect(clippy::disallowed_methods, reason = "histories share nothing, and there are many of them")]
 fn inject(flow: &Flow, fault: &(dyn Fn(u32, CrashKind) -> Fault + Sync), marks: &mut MarkCounts) {
     let struck = |nth, kind| {
-        let mut t = (flow.tell)();
-        t.strike_last([fault(nth, kind)]);
+        let mut t = (flow.build)();
+        t.inject_into_last([fault(nth, kind)]);
         t.client(A).commits([append(10)]);
         let outcome = t.run();
         assert_eq!(outcome.violation, None, "in {}", t.schedule().print());

@@ -1,11 +1,11 @@
 //! Answers that contradict the remote's state.
 
-use arbitrary::Arbitrary;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// The false statement in an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Contradiction {
     /// The current generation is off by this much.

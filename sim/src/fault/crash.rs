@@ -6,7 +6,6 @@
 use std::fmt;
 use std::ops::Range;
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -14,7 +13,8 @@ use super::{FileClass, OperationPlace};
 
 /// The unsynced operations that survive a power loss. Operations are numbered from 0, in the order in which
 /// they were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Survival {
     Nothing,
@@ -100,7 +100,8 @@ impl fmt::Display for Survival {
 pub const SECTOR_BYTES: u32 = 512;
 
 /// The part of a write that survives a power loss in the middle of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(untagged)]
 pub enum Tear {
     /// This many of its first bytes.
@@ -142,7 +143,8 @@ impl fmt::Display for Tear {
 }
 
 /// The kind of a crash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum CrashKind {
     /// The process is killed. The operating system keeps everything that was written, durable or not.
@@ -169,7 +171,8 @@ impl fmt::Display for CrashKind {
 }
 
 /// The moment of the crash, relative to the operation at the place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Moment {
     /// Before the operation.
@@ -184,7 +187,8 @@ pub enum Moment {
 }
 
 /// A crash and its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(deny_unknown_fields)]
 pub struct CrashPoint {
     pub place: OperationPlace,

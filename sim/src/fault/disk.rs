@@ -11,7 +11,6 @@
 use std::fmt;
 use std::io::ErrorKind;
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 use turso_core::CompletionError;
@@ -19,9 +18,8 @@ use turso_core::CompletionError;
 use super::FileClass;
 
 /// The kind of a disk error.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary, IntoStaticStr,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
 pub enum DiskErrorKind {
@@ -69,7 +67,7 @@ impl DiskErrorKind {
     ];
 
     /// The same kind with its size set to zero.
-    pub fn sort(self) -> Self {
+    pub fn without_size(self) -> Self {
         if let Self::PartialWrite { .. } = self { Self::PartialWrite { bytes: 0 } } else { self }
     }
 
@@ -100,27 +98,11 @@ impl DiskErrorKind {
     pub fn name(self) -> &'static str {
         self.into()
     }
-
-    /// The kind's verb in the trace.
-    pub(crate) fn verb(self) -> &'static str {
-        match self {
-            Self::WriteFails => "write fails",
-            Self::PartialWrite { .. } => "partial write",
-            Self::NoSpace => "no space",
-            Self::ReadFails => "read fails",
-            Self::ShortRead => "short read",
-            Self::SyncFails => "sync fails",
-            Self::SyncDrops => "sync drops",
-            Self::TruncateFails => "truncate fails",
-            Self::OpenFails => "open fails",
-            Self::RenameFails => "rename fails",
-            Self::SyncDirectoryFails => "sync dir fails",
-        }
-    }
 }
 
 /// How long a disk error lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Lasts {
     /// It hits one operation.
@@ -130,7 +112,8 @@ pub enum Lasts {
 }
 
 /// A disk error and its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(deny_unknown_fields)]
 pub struct DiskError {
     pub file: FileClass,
@@ -146,7 +129,7 @@ pub struct DiskError {
 impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, nth, error, lasts, .. } = self;
-        write!(f, "{} on {file}, occurrence {nth}", error.verb())?;
+        write!(f, "{} on {file}, occurrence {nth}", error.name().replace('-', " "))?;
         if *lasts == Lasts::UntilHealed { write!(f, " and every later one until the heal") } else { Ok(()) }
     }
 }

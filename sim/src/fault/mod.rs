@@ -27,7 +27,6 @@ mod route;
 
 use std::fmt;
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 pub use contradiction::Contradiction;
@@ -41,7 +40,8 @@ pub use rot::Damage;
 pub use route::{RequestPlace, Route};
 
 /// A fault of a step. If its place is not reached, the fault is reported as not reached and has no effect.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// The client's machine or process crashes at a file operation.

@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use arbitrary::Arbitrary;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -18,7 +17,8 @@ use super::{Contradiction, CrashKind, Ordinal, RequestPlace, Route};
 const FRAME_BYTES: usize = 24 + 4096;
 
 /// A fault of one request or of its response.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NetworkFault {
     /// The request never reaches the remote.
@@ -141,7 +141,8 @@ impl NetworkFault {
 
 /// When a message in transit arrives. A message that has not arrived by then arrives at the start of the
 /// heal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Arrival {
     AtOnce,
@@ -172,9 +173,9 @@ pub trait Wire {
     /// A key that is the same each time that this request is sent in this step of this history.
     fn garbage_key(&self) -> u64;
 
-    /// Reports that the fault is injected, with the event for the trace. A fault that does not call this
+    /// Reports that the fault is injected, with numbers and bytes for the trace. A fault that does not call this
     /// counts as not reached.
-    fn inject(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]);
+    fn inject(&mut self, numbers: &[u64], body: &[u8]);
 }
 
 /// A response, and how it arrives.
@@ -206,26 +207,26 @@ impl NetworkFault {
     pub fn apply(&self, wire: &mut impl Wire) -> Option<Delivery> {
         match *self {
             Self::LoseRequest => {
-                wire.inject("request lost", &[], &[]);
+                wire.inject(&[], &[]);
                 None
             }
             Self::LoseResponse => {
                 wire.serve();
-                wire.inject("response lost", &[], &[]);
+                wire.inject(&[], &[]);
                 None
             }
             Self::RemoteCrash { operation, ref kind } => {
                 wire.serve_and_crash(operation, kind);
-                wire.inject("remote crash", &[], &[]);
+                wire.inject(&[], &[]);
                 None
             }
             Self::Delay { until } => {
                 wire.send_late(until);
-                wire.inject("request delayed", &[], &[]);
+                wire.inject(&[], &[]);
                 None
             }
             Self::Duplicate { until } => {
-                wire.inject("request duplicated", &[], &[]);
+                wire.inject(&[], &[]);
                 let first = wire.serve();
                 if until == Arrival::AtOnce {
                     return Some(Delivery::whole(wire.serve()));
@@ -237,14 +238,14 @@ impl NetworkFault {
                 if takes_effect {
                     wire.serve();
                 }
-                wire.inject("wrong status", &[code.into()], &[]);
+                wire.inject(&[code.into()], &[]);
                 Some(Delivery::whole(wrong_status(code)))
             }
             Self::Stale { generations, transactions } => {
                 let Some((response, end)) = wire.serve_stale(generations, transactions) else {
                     return Some(Delivery::whole(wire.serve()));
                 };
-                wire.inject("stale answer", &end, response.body());
+                wire.inject(&end, response.body());
                 Some(Delivery::whole(response))
             }
             Self::Cut { .. }
@@ -253,45 +254,32 @@ impl NetworkFault {
             | Self::Garbage { .. }
             | Self::Contradict(_) => {
                 let mut delivery = Delivery::whole(wire.serve());
-                if let Some(verb) = self.spoil(&mut delivery, wire.garbage_key()) {
+                if self.spoil(&mut delivery, wire.garbage_key()) {
                     let body = delivery.response.body();
                     let numbers = [body.len() as u64, delivery.cut_after_bytes.unwrap_or(0) as u64];
-                    wire.inject(verb, &numbers, body);
+                    wire.inject(&numbers, body);
                 }
                 Some(delivery)
             }
         }
     }
 
-    /// Changes a response or how it arrives. Returns the verb for the trace, or `None` if there is nothing to
-    /// change.
-    fn spoil(&self, delivery: &mut Delivery, garbage_key: u64) -> Option<&'static str> {
+    /// Changes a response or how it arrives. Returns whether there was something to change.
+    fn spoil(&self, delivery: &mut Delivery, garbage_key: u64) -> bool {
         let body_bytes = delivery.response.body().len();
         match *self {
-            Self::Cut { bytes } => {
-                delivery.cut_after_bytes = Some(body_bytes.min(bytes as usize));
-                Some("connection cut")
-            }
-            Self::EndEarly { bytes } => {
-                let is_shorter = (bytes as usize) < body_bytes;
-                is_shorter.then(|| delivery.response.body_mut().truncate(bytes as usize))?;
-                Some("body ended early")
-            }
-            Self::Chunks { bytes } => {
-                delivery.chunk_bytes = Some(bytes as usize);
-                Some("body in tiny chunks")
-            }
-            Self::Garbage { bytes } => {
-                delivery.replace_body(garbage(garbage_key, bytes));
-                Some("garbage")
-            }
-            Self::Contradict(how) => {
-                let body = how.distort(delivery.response.body())?;
-                delivery.replace_body(body);
-                Some("untrue answer")
-            }
-            _ => None,
+            Self::Cut { bytes } => delivery.cut_after_bytes = Some(body_bytes.min(bytes as usize)),
+            Self::EndEarly { bytes } if bytes as usize >= body_bytes => return false,
+            Self::EndEarly { bytes } => delivery.response.body_mut().truncate(bytes as usize),
+            Self::Chunks { bytes } => delivery.chunk_bytes = Some(bytes as usize),
+            Self::Garbage { bytes } => delivery.replace_body(garbage(garbage_key, bytes)),
+            Self::Contradict(how) => match how.distort(delivery.response.body()) {
+                Some(body) => delivery.replace_body(body),
+                None => return false,
+            },
+            _ => return false,
         }
+        true
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use strum::{EnumCount, IntoStaticStr};
 
@@ -10,19 +9,9 @@ use super::Ordinal;
 
 /// A file by its role. The end of a file's path determines its role.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    Arbitrary,
-    EnumCount,
-    IntoStaticStr,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, EnumCount, IntoStaticStr,
 )]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum FileClass {
@@ -87,19 +76,9 @@ impl fmt::Display for FileClass {
 /// The kind of a file operation. Reads are not operations here, because they change nothing that a crash
 /// could lose.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    Arbitrary,
-    EnumCount,
-    IntoStaticStr,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, EnumCount, IntoStaticStr,
 )]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "lowercase")]
 pub enum OperationKind {
@@ -115,22 +94,22 @@ pub enum OperationKind {
     /// A rename. Its file is the target.
     Rename,
     /// A sync of the directory that holds the file.
-    #[strum(serialize = "sync dir")]
+    #[strum(serialize = "sync-dir")]
     SyncDirectory,
     #[strum(serialize = "operation")]
     AnyMutation,
 }
 
 impl OperationKind {
-    /// The kind's verb in the trace.
     #[must_use]
-    pub fn verb(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
 /// An operation of a step, named by its meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(deny_unknown_fields)]
 pub struct OperationPlace {
     pub file: FileClass,
@@ -147,6 +126,6 @@ impl fmt::Display for OperationPlace {
             FileClass::MetadataTemporary => "metadata's temporary",
             file => file.name(),
         };
-        write!(f, "{} {} of {file}", Ordinal(self.nth), self.operation.verb())
+        write!(f, "{} {} of {file}", Ordinal(self.nth), self.operation.name())
     }
 }

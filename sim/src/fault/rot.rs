@@ -1,13 +1,13 @@
 //! Bit rot: bytes of a file that change while no process writes them.
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::SECTOR_BYTES;
 
 /// The kind of damage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Damage {
     /// Flips one bit of a byte: bit `n` modulo 8.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use arbitrary::Arbitrary;
 use http::{Method, Request};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
@@ -10,9 +9,8 @@ use strum::IntoStaticStr;
 use super::Ordinal;
 
 /// The route of a request.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary, IntoStaticStr,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Route {
@@ -60,7 +58,8 @@ impl fmt::Display for Route {
 }
 
 /// A request of a step, named by its meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(deny_unknown_fields)]
 pub struct RequestPlace {
     pub route: Route,

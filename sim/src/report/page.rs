@@ -13,7 +13,7 @@ use super::timeline::in_words;
 use crate::fault::Fault;
 use crate::schedule::{Schedule, Step};
 use crate::world::run::Outcome;
-use crate::world::trace::Lane;
+use crate::world::trace::{Lane, Verb};
 
 const TEMPLATE: &str = include_str!("page.html");
 /// The start of the comments that hold a schedule's finding.
@@ -115,7 +115,7 @@ impl<'a> History<'a> {
             clients: schedule.header.clients,
             fault_events: rows
                 .iter()
-                .filter(|row| row.mark == Mark::Fault && outcome.events[row.first].verb == "fault")
+                .filter(|row| row.mark == Mark::Fault && outcome.events[row.first].verb == Verb::Fault)
                 .map(|row| row.first)
                 .collect(),
             violation_event: marked(Mark::Violation).next(),
@@ -131,7 +131,7 @@ impl<'a> History<'a> {
                         event.index,
                         event.time_ms,
                         lane,
-                        event.verb,
+                        event.verb.name(),
                         event.place.as_str(),
                         numbers,
                         event.byte_count,
@@ -153,7 +153,7 @@ fn sections(schedule: &Schedule, outcome: &Outcome, rows: &[Row]) -> Vec<Section
     for row in rows {
         let event = &outcome.events[row.first];
         match (row.mark, event.verb) {
-            (Mark::Step, "step") => {
+            (Mark::Step, Verb::Step) => {
                 let id = event.numbers.first().map(|id| *id as u32);
                 sections.push(Section::of_step(schedule, outcome, id, &event.place));
             }

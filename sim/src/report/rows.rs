@@ -5,9 +5,12 @@
 
 use std::borrow::Cow;
 
-use crate::fault::FileClass;
+use crate::fault::atlas::FaultKind;
+use crate::fault::{FileClass, OperationKind};
 use crate::text::counted;
-use crate::world::trace::{Event, Lane};
+use crate::world::trace::{Event, Lane, Verb};
+
+const WRITE: Verb = Verb::Operation(OperationKind::Write);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -43,7 +46,7 @@ pub fn rows(events: &[Event]) -> Vec<Row> {
     for run in events.chunk_by(are_one) {
         let (lane, mark) = (run[0].lane, mark(&run[0]));
         // A step ends where the next one starts, so this event needs no row.
-        if run[0].verb != "end of step" {
+        if run[0].verb != Verb::EndOfStep {
             rows.push(Row { first, count: run.len(), lane, text: text(run), mark });
         }
         first += run.len();
@@ -53,20 +56,15 @@ pub fn rows(events: &[Event]) -> Vec<Row> {
 
 /// Consecutive writes to one file form one row.
 fn are_one(one: &Event, next: &Event) -> bool {
-    one.verb == "write" && (one.lane, one.verb, &one.place) == (next.lane, next.verb, &next.place)
+    one.verb == WRITE && (one.lane, one.verb, &one.place) == (next.lane, next.verb, &next.place)
 }
 
 fn mark(event: &Event) -> Mark {
     match (event.lane, event.verb) {
         (Lane::Verdict, _) => Mark::Violation,
-        (Lane::World, "never reached") => Mark::Missed,
-        (Lane::World, "step" | "heal") => Mark::Step,
-        (
-            _,
-            "fault" | "kill" | "power loss" | "cut off" | "request lost" | "response lost" | "write fails"
-            | "partial write" | "no space" | "read fails" | "short read" | "sync fails" | "sync drops"
-            | "truncate fails" | "open fails" | "rename fails" | "sync dir fails",
-        ) => Mark::Fault,
+        (_, Verb::NeverReached) => Mark::Missed,
+        (_, Verb::Step | Verb::Heal) => Mark::Step,
+        (_, Verb::Fault | Verb::Injected(_) | Verb::CutOff) => Mark::Fault,
         _ => Mark::Plain,
     }
 }
@@ -76,23 +74,23 @@ fn text(run: &[Event]) -> String {
     let number = |index: usize| event.numbers.get(index).copied().unwrap_or(0);
     let place = short(&event.place);
     match (event.lane, event.verb) {
-        (Lane::World, "step") => format!("step {}: {place}", number(0)),
-        (Lane::World, "never reached") => format!("never reached: {place}"),
-        (Lane::World, "step inside") => format!("meanwhile, step {}: {place}", number(0)),
-        (Lane::World, "end of step inside") => format!("end of step {}", number(0)),
-        (Lane::Verdict, _) | (_, "fault") => event.place.clone(),
-        (_, "write") => {
+        (_, Verb::Step) => format!("step {}: {place}", number(0)),
+        (_, Verb::NeverReached) => format!("never reached: {place}"),
+        (_, Verb::StepInside) => format!("meanwhile, step {}: {place}", number(0)),
+        (_, Verb::EndOfStepInside) => format!("end of step {}", number(0)),
+        (Lane::Verdict, _) | (_, Verb::Fault) => event.place.clone(),
+        (_, WRITE) => {
             let bytes = run.iter().map(|event| event.byte_count as u64).sum();
             let times = if run.len() > 1 { format!(" ×{}", run.len()) } else { String::new() };
             format!("write {place}{times}, {}", size(bytes))
         }
-        (_, "truncate") => format!("truncate {place} to {}", size(number(0))),
-        (_, "kill") => "the process is killed; its writes are still there".into(),
-        (_, "power loss") => {
+        (_, Verb::Operation(OperationKind::Truncate)) => format!("truncate {place} to {}", size(number(0))),
+        (_, Verb::Injected(FaultKind::Kill)) => "the process is killed; its writes are still there".into(),
+        (_, Verb::Injected(FaultKind::PowerLoss)) => {
             format!("the power fails; {} of {} unsynced operations survive", number(0), number(1))
         }
-        (_, "restart") => format!("the machine restarts, {} operations unsynced", number(0)),
-        (Lane::Network, "request") => {
+        (_, Verb::Restart) => format!("the machine restarts, {} operations unsynced", number(0)),
+        (_, Verb::Request) => {
             let body = if event.byte_count > 0 {
                 format!(", {}", size(event.byte_count as u64))
             } else {
@@ -100,13 +98,13 @@ fn text(run: &[Event]) -> String {
             };
             format!("client {} → {place}{body}", number(0))
         }
-        (Lane::Remote, "response") => format!("{} ← {place}, {}", number(0), size(event.byte_count as u64)),
-        (Lane::Remote, "stands at") => format!("at generation {}, frame {}", number(0), number(1)),
-        (Lane::Application(_), "transaction") => {
+        (_, Verb::Response) => format!("{} ← {place}, {}", number(0), size(event.byte_count as u64)),
+        (_, Verb::StandsAt) => format!("at generation {}, frame {}", number(0), number(1)),
+        (_, Verb::Transaction) => {
             format!("transaction of {}: {place}", counted(number(0), "write"))
         }
         _ => {
-            let text = format!("{} {place}", event.verb);
+            let text = format!("{} {place}", event.verb.name());
             text.trim_end().to_owned()
         }
     }

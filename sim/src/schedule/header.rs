@@ -1,12 +1,12 @@
 //! The options of a history.
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 use super::FORMAT;
 
 /// The options of a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(deny_unknown_fields)]
 pub struct Header {
     pub format: u32,
@@ -46,7 +46,8 @@ fn yes() -> bool {
 }
 
 /// The form of a push's requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case")]
 pub enum PushMode {
     /// SQL statements.

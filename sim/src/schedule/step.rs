@@ -1,14 +1,15 @@
 //! Steps and their actions.
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
+use strum::{EnumDiscriminants, IntoStaticStr};
 
 use super::Wait;
 use super::workload::Write;
 use crate::fault::{CrashKind, Damage, Fault, FileClass};
 
 /// One step of a schedule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// A unique and stable number. Tokens and random-looking values are derived from it.
@@ -43,7 +44,8 @@ impl Step {
 }
 
 /// A step that runs inside another one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(deny_unknown_fields)]
 pub struct During {
     /// The moment when it runs.
@@ -52,8 +54,10 @@ pub struct During {
 }
 
 /// The action of a step. If the client's process is not running, the step starts it first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, EnumDiscriminants)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[strum_discriminants(name(ActionKind), derive(IntoStaticStr), strum(serialize_all = "snake_case"))]
 pub enum Action {
     /// The application runs a transaction.
     Transaction {
@@ -209,33 +213,22 @@ impl Action {
         }
     }
 
-    /// The kind of the action in a word or two, as in traces and messages.
-    pub fn verb(&self) -> &'static str {
-        match self {
-            Self::Transaction { .. } => "transaction",
-            Self::EndTransaction { .. } => "end of transaction",
-            Self::OpenReader { .. } => "open reader",
-            Self::CloseReader { .. } => "close reader",
-            Self::Pull { .. } => "pull",
-            Self::Push { .. } => "push",
-            Self::Sync { .. } => "sync",
-            Self::Close { .. } => "close",
-            Self::Crash { .. } => "crash",
-            Self::RemoteTransaction { .. } => "remote transaction",
-            Self::RemoteCheckpoint => "remote checkpoint",
-            Self::RemoteRestart => "remote restart",
-            Self::RemoteCrash { .. } => "remote crash",
-            Self::RemotePrune => "remote prune",
-            Self::RemoteRestore { .. } => "remote restore",
-            Self::RestoreDirectory { .. } => "restore directory",
-            Self::LoseFile { .. } => "lose file",
-            Self::Rot { .. } => "rot",
-        }
+    /// The kind of the action, without its parameters.
+    pub fn kind(&self) -> ActionKind {
+        self.into()
+    }
+}
+
+impl ActionKind {
+    /// The kind's word in the schedule file.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 /// How an application's transaction ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TransactionEnd {
     Commit,

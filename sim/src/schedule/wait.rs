@@ -1,6 +1,5 @@
 //! Moments inside an operation of the engine when other steps can run, addressed by meaning.
 
-use arbitrary::{Arbitrary, Unstructured};
 use plimsoll_engine::events::EventName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::fault::RequestPlace;
 
 /// A moment when an operation of the engine waits and other steps can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Wait {
     /// The request was sent, but has not arrived.
@@ -60,8 +60,9 @@ impl<'de> Deserialize<'de> for EngineEvent {
     }
 }
 
-impl<'a> Arbitrary<'a> for EngineEvent {
-    fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+#[cfg(feature = "arbitrary")]
+impl<'a> arbitrary::Arbitrary<'a> for EngineEvent {
+    fn arbitrary(bytes: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
         bytes.choose(EventName::ALL).map(|event| Self(*event))
     }
 }

@@ -39,7 +39,7 @@ pub enum Defect {
     #[error(
         "none of its {0} faults is reached, so the file tests nothing: move the faults to places that match the post-mortem"
     )]
-    NothingStrikes(usize),
+    NoFaultReached(usize),
 }
 
 /// Judges the text of one file of the corpus.
@@ -55,7 +55,7 @@ pub fn judge(text: &str) -> Result<(), Defect> {
     }
     let faults = schedule.fault_count();
     if faults > 0 && outcome.counts.faults_unreached == faults as u64 {
-        return Err(Defect::NothingStrikes(faults));
+        return Err(Defect::NoFaultReached(faults));
     }
     if !has_post_mortem(&schedule) {
         return Err(Defect::NoPostMortem);
@@ -116,7 +116,7 @@ mod tests {
             nth: 1_000_000,
             kind: crate::fault::CrashKind::Kill,
         });
-        assert!(matches!(judge(&written(schedule)), Err(Defect::NothingStrikes(1))));
+        assert!(matches!(judge(&written(schedule)), Err(Defect::NoFaultReached(1))));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::client::read_content;
 use super::context::StepContext;
 use super::operations::violation_of_panic;
 use super::writes::run_writes;
-use crate::judge::ledger::{Content, Entry, EntryNo, Fate};
+use crate::judge::ledger::{CommitState, Content, Entry, EntryNo};
 use crate::judge::verdict::{READS, Violation};
 use crate::schedule::TransactionEnd;
 use crate::schedule::workload::{LOG, Write, Writer};
@@ -88,7 +88,7 @@ impl World {
             Ok((connection, ran?.effects))
         })?;
         if let Some((connection, effects)) = attempt {
-            let entry = self.referee.ledger.enter(Entry::new(writer, effects, Fate::Absent));
+            let entry = self.referee.ledger.enter(Entry::new(writer, effects, CommitState::Absent));
             self.recorder.counts.held_open += 1;
             if let Some(process) = &mut self.clients[number].process {
                 process.held = Some(Held { connection, entry });
@@ -112,12 +112,12 @@ impl World {
         let crashes = self.clients[number].crashes;
         let done = self.application(number, context, || connection.execute(sql))?;
         if end == TransactionEnd::Commit {
-            let fate = match done {
-                Some(()) => Fate::Committed,
-                None if self.clients[number].crashes != crashes => Fate::Maybe,
-                None => Fate::Doubtful,
+            let commit_state = match done {
+                Some(()) => CommitState::Committed,
+                None if self.clients[number].crashes != crashes => CommitState::Maybe,
+                None => CommitState::Doubtful,
             };
-            self.referee.ledger.resolve(entry, fate);
+            self.referee.ledger.resolve(entry, commit_state);
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use plimsoll_engine::events::EventName;
 
 use crate::fault::atlas::Row;
 use crate::fault::{Fault, RequestPlace, Route};
-use crate::judge::marks::{Heard, StepEnd};
-use crate::schedule::{During, EngineEvent, Step, Wait};
+use crate::judge::marks::{ReportedEvent, StepEnd, WindowId};
+use crate::schedule::{ActionKind, During, EngineEvent, Step, Wait};
 
 #[derive(Debug, Default)]
 pub(super) struct StepContext {
@@ -27,10 +27,10 @@ pub(super) struct StepContext {
     pub suspensions: u32,
     /// The number of suspensions that did not wait for a chunk of a body.
     pub suspensions_bounded: u32,
-    /// The verbs of the steps that have run inside it.
-    pub inside: Vec<&'static str>,
+    /// The actions of the steps that have run inside it.
+    pub inside: Vec<ActionKind>,
     /// The crash windows in which its client crashed.
-    pub windows: Vec<&'static str>,
+    pub windows: Vec<WindowId>,
     /// How this step's own action ended.
     pub end: StepEnd,
     /// Waits that the engine's events have reached since the last suspension.
@@ -45,14 +45,14 @@ pub(super) struct StepContext {
 #[derive(Debug, Default)]
 pub(super) struct OperationLog {
     pub is_opening: bool,
-    pub heard: Vec<Heard>,
+    pub reported: Vec<ReportedEvent>,
     pub requests: Vec<RequestPlace>,
 }
 
 impl OperationLog {
     /// Whether the engine has reported an event with this name.
-    pub fn has_heard(&self, name: EventName) -> bool {
-        self.heard.iter().any(|heard| heard.name == name)
+    pub fn has_reported(&self, name: EventName) -> bool {
+        self.reported.iter().any(|reported| reported.name == name)
     }
 
     /// Whether the operation has requested an export.
@@ -94,13 +94,22 @@ impl StepContext {
 
     /// How often the remote was pruned or restored, by steps inside this one and inside the steps around it.
     pub fn times_remote_forgot(&self) -> usize {
-        let inside = self.inside.iter().filter(|verb| matches!(**verb, "remote prune" | "remote restore"));
+        let inside = self
+            .inside
+            .iter()
+            .filter(|action| matches!(action, ActionKind::RemotePrune | ActionKind::RemoteRestore));
         self.remote_forgot_around + inside.count()
     }
 
     /// All events that the engine has reported in this step.
-    pub fn heard(&self) -> impl Iterator<Item = &Heard> {
-        self.operations.iter().flat_map(|operation| &operation.heard)
+    pub fn reported(&self) -> impl Iterator<Item = &ReportedEvent> {
+        self.operations.iter().flat_map(|operation| &operation.reported)
+    }
+
+    /// The number of the events in [`reported`](Self::reported) from openings, which precede the other operations.
+    pub fn reported_while_opening(&self) -> usize {
+        let openings = self.operations.iter().take_while(|operation| operation.is_opening);
+        openings.map(|operation| operation.reported.len()).sum()
     }
 
     /// The operation that is running or that ended last.
@@ -113,14 +122,14 @@ impl StepContext {
     }
 
     /// Adds events that the engine has reported.
-    pub fn hear(&mut self, heard: Vec<Heard>) {
-        for heard in heard {
+    pub fn hear(&mut self, reported: Vec<ReportedEvent>) {
+        for reported in reported {
             if !self.during.is_empty() {
-                let earlier = self.heard().filter(|earlier| earlier.name == heard.name).count();
+                let earlier = self.reported().filter(|earlier| earlier.name == reported.name).count();
                 self.reported
-                    .push(Wait::Reported { event: EngineEvent(heard.name), nth: earlier as u32 + 1 });
+                    .push(Wait::Reported { event: EngineEvent(reported.name), nth: earlier as u32 + 1 });
             }
-            self.operation_mut().heard.push(heard);
+            self.operation_mut().reported.push(reported);
         }
     }
 

@@ -14,7 +14,7 @@ use super::client::{Client, Engine, ExternalDamage};
 use super::context::StepContext;
 use super::disk::DiskCopy;
 use super::operations::{Driven, Operation};
-use super::trace::Lane;
+use super::trace::{Lane, Verb};
 use crate::fault::atlas::{FaultKind, Target};
 use crate::fault::{Damage, FileClass};
 use crate::judge;
@@ -166,7 +166,7 @@ impl World {
             ExternalDamage::Lost { file: FileClass::Metadata, .. } => {
                 matches!(error, Error::ForeignFile { .. })
             }
-            ExternalDamage::Lost { path, .. } | ExternalDamage::Rotten { path, .. } => path == named,
+            ExternalDamage::Lost { path, .. } | ExternalDamage::Rotten { path, .. } => path == named.path(),
             ExternalDamage::Older(_) => false,
         };
         let is_explained = client.external_damage.iter().any(explains);
@@ -179,12 +179,12 @@ impl World {
             );
             return Err(Violation::of(NO_SURPRISE, message));
         }
-        self.referee.ledger.begin_anew(number);
+        self.referee.ledger.start_over(number);
         let client = &mut self.clients[number];
         client.disk.wipe();
         client.durable = None;
         client.external_damage.clear();
-        self.record(Lane::Client(number), "starts over", "", &[]);
+        self.record(Lane::Client(number), Verb::StartsOver, "", &[]);
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl World {
                 self.clients[number]
                     .external_damage
                     .retain(|damage| !matches!(damage, ExternalDamage::Older(_)));
-                self.record(Lane::Client(number), "adopts", "", &[]);
+                self.record(Lane::Client(number), Verb::Adopts, "", &[]);
                 Ok(())
             }
             Driven::Done(Err(Error::Busy { .. })) if self.clients[number].holds_open() => {

@@ -14,7 +14,7 @@ use super::context::StepContext;
 use super::exchange::{Exchange, line_of, serve_and_drop_response};
 use super::network::{Answer, Lost};
 use super::operations::{Driven, violation_of_panic};
-use super::trace::Lane;
+use super::trace::{Lane, Verb};
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{FaultKind, Target};
 use crate::fault::{Fault, RequestPlace, Route};
@@ -81,7 +81,7 @@ impl World {
             _ => None,
         });
         if let Some((fault, kind)) = crash {
-            self.record(Lane::Application(number), "fault", &fault.to_string(), &[]);
+            self.record(Lane::Application(number), Verb::Fault, &fault.to_string(), &[]);
             self.clients[number].disk.crash_now(&kind);
             return Ok(Patience::Waits);
         }
@@ -90,7 +90,7 @@ impl World {
             _ => None,
         });
         if let Some((fault, arrives)) = abandoned {
-            self.record(Lane::Application(number), "fault", &fault.to_string(), &[]);
+            self.record(Lane::Application(number), Verb::Fault, &fault.to_string(), &[]);
             self.abandon(number, arrives, context);
             return Ok(Patience::GivesUp);
         }
@@ -153,7 +153,7 @@ impl World {
     ) -> Result<(), Violation> {
         self.recorder.counts.requests += 1;
         let (lane, numbers) = (Lane::Network, [u64::from(number)]);
-        self.recorder.record_bytes(lane, "request", &line_of(request), &numbers, request.body());
+        self.recorder.record_bytes(lane, Verb::Request, &line_of(request), &numbers, request.body());
         let place = Route::of(request).map(|route| context.add_request(route));
         self.interleave_at(place, Wait::Request, context)?;
         if !self.is_up(number, crashes) {

@@ -10,7 +10,7 @@ use super::network::{Answer, Lost};
 use super::pilot::Steering;
 use super::recorder::Recorder;
 use super::server::Server;
-use super::trace::Lane;
+use super::trace::{Lane, Verb};
 use crate::fault::atlas::{FaultKind, Target};
 use crate::fault::{Arrival, CrashKind, Delivery, Fault, NetworkFault, RequestPlace, Route, Wire};
 use crate::judge::ledger::Ledger;
@@ -41,7 +41,7 @@ pub(super) fn line_of(request: &Request<Bytes>) -> String {
 /// Serves late requests, whose senders have given up.
 pub(super) fn deliver(requests: Vec<Request<Bytes>>, server: &mut Server, recorder: &Recorder) {
     for request in requests {
-        recorder.record_bytes(Lane::Network, "late request", &line_of(&request), &[], request.body());
+        recorder.record_bytes(Lane::Network, Verb::LateRequest, &line_of(&request), &[], request.body());
         serve_and_drop_response(&request, server, recorder);
     }
 }
@@ -50,7 +50,7 @@ pub(super) fn deliver(requests: Vec<Request<Bytes>>, server: &mut Server, record
 pub(super) fn serve_and_drop_response(request: &Request<Bytes>, server: &mut Server, recorder: &Recorder) {
     let response = server.remote.serve(request);
     let status = u64::from(response.status().as_u16());
-    recorder.record_bytes(Lane::Remote, "unread response", &line_of(request), &[status], response.body());
+    recorder.record_bytes(Lane::Remote, Verb::UnreadResponse, &line_of(request), &[status], response.body());
 }
 
 impl Exchange<'_> {
@@ -87,7 +87,7 @@ impl Exchange<'_> {
         let status = u64::from(response.status().as_u16());
         self.recorder.record_bytes(
             Lane::Remote,
-            "response",
+            Verb::Response,
             &line_of(self.request),
             &[status],
             response.body(),
@@ -148,13 +148,13 @@ impl Wire for FaultyExchange<'_, '_> {
         xxh3_64(format!("{} {} {place:?}", header.key, context.id).as_bytes())
     }
 
-    fn inject(&mut self, verb: &'static str, numbers: &[u64], body: &[u8]) {
+    fn inject(&mut self, numbers: &[u64], body: &[u8]) {
         let Exchange { recorder, context, request, .. } = self.exchange;
         let injected = Fault::Network { at: self.at, fault: self.fault.clone() };
-        recorder.record(Lane::Network, "fault", &injected.to_string(), &[]);
+        recorder.record(Lane::Network, Verb::Fault, &injected.to_string(), &[]);
         let kind = FaultKind::Network(self.fault.kind(self.at.route));
         context.injected.push(recorder.inject(kind, Target::Route(self.at.route)));
-        recorder.record_bytes(Lane::Network, verb, &line_of(request), numbers, body);
+        recorder.record_bytes(Lane::Network, Verb::Injected(kind), &line_of(request), numbers, body);
         self.is_injected = true;
     }
 }

@@ -8,7 +8,7 @@ use super::exchange::deliver;
 use super::operations::{Operation, rebootstrap_of};
 use super::referee::Activity;
 use super::step::STEP_MS;
-use super::trace::Lane;
+use super::trace::{Lane, Verb};
 use crate::judge::verdict::{LIVENESS, Violation};
 use crate::schedule::TransactionEnd;
 
@@ -23,7 +23,9 @@ impl World {
     /// # Errors
     /// The first broken invariant.
     pub fn heal_and_judge(&mut self) -> Result<(), Violation> {
-        self.heal()?;
+        let mut context = self.begin_healing();
+        self.end_held_connections(&mut context)?;
+        self.settle(&mut context)?;
         if self.referee.is_judging() {
             self.referee.judge_end(&mut self.clients, &self.server)
         } else {
@@ -31,13 +33,12 @@ impl World {
         }
     }
 
-    fn heal(&mut self) -> Result<(), Violation> {
-        let mut context = self.begin_healing();
-        self.end_held_connections(&mut context)?;
+    /// Syncs all clients until nothing moves.
+    pub(super) fn settle(&mut self, context: &mut StepContext) -> Result<(), Violation> {
         let rounds_max = self.clients.all().len() + ROUNDS_EXTRA;
         for _ in 0..rounds_max {
             let before = Activity::of(&self.clients, &self.server);
-            if !self.sync_round(&mut context)? {
+            if !self.sync_round(context)? {
                 let after = Activity::of(&self.clients, &self.server);
                 return if self.referee.is_judging() {
                     self.referee.judge_quiescence(&before, &after)
@@ -52,9 +53,9 @@ impl World {
     }
 
     /// Disarms all faults and delivers all late requests. Processes stay as they are.
-    fn begin_healing(&mut self) -> StepContext {
+    pub(super) fn begin_healing(&mut self) -> StepContext {
         clock::advance(STEP_MS);
-        self.record(Lane::World, "heal", "no more faults: all clients sync until nothing moves", &[]);
+        self.record(Lane::World, Verb::Heal, "no more faults: all clients sync until nothing moves", &[]);
         for client in self.clients.all() {
             client.disk.begin_step(HEAL_STEP);
             client.disk.heal();

@@ -7,7 +7,7 @@
 use super::World;
 use super::context::StepContext;
 use super::exchange::deliver;
-use super::trace::Lane;
+use super::trace::{Lane, Verb};
 use crate::fault::RequestPlace;
 use crate::judge::verdict::Violation;
 use crate::schedule::{Action, Step, Wait};
@@ -40,7 +40,7 @@ impl World {
             return Ok(());
         }
         self.recorder.counts.steps_inside += 1;
-        self.record(Lane::World, "step inside", &step.action.to_string(), &[u64::from(step.id)]);
+        self.record(Lane::World, Verb::StepInside, &step.action.to_string(), &[u64::from(step.id)]);
         // While an operation runs on the machine, its disk stays in the step of that operation.
         let machine = client.filter(|&number| !outer.is_operating(number));
         if let Some(number) = client {
@@ -59,8 +59,8 @@ impl World {
         unreached.extend(machine.into_iter().flat_map(|number| self.disarm(number)));
         self.recorder.note_unreached(step.id, unreached);
         self.recorder.note_not_run(&context.during);
-        outer.inside.push(step.action.verb());
-        self.record(Lane::World, "end of step inside", step.action.verb(), &[u64::from(step.id)]);
+        outer.inside.push(step.action.kind());
+        self.record(Lane::World, Verb::EndOfStepInside, step.action.kind().name(), &[u64::from(step.id)]);
         if client.is_some_and(|number| outer.is_operating(number)) {
             // The operation around this step may fail because of the faults that were injected here.
             outer.injected.extend(context.injected);

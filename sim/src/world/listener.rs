@@ -11,12 +11,12 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-use crate::judge::marks::Heard;
+use crate::judge::marks::ReportedEvent;
 use crate::lock::lock;
 use crate::world::trace::{SharedTrace, Trace};
 
 /// Events that have not been collected yet.
-pub type Inbox = Arc<Mutex<Vec<Heard>>>;
+pub type Inbox = Arc<Mutex<Vec<ReportedEvent>>>;
 
 /// Two listeners that are never used and never dropped. `tracing` caches the interest in a call site. While
 /// at most one subscriber is alive, it asks only the subscriber of the current thread. A thread without a
@@ -71,7 +71,7 @@ impl Subscriber for Listener {
         let event_count = lock(&self.trace).event_count();
         let name =
             EventName::named(event.metadata().name()).expect("the engine emits the events that it lists");
-        lock(&self.inbox).push(Heard { name, fields: fields.0, event_count });
+        lock(&self.inbox).push(ReportedEvent { name, fields: fields.0, event_count });
     }
 
     fn enter(&self, _span: &Id) {}
@@ -109,7 +109,11 @@ mod tests {
         });
         assert_eq!(
             *lock(&inbox),
-            [Heard { name: EventName::NothingToPull, fields: "times=2 who=a b".into(), event_count: 0 }]
+            [ReportedEvent {
+                name: EventName::NothingToPull,
+                fields: "times=2 who=a b".into(),
+                event_count: 0
+            }]
         );
     }
 

@@ -78,7 +78,7 @@ use recorder::Recorder;
 use referee::Referee;
 use server::Server;
 use snapshot::Snapshots;
-use trace::{Lane, SharedTrace};
+use trace::{Lane, SharedTrace, Verb};
 
 /// The state of one history.
 pub struct World {
@@ -119,7 +119,12 @@ impl World {
         self.copies.keep_for(steps);
     }
 
-    pub fn record(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64]) {
+    #[cfg(test)]
+    pub(crate) fn disk(&self, client: u8) -> &disk::Disk {
+        &self.clients[client].disk
+    }
+
+    pub fn record(&self, lane: Lane, verb: Verb, place: &str, numbers: &[u64]) {
         self.recorder.record(lane, verb, place, numbers);
     }
 

@@ -11,7 +11,7 @@ use super::World;
 use super::client::{Engine, PreparedQueries, Process};
 use super::context::{OperationLog, StepContext};
 use super::disk::Hang;
-use super::trace::Lane;
+use super::trace::{Lane, Verb};
 use crate::fault::CrashKind;
 use crate::fault::atlas::{FaultKind, Target};
 use crate::judge::marks::{CrashSite, StepEnd};
@@ -130,7 +130,8 @@ impl World {
         let epoch_before = self.server.log().epoch();
         let driven = self.drive(number, kind, context, async { operation(&engine).await })?;
         self.judge_exports(number, expected || context.times_remote_forgot() > 0, context)?;
-        let needs_write_lock = needs_write_lock || last_log(context).has_heard(EventName::RebootstrapBegins);
+        let needs_write_lock =
+            needs_write_lock || last_log(context).has_reported(EventName::RebootstrapBegins);
         match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
             Driven::Done(Ok(reason)) => {
@@ -192,7 +193,7 @@ impl World {
         context: &mut StepContext,
         future: impl Future<Output = T>,
     ) -> Result<Driven<T>, Violation> {
-        self.record(Lane::Application(number), "begin", kind.name(), &[]);
+        self.record(Lane::Application(number), Verb::Begin, kind.name(), &[]);
         let crashes = self.clients[number].crashes;
         let is_second = context.is_operating(number);
         if !is_second {
@@ -208,9 +209,9 @@ impl World {
             context.operating = None;
         }
         let verb = match driven {
-            Driven::Done(_) => "end",
-            Driven::Abandoned => "abandoned",
-            Driven::Crashed => "cut off",
+            Driven::Done(_) => Verb::End,
+            Driven::Abandoned => Verb::Abandoned,
+            Driven::Crashed => Verb::CutOff,
         };
         self.record(Lane::Application(number), verb, kind.name(), &[]);
         if matches!(driven, Driven::Crashed) {
@@ -246,7 +247,7 @@ impl World {
     ) -> Result<(), Violation> {
         self.referee.judge_reported_rebootstrap(number, last_log(context), reported)?;
         if let Some(reason) = reported {
-            self.record(Lane::Client(number), "re-bootstrap", &format!("{reason:?}"), &[]);
+            self.record(Lane::Client(number), Verb::Rebootstrap, &format!("{reason:?}"), &[]);
             self.clients[number].external_damage.retain(|damage| !damage.is_of_replica());
         }
         Ok(())
@@ -284,16 +285,17 @@ impl World {
         client.disk.restart();
         // The next process must not receive the answer to a request of this one.
         drop(client.mailbox.take_request());
-        let (is_opening, heard) = match context.operation() {
-            Some(log) => (log.is_opening, &log.heard[..]),
+        let (is_opening, reported) = match context.operation() {
+            Some(log) => (log.is_opening, &log.reported[..]),
             None => (false, &[][..]),
         };
         // The zombie kept reporting events until its next suspension.
-        let late = heard.iter().rev().take_while(|heard| heard.event_count > report.event_count).count();
+        let late =
+            reported.iter().rev().take_while(|reported| reported.event_count > report.event_count).count();
         let site = CrashSite {
             is_opening,
             is_recovery: client.is_recovering && is_opening,
-            heard: &heard[..heard.len() - late],
+            reported: &reported[..reported.len() - late],
             operation: report.place.map(|place| (place.file, place.operation)),
         };
         client.is_recovering = true;

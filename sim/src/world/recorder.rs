@@ -9,13 +9,13 @@ use super::disk::CrashReport;
 use super::fault_outcomes::FaultOutcomes;
 use super::listener::Inbox;
 use super::snapshot::{Snapshot, Snapshots};
-use super::trace::{Lane, SharedTrace};
+use super::trace::{Lane, SharedTrace, Verb};
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{self, FaultKind, Row, Target};
 use crate::fault::{CrashKind, Fault};
 use crate::judge::MetadataVersion;
 use crate::judge::counts::Counts;
-use crate::judge::marks::{self, CrashSite, Done, Heard};
+use crate::judge::marks::{self, CrashSite, FinishedStep, ReportedEvent, WindowId};
 use crate::lock::lock;
 use crate::schedule::workload::Writer;
 use crate::schedule::{During, Step};
@@ -41,22 +41,22 @@ impl Recorder {
         }
     }
 
-    pub fn record(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64]) {
+    pub fn record(&self, lane: Lane, verb: Verb, place: &str, numbers: &[u64]) {
         self.record_bytes(lane, verb, place, numbers, &[]);
     }
 
-    pub fn record_bytes(&self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
+    pub fn record_bytes(&self, lane: Lane, verb: Verb, place: &str, numbers: &[u64], bytes: &[u8]) {
         lock(&self.trace).record(lane, verb, place, numbers, bytes);
     }
 
     /// Collects the events that a client's engine has reported since the last call.
-    pub fn hear(&mut self, client: u8) -> Vec<Heard> {
-        let heard = take(&mut *lock(&self.inbox));
-        for event in &heard {
-            self.record(Lane::Client(client), event.name.name(), &event.fields, &[]);
+    pub fn hear(&mut self, client: u8) -> Vec<ReportedEvent> {
+        let reported = take(&mut *lock(&self.inbox));
+        for event in &reported {
+            self.record(Lane::Client(client), Verb::Engine(event.name), &event.fields, &[]);
             self.counts.marks.reach_event(event.name);
         }
-        heard
+        reported
     }
 
     /// Counts an injected fault and returns its row of the atlas.
@@ -96,28 +96,28 @@ impl Recorder {
     }
 
     fn note_never_reached(&mut self, step: u32, what: &str) {
-        self.record(Lane::World, "never reached", what, &[u64::from(step)]);
+        self.record(Lane::World, Verb::NeverReached, what, &[u64::from(step)]);
         self.counts.faults_unreached += 1;
     }
 
     /// Counts a crash of a client in a step, reaches the marks of the windows that contain it, and returns
-    /// the names of these windows.
-    pub fn note_crash(&mut self, step: u32, report: CrashReport, site: &CrashSite<'_>) -> Vec<&'static str> {
-        let verb = match report.kind {
+    /// these windows.
+    pub fn note_crash(&mut self, step: u32, report: CrashReport, site: &CrashSite<'_>) -> Vec<WindowId> {
+        let crash = match report.kind {
             CrashKind::Kill => {
                 self.counts.kills += 1;
-                "kill"
+                FaultKind::Kill
             }
             CrashKind::PowerLoss { .. } => {
                 self.counts.power_losses += 1;
-                "power loss"
+                FaultKind::PowerLoss
             }
         };
         self.fault_outcomes.crashes.push((step, report));
         let windows = marks::WINDOWS.iter().filter(|window| (window.holds)(site));
         let reached = windows.map(|window| {
-            self.counts.marks.reach_window(verb, window);
-            window.name
+            self.counts.marks.reach_window(crash, window);
+            window.id
         });
         reached.collect()
     }
@@ -130,7 +130,7 @@ impl Recorder {
     }
 
     /// Reaches the marks of the situations that a finished step was in.
-    pub fn mark_faults(&mut self, done: &Done<'_>) {
+    pub fn mark_faults(&mut self, done: &FinishedStep<'_>) {
         for fault in marks::FAULTS.iter().filter(|fault| (fault.holds)(done)) {
             self.counts.marks.reach_fault(fault);
         }

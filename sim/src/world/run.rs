@@ -25,7 +25,7 @@ use crate::world::final_databases::FinalDatabase;
 use crate::world::listener::Listener;
 use crate::world::pilot::SharedPilot;
 use crate::world::snapshot::Snapshots;
-use crate::world::trace::{Event, Lane, Trace};
+use crate::world::trace::{Event, Lane, Trace, Verb};
 
 pub const THREAD_NAME: &str = "plimsoll-history";
 /// Virtual time at the start of a history, in milliseconds after the clock's epoch.
@@ -152,7 +152,7 @@ fn run_here(
     let violation =
         tracing::subscriber::with_default(listener, || run_steps(&mut world, &schedule.steps, step).err());
     if let Some(violation) = &violation {
-        world.record(Lane::Verdict, "violation", &violation.to_string(), &[]);
+        world.record(Lane::Verdict, Verb::Violation, &violation.to_string(), &[]);
     }
     let databases = if options.keep_databases { world.final_databases() } else { Vec::new() };
     let (counts, fault_outcomes, snapshots) = world.finish();

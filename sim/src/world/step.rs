@@ -6,10 +6,10 @@ use super::clock;
 use super::context::StepContext;
 use super::exchange::deliver;
 use super::operations::{Operation, rebootstrap_of};
-use super::trace::Lane;
+use super::trace::{Lane, Verb};
 use crate::fault::Fault;
 use crate::fault::atlas::{FaultKind, Target};
-use crate::judge::marks::Done;
+use crate::judge::marks::FinishedStep;
 use crate::judge::verdict::Violation;
 use crate::schedule::workload::Writer;
 use crate::schedule::{Action, Step, TransactionEnd};
@@ -54,7 +54,7 @@ impl World {
     fn begin_step(&mut self, step: &Step) -> StepContext {
         clock::advance(STEP_MS);
         self.recorder.counts.steps += 1;
-        self.record(Lane::World, "step", &step.action.to_string(), &[u64::from(step.id)]);
+        self.record(Lane::World, Verb::Step, &step.action.to_string(), &[u64::from(step.id)]);
         for client in self.clients.all() {
             client.disk.begin_step(step.id);
         }
@@ -98,8 +98,8 @@ impl World {
         self.recorder.note_not_run(&context.during);
         self.mark_faults(step, &context);
         let position = self.server.position();
-        self.record(Lane::Remote, "stands at", "generation and frame", &[position.0, position.1]);
-        self.record(Lane::World, "end of step", step.action.verb(), &[u64::from(step.id)]);
+        self.record(Lane::Remote, Verb::StandsAt, "generation and frame", &[position.0, position.1]);
+        self.record(Lane::World, Verb::EndOfStep, step.action.kind().name(), &[u64::from(step.id)]);
         self.recorder.snapshot(step.id, position, self.clients.all());
     }
 
@@ -108,15 +108,16 @@ impl World {
         let ledger = &self.referee.ledger;
         let has_pending =
             step.action.client().is_some_and(|number| ledger.has_pending(Writer::Client(number)));
-        let heard: Vec<_> = context.heard().collect();
-        self.recorder.mark_faults(&Done {
-            verb: step.action.verb(),
+        let reported: Vec<_> = context.reported().collect();
+        self.recorder.mark_faults(&FinishedStep {
+            action: step.action.kind(),
             writes: match &step.action {
                 Action::Transaction { writes, end: TransactionEnd::Commit, .. } => writes,
                 _ => &[],
             },
             end: context.end,
-            heard: &heard,
+            reported: &reported,
+            reported_while_opening: context.reported_while_opening(),
             injected: &context.injected,
             inside: &context.inside,
             windows: &context.windows,
@@ -150,7 +151,7 @@ impl World {
             }
             Action::Sync { client } => self.sync(*client, context).map(drop),
             Action::Close { client } => {
-                self.record(Lane::Application(*client), "close", "", &[]);
+                self.record(Lane::Application(*client), Verb::Close, "", &[]);
                 self.end_process(*client);
                 Ok(())
             }

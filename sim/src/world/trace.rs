@@ -10,9 +10,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use plimsoll_engine::events::EventName;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::fault::OperationKind;
+use crate::fault::atlas::FaultKind;
 use crate::world::clock;
 
 /// The trace of a world, shared by its machines, its network and the code that runs the steps.
@@ -62,6 +66,67 @@ impl fmt::Display for Lane {
     }
 }
 
+/// The action of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Verb {
+    Step,
+    EndOfStep,
+    /// A step starts inside another one.
+    StepInside,
+    EndOfStepInside,
+    Heal,
+    /// A planned fault was not reached.
+    NeverReached,
+    /// The generation and frame at which the remote's log ends.
+    StandsAt,
+    Violation,
+    /// A planned fault is reached. The event of its effect follows.
+    Fault,
+    /// The effect of a fault.
+    Injected(FaultKind),
+    /// An operation of a machine's file system.
+    Operation(OperationKind),
+    Restart,
+    /// The directory becomes an older copy.
+    PutBack,
+    Lose,
+    Rot,
+    Wipe,
+    Request,
+    Response,
+    LateRequest,
+    /// A response that no client reads.
+    UnreadResponse,
+    /// An operation of the engine begins.
+    Begin,
+    End,
+    Abandoned,
+    /// A crash ends an operation.
+    CutOff,
+    Rebootstrap,
+    /// An event that the engine reports.
+    Engine(EventName),
+    Error,
+    Transaction,
+    Close,
+    /// The user deletes the directory.
+    StartsOver,
+    /// The user adopts an older copy of the directory.
+    Adopts,
+}
+
+impl Verb {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Injected(kind) => kind.name(),
+            Self::Operation(kind) => kind.name(),
+            Self::Engine(event) => event.name(),
+            plain => plain.into(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Position in the trace, from 0.
@@ -69,8 +134,8 @@ pub struct Event {
     /// Virtual time, in milliseconds since the clock's epoch.
     pub time_ms: u64,
     pub lane: Lane,
-    /// The action, as a word.
-    pub verb: &'static str,
+    /// The action.
+    pub verb: Verb,
     /// The object of the action: a file, a route or a step. May be empty.
     pub place: String,
     /// Offsets, lengths or counts. Their meaning depends on the verb.
@@ -83,7 +148,7 @@ pub struct Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>6} {:>8} ms  {:<8}  {}", self.index, self.time_ms, self.lane, self.verb)?;
+        write!(f, "{:>6} {:>8} ms  {:<8}  {}", self.index, self.time_ms, self.lane, self.verb.name())?;
         if !self.place.is_empty() {
             write!(f, " {}", self.place)?;
         }
@@ -123,15 +188,16 @@ impl Trace {
     ///
     /// # Panics
     /// If the thread is not in virtual time.
-    pub fn record(&mut self, lane: Lane, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
+    pub fn record(&mut self, lane: Lane, verb: Verb, place: &str, numbers: &[u64], bytes: &[u8]) {
         let time_ms = clock::now_ms();
         // Every variable part is preceded by its length, so two different events never feed the same bytes.
         self.hasher.update(&lane.code());
-        for length in [verb.len(), place.len(), numbers.len(), bytes.len()] {
+        let word = verb.name();
+        for length in [word.len(), place.len(), numbers.len(), bytes.len()] {
             self.hasher.update(&(length as u64).to_le_bytes());
         }
         self.hasher.update(&time_ms.to_le_bytes());
-        self.hasher.update(verb.as_bytes());
+        self.hasher.update(word.as_bytes());
         self.hasher.update(place.as_bytes());
         for number in numbers {
             self.hasher.update(&number.to_le_bytes());
@@ -210,12 +276,15 @@ pub fn first_difference<'a>(
 mod tests {
     use super::*;
 
-    type Recorded<'a> = (Lane, &'static str, &'a str, &'a [u64], &'a [u8]);
+    const WRITE: Verb = Verb::Operation(OperationKind::Write);
+    const SYNC: Verb = Verb::Operation(OperationKind::Sync);
+
+    type Recorded<'a> = (Lane, Verb, &'a str, &'a [u64], &'a [u8]);
 
     fn trace_of(events: &[Recorded<'_>]) -> Trace {
         let mut trace = Trace::new(true);
         for (lane, verb, place, numbers, bytes) in events {
-            trace.record(*lane, verb, place, numbers, bytes);
+            trace.record(*lane, *verb, place, numbers, bytes);
         }
         trace
     }
@@ -223,37 +292,38 @@ mod tests {
     #[test]
     fn every_part_of_an_event_changes_the_hash() {
         let guard = clock::enter(0);
-        let base = trace_of(&[(Lane::Client(0), "write", "a", &[1], b"x")]).hash();
-        assert_eq!(base, trace_of(&[(Lane::Client(0), "write", "a", &[1], b"x")]).hash());
+        let base = trace_of(&[(Lane::Client(0), WRITE, "a", &[1], b"x")]).hash();
+        assert_eq!(base, trace_of(&[(Lane::Client(0), WRITE, "a", &[1], b"x")]).hash());
         for other in [
-            trace_of(&[(Lane::Client(1), "write", "a", &[1], b"x")]),
-            trace_of(&[(Lane::Client(0), "sync", "a", &[1], b"x")]),
-            trace_of(&[(Lane::Client(0), "write", "b", &[1], b"x")]),
-            trace_of(&[(Lane::Client(0), "write", "a", &[2], b"x")]),
-            trace_of(&[(Lane::Client(0), "write", "a", &[1], b"y")]),
-            trace_of(&[(Lane::Client(0), "writ", "ea", &[1], b"x")]),
+            trace_of(&[(Lane::Client(1), WRITE, "a", &[1], b"x")]),
+            trace_of(&[(Lane::Client(0), SYNC, "a", &[1], b"x")]),
+            trace_of(&[(Lane::Client(0), WRITE, "b", &[1], b"x")]),
+            trace_of(&[(Lane::Client(0), WRITE, "a", &[2], b"x")]),
+            trace_of(&[(Lane::Client(0), WRITE, "a", &[1], b"y")]),
+            trace_of(&[(Lane::Client(0), WRITE, "ax", &[1], b"")]),
         ] {
             assert_ne!(base, other.hash());
         }
         drop(guard);
         let _guard = clock::enter(1);
-        assert_ne!(base, trace_of(&[(Lane::Client(0), "write", "a", &[1], b"x")]).hash());
+        assert_ne!(base, trace_of(&[(Lane::Client(0), WRITE, "a", &[1], b"x")]).hash());
     }
 
     #[test]
     fn keeping_events_does_not_change_the_hash() {
         let _guard = clock::enter(0);
         let mut unkept = Trace::new(false);
-        unkept.record(Lane::Remote, "sync", "log", &[], &[]);
-        assert_eq!(unkept.hash(), trace_of(&[(Lane::Remote, "sync", "log", &[], &[])]).hash());
+        unkept.record(Lane::Remote, SYNC, "log", &[], &[]);
+        assert_eq!(unkept.hash(), trace_of(&[(Lane::Remote, SYNC, "log", &[], &[])]).hash());
         assert_eq!((unkept.event_count(), unkept.events().len()), (1, 0));
     }
 
     #[test]
     fn the_first_difference_is_found_where_one_trace_ends() {
         let _guard = clock::enter(0);
-        let short = trace_of(&[(Lane::World, "step", "1", &[], &[])]);
-        let long = trace_of(&[(Lane::World, "step", "1", &[], &[]), (Lane::World, "step", "2", &[], &[])]);
+        let short = trace_of(&[(Lane::World, Verb::Step, "1", &[], &[])]);
+        let long =
+            trace_of(&[(Lane::World, Verb::Step, "1", &[], &[]), (Lane::World, Verb::Step, "2", &[], &[])]);
         assert_eq!(first_difference(short.events(), short.events()), None);
         let (left, right) = first_difference(short.events(), long.events()).expect("one trace is longer");
         assert_eq!((left, right.map(|event| event.index)), (None, Some(1)));
@@ -262,7 +332,7 @@ mod tests {
     #[test]
     fn an_event_prints_as_one_line() {
         let _guard = clock::enter(20);
-        let trace = trace_of(&[(Lane::Client(0), "write", "a-draft-wal", &[32], b"frame")]);
+        let trace = trace_of(&[(Lane::Client(0), WRITE, "a-draft-wal", &[32], b"frame")]);
         let line = trace.events()[0].to_string();
         assert!(line.starts_with("     0       20 ms  client 0  write a-draft-wal [32] 5 bytes #"), "{line}");
     }

@@ -8,9 +8,9 @@ use super::World;
 use super::context::StepContext;
 use super::disk::Disk;
 use super::operations::violation_of_panic;
-use super::trace::Lane;
+use super::trace::{Lane, Verb};
 use super::writes::{Ran, run_writes};
-use crate::judge::ledger::{Entry, Fate};
+use crate::judge::ledger::{CommitState, Entry};
 use crate::judge::marks::StepEnd;
 use crate::judge::verdict::Violation;
 use crate::schedule::TransactionEnd;
@@ -59,19 +59,19 @@ impl World {
         if failed.is_some() {
             context.end = StepEnd::Failed;
         }
-        let fate = attempt.fate(end, is_down, failed.is_some());
-        let outcome = match fate {
-            Fate::Absent => "not committed",
-            Fate::Maybe | Fate::Doubtful => "perhaps committed",
-            Fate::Committed => "committed",
+        let commit_state = attempt.commit_state(end, is_down, failed.is_some());
+        let outcome = match commit_state {
+            CommitState::Absent => "not committed",
+            CommitState::Maybe | CommitState::Doubtful => "perhaps committed",
+            CommitState::Committed => "committed",
         };
-        self.record(Lane::Application(number), "transaction", outcome, &[writes.len() as u64 + 1]);
+        self.record(Lane::Application(number), Verb::Transaction, outcome, &[writes.len() as u64 + 1]);
         let Ran { effects, shapes } = attempt.ran;
-        if fate == Fate::Committed {
+        if commit_state == CommitState::Committed {
             self.recorder.mark_shapes(writer, shapes);
         }
         if !effects.is_empty() {
-            self.referee.ledger.enter(Entry::new(writer, effects, fate));
+            self.referee.ledger.enter(Entry::new(writer, effects, commit_state));
         }
         self.inform_pilot();
         if is_down {
@@ -98,7 +98,7 @@ impl World {
             .transact(|connection| run_writes(connection, Writer::Remote, step, writes))
             .expect("another writer's statements are valid SQL");
         self.recorder.mark_shapes(Writer::Remote, shapes);
-        self.referee.ledger.enter(Entry::new(Writer::Remote, effects, Fate::Committed));
+        self.referee.ledger.enter(Entry::new(Writer::Remote, effects, CommitState::Committed));
     }
 }
 
@@ -112,13 +112,13 @@ struct Attempt {
 
 impl Attempt {
     /// Whether the transaction is committed. `is_down` is set if the machine crashed during it.
-    fn fate(&self, end: TransactionEnd, is_down: bool, has_failed: bool) -> Fate {
+    fn commit_state(&self, end: TransactionEnd, is_down: bool, has_failed: bool) -> CommitState {
         match end {
-            TransactionEnd::Rollback | TransactionEnd::HeldOpen => Fate::Absent,
-            TransactionEnd::Commit if self.was_down_before_end || !self.reached_end => Fate::Absent,
-            TransactionEnd::Commit if is_down => Fate::Maybe,
-            TransactionEnd::Commit if has_failed => Fate::Doubtful,
-            TransactionEnd::Commit => Fate::Committed,
+            TransactionEnd::Rollback | TransactionEnd::HeldOpen => CommitState::Absent,
+            TransactionEnd::Commit if self.was_down_before_end || !self.reached_end => CommitState::Absent,
+            TransactionEnd::Commit if is_down => CommitState::Maybe,
+            TransactionEnd::Commit if has_failed => CommitState::Doubtful,
+            TransactionEnd::Commit => CommitState::Committed,
         }
     }
 

@@ -8,6 +8,7 @@ use plimsoll_sim::report::page::{Heading, page};
 use plimsoll_sim::schedule::{Schedule, Step};
 use plimsoll_sim::search::generate::{Profile, generate};
 use plimsoll_sim::world::run::{Outcome, RunOptions, run};
+use plimsoll_sim::world::trace::Verb;
 
 use crate::command::directory;
 
@@ -64,7 +65,7 @@ fn the_page_contains_every_event_and_every_step() {
         .filter(|step| not_run(step))
         .map(|step| step.faults.len())
         .sum();
-    let injected = outcome.events.iter().filter(|event| event.verb == "fault").count();
+    let injected = outcome.events.iter().filter(|event| event.verb == Verb::Fault).count();
     assert_eq!(history["fault_events"].as_array().map(Vec::len), Some(injected));
     let injected_in = |section: &serde_json::Value| {
         section["faults"]

@@ -40,8 +40,9 @@ fn of_schedule(plimsoll: &Path, path: &Path, out: &Path, part: &'static str) -> 
     let schedule = Schedule::parse(&text)
         .map_err(|source| PartError::Schedule { path: path.display().to_string(), source })?;
     let head = &schedule.comments.head;
-    let told = |beginning: &str| head.iter().find_map(|line| line.strip_prefix(beginning)).map(str::to_owned);
-    let [violation, signature] = FINDING.map(told);
+    let find_line =
+        |beginning: &str| head.iter().find_map(|line| line.strip_prefix(beginning)).map(str::to_owned);
+    let [violation, signature] = FINDING.map(find_line);
     let page = path.with_extension("html");
     let mut command = Command::new(plimsoll);
     command.arg("replay").arg(path).arg("--html").arg(&page);

@@ -134,11 +134,11 @@ impl Arguments {
                     (PartReport::new(part.name(), status, seconds, lines), findings)
                 }
                 Err(error) => {
-                    let told = plimsoll_sim::text::error_chain(&error);
-                    (PartReport::new(part.name(), Status::Failed, seconds, vec![told]), Vec::new())
+                    let message = plimsoll_sim::text::error_chain(&error);
+                    (PartReport::new(part.name(), Status::Failed, seconds, vec![message]), Vec::new())
                 }
             };
-            eprintln!("{}: {}", part.name(), part_report.told());
+            eprintln!("{}: {}", part.name(), part_report.describe());
             report.add(part_report, findings);
             report
                 .write(&self.out)

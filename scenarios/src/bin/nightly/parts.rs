@@ -63,7 +63,7 @@ impl PartError {
 
     pub fn command(ended: Ended) -> Self {
         let output = last_lines(&ended.output(), 30);
-        Self::Command { status: ended.told(), output, command: ended.command }
+        Self::Command { status: ended.describe(), output, command: ended.command }
     }
 }
 

@@ -57,7 +57,7 @@ impl PartReport {
         Self { name, status, seconds, lines }
     }
 
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         let status = match self.status {
             Status::Clean => "clean",
             Status::Found => "found something",
@@ -91,7 +91,7 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut text = format!("# Night {}, shard {}, {} minutes\n\n", self.night, self.shard, self.minutes);
         for part in &self.parts {
-            text += &format!("* **{}** – {}\n", part.name, part.told());
+            text += &format!("* **{}** – {}\n", part.name, part.describe());
             for line in part.lines.iter().skip(1) {
                 text += &format!("  {line}\n");
             }

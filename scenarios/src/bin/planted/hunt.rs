@@ -76,8 +76,8 @@ pub enum HuntError {
     File { path: String, source: io::Error },
     #[error("{path} is not a schedule")]
     Schedule { path: String, source: plimsoll_sim::schedule::ScheduleError },
-    #[error("{name} fails in a history without faults, so it cannot be a planted bug: {told}")]
-    Strawman { name: String, told: String },
+    #[error("{name} fails in a history without faults, so it cannot be a planted bug: {finding}")]
+    Strawman { name: String, finding: String },
 }
 
 impl Hunt {
@@ -112,10 +112,12 @@ impl Hunt {
         match signature {
             _ if ended.code() == Some(0) => Ok(()),
             None => Err(self::failed(ended)),
-            Some(told) if told.split(' ').next().is_some_and(|invariant| BENEATH.contains(&invariant)) => {
+            Some(finding)
+                if finding.split(' ').next().is_some_and(|invariant| BENEATH.contains(&invariant)) =>
+            {
                 Ok(())
             }
-            Some(told) => Err(HuntError::Strawman { name: name.into(), told: told.into() }),
+            Some(finding) => Err(HuntError::Strawman { name: name.into(), finding: finding.into() }),
         }
     }
 
@@ -181,5 +183,5 @@ fn run(command: &mut Command) -> Result<Ended, HuntError> {
 }
 
 fn failed(ended: Ended) -> HuntError {
-    HuntError::Command { status: ended.told(), output: ended.output(), command: ended.command }
+    HuntError::Command { status: ended.describe(), output: ended.output(), command: ended.command }
 }

@@ -101,11 +101,11 @@ impl Row {
         if self.invariants.is_empty() {
             return "not found".into();
         }
-        let told = |(name, count): (&String, &usize)| match count {
+        let count_of = |(name, count): (&String, &usize)| match count {
             1 => name.clone(),
             count => format!("{name} × {count}"),
         };
-        self.invariants.iter().map(told).collect::<Vec<_>>().join(", ")
+        self.invariants.iter().map(count_of).collect::<Vec<_>>().join(", ")
     }
 
     fn effort(&self) -> String {

@@ -12,7 +12,7 @@ pub enum FaultKind {
     PowerLoss,
     /// A fault of a request or of its response.
     Network(NetworkFaultKind),
-    /// A file operation fails. Sizes do not matter; see [`DiskErrorKind::sort`].
+    /// A file operation fails. Sizes do not matter; see [`DiskErrorKind::without_size`].
     Disk(DiskErrorKind),
     /// The remote's machine crashes between two requests.
     RemoteCrash,
@@ -43,6 +43,11 @@ impl FaultKind {
             Self::Rot => "rot",
         }
     }
+
+    /// The name as words of a sentence.
+    pub fn words(self) -> String {
+        self.name().replace('-', " ")
+    }
 }
 
 impl fmt::Display for FaultKind {
@@ -62,7 +67,7 @@ impl From<&CrashKind> for FaultKind {
 
 impl From<DiskErrorKind> for FaultKind {
     fn from(error: DiskErrorKind) -> Self {
-        Self::Disk(error.sort())
+        Self::Disk(error.without_size())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::lock::lock;
 use crate::schedule::workload::Write;
 use crate::schedule::{Action, Header, PushMode, Schedule, ScheduleError, Step, TransactionEnd};
 use crate::world::run::{Outcome, RunOptions, run};
-use crate::world::trace::{Event, Lane};
+use crate::world::trace::{Event, Lane, Verb};
 
 /// The fault of a row, in each of the variants in which it may find its place.
 fn faults(row: &Row) -> Vec<Fault> {
@@ -128,7 +128,7 @@ impl Quiet {
             let options = RunOptions { keep_events: true, ..RunOptions::default() };
             let outcome = run(&Schedule::new(header(push_mode), steps), options);
             assert_eq!(outcome.violation, None);
-            let steps = outcome.events.split(|event| (event.lane, event.verb) == (Lane::World, "step"));
+            let steps = outcome.events.split(|event| event.verb == Verb::Step);
             steps.skip(1).map(<[Event]>::to_vec).collect()
         };
         Self([PushMode::Statements, PushMode::Frames].map(|mode| (mode, by_action(mode))).to_vec())
@@ -142,11 +142,15 @@ impl Quiet {
         let verb = match row.kind {
             FaultKind::Disk(
                 DiskErrorKind::WriteFails | DiskErrorKind::PartialWrite { .. } | DiskErrorKind::NoSpace,
-            ) => "write",
-            FaultKind::Disk(DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops) => "sync",
-            FaultKind::Disk(DiskErrorKind::RenameFails) => "rename",
-            FaultKind::Disk(DiskErrorKind::SyncDirectoryFails) => "sync dir",
-            _ if matches!(row.target, Target::Route(_)) => "request",
+            ) => Verb::Operation(OperationKind::Write),
+            FaultKind::Disk(DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops) => {
+                Verb::Operation(OperationKind::Sync)
+            }
+            FaultKind::Disk(DiskErrorKind::RenameFails) => Verb::Operation(OperationKind::Rename),
+            FaultKind::Disk(DiskErrorKind::SyncDirectoryFails) => {
+                Verb::Operation(OperationKind::SyncDirectory)
+            }
+            _ if matches!(row.target, Target::Route(_)) => Verb::Request,
             _ => return true,
         };
         let is_place = |event: &&Event| match row.target {
@@ -158,7 +162,7 @@ impl Quiet {
             }
             Target::Suspension | Target::Between => true,
         };
-        let lane = if verb == "request" { Lane::Network } else { Lane::Client(0) };
+        let lane = if verb == Verb::Request { Lane::Network } else { Lane::Client(0) };
         by_action[at]
             .iter()
             .filter(|event| (event.lane, event.verb) == (lane, verb))

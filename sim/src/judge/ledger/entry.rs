@@ -5,7 +5,7 @@ use crate::schedule::workload::{Effect, Writer};
 
 /// The outcome of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum CommitState {
     /// It was acknowledged, or seen after a restart.
     Committed,
     /// Its commit was interrupted.
@@ -21,15 +21,15 @@ pub enum Fate {
 pub struct Entry {
     pub writer: Writer,
     pub effects: Vec<Effect>,
-    pub fate: Fate,
+    pub commit_state: CommitState,
     /// The epoch from which its client may be without it, if there is one.
     pub(super) optional_from: Option<usize>,
 }
 
 impl Entry {
     /// A transaction that its client must show in every epoch.
-    pub fn new(writer: Writer, effects: Vec<Effect>, fate: Fate) -> Self {
-        Self { writer, effects, fate, optional_from: None }
+    pub fn new(writer: Writer, effects: Vec<Effect>, commit_state: CommitState) -> Self {
+        Self { writer, effects, commit_state, optional_from: None }
     }
 
     pub(super) fn is_optional_in(&self, epoch: usize) -> bool {
@@ -65,13 +65,14 @@ impl Entry {
 pub(super) struct VoidDelete {
     pub(super) writer: Writer,
     pub(super) rows: Vec<String>,
-    pub(super) fate: Fate,
+    pub(super) commit_state: CommitState,
 }
 
 impl VoidDelete {
     /// A row that the transaction deleted permanently, but that `content` holds.
     pub(super) fn row_left_in<'a>(&'a self, content: &Content) -> Option<&'a String> {
-        let is_left = |row: &&String| self.fate == Fate::Committed && content.rows.contains_key(*row);
+        let is_left =
+            |row: &&String| self.commit_state == CommitState::Committed && content.rows.contains_key(*row);
         self.rows.iter().find(is_left)
     }
 }

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Discrepancy, Fate, Ledger};
+use super::{CommitState, Discrepancy, Ledger};
 use crate::schedule::workload::Writer;
 
 /// The state of the ledger at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Moment {
-    fault_outcomes: Vec<Fate>,
+    fault_outcomes: Vec<CommitState>,
     void_count: usize,
 }
 
@@ -51,7 +51,7 @@ impl Ledger {
     /// The current state, for [`go_back`](Self::go_back).
     pub fn moment(&self) -> Moment {
         Moment {
-            fault_outcomes: self.entries.iter().map(|entry| entry.fate).collect(),
+            fault_outcomes: self.entries.iter().map(|entry| entry.commit_state).collect(),
             void_count: self.void.len(),
         }
     }
@@ -68,15 +68,15 @@ impl Ledger {
                 continue;
             }
             match moment.fault_outcomes.get(number) {
-                Some(Fate::Committed) => {}
+                Some(CommitState::Committed) => {}
                 // A transaction that was open at that moment may be present or not.
-                Some(Fate::Maybe | Fate::Doubtful) => {
+                Some(CommitState::Maybe | CommitState::Doubtful) => {
                     entry.make_optional_from(0);
                     if !on_remote.contains(&number) {
-                        entry.fate = Fate::Maybe;
+                        entry.commit_state = CommitState::Maybe;
                     }
                 }
-                Some(Fate::Absent) | None => entry.make_optional_from(0),
+                Some(CommitState::Absent) | None => entry.make_optional_from(0),
             }
         }
         self.forget_void(client, moment);
@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     /// Records that a client starts over without files.
-    pub fn begin_anew(&mut self, client: u8) {
+    pub fn start_over(&mut self, client: u8) {
         self.client_epochs.remove(&client);
         self.withdraw(client, &Moment::default());
     }
@@ -104,8 +104,8 @@ impl Ledger {
     fn forget_void(&mut self, client: u8, moment: &Moment) {
         let writer = Writer::Client(client);
         let withdrawn = self.void.iter_mut().skip(moment.void_count).filter(|void| void.writer == writer);
-        for void in withdrawn.filter(|void| void.fate == Fate::Committed) {
-            void.fate = Fate::Maybe;
+        for void in withdrawn.filter(|void| void.commit_state == CommitState::Committed) {
+            void.commit_state = CommitState::Maybe;
         }
     }
 }

@@ -37,7 +37,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::schedule::workload::{Effect, Writer};
 pub use content::Content;
 use entry::VoidDelete;
-pub use entry::{Entry, EntryNo, Fate};
+pub use entry::{CommitState, Entry, EntryNo};
 pub use forgotten::Moment;
 
 /// A problem that the ledger found, by the invariant that it breaks.
@@ -73,12 +73,12 @@ impl Ledger {
     pub fn enter(&mut self, entry: Entry) -> EntryNo {
         let tokens: Vec<String> = entry.log_tokens().chain(entry.quiet_token()).map(str::to_owned).collect();
         if tokens.is_empty() {
-            let Entry { writer, effects, fate, .. } = entry;
+            let Entry { writer, effects, commit_state, .. } = entry;
             let rows = effects.into_iter().map(|effect| match effect {
                 Effect::Gone(row) => row,
                 other => panic!("a transaction without tokens only deletes, this one has {other:?}"),
             });
-            self.void.push(VoidDelete { writer, rows: rows.collect(), fate });
+            self.void.push(VoidDelete { writer, rows: rows.collect(), commit_state });
             return EntryNo::Void(self.void.len() - 1);
         }
         let number = self.entries.len();
@@ -91,10 +91,10 @@ impl Ledger {
     }
 
     /// Sets the outcome of a transaction that was open when it was recorded.
-    pub fn resolve(&mut self, entry: EntryNo, fate: Fate) {
+    pub fn resolve(&mut self, entry: EntryNo, commit_state: CommitState) {
         match entry {
-            EntryNo::Logged(number) => self.entries[number].fate = fate,
-            EntryNo::Void(number) => self.void[number].fate = fate,
+            EntryNo::Logged(number) => self.entries[number].commit_state = commit_state,
+            EntryNo::Void(number) => self.void[number].commit_state = commit_state,
         }
     }
 
@@ -102,16 +102,17 @@ impl Ledger {
     /// next process.
     pub fn end_process(&mut self, client: u8) {
         for entry in &mut self.entries {
-            if entry.writer == Writer::Client(client) && entry.fate == Fate::Doubtful {
-                entry.fate = Fate::Maybe;
+            if entry.writer == Writer::Client(client) && entry.commit_state == CommitState::Doubtful {
+                entry.commit_state = CommitState::Maybe;
             }
         }
     }
 
     /// The number of committed transactions of clients.
     pub fn client_commits(&self) -> usize {
-        let is_clients =
-            |entry: &&Entry| matches!(entry.writer, Writer::Client(_)) && entry.fate == Fate::Committed;
+        let is_clients = |entry: &&Entry| {
+            matches!(entry.writer, Writer::Client(_)) && entry.commit_state == CommitState::Committed
+        };
         self.entries.iter().filter(is_clients).count()
     }
 
@@ -120,7 +121,7 @@ impl Ledger {
     pub fn client_commits_to_stand(&self) -> usize {
         let is_kept = |entry: &&Entry| {
             matches!(entry.writer, Writer::Client(_))
-                && entry.fate == Fate::Committed
+                && entry.commit_state == CommitState::Committed
                 && entry.optional_from.is_none()
         };
         self.entries.iter().filter(is_kept).count()
@@ -144,20 +145,20 @@ impl Ledger {
         for token in quiet {
             let number = self.number_of(token)?;
             let writer = self.entries[number].writer;
-            match self.entries[number].fate {
-                Fate::Absent => {
+            match self.entries[number].commit_state {
+                CommitState::Absent => {
                     return Err(Discrepancy::NotOnce(format!(
                         "{token} is on the remote, but was never committed"
                     )));
                 }
-                Fate::Maybe | Fate::Doubtful | Fate::Committed => {
-                    self.entries[number].fate = Fate::Committed;
+                CommitState::Maybe | CommitState::Doubtful | CommitState::Committed => {
+                    self.entries[number].commit_state = CommitState::Committed;
                 }
             }
             let is_missing = |earlier: &usize| {
                 let entry = &self.entries[*earlier];
                 entry.writer == writer
-                    && entry.fate == Fate::Committed
+                    && entry.commit_state == CommitState::Committed
                     && entry.optional_from.is_none()
                     && !self.remote_order.contains(earlier)
             };
@@ -191,7 +192,7 @@ impl Ledger {
             last.insert(self.entries[number].writer, number);
         }
         for (number, entry) in self.entries.iter().enumerate() {
-            let is_expected = entry.fate == Fate::Committed
+            let is_expected = entry.commit_state == CommitState::Committed
                 && entry.optional_from.is_none()
                 && Some(entry.writer) != except
                 && last.get(&entry.writer).is_some_and(|last| *last > number);
@@ -221,13 +222,15 @@ impl Ledger {
             if present < tokens.len() {
                 return Err(self.misplaced(first, number, &tokens[present]));
             }
-            match self.entries[number].fate {
-                Fate::Absent => {
+            match self.entries[number].commit_state {
+                CommitState::Absent => {
                     return Err(Discrepancy::NotOnce(format!(
                         "{first} is on the remote, but was never committed"
                     )));
                 }
-                Fate::Maybe | Fate::Doubtful | Fate::Committed => self.entries[number].fate = Fate::Committed,
+                CommitState::Maybe | CommitState::Doubtful | CommitState::Committed => {
+                    self.entries[number].commit_state = CommitState::Committed
+                }
             }
             if self.remote_order.contains(&number) {
                 return Err(Discrepancy::NotOnce(format!("{first} is on the remote twice")));
@@ -263,16 +266,18 @@ impl Ledger {
         let visible = self.visible(actual)?;
         for (number, entry) in self.entries.iter_mut().enumerate().filter(|(_, entry)| entry.writer == writer)
         {
-            match (entry.fate, visible.contains(&number)) {
-                (Fate::Maybe | Fate::Doubtful, true) => entry.fate = Fate::Committed,
-                (Fate::Maybe, false) => entry.fate = Fate::Absent,
-                (Fate::Absent, true) => {
+            match (entry.commit_state, visible.contains(&number)) {
+                (CommitState::Maybe | CommitState::Doubtful, true) => {
+                    entry.commit_state = CommitState::Committed
+                }
+                (CommitState::Maybe, false) => entry.commit_state = CommitState::Absent,
+                (CommitState::Absent, true) => {
                     let first = entry.first_token();
                     return Err(Discrepancy::Unexplained(format!(
                         "{first} was never committed, but is present"
                     )));
                 }
-                (Fate::Committed, _) | (Fate::Absent | Fate::Doubtful, false) => {}
+                (CommitState::Committed, _) | (CommitState::Absent | CommitState::Doubtful, false) => {}
             }
         }
         let followed = self.client_epochs.get(&client).copied().unwrap_or(0);
@@ -300,7 +305,7 @@ impl Ledger {
     ) -> Result<(), Discrepancy> {
         let is_missing = |(number, entry): &(usize, &Entry)| {
             entry.writer == writer
-                && entry.fate == Fate::Committed
+                && entry.commit_state == CommitState::Committed
                 && !entry.is_optional_in(epoch)
                 && !visible.contains(number)
         };
@@ -328,7 +333,7 @@ impl Ledger {
             let writer = self.entries[last].writer;
             let is_before = |number: &usize| {
                 let entry = &self.entries[*number];
-                let is_there = entry.fate == Fate::Committed || *number == last;
+                let is_there = entry.commit_state == CommitState::Committed || *number == last;
                 entry.writer == writer && entry.quiet_token().is_some() && is_there
             };
             visible.extend((0..=last).filter(is_before));
@@ -365,7 +370,7 @@ impl Ledger {
             .collect();
         let is_own = |number: &usize| {
             let entry = &self.entries[*number];
-            entry.writer == writer && entry.fate == Fate::Committed && visible.contains(number)
+            entry.writer == writer && entry.commit_state == CommitState::Committed && visible.contains(number)
         };
         let own: Vec<usize> =
             (0..self.entries.len()).filter(is_own).filter(|number| !order.contains(number)).collect();
@@ -384,7 +389,7 @@ impl Ledger {
 
     /// The rows that have no expected content, because a void transaction is still on its way.
     fn void_rows(&self) -> BTreeSet<&str> {
-        let open = self.void.iter().filter(|void| void.fate != Fate::Absent);
+        let open = self.void.iter().filter(|void| void.commit_state != CommitState::Absent);
         open.flat_map(|void| &void.rows).map(String::as_str).collect()
     }
 
@@ -415,8 +420,8 @@ impl Ledger {
 
     /// A hash over the acknowledged outcomes so far.
     pub fn fingerprint(&self) -> u64 {
-        let void = self.void.iter().map(|void| void.fate as u8);
-        let fault_outcomes = self.entries.iter().map(|entry| entry.fate as u8);
+        let void = self.void.iter().map(|void| void.commit_state as u8);
+        let fault_outcomes = self.entries.iter().map(|entry| entry.commit_state as u8);
         let epoch = u8::try_from(self.epoch()).unwrap_or(u8::MAX);
         let fault_outcomes: Vec<u8> = fault_outcomes.chain(void).chain([epoch]).collect();
         xxh3_64(&fault_outcomes)
@@ -426,7 +431,7 @@ impl Ledger {
     pub fn has_pending(&self, writer: Writer) -> bool {
         let is_pending = |(number, entry): (usize, &Entry)| {
             entry.writer == writer
-                && entry.fate == Fate::Committed
+                && entry.commit_state == CommitState::Committed
                 && entry.optional_from.is_none()
                 && !self.remote_order.contains(&number)
         };
@@ -436,7 +441,7 @@ impl Ledger {
     /// The first token of a committed transaction that the remote does not hold.
     pub fn missing_on_remote(&self) -> Option<&str> {
         let is_missing = |(number, entry): &(usize, &Entry)| {
-            entry.fate == Fate::Committed
+            entry.commit_state == CommitState::Committed
                 && entry.optional_from.is_none()
                 && !self.remote_order.contains(number)
         };

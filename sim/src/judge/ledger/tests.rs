@@ -3,9 +3,9 @@
 use super::*;
 use crate::schedule::workload::quiet_row;
 
-fn entry(writer: Writer, tokens: &[&str], fate: Fate) -> Entry {
+fn entry(writer: Writer, tokens: &[&str], commit_state: CommitState) -> Entry {
     let effects = tokens.iter().map(|token| Effect::Appended((*token).into())).collect();
-    Entry::new(writer, effects, fate)
+    Entry::new(writer, effects, commit_state)
 }
 
 fn log(tokens: &[&str]) -> Vec<String> {
@@ -14,10 +14,10 @@ fn log(tokens: &[&str]) -> Vec<String> {
 
 fn ledger() -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.enter(entry(Writer::Client(0), &["a1", "a2"], Fate::Committed));
-    ledger.enter(entry(Writer::Client(0), &["b"], Fate::Absent));
-    ledger.enter(entry(Writer::Client(0), &["c"], Fate::Maybe));
-    ledger.enter(entry(Writer::Remote, &["r"], Fate::Committed));
+    ledger.enter(entry(Writer::Client(0), &["a1", "a2"], CommitState::Committed));
+    ledger.enter(entry(Writer::Client(0), &["b"], CommitState::Absent));
+    ledger.enter(entry(Writer::Client(0), &["c"], CommitState::Maybe));
+    ledger.enter(entry(Writer::Remote, &["r"], CommitState::Committed));
     ledger
 }
 
@@ -64,7 +64,7 @@ fn the_first_observation_settles_a_maybe() {
 #[test]
 fn a_failed_commit_is_open_until_the_next_process_shows_it() {
     let mut ledger = Ledger::default();
-    ledger.enter(entry(Writer::Client(0), &["a"], Fate::Doubtful));
+    ledger.enter(entry(Writer::Client(0), &["a"], CommitState::Doubtful));
     let without = Content::initial();
     let with = Content { log: log(&["a"]), ..Content::initial() };
     ledger.observe_client(0, &without).unwrap();
@@ -76,18 +76,18 @@ fn a_failed_commit_is_open_until_the_next_process_shows_it() {
 #[test]
 fn foreign_transactions_are_seen_in_the_remotes_order() {
     let mut ledger = ledger();
-    ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
+    ledger.enter(entry(Writer::Remote, &["s"], CommitState::Committed));
     ledger.observe_remote(&log(&["r", "s"]), &[]).unwrap();
     let gap = Content { log: log(&["s", "a1", "a2"]), ..Content::initial() };
     assert!(matches!(ledger.observe_client(0, &gap), Err(Discrepancy::Unexplained(_))));
 }
 
-fn quiet(writer: Writer, token: &str, fate: Fate) -> Entry {
-    Entry::new(writer, vec![Effect::Quieted(writer, token.into())], fate)
+fn quiet(writer: Writer, token: &str, commit_state: CommitState) -> Entry {
+    Entry::new(writer, vec![Effect::Quieted(writer, token.into())], commit_state)
 }
 
-fn void(writer: Writer, row: &str, fate: Fate) -> Entry {
-    Entry::new(writer, vec![Effect::Gone(row.into())], fate)
+fn void(writer: Writer, row: &str, commit_state: CommitState) -> Entry {
+    Entry::new(writer, vec![Effect::Gone(row.into())], commit_state)
 }
 
 fn showing(tokens: &[&str], rows: &[(Writer, &str)]) -> Content {
@@ -99,10 +99,10 @@ fn showing(tokens: &[&str], rows: &[(Writer, &str)]) -> Content {
 /// A client's transaction, then two quiet ones, then one that is not quiet.
 fn quiet_ledger(writer: Writer) -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.enter(entry(writer, &["a"], Fate::Committed));
-    ledger.enter(quiet(writer, "q1", Fate::Committed));
-    ledger.enter(quiet(writer, "q2", Fate::Committed));
-    ledger.enter(entry(writer, &["z"], Fate::Committed));
+    ledger.enter(entry(writer, &["a"], CommitState::Committed));
+    ledger.enter(quiet(writer, "q1", CommitState::Committed));
+    ledger.enter(quiet(writer, "q2", CommitState::Committed));
+    ledger.enter(entry(writer, &["z"], CommitState::Committed));
     ledger
 }
 
@@ -111,7 +111,7 @@ const CLIENT: Writer = Writer::Client(0);
 #[test]
 fn a_rolled_back_quiet_transaction_must_not_appear() {
     let mut ledger = Ledger::default();
-    ledger.enter(quiet(CLIENT, "q", Fate::Absent));
+    ledger.enter(quiet(CLIENT, "q", CommitState::Absent));
     assert!(matches!(ledger.observe_remote(&[], &log(&["q"])), Err(Discrepancy::NotOnce(_))));
 }
 
@@ -147,7 +147,7 @@ fn an_older_quiet_token_means_that_the_newer_transaction_is_lost() {
 #[test]
 fn a_quiet_transaction_without_its_rows_is_unexplained() {
     let mut ledger = Ledger::default();
-    let mut with_row = quiet(Writer::Remote, "q", Fate::Committed);
+    let mut with_row = quiet(Writer::Remote, "q", CommitState::Committed);
     with_row.effects.push(Effect::Set("note/r-1".into(), "q".into()));
     ledger.enter(with_row);
     ledger.observe_remote(&[], &log(&["q"])).unwrap();
@@ -158,7 +158,7 @@ fn a_quiet_transaction_without_its_rows_is_unexplained() {
 #[test]
 fn a_row_that_a_void_transaction_has_deleted_is_lost_when_its_writer_sees_it_again() {
     let mut ledger = Ledger::default();
-    ledger.enter(void(CLIENT, "ballast/3", Fate::Committed));
+    ledger.enter(void(CLIENT, "ballast/3", CommitState::Committed));
     assert!(matches!(ledger.observe_client(0, &Content::initial()), Err(Discrepancy::Lost(_))));
     assert_eq!(ledger.observe_client(1, &Content::initial()), Ok(()), "the delete may still be on its way");
     assert!(ledger.judge_final(&Content::initial()).is_err(), "at the end the delete has arrived");
@@ -167,7 +167,7 @@ fn a_row_that_a_void_transaction_has_deleted_is_lost_when_its_writer_sees_it_aga
 #[test]
 fn a_row_that_only_a_rolled_back_void_transaction_would_have_deleted_stays() {
     let mut ledger = Ledger::default();
-    ledger.enter(void(CLIENT, "ballast/3", Fate::Absent));
+    ledger.enter(void(CLIENT, "ballast/3", CommitState::Absent));
     let mut without = Content::initial();
     without.rows.remove("ballast/3");
     assert!(matches!(ledger.observe_client(1, &without), Err(Discrepancy::Unexplained(_))));
@@ -177,7 +177,7 @@ fn a_row_that_only_a_rolled_back_void_transaction_would_have_deleted_stays() {
 #[test]
 fn a_view_belongs_to_the_transaction_that_made_it() {
     let mut ledger = Ledger::default();
-    let mut made = entry(CLIENT, &["a"], Fate::Committed);
+    let mut made = entry(CLIENT, &["a"], CommitState::Committed);
     let view = ("own_c0_view".to_owned(), "view: id".to_owned());
     made.effects.push(Effect::Replaced { prefix: "own_c0_".into(), rows: vec![view.clone()] });
     ledger.enter(made);
@@ -209,9 +209,9 @@ fn content(tokens: &[&str]) -> Content {
 /// A remote that holds a1 a2, r and d, and is restored to the state after a1 a2.
 fn restored() -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.enter(entry(Writer::Client(0), &["a1", "a2"], Fate::Committed));
-    ledger.enter(entry(Writer::Remote, &["r"], Fate::Committed));
-    ledger.enter(entry(Writer::Client(0), &["d"], Fate::Committed));
+    ledger.enter(entry(Writer::Client(0), &["a1", "a2"], CommitState::Committed));
+    ledger.enter(entry(Writer::Remote, &["r"], CommitState::Committed));
+    ledger.enter(entry(Writer::Client(0), &["d"], CommitState::Committed));
     ledger.observe_remote(&log(&["a1", "a2", "r", "d"]), &[]).unwrap();
     ledger.begin_epoch(&log(&["a1", "a2"]), &[]).unwrap();
     ledger
@@ -251,7 +251,7 @@ fn a_transaction_that_a_restored_remote_kept_must_neither_repeat_nor_vanish() {
 #[test]
 fn a_transaction_that_was_never_on_the_restored_remote_must_still_arrive() {
     let mut ledger = restored();
-    ledger.enter(entry(Writer::Client(0), &["e"], Fate::Committed));
+    ledger.enter(entry(Writer::Client(0), &["e"], CommitState::Committed));
     assert_eq!(ledger.missing_on_remote(), Some("e"));
     let client = ledger.observe_client(0, &content(&["a1", "a2"]));
     assert!(matches!(client, Err(Discrepancy::Lost(_))));
@@ -262,7 +262,7 @@ fn a_client_follows_a_former_epoch_for_a_while_and_never_returns_to_it() {
     let mut ledger = restored();
     let before = content(&["a1", "a2", "r", "d"]);
     ledger.observe_client(0, &before).unwrap();
-    ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
+    ledger.enter(entry(Writer::Remote, &["s"], CommitState::Committed));
     ledger.observe_remote(&log(&["a1", "a2", "s"]), &[]).unwrap();
     ledger.observe_client(0, &before).unwrap();
     let mixed = content(&["a1", "a2", "r", "s", "d"]);
@@ -281,7 +281,7 @@ fn a_restored_remote_must_not_hold_a_token_without_a_writer() {
 #[should_panic(expected = "a remote is restored to the end of a transaction")]
 fn a_restore_into_the_middle_of_a_transaction_panics() {
     let mut ledger = Ledger::default();
-    ledger.enter(entry(Writer::Remote, &["r1", "r2"], Fate::Committed));
+    ledger.enter(entry(Writer::Remote, &["r1", "r2"], CommitState::Committed));
     ledger.observe_remote(&log(&["r1", "r2"]), &[]).unwrap();
     drop(ledger.begin_epoch(&log(&["r1"]), &[]));
 }
@@ -291,9 +291,9 @@ fn a_restore_into_the_middle_of_a_transaction_panics() {
 /// A client that committed a before its files were copied, and since then b and the interrupted c.
 fn copied() -> (Ledger, Moment) {
     let mut ledger = Ledger::default();
-    ledger.enter(entry(Writer::Client(0), &["a"], Fate::Committed));
+    ledger.enter(entry(Writer::Client(0), &["a"], CommitState::Committed));
     let moment = ledger.moment();
-    ledger.enter(entry(Writer::Client(0), &["b"], Fate::Committed));
+    ledger.enter(entry(Writer::Client(0), &["b"], CommitState::Committed));
     (ledger, moment)
 }
 
@@ -321,7 +321,7 @@ fn a_transaction_that_an_older_copy_had_sent_comes_back_from_the_remote() {
 #[test]
 fn a_transaction_that_was_open_when_the_copy_was_taken_is_open_again() {
     let mut ledger = Ledger::default();
-    ledger.enter(entry(Writer::Client(0), &["a"], Fate::Maybe));
+    ledger.enter(entry(Writer::Client(0), &["a"], CommitState::Maybe));
     let moment = ledger.moment();
     ledger.observe_client(0, &content(&["a"])).unwrap();
     ledger.go_back(0, &moment);
@@ -335,7 +335,7 @@ fn an_older_copy_may_follow_a_former_epoch_again() {
     let mut ledger = restored();
     let moment = Moment::default();
     ledger.observe_client(1, &content(&["a1", "a2"])).unwrap();
-    ledger.enter(entry(Writer::Remote, &["s"], Fate::Committed));
+    ledger.enter(entry(Writer::Remote, &["s"], CommitState::Committed));
     ledger.observe_remote(&log(&["a1", "a2", "s"]), &[]).unwrap();
     ledger.observe_client(1, &content(&["a1", "a2", "s"])).unwrap();
     let former = content(&["a1", "a2", "r"]);
@@ -356,8 +356,8 @@ fn a_transaction_that_a_user_gives_up_may_be_missing_but_no_older_one() {
 #[test]
 fn a_client_that_starts_over_may_lack_everything_but_other_clients_may_not() {
     let (mut ledger, _) = copied();
-    ledger.enter(entry(Writer::Client(1), &["x"], Fate::Committed));
-    ledger.begin_anew(0);
+    ledger.enter(entry(Writer::Client(1), &["x"], CommitState::Committed));
+    ledger.start_over(0);
     ledger.observe_client(0, &content(&[])).unwrap();
     assert_eq!(ledger.missing_on_remote(), Some("x"));
 }

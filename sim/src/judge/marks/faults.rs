@@ -5,11 +5,13 @@
 
 use plimsoll_engine::events::EventName;
 
-use super::heard::Heard;
+use super::reported::ReportedEvent;
+use super::windows::WindowId;
 use crate::fault::NetworkFaultKind;
 use crate::fault::Route;
 use crate::fault::atlas::{FaultKind, Row, Target};
 use crate::fault::{DiskErrorKind, FileClass};
+use crate::schedule::ActionKind;
 use crate::schedule::workload::{Table, Write};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,20 +27,21 @@ pub enum StepEnd {
 
 /// A finished step of a client.
 #[derive(Debug, Clone, Copy)]
-pub struct Done<'a> {
-    /// The action's verb, as in [`Action::verb`](crate::schedule::Action::verb).
-    pub verb: &'a str,
+pub struct FinishedStep<'a> {
+    pub action: ActionKind,
     /// The writes, if the action was a transaction.
     pub writes: &'a [Write],
     pub end: StepEnd,
     /// The engine's events during the step.
-    pub heard: &'a [&'a Heard],
+    pub reported: &'a [&'a ReportedEvent],
+    /// The number of these that the engine emitted while it was opening. They are the first ones.
+    pub reported_while_opening: usize,
     /// The rows of the atlas that were injected.
     pub injected: &'a [&'static Row],
-    /// The verbs of the steps that ran inside this one.
-    pub inside: &'a [&'static str],
+    /// The actions of the steps that ran inside this one.
+    pub inside: &'a [ActionKind],
     /// The crash windows that the step's crashes were in.
-    pub windows: &'a [&'static str],
+    pub windows: &'a [WindowId],
     /// Whether the client has transactions that the remote does not hold.
     pub has_pending: bool,
 }
@@ -50,12 +53,12 @@ pub struct FaultMark {
     /// One line that describes the situation.
     pub meaning: &'static str,
     /// Whether a step was in the situation.
-    pub holds: fn(&Done<'_>) -> bool,
+    pub holds: fn(&FinishedStep<'_>) -> bool,
 }
 
-impl Done<'_> {
+impl FinishedStep<'_> {
     fn position(&self, name: EventName) -> Option<usize> {
-        self.heard.iter().position(|heard| heard.name == name)
+        self.reported.iter().position(|reported| reported.name == name)
     }
 
     fn emits(&self, name: EventName) -> bool {
@@ -64,22 +67,27 @@ impl Done<'_> {
 
     /// Whether both events were emitted, `second` after `first`.
     fn emits_in_order(&self, first: EventName, second: EventName) -> bool {
-        let last = self.heard.iter().rposition(|heard| heard.name == second);
+        let last = self.reported.iter().rposition(|reported| reported.name == second);
         self.position(first).zip(last).is_some_and(|(first, second)| first < second)
     }
 
     /// Whether `name` was emitted with a `field` above zero.
     fn emits_positive(&self, name: EventName, field: &str) -> bool {
         let is_some = |value: &str| value.parse::<u64>().is_ok_and(|value| value > 0);
-        let mut fields =
-            self.heard.iter().filter(|heard| heard.name == name).flat_map(|heard| heard.fields.split(' '));
+        let mut fields = self
+            .reported
+            .iter()
+            .filter(|reported| reported.name == name)
+            .flat_map(|reported| reported.fields.split(' '));
         fields.any(|pair| pair.split_once('=').is_some_and(|(name, value)| name == field && is_some(value)))
     }
 
     fn rebootstraps_for(&self, reason: &str) -> bool {
         let is_for =
             |fields: &str| fields.split(' ').any(|pair| pair.split_once('=') == Some(("reason", reason)));
-        self.heard.iter().any(|heard| heard.name == EventName::RebootstrapBegins && is_for(&heard.fields))
+        self.reported
+            .iter()
+            .any(|reported| reported.name == EventName::RebootstrapBegins && is_for(&reported.fields))
     }
 
     fn was_injected(&self, kinds: &[FaultKind], targets: &[Target]) -> bool {
@@ -88,7 +96,7 @@ impl Done<'_> {
             .any(|row| kinds.contains(&row.kind) && (targets.is_empty() || targets.contains(&row.target)))
     }
 
-    fn lost_in(&self, kind: FaultKind, windows: &[&str]) -> bool {
+    fn crashed_in(&self, kind: FaultKind, windows: &[WindowId]) -> bool {
         self.was_injected(&[kind], &[]) && self.windows.iter().any(|window| windows.contains(window))
     }
 
@@ -122,11 +130,11 @@ faults! {
     "7, a blank page over the snapshot", "a client bootstraps and its application writes",
         |done| done.emits(EventName::BootstrapEnds) && done.end == StepEnd::Succeeded;
     "8, a generation's end half done", "a process is killed when the log is empty and the metadata still counts its frames",
-        |done| done.lost_in(FaultKind::Kill, &["log emptied, not named"]);
+        |done| done.crashed_in(FaultKind::Kill, &[WindowId::LogEmptiedNotNamed]);
     "9, metadata durable before data", "power is lost around a write of the metadata that names frames",
-        |done| done.lost_in(FaultKind::PowerLoss, &["frames not named", "frames just named", "Draft named, tail not cut"]);
+        |done| done.crashed_in(FaultKind::PowerLoss, &[WindowId::FramesNotNamed, WindowId::FramesJustNamed, WindowId::DraftNamedTailNotCut]);
     "9b, an interrupted first pull", "a process is killed when the metadata names a part of its first pull",
-        |done| done.lost_in(FaultKind::Kill, &["first pull, in part named"]);
+        |done| done.crashed_in(FaultKind::Kill, &[WindowId::FirstPullInPartNamed]);
     "10, waiting for success only", "a write, sync or truncate fails during an operation",
         |done| done.was_injected(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::SyncFails), FaultKind::Disk(DiskErrorKind::TruncateFails)], &[]);
     "11, a checkpoint by itself", "Synced's log is past its limit while a local tail is on it",
@@ -146,7 +154,7 @@ faults! {
     "18, a key of two columns", "a row with a key of two columns is changed",
         |done| done.wrote(|write| matches!(write, Write::Update { table: Table::Pair, .. }));
     "19, Draft is missing", "a client loses a file",
-        |done| done.verb == "lose file";
+        |done| done.action == ActionKind::LoseFile;
     "20, a short export accepted", "an export ends early but cleanly, or is cut",
         |done| done.was_injected(&[FaultKind::Network(NetworkFaultKind::EndEarly), FaultKind::Network(NetworkFaultKind::Cut)], &[Target::Route(Route::Export)]);
     "21, the remote restored", "a client finds another lineage id on the remote",
@@ -154,14 +162,14 @@ faults! {
     "22, a generation pruned", "a client finds that the remote has pruned its generation",
         |done| done.rebootstraps_for("generation_pruned");
     "23, a handle across a cut", "Synced is cut under a running process",
-        |done| done.verb != "open" && done.emits(EventName::TailCut) && done.end == StepEnd::Succeeded;
+        |done| done.reported[done.reported_while_opening..].iter().any(|reported| reported.name == EventName::TailCut) && done.end == StepEnd::Succeeded;
     "24, a failed session ended twice", "a write to Draft's log fails inside a rebase",
         |done| done.emits(EventName::RebaseBegins) && done.was_injected(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::NoSpace), FaultKind::Disk(DiskErrorKind::PartialWrite { bytes: 0 })],
             &[Target::File(FileClass::DraftWal)]);
     "25, a commit while a push waits", "the application commits between a push's request and its answer",
-        |done| done.emits(EventName::BatchSent) && done.inside.contains(&"transaction");
+        |done| done.emits(EventName::BatchSent) && done.inside.contains(&ActionKind::Transaction);
     "26, a newer generation unseen", "the remote ends its generation in the middle of a pull",
-        |done| done.verb != "push" && done.inside.contains(&"remote checkpoint") && done.end == StepEnd::Succeeded;
+        |done| done.action != ActionKind::Push && done.inside.contains(&ActionKind::RemoteCheckpoint) && done.end == StepEnd::Succeeded;
     "27, Draft growing without bound", "Draft's log passes its limit",
         |done| done.emits(EventName::CompactionDone);
     "28, a writer in the way", "a rebase meets an open transaction",
@@ -186,11 +194,12 @@ mod tests {
 
     #[test]
     fn a_step_in_which_nothing_happened_is_in_no_situation() {
-        let done = Done {
-            verb: "pull",
+        let done = FinishedStep {
+            action: ActionKind::Pull,
             writes: &[],
             end: StepEnd::Succeeded,
-            heard: &[],
+            reported: &[],
+            reported_while_opening: 0,
             injected: &[],
             inside: &[],
             windows: &[],
@@ -202,16 +211,17 @@ mod tests {
     #[test]
     fn each_reason_of_a_rebootstrap_is_its_own_situation() {
         let names = |reason: &str| -> Vec<&str> {
-            let heard = [Heard {
+            let reported = [ReportedEvent {
                 name: EventName::RebootstrapBegins,
                 fields: format!("reason={reason} generation=2"),
                 event_count: 0,
             }];
-            let done = Done {
-                verb: "sync",
+            let done = FinishedStep {
+                action: ActionKind::Sync,
                 writes: &[],
                 end: StepEnd::Succeeded,
-                heard: &heard.each_ref(),
+                reported: &reported.each_ref(),
+                reported_while_opening: 0,
                 injected: &[],
                 inside: &[],
                 windows: &[],
@@ -226,16 +236,17 @@ mod tests {
 
     #[test]
     fn a_pull_that_crosses_a_generation_and_then_rebases_is_the_situation_of_fault_2() {
-        let heard = |name, fields: &str| Heard { name, fields: fields.to_owned(), event_count: 0 };
+        let reported = |name, fields: &str| ReportedEvent { name, fields: fields.to_owned(), event_count: 0 };
         let emitted = [
-            heard(EventName::GenerationCrossed, ""),
-            heard(EventName::RebaseBegins, "acknowledged=3 pending=0"),
+            reported(EventName::GenerationCrossed, ""),
+            reported(EventName::RebaseBegins, "acknowledged=3 pending=0"),
         ];
-        let done = Done {
-            verb: "pull",
+        let done = FinishedStep {
+            action: ActionKind::Pull,
             writes: &[],
             end: StepEnd::Succeeded,
-            heard: &emitted.each_ref(),
+            reported: &emitted.each_ref(),
+            reported_while_opening: 0,
             injected: &[],
             inside: &[],
             windows: &[],

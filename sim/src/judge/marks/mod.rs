@@ -14,7 +14,7 @@
 //! events, never from the engine's state.
 
 mod faults;
-mod heard;
+mod reported;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -23,10 +23,11 @@ use std::sync::LazyLock;
 use plimsoll_engine::events::EventName;
 use serde::{Deserialize, Serialize};
 
-pub use faults::{Done, FAULTS, FaultMark, StepEnd};
-pub use heard::Heard;
-pub use windows::{CrashSite, WINDOWS, Window};
+pub use faults::{FAULTS, FaultMark, FinishedStep, StepEnd};
+pub use reported::ReportedEvent;
+pub use windows::{CrashSite, WINDOWS, Window, WindowId};
 
+use crate::fault::atlas::FaultKind;
 use crate::schedule::workload::shapes::{SHAPES, Side};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,8 @@ pub static MARKS: LazyLock<Vec<Mark>> = LazyLock::new(|| {
     let events =
         EventName::ALL.iter().map(|event| Mark { name: event_mark(*event), meaning: event.meaning() });
     let windows = WINDOWS.iter().flat_map(|window| {
-        ["kill", "power loss"].map(|kind| Mark { name: window_mark(kind, window), meaning: window.meaning })
+        [FaultKind::Kill, FaultKind::PowerLoss]
+            .map(|kind| Mark { name: window_mark(kind, window), meaning: window.meaning })
     });
     let faults = FAULTS.iter().map(|fault| Mark { name: fault_mark(fault.name), meaning: fault.meaning });
     let shapes = SHAPES.iter().flat_map(|shape| {
@@ -55,8 +57,8 @@ fn event_mark(event: EventName) -> String {
     format!("engine: {}", event.name())
 }
 
-fn window_mark(kind: &str, window: &Window) -> String {
-    format!("{kind}: {}", window.name)
+fn window_mark(crash: FaultKind, window: &Window) -> String {
+    format!("{}: {}", crash.words(), window.name)
 }
 
 fn fault_mark(name: &str) -> String {
@@ -77,8 +79,8 @@ impl MarkCounts {
         self.add(event_mark(event), 1);
     }
 
-    pub(crate) fn reach_window(&mut self, kind: &str, window: &Window) {
-        self.add(window_mark(kind, window), 1);
+    pub(crate) fn reach_window(&mut self, crash: FaultKind, window: &Window) {
+        self.add(window_mark(crash, window), 1);
     }
 
     pub(crate) fn reach_fault(&mut self, fault: &FaultMark) {

@@ -6,7 +6,7 @@
 
 use plimsoll_engine::events::EventName;
 
-use super::heard::Heard;
+use super::reported::ReportedEvent;
 use crate::fault::{FileClass, OperationKind};
 
 /// The place of a crash.
@@ -17,7 +17,7 @@ pub struct CrashSite<'a> {
     /// Whether the process was starting after the machine's previous process had crashed.
     pub is_recovery: bool,
     /// The engine's events since its operation started; empty in an application's own transaction.
-    pub heard: &'a [Heard],
+    pub reported: &'a [ReportedEvent],
     /// The file operation that the crash hit; `None` while the engine was suspended.
     pub operation: Option<(FileClass, OperationKind)>,
 }
@@ -25,6 +25,7 @@ pub struct CrashSite<'a> {
 /// An interval between two durable steps.
 #[derive(Clone, Copy)]
 pub struct Window {
+    pub id: WindowId,
     pub name: &'static str,
     /// One line that describes the state in this window.
     pub meaning: &'static str,
@@ -33,17 +34,17 @@ pub struct Window {
 }
 
 impl CrashSite<'_> {
-    fn last(&self) -> Option<&Heard> {
-        self.heard.last()
+    fn last(&self) -> Option<&ReportedEvent> {
+        self.reported.last()
     }
 
     fn last_is(&self, name: EventName) -> bool {
-        self.last().is_some_and(|heard| heard.name == name)
+        self.last().is_some_and(|reported| reported.name == name)
     }
 
     /// The index of the last event called `name`.
     fn position(&self, name: EventName) -> Option<usize> {
-        self.heard.iter().rposition(|heard| heard.name == name)
+        self.reported.iter().rposition(|reported| reported.name == name)
     }
 
     fn has(&self, name: EventName) -> bool {
@@ -57,8 +58,9 @@ impl CrashSite<'_> {
 
     /// Whether the last event is the write of a metadata version with `member`.
     fn has_just_written(&self, member: &str) -> bool {
-        self.last()
-            .is_some_and(|heard| heard.name == EventName::MetadataWritten && heard.fields.contains(member))
+        self.last().is_some_and(|reported| {
+            reported.name == EventName::MetadataWritten && reported.fields.contains(member)
+        })
     }
 
     fn is_at(&self, file: FileClass, operations: &[OperationKind]) -> bool {
@@ -70,18 +72,24 @@ impl CrashSite<'_> {
     }
 
     fn is_in_first_pull(&self) -> bool {
-        let starts_it = |heard: &Heard| {
-            heard.name == EventName::BootstrapEnds
-                || (heard.name == EventName::Resume && heard.fields.contains("first_pull"))
+        let starts_it = |reported: &ReportedEvent| {
+            reported.name == EventName::BootstrapEnds
+                || (reported.name == EventName::Resume && reported.fields.contains("first_pull"))
         };
-        self.is_opening && self.heard.iter().any(starts_it)
+        self.is_opening && self.reported.iter().any(starts_it)
     }
 }
 
 macro_rules! windows {
-    ($($name:literal, $meaning:literal, $holds:expr;)*) => {
+    ($($id:ident, $name:literal, $meaning:literal, $holds:expr;)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum WindowId {
+            $(#[doc = $meaning] $id,)*
+        }
+
         /// Every window, ordered by flow.
-        pub const WINDOWS: &[Window] = &[$(Window { name: $name, meaning: $meaning, holds: $holds }),*];
+        pub const WINDOWS: &[Window] =
+            &[$(Window { id: WindowId::$id, name: $name, meaning: $meaning, holds: $holds }),*];
     };
 }
 
@@ -89,56 +97,56 @@ use FileClass::{Draft, DraftWal, Synced, SyncedWal};
 use OperationKind::{Sync, Truncate, Write};
 
 windows! {
-    "bootstrap, nothing named", "identity and empty files; everything is redone",
+    BootstrapNothingNamed, "bootstrap, nothing named", "identity and empty files; everything is redone",
         |site| site.is_between(EventName::IdentityChosen, EventName::BootstrapEnds) || site.is_between(EventName::BootstrapBegins, EventName::BootstrapEnds);
-    "bootstrap, snapshot not named", "the snapshot is written, the metadata does not say so yet",
+    BootstrapSnapshotNotNamed, "bootstrap, snapshot not named", "the snapshot is written, the metadata does not say so yet",
         |site| site.is_between(EventName::BootstrapEnds, EventName::MetadataWritten);
-    "first pull, nothing of it named", "the snapshot is in place, the client has not caught up",
+    FirstPullNothingNamed, "first pull, nothing of it named", "the snapshot is in place, the client has not caught up",
         |site| site.is_in_first_pull() && !site.has(EventName::FramesCommitted);
-    "first pull, in part named", "a reopened client must not show a state from before it caught up",
+    FirstPullInPartNamed, "first pull, in part named", "a reopened client must not show a state from before it caught up",
         |site| site.is_in_first_pull() && site.is_between(EventName::FramesCommitted, EventName::OpenEnds);
-    "re-bootstrap, export not named", "a new export is next to Synced, and the client still uses the old files",
+    RebootstrapExportNotNamed, "re-bootstrap, export not named", "a new export is next to Synced, and the client still uses the old files",
         |site| site.is_between(EventName::RebootstrapBegins, EventName::ReplacingSynced);
-    "export named, not in place", "the metadata names the new export as Synced, and the old one is still there in whole or in part",
+    ExportNamedNotInPlace, "export named, not in place", "the metadata names the new export as Synced, and the old one is still there in whole or in part",
         |site| site.is_between(EventName::ReplacingSynced, EventName::RebootstrapEnds);
-    "new Synced, Draft of the old one", "Synced is not the database that Draft is based on",
+    NewSyncedOldDraft, "new Synced, Draft of the old one", "Synced is not the database that Draft is based on",
         |site| site.is_between(EventName::RebootstrapEnds, EventName::DraftCommitted);
-    "frames not named", "remote frames are in Synced's WAL, the metadata does not name them",
+    FramesNotNamed, "frames not named", "remote frames are in Synced's WAL, the metadata does not name them",
         |site| !site.is_in_rebase() && site.has(EventName::Request) && site.is_at(SyncedWal, &[Write, Sync]);
-    "frames just named", "the metadata names frames that Draft does not have",
+    FramesJustNamed, "frames just named", "the metadata names frames that Draft does not have",
         |site| site.last_is(EventName::FramesCommitted) || site.has_just_written("synced_frame_no");
-    "crossing a generation", "one write of the metadata changes the generation, nothing else changes",
+    CrossingGeneration, "crossing a generation", "one write of the metadata changes the generation, nothing else changes",
         |site| site.is_between(EventName::GenerationCrossed, EventName::FramesCommitted);
-    "replaying on the local tail", "Synced holds frames that the remote does not have",
+    ReplayingOnTail, "replaying on the local tail", "Synced holds frames that the remote does not have",
         |site| site.is_in_rebase() && site.is_at(SyncedWal, &[Write]);
-    "pages on Draft, no commit frame", "Draft's WAL holds frames of an unfinished rebase",
+    PagesOnDraftNoCommit, "pages on Draft, no commit frame", "Draft's WAL holds frames of an unfinished rebase",
         |site| site.is_in_rebase() && site.is_at(DraftWal, &[Write]);
-    "Draft committed, not named", "Draft shows the rebased state, the watermarks are still the old ones",
+    DraftCommittedNotNamed, "Draft committed, not named", "Draft shows the rebased state, the watermarks are still the old ones",
         |site| site.is_between(EventName::DraftCommitted, EventName::MetadataWritten);
-    "Draft named, tail not cut", "the watermarks are the new ones, Synced still holds the local tail",
+    DraftNamedTailNotCut, "Draft named, tail not cut", "the watermarks are the new ones, Synced still holds the local tail",
         |site| site.has(EventName::DraftCommitted) && site.has_just_written("draft_wal_match_watermark");
-    "inside a dirty reset", "Synced's WAL is being cut back",
+    InsideDirtyReset, "inside a dirty reset", "Synced's WAL is being cut back",
         |site| site.last_is(EventName::DirtyReset) && site.is_at(SyncedWal, &[Truncate, Sync]);
-    "checkpoint announced, log whole", "Synced's frames are in its WAL and partly in its main file",
+    CheckpointAnnounced, "checkpoint announced, log whole", "Synced's frames are in its WAL and partly in its main file",
         |site| site.is_between(EventName::CheckpointAnnounced, EventName::CheckpointDone) && site.is_at(Synced, &[Write, Sync]);
-    "log emptied, not named", "Synced's WAL is empty, the metadata still counts its frames",
+    LogEmptiedNotNamed, "log emptied, not named", "Synced's WAL is empty, the metadata still counts its frames",
         |site| site.has(EventName::CheckpointAnnounced) && (site.last_is(EventName::CheckpointDone) || site.is_at(SyncedWal, &[Truncate, Sync])
             && site.is_between(EventName::CheckpointAnnounced, EventName::CheckpointDone));
-    "compaction announced, log whole", "Draft's frames are in its WAL and partly in its main file",
+    CompactionAnnounced, "compaction announced, log whole", "Draft's frames are in its WAL and partly in its main file",
         |site| site.is_between(EventName::CompactionAnnounced, EventName::CompactionDone) && site.is_at(Draft, &[Write, Sync]);
-    "Draft's log emptied, not named", "Draft's WAL is empty, the metadata still names a frame of it",
+    DraftLogEmptiedNotNamed, "Draft's log emptied, not named", "Draft's WAL is empty, the metadata still names a frame of it",
         |site| site.is_between(EventName::CompactionAnnounced, EventName::CompactionDone) && site.is_at(DraftWal, &[Truncate, Sync]);
-    "attempt named, not sent", "the metadata says that transactions were attempted, and none was sent",
+    AttemptNamedNotSent, "attempt named, not sent", "the metadata says that transactions were attempted, and none was sent",
         |site| site.has_just_written("attempted_transaction_no");
-    "awaiting the answer to a push", "the transactions may be applied",
+    AwaitingPushAnswer, "awaiting the answer to a push", "the transactions may be applied",
         |site| site.last_is(EventName::BatchSent) || site.is_between(EventName::BatchSent, EventName::BatchAcknowledged) && site.last_is(EventName::Request);
-    "push acknowledged, not pulled", "the remote has the transactions, Synced does not",
+    PushAcknowledgedNotPulled, "push acknowledged, not pulled", "the remote has the transactions, Synced does not",
         |site| site.is_between(EventName::BatchAcknowledged, EventName::FramesCommitted);
-    "inside a local commit", "it is unknown whether an application's transaction is committed",
-        |site| site.heard.is_empty() && !site.is_opening && site.is_at(DraftWal, &[Write, Sync]);
-    "reopening", "the engine verifies the files of the previous process",
+    InsideLocalCommit, "inside a local commit", "it is unknown whether an application's transaction is committed",
+        |site| site.reported.is_empty() && !site.is_opening && site.is_at(DraftWal, &[Write, Sync]);
+    Reopening, "reopening", "the engine verifies the files of the previous process",
         |site| site.is_opening && site.is_between(EventName::Resume, EventName::OpenEnds);
-    "recovering from a crash", "a crash during the recovery from another",
+    RecoveringFromCrash, "recovering from a crash", "a crash during the recovery from another",
         |site| site.is_recovery;
 }
 
@@ -147,42 +155,47 @@ mod tests {
     use super::*;
 
     fn names(
-        heard: &[(EventName, &str)],
+        reported: &[(EventName, &str)],
         operation: Option<(FileClass, OperationKind)>,
     ) -> Vec<&'static str> {
-        let heard: Vec<Heard> = heard
+        let reported: Vec<ReportedEvent> = reported
             .iter()
-            .map(|(name, fields)| Heard { name: *name, fields: (*fields).to_owned(), event_count: 0 })
+            .map(|(name, fields)| ReportedEvent { name: *name, fields: (*fields).to_owned(), event_count: 0 })
             .collect();
-        let site = CrashSite { is_opening: false, is_recovery: false, heard: &heard, operation };
+        let site = CrashSite { is_opening: false, is_recovery: false, reported: &reported, operation };
         WINDOWS.iter().filter(|window| (window.holds)(&site)).map(|window| window.name).collect()
     }
 
     #[test]
     fn a_crash_between_drafts_commit_and_the_metadata_is_in_that_window_only() {
-        let heard = [
+        let reported = [
             (EventName::Request, ""),
             (EventName::FramesCommitted, ""),
             (EventName::RebaseBegins, ""),
             (EventName::DraftCommitted, ""),
         ];
-        assert_eq!(names(&heard, Some((DraftWal, Sync))), ["Draft committed, not named"]);
+        assert_eq!(names(&reported, Some((DraftWal, Sync))), ["Draft committed, not named"]);
     }
 
     #[test]
     fn a_rebootstrap_passes_one_window_after_another() {
-        let heard = [
+        let reported = [
             (EventName::RebootstrapBegins, ""),
             (EventName::MetadataWritten, "attachment"),
             (EventName::ReplacingSynced, ""),
         ];
-        assert_eq!(names(&heard[..1], None), ["re-bootstrap, export not named"]);
-        assert_eq!(names(&heard, Some((SyncedWal, Truncate))), ["export named, not in place"]);
-        let heard = [heard[0], heard[2], (EventName::RebootstrapEnds, "")];
-        assert_eq!(names(&heard, None), ["new Synced, Draft of the old one"]);
-        let heard =
-            [heard[0], heard[1], heard[2], (EventName::RebaseBegins, ""), (EventName::DraftCommitted, "")];
-        assert_eq!(names(&heard, None), ["Draft committed, not named"]);
+        assert_eq!(names(&reported[..1], None), ["re-bootstrap, export not named"]);
+        assert_eq!(names(&reported, Some((SyncedWal, Truncate))), ["export named, not in place"]);
+        let reported = [reported[0], reported[2], (EventName::RebootstrapEnds, "")];
+        assert_eq!(names(&reported, None), ["new Synced, Draft of the old one"]);
+        let reported = [
+            reported[0],
+            reported[1],
+            reported[2],
+            (EventName::RebaseBegins, ""),
+            (EventName::DraftCommitted, ""),
+        ];
+        assert_eq!(names(&reported, None), ["Draft committed, not named"]);
     }
 
     #[test]

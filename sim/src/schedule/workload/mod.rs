@@ -28,7 +28,6 @@ pub mod shapes;
 
 use std::fmt;
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 pub use contents::{LOG, LOOSE, QUIET, quiet_row, read_rows};
@@ -82,7 +81,8 @@ pub const INITIAL_ROWS: [(&str, &str); 5] = [
 pub const VOID_BALLAST: std::ops::RangeInclusive<u8> = 3..=5;
 
 /// The tables with keys that a write can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
     /// `item`, with an INTEGER PRIMARY KEY.
@@ -119,7 +119,8 @@ impl Table {
 }
 
 /// The owner of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
     /// Every writer may set it; the last write to reach the remote wins.
@@ -128,7 +129,8 @@ pub enum Key {
     Own(u8),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Write {
     /// Appends a row to `log`.

@@ -4,7 +4,6 @@
 //! change back on the writer's own connection. The application has seen this result, so every database must
 //! show it at the end.
 
-use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 use turso_core::Value;
 
@@ -12,7 +11,8 @@ use super::Writer;
 
 /// A change of the writer's own table or its schema. If it has nothing to change, it creates the table or
 /// does nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case")]
 pub enum OwnChange {
     /// Sets all columns of a row.

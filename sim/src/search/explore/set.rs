@@ -82,8 +82,8 @@ pub fn of_length(length: u32) -> Vec<Unit> {
     }
     let units = sequences.into_iter().filter_map(|mut sequence| {
         let target = sequence.pop().filter(|action| action.client().is_some())?;
-        let verbs: Vec<&str> = sequence.iter().chain([&target]).map(Action::verb).collect();
-        Some(unit(verbs.join(" · "), sequence, target))
+        let names: Vec<&str> = sequence.iter().chain([&target]).map(|action| action.kind().name()).collect();
+        Some(unit(names.join(" · "), sequence, target))
     });
     units.collect()
 }
@@ -94,7 +94,7 @@ pub fn of_schedule(schedule: &Schedule) -> Vec<Unit> {
         step.action.client().is_some() && !matches!(step.action, Action::Crash { .. } | Action::Close { .. })
     };
     let unit = |step: &Step| Unit {
-        name: format!("step {}, {}", step.id, step.action.verb()),
+        name: format!("step {}, {}", step.id, step.action.kind().name()),
         schedule: schedule.clone(),
         target_step: step.id,
     };

@@ -1,7 +1,11 @@
 //! Places for faults: the file operations that a step is likely to make, and how often.
 //!
 //! The result is an estimate. It considers the earlier steps, but not the effects of their faults. The
-//! numbers are typical for each kind of operation.
+//! numbers were measured in histories without faults.
+
+use std::sync::LazyLock;
+
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::fault::{FileClass, OperationKind};
 use crate::schedule::{Action, Step, TransactionEnd};
@@ -86,7 +90,7 @@ pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
 }
 
 /// A kind of access to a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     Mutation(OperationKind),
     Read,
@@ -96,27 +100,51 @@ pub(super) enum Access {
 /// A file, an access, and its typical number in a step that makes it at all.
 pub(super) type Spot = (FileClass, Access, u32);
 
-/// The accesses that a step is likely to make; empty for a step that is likely to do nothing.
-pub(super) fn spots(action: &Action, standing: Standing) -> Vec<Spot> {
+/// A part of a step in which the engine accesses files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+enum Phase {
+    /// The first opening.
+    Bootstrap,
+    Reopening,
+    /// The application commits a transaction.
+    Commit,
+    /// A push with nothing to send walks to the remote's end.
+    Walk,
+    Push,
+    /// A pull or sync that rebases.
+    Pull,
+}
+
+/// The phases of a step that are likely to access files.
+fn phases(action: &Action, standing: Standing) -> Vec<Phase> {
     // Without a running process there is no transaction to end and no open reader.
     let opens = !matches!(action, Action::EndTransaction { .. } | Action::CloseReader { .. });
     let opening = match standing {
-        Standing { was_opened: false, .. } if opens => BOOTSTRAP,
-        Standing { is_running: false, .. } if opens => REOPENING,
-        _ => &[],
+        Standing { was_opened: false, .. } if opens => Some(Phase::Bootstrap),
+        Standing { is_running: false, .. } if opens => Some(Phase::Reopening),
+        _ => None,
     };
-    let rebases = rebases(action, standing);
     let own = match action {
-        Action::Transaction { end: TransactionEnd::Commit, .. } => COMMIT,
-        Action::EndTransaction { end: TransactionEnd::Commit, .. } if standing.holds_open => COMMIT,
-        _ if rebases => PULL,
-        Action::Push { .. } if standing.has_pending => PUSH,
-        Action::Push { .. } if standing.has_news => WALK,
-        _ => &[],
+        Action::Transaction { end: TransactionEnd::Commit, .. } => Some(Phase::Commit),
+        Action::EndTransaction { end: TransactionEnd::Commit, .. } if standing.holds_open => {
+            Some(Phase::Commit)
+        }
+        _ if rebases(action, standing) => Some(Phase::Pull),
+        Action::Push { .. } if standing.has_pending => Some(Phase::Push),
+        Action::Push { .. } if standing.has_news => Some(Phase::Walk),
+        _ => None,
     };
+    opening.into_iter().chain(own).collect()
+}
+
+/// The accesses that a step is likely to make; empty for a step that is likely to do nothing.
+pub(super) fn spots(action: &Action, standing: Standing) -> Vec<Spot> {
+    let phases = phases(action, standing);
+    let usual = USUAL.iter().filter(|(phase, _)| phases.contains(phase)).map(|(_, spot)| *spot);
     // These places count more than once: there are few of them, and faults there do the most harm.
-    let moving = if rebases { [MOVING; 3].concat() } else { Vec::new() };
-    [opening, own, &moving].concat()
+    let moving = if rebases(action, standing) { [MOVING; 3].concat() } else { Vec::new() };
+    usual.chain(moving).collect()
 }
 
 /// Whether a step is likely to rebase local transactions onto new remote ones.
@@ -133,107 +161,51 @@ pub(super) fn is_idle(action: &Action, standing: Standing) -> bool {
     spots(action, standing).is_empty()
 }
 
-use Access::{Mutation, Open, Read};
-use FileClass::{Any, Draft, DraftWal, Metadata, MetadataTemporary, Synced, SyncedNext, SyncedWal};
-use OperationKind::{AnyMutation, Rename, Sync, SyncDirectory, Truncate, Write};
+use Access::Mutation;
+use FileClass::{Draft, DraftWal, Metadata, Synced, SyncedWal};
+use OperationKind::{Sync, SyncDirectory, Write};
 
-const BOOTSTRAP: &[Spot] = &[
-    (Draft, Mutation(Write), 1),
-    (Draft, Mutation(Sync), 1),
-    (Draft, Open, 2),
-    (Draft, Read, 2),
-    (DraftWal, Mutation(Write), 25),
-    (DraftWal, Mutation(Sync), 4),
-    (DraftWal, Open, 3),
-    (Synced, Mutation(Write), 1),
-    (Synced, Mutation(Sync), 1),
-    (Synced, Open, 2),
-    (Synced, Read, 2),
-    (SyncedWal, Mutation(Write), 25),
-    (SyncedWal, Mutation(Sync), 3),
-    (SyncedWal, Open, 4),
-    (SyncedWal, Read, 4),
-    (MetadataTemporary, Mutation(Write), 4),
-    (MetadataTemporary, Mutation(Sync), 4),
-    (MetadataTemporary, Open, 4),
-    (Metadata, Mutation(Rename), 4),
-    (Metadata, Mutation(SyncDirectory), 4),
-    (Any, Mutation(Sync), 10),
-    (Any, Mutation(AnyMutation), 60),
+/// The accesses of each phase, as fault-free histories make them. A test measures them and keeps the file; run
+/// it with `INSTA_UPDATE=always` after a change of the engine.
+static USUAL: LazyLock<Vec<(Phase, Spot)>> = LazyLock::new(|| {
+    let (_, table) = include_str!("usual.snap").rsplit_once("---\n").expect("the file has a heading");
+    table.lines().map(|line| parse(line).expect("the test has written this line")).collect()
+});
+
+fn parse(line: &str) -> Option<(Phase, Spot)> {
+    let mut columns = line.split_whitespace();
+    let phase = columns.next()?;
+    let phase = Phase::VARIANTS.iter().copied().find(|known| <&str>::from(known) == phase)?;
+    let file = columns.next()?;
+    let file = FileClass::ALL.into_iter().chain([FileClass::Any]).find(|known| known.name() == file)?;
+    let access = columns.next()?;
+    let access = ACCESSES.into_iter().find(|known| known.name() == access)?;
+    Some((phase, (file, access, columns.next()?.parse().ok()?)))
+}
+
+/// The accesses that are counted.
+const ACCESSES: [Access; 10] = [
+    Access::Open,
+    Access::Read,
+    Mutation(OperationKind::Create),
+    Mutation(OperationKind::Write),
+    Mutation(OperationKind::Sync),
+    Mutation(OperationKind::Truncate),
+    Mutation(OperationKind::Remove),
+    Mutation(OperationKind::Rename),
+    Mutation(OperationKind::SyncDirectory),
+    Mutation(OperationKind::AnyMutation),
 ];
 
-const REOPENING: &[Spot] = &[
-    (Metadata, Open, 1),
-    (Metadata, Read, 1),
-    (Metadata, Mutation(SyncDirectory), 1),
-    (Draft, Open, 2),
-    (Draft, Read, 2),
-    (DraftWal, Open, 3),
-    (DraftWal, Read, 3),
-    (DraftWal, Mutation(Write), 1),
-    (DraftWal, Mutation(Sync), 1),
-    (Synced, Read, 1),
-    (SyncedWal, Open, 2),
-    (SyncedWal, Read, 2),
-    (SyncedWal, Mutation(Truncate), 1),
-    (MetadataTemporary, Mutation(Truncate), 1),
-    (Any, Mutation(AnyMutation), 3),
-];
-
-const COMMIT: &[Spot] = &[
-    (DraftWal, Mutation(Write), 1),
-    (DraftWal, Mutation(Sync), 1),
-    (DraftWal, Mutation(AnyMutation), 2),
-    (DraftWal, Read, 2),
-];
-
-const WALK: &[Spot] = &[
-    (SyncedWal, Mutation(Write), 5),
-    (SyncedWal, Mutation(Sync), 2),
-    (SyncedWal, Open, 2),
-    (MetadataTemporary, Mutation(Write), 1),
-    (MetadataTemporary, Mutation(Sync), 1),
-    (Metadata, Mutation(Rename), 1),
-    (Metadata, Mutation(SyncDirectory), 1),
-    (Any, Mutation(AnyMutation), 10),
-];
-
-const PUSH: &[Spot] = &[
-    (DraftWal, Mutation(Sync), 1),
-    (DraftWal, Open, 1),
-    (DraftWal, Read, 4),
-    (SyncedWal, Mutation(Write), 5),
-    (SyncedWal, Mutation(Sync), 2),
-    (MetadataTemporary, Mutation(Write), 2),
-    (MetadataTemporary, Mutation(Sync), 2),
-    (MetadataTemporary, Open, 2),
-    (Metadata, Mutation(Rename), 2),
-    (Metadata, Mutation(SyncDirectory), 2),
-    (Any, Mutation(AnyMutation), 10),
-];
-
-const PULL: &[Spot] = &[
-    (SyncedWal, Mutation(Write), 10),
-    (SyncedWal, Mutation(Sync), 3),
-    (SyncedWal, Mutation(Truncate), 2),
-    (SyncedWal, Open, 4),
-    (SyncedWal, Read, 6),
-    (DraftWal, Mutation(Write), 15),
-    (DraftWal, Open, 1),
-    (DraftWal, Read, 4),
-    (Synced, Mutation(AnyMutation), 2),
-    (Synced, Read, 3),
-    (SyncedNext, Mutation(AnyMutation), 3),
-    (SyncedNext, Mutation(Write), 1),
-    (Draft, Mutation(AnyMutation), 2),
-    (MetadataTemporary, Mutation(Write), 3),
-    (MetadataTemporary, Mutation(Sync), 3),
-    (MetadataTemporary, Open, 3),
-    (Metadata, Mutation(Rename), 3),
-    (Metadata, Mutation(SyncDirectory), 3),
-    (Any, Mutation(Sync), 8),
-    (Any, Mutation(AnyMutation), 35),
-];
+impl Access {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Mutation(operation) => operation.name(),
+        }
+    }
+}
 
 /// The places that a rebase relies on, and those where a checkpoint or a compaction moves a WAL into its
 /// main file. Synced's syncs are listed twice because a checkpoint is rare. So are those of Draft's log,
@@ -249,3 +221,97 @@ const MOVING: &[Spot] = &[
     (Synced, Mutation(Sync), 1),
     (Metadata, Mutation(SyncDirectory), 4),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fmt::Write as _;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::search::generate::{Profile, generate};
+    use crate::world::listener::Inbox;
+    use crate::world::trace::Trace;
+    use crate::world::{World, clock};
+
+    /// The number of histories that are measured.
+    const HISTORIES: u64 = 40;
+    /// An access is usual if at least one in so many steps makes it.
+    const ONE_IN: usize = 20;
+
+    /// The numbers of each access in steps that consist of one phase.
+    #[derive(Default)]
+    struct Measured {
+        steps: BTreeMap<Phase, usize>,
+        counts: BTreeMap<(Phase, FileClass, Access), Vec<u32>>,
+    }
+
+    impl Measured {
+        fn run(&mut self, seed: u64) {
+            let schedule = generate(seed, Profile::Calm);
+            let _in_virtual_time = clock::enter(0);
+            let trace = Arc::new(Mutex::new(Trace::new(false)));
+            let mut world = World::new(schedule.header.clone(), trace, Inbox::default(), false);
+            world.keep_copies_for(&schedule.steps);
+            let mut standings = vec![Standing::default(); schedule.header.clients.into()];
+            for step in &schedule.steps {
+                let phases = match step.action.client() {
+                    Some(number) if step.during.is_empty() => {
+                        phases(&step.action, standings[usize::from(number)])
+                    }
+                    _ => Vec::new(),
+                };
+                world.step(step).expect("a history without faults breaks no invariant");
+                take_step(&mut standings, step);
+                if let ([phase], Some(client)) = (&phases[..], step.action.client()) {
+                    self.count(*phase, &world, client);
+                }
+            }
+        }
+
+        fn count(&mut self, phase: Phase, world: &World, client: u8) {
+            let disk = world.disk(client);
+            *self.steps.entry(phase).or_default() += 1;
+            for file in FileClass::ALL.into_iter().chain([FileClass::Any]) {
+                for access in ACCESSES {
+                    // On any file only the kind that stands for all others is of interest, and only there.
+                    if (file == FileClass::Any) != (access == Mutation(OperationKind::AnyMutation)) {
+                        continue;
+                    }
+                    let number = match access {
+                        Access::Open => disk.accesses(file, crate::fault::Access::Open),
+                        Access::Read => disk.accesses(file, crate::fault::Access::Read),
+                        Access::Mutation(operation) => disk.operations(file, operation),
+                    };
+                    if number > 0 {
+                        self.counts.entry((phase, file, access)).or_default().push(number);
+                    }
+                }
+            }
+        }
+
+        /// The usual accesses, one per line, with the upper quartile of their numbers.
+        fn table(&mut self) -> String {
+            let mut table = String::new();
+            for ((phase, file, access), numbers) in &mut self.counts {
+                if numbers.len() * ONE_IN < self.steps[phase] {
+                    continue;
+                }
+                numbers.sort_unstable();
+                let often = numbers[numbers.len() * 3 / 4];
+                let (phase, file, access) = (<&str>::from(*phase), file.name(), access.name());
+                writeln!(table, "{phase:<10} {file:<18} {access:<14} {often}").expect("a string grows");
+            }
+            table
+        }
+    }
+
+    #[test]
+    fn the_table_has_the_accesses_of_histories_without_faults() {
+        let mut measured = Measured::default();
+        (0..HISTORIES).for_each(|seed| measured.run(seed));
+        insta::with_settings!({ snapshot_path => ".", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!("usual", measured.table());
+        });
+    }
+}

@@ -52,6 +52,11 @@ impl DiskErrors {
         self.suspended = suspended;
     }
 
+    #[cfg(test)]
+    pub(super) fn count(&self, file: FileClass, access: Access) -> u32 {
+        self.reached[file as usize][access as usize]
+    }
+
     /// Counts an access that is about to happen, and returns the error to inject into it, if any.
     pub(super) fn reach(&mut self, file: FileClass, accesses: &[Access]) -> Option<InjectedError> {
         if self.suspended {

@@ -16,13 +16,14 @@ use super::names::Names;
 use super::places::Places;
 use super::report::CrashReport;
 use super::site::Site;
+use crate::fault::atlas::FaultKind;
 use crate::fault::{
     Access, CrashKind, CrashPoint, DiskErrorKind, FileClass, Moment, OperationKind, OperationPlace,
 };
 use crate::judge::MetadataVersion;
 use crate::lock::lock;
 use crate::world::pilot::SharedPilot;
-use crate::world::trace::{Lane, SharedTrace};
+use crate::world::trace::{Lane, SharedTrace, Verb};
 
 /// One boot: the time from a start of the machine to the next. Its files live as long as one of its processes
 /// has them open.
@@ -185,7 +186,7 @@ impl Machine {
             return None;
         }
         let injected = self.errors.reach(FileClass::of(path), accesses)?;
-        self.record(injected.kind.verb(), path, &[u64::from(injected.at_once)], &[]);
+        self.record(Verb::Injected(injected.kind.into()), path, &[u64::from(injected.at_once)], &[]);
         Some(injected)
     }
 
@@ -229,7 +230,7 @@ impl Machine {
 
     /// Injects the crash `point` at `place`.
     fn inject(&mut self, files: &FileSystem, path: &str, point: &CrashPoint, place: OperationPlace) {
-        self.record("fault", &point.to_string(), &[], &[]);
+        self.record(Verb::Fault, &point.to_string(), &[], &[]);
         self.crash(files, &point.kind, path, Some((point, place)));
     }
 
@@ -242,13 +243,15 @@ impl Machine {
         match &mutation {
             Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
                 self.totals.bytes_written += bytes.len() as u64;
-                self.record(kind.verb(), path, &[*offset, bytes.len() as u64], bytes);
+                self.record(Verb::Operation(kind), path, &[*offset, bytes.len() as u64], bytes);
             }
-            Mutation::Apply(Operation::Truncate { len, .. }) => self.record(kind.verb(), path, &[*len], &[]),
+            Mutation::Apply(Operation::Truncate { len, .. }) => {
+                self.record(Verb::Operation(kind), path, &[*len], &[])
+            }
             Mutation::Apply(Operation::Rename { from, .. }) => {
-                self.record(kind.verb(), path, &[], from.as_bytes())
+                self.record(Verb::Operation(kind), path, &[], from.as_bytes())
             }
-            _ => self.record(kind.verb(), path, &[], &[]),
+            _ => self.record(Verb::Operation(kind), path, &[], &[]),
         }
         mutation.perform(files, path);
         if kind == OperationKind::Rename && FileClass::of(path) == FileClass::Metadata {
@@ -289,9 +292,9 @@ impl Machine {
         let unsynced_operations = files.unsynced_operations();
         let survivors = files.survivors(kind);
         let counts = [survivors.len() as u64, u64::from(unsynced_operations)];
-        let verb = if *kind == CrashKind::Kill { "kill" } else { "power loss" };
+        let crash = if *kind == CrashKind::Kill { FaultKind::Kill } else { FaultKind::PowerLoss };
         let event_count = lock(&self.trace).event_count();
-        self.record(verb, path, &counts, &[]);
+        self.record(Verb::Injected(crash), path, &counts, &[]);
         let survived = files.after_crash(kind);
         if *kind != CrashKind::Kill {
             self.names.replace(survived.metadata());
@@ -339,7 +342,7 @@ impl Machine {
         xxh3_64(&name)
     }
 
-    pub(super) fn record(&self, verb: &'static str, place: &str, numbers: &[u64], bytes: &[u8]) {
+    pub(super) fn record(&self, verb: Verb, place: &str, numbers: &[u64], bytes: &[u8]) {
         lock(&self.trace).record(self.lane, verb, place, numbers, bytes);
     }
 }

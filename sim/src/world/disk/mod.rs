@@ -53,7 +53,7 @@ use crate::fault::{
 use crate::judge::MetadataVersion;
 use crate::lock::lock;
 use crate::world::pilot::SharedPilot;
-use crate::world::trace::{Lane, SharedTrace, Trace};
+use crate::world::trace::{Lane, SharedTrace, Trace, Verb};
 use file_system::FileSystem;
 use machine::{Boot, Machine};
 use places::Places;
@@ -130,6 +130,18 @@ impl Disk {
         lock(&self.machine).errors.arm(error);
     }
 
+    /// The number of operations of this kind on such files since the step started.
+    #[cfg(test)]
+    pub(crate) fn operations(&self, file: FileClass, operation: OperationKind) -> u32 {
+        lock(&self.machine).places.count(file, operation)
+    }
+
+    /// The number of accesses of this kind to such files since the step started.
+    #[cfg(test)]
+    pub(crate) fn accesses(&self, file: FileClass, access: crate::fault::Access) -> u32 {
+        lock(&self.machine).errors.count(file, access)
+    }
+
     /// Disarms and returns the errors that were not reached.
     #[must_use]
     pub fn take_unreached_errors(&self) -> Vec<DiskError> {
@@ -184,7 +196,7 @@ impl Disk {
         let mut machine = lock(&self.machine);
         let survived = machine.survived.take();
         let files = survived.unwrap_or_else(|| lock(&machine.boot.files).clone());
-        machine.record("restart", "", &[u64::from(files.unsynced_operations())], &[]);
+        machine.record(Verb::Restart, "", &[u64::from(files.unsynced_operations())], &[]);
         machine.boot = Boot::start(files);
     }
 
@@ -196,7 +208,7 @@ impl Disk {
 
     /// Replaces all files by those of a copy, durably. No process may be running.
     pub fn put_back(&self, copy: &DiskCopy) {
-        self.replace_files("put back", "", copy.0.clone());
+        self.replace_files(Verb::PutBack, "", copy.0.clone());
     }
 
     /// Deletes the file at `path` permanently. Returns `false` if there is none. All other files become
@@ -206,7 +218,7 @@ impl Disk {
         let mut files = lock(&self.machine).with_files(|_, files| files.settled());
         let is_there = files.lose(path);
         if is_there {
-            self.replace_files("lose", path, files);
+            self.replace_files(Verb::Lose, path, files);
         }
         is_there
     }
@@ -219,16 +231,16 @@ impl Disk {
     pub fn overwrite(&self, path: &str, offset: usize, bytes: &[u8]) {
         let mut files = lock(&self.machine).with_files(|_, files| files.settled());
         files.overwrite(path, offset, bytes);
-        self.replace_files("rot", path, files);
+        self.replace_files(Verb::Rot, path, files);
     }
 
     /// Deletes all files. No process may be running.
     pub fn wipe(&self) {
         let empty = lock(&self.machine).with_files(|_, files| files.emptied());
-        self.replace_files("wipe", "", empty);
+        self.replace_files(Verb::Wipe, "", empty);
     }
 
-    fn replace_files(&self, verb: &'static str, path: &str, files: FileSystem) {
+    fn replace_files(&self, verb: Verb, path: &str, files: FileSystem) {
         let mut machine = lock(&self.machine);
         assert!(
             machine.survived.is_none(),

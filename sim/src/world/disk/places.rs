@@ -24,6 +24,11 @@ impl Places {
         self.reached[FileClass::Any as usize][OperationKind::AnyMutation as usize]
     }
 
+    #[cfg(test)]
+    pub(super) fn count(&self, file: FileClass, operation: OperationKind) -> u32 {
+        self.reached[file as usize][operation as usize]
+    }
+
     /// Counts an operation that is about to happen. If it reaches an armed point, that point is disarmed and
     /// returned, with the operation's place by its own file and kind. If it reaches several, the one that was
     /// armed first is returned.

@@ -96,7 +96,7 @@ impl Aftermath {
     }
 
     /// A hash of everything that the crash would leave. A process that starts from disks with equal hashes
-    /// cannot tell them apart.
+    /// cannot distinguish them.
     #[must_use]
     pub fn hash_after(&self, kind: &CrashKind) -> u64 {
         let mut hasher = Xxh3::new();

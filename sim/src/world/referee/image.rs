@@ -204,11 +204,11 @@ mod tests {
 
     #[test]
     fn a_transaction_lost_in_an_image_is_found_and_the_ledger_stays_unchanged() {
-        use crate::judge::ledger::{Entry, Fate};
+        use crate::judge::ledger::{CommitState, Entry};
         use crate::schedule::workload::{Effect, Writer};
         let mut ledger = Ledger::default();
         let effects = vec![Effect::Appended("a".into())];
-        ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Doubtful));
+        ledger.enter(Entry::new(Writer::Client(0), effects, CommitState::Doubtful));
         assert_eq!(judge_content(ledger.clone(), 0, &Content::initial()), Ok(()));
         let shown = Content { log: vec!["a".into()], ..Content::initial() };
         ledger.observe_client(0, &shown).expect("the transaction is still in doubt");

@@ -15,7 +15,7 @@ use crate::world::client::{Client, ExternalDamage};
 use crate::world::context::{OperationLog, StepContext};
 use crate::world::recorder::Recorder;
 use crate::world::server::Server;
-use crate::world::trace::Lane;
+use crate::world::trace::{Lane, Verb};
 
 fn surprise(message: String) -> Violation {
     Violation::of(NO_SURPRISE, message)
@@ -36,7 +36,7 @@ impl Referee {
     ) -> Result<(), Violation> {
         let number = client.number;
         context.end = StepEnd::Failed;
-        recorder.record(Lane::Application(number), "error", &error_chain(error), &[]);
+        recorder.record(Lane::Application(number), Verb::Error, &error_chain(error), &[]);
         let shown = if error.is_retryable() { Promise::Reported } else { Promise::Refused };
         if shown == Promise::Reported {
             recorder.counts.errors_reported += 1;
@@ -72,7 +72,7 @@ impl Referee {
             recorder.counts.busy += 1;
             return Ok(());
         }
-        recorder.record(Lane::Client(number), "error", &error_chain(error), &[]);
+        recorder.record(Lane::Client(number), Verb::Error, &error_chain(error), &[]);
         recorder.counts.errors_reported += 1;
         atlas::judge(&context.injected, Promise::Reported).map_err(|blame| {
             surprise(format!("client {number}'s transaction {blame}: {}", error_chain(error)))
@@ -124,7 +124,7 @@ impl Referee {
         log: &OperationLog,
     ) -> Result<(), Violation> {
         if client.external_damage.iter().any(ExternalDamage::is_of_replica)
-            || !log.has_heard(EventName::ReplicaDamaged)
+            || !log.has_reported(EventName::ReplicaDamaged)
         {
             return Ok(());
         }
@@ -182,7 +182,7 @@ fn rows_of_external_damage(client: &Client, error: &Error) -> Vec<&'static Row> 
         (
             ExternalDamage::Rotten { file, path, .. },
             Error::Damaged { file: named, .. } | Error::BadMetadata { file: named, .. },
-        ) if path == named => atlas::row(FaultKind::Rot, Target::File(*file)),
+        ) if path == named.path() => atlas::row(FaultKind::Rot, Target::File(*file)),
         (ExternalDamage::Rotten { .. }, _) => None,
         (ExternalDamage::Older(_), Error::ForeignAcknowledgement { .. }) => {
             atlas::row(FaultKind::RestoreDirectory, Target::Between)

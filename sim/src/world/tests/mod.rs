@@ -62,7 +62,7 @@ fn an_error_without_a_fault_is_a_violation() {
     let _in_virtual_time = clock::enter(0);
     let mut world = world();
     let mut context = StepContext::default();
-    let error = || Error::Busy { file: "x".into() };
+    let error = || Error::PushOvertaken { attempts: 1 };
     let violation =
         world.judge_error(0, "operation", &error(), &mut context).err().map(|violation| violation.invariant);
     assert_eq!(violation, Some(NO_SURPRISE.name));

@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 
-use turso_core::{Buffer, Completion, IO, OpenFlags, Value};
+use plimsoll_engine::events::EventName;
+use tracing::subscriber::{DefaultGuard, set_default};
+use turso_core::{Buffer, Completion, Database, IO, OpenFlags, OpenOptions, SqliteDialect};
 
 use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES};
-use crate::judge::ledger::{Entry, Fate, Ledger};
+use crate::judge::ledger::{CommitState, Entry, Ledger};
 use crate::judge::verdict::*;
-use crate::judge::{Claims, Durable, judge_integrity_answer};
+use crate::judge::{Claims, Durable};
 use crate::schedule::workload::{Effect, Writer};
-use crate::schedule::{Action, TransactionEnd};
+use crate::schedule::{Action, During, EngineEvent, TransactionEnd, Wait};
+use crate::world::client::Engine;
 use crate::world::context::StepContext;
+use crate::world::listener::Listener;
 use crate::world::operations::{Driven, Operation};
 use crate::world::referee::{Activity, Sample};
 use crate::world::trace::Trace;
@@ -67,7 +71,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     }),
     (ATOMIC_PUSH, |world| {
         let effects = vec![Effect::Appended("first".into()), Effect::Appended("second".into())];
-        world.referee.ledger.enter(Entry::new(Writer::Remote, effects, Fate::Maybe));
+        world.referee.ledger.enter(Entry::new(Writer::Remote, effects, CommitState::Maybe));
         on_remote(world, "INSERT INTO log (token) VALUES ('first')");
         world.judge_step(None)
     }),
@@ -107,13 +111,24 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
     (NOTHING_LOST, |world| {
         world.heal_and_judge()?;
         let effects = vec![Effect::Appended("lost".into())];
-        world.referee.ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Committed));
+        world.referee.ledger.enter(Entry::new(Writer::Client(0), effects, CommitState::Committed));
         world.referee.judge_end(&mut world.clients, &world.server)
     }),
     (LIVENESS, |world| {
         world.heal_and_judge()?;
         world.end_process(0);
         world.referee.judge_end(&mut world.clients, &world.server)
+    }),
+    (LIVENESS, |world| {
+        let mut context = world.begin_healing();
+        // Another writer commits between the push and the pull of each sync.
+        context.during = (1..=100)
+            .map(|nth| During {
+                at: Wait::Reported { event: EngineEvent(EventName::NothingToSend), nth },
+                step: Step::new(100 + nth, Action::RemoteTransaction { writes: vec![] }),
+            })
+            .collect();
+        world.settle(&mut context)
     }),
     (CONVERGENCE, |world| {
         world.heal_and_judge()?;
@@ -128,22 +143,26 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         let after = Activity::of(&world.clients, &world.server);
         world.referee.judge_quiescence(&before, &after)
     }),
-    (INTEGRITY, |_| {
-        judge_integrity_answer("sound", Ok(vec![vec![Value::build_text("ok")]]))?;
-        judge_integrity_answer("unsound", Ok(vec![vec![Value::build_text("row 1 is missing from index")]]))
+    (INTEGRITY, |world| {
+        world.heal_and_judge()?;
+        change_index(world);
+        world.referee.judge_end(&mut world.clients, &world.server)
     }),
     (NOT_VACUOUS, |world| {
         world.referee.ledger = Ledger::default();
         let effects = vec![Effect::Appended("nowhere".into())];
-        world.referee.ledger.enter(Entry::new(Writer::Client(0), effects, Fate::Committed));
+        world.referee.ledger.enter(Entry::new(Writer::Client(0), effects, CommitState::Committed));
         world.referee.judge_convergence(&mut world.clients, &world.server)
     }),
 ];
 
 /// A world in which client 0 has pulled two transactions of the remote and committed one of its own.
-fn correct_world() -> World {
-    let mut world =
-        World::new(Header::new(5), Arc::new(Mutex::new(Trace::new(false))), Inbox::default(), true);
+/// The engine's events reach it while the guard exists.
+fn correct_world() -> (World, DefaultGuard) {
+    let trace = Arc::new(Mutex::new(Trace::new(false)));
+    let (listener, inbox) = Listener::new(trace.clone());
+    let guard = set_default(listener);
+    let mut world = World::new(Header::new(5), trace, inbox, true);
     let actions = [
         Action::Pull { client: 0 },
         Action::RemoteTransaction { writes: vec![] },
@@ -154,7 +173,7 @@ fn correct_world() -> World {
     for (id, action) in (1..).zip(actions) {
         world.step(&Step::new(id, action)).unwrap();
     }
-    world
+    (world, guard)
 }
 
 fn synced_wal(world: &World) -> String {
@@ -196,10 +215,34 @@ fn on_client(world: &World, sql: &str) {
     world.clients[0].process.as_ref().expect("the process is running").connection.execute(sql).unwrap();
 }
 
+/// Changes the last byte of an index's root page in client 0's Draft, with a valid frame.
+fn change_index(world: &World) {
+    let client = &world.clients[0];
+    let options = OpenOptions::new(Arc::new(SqliteDialect));
+    let database = Database::open(client.disk.io(), &client.paths.draft, options).unwrap();
+    let connection = database.connect().unwrap();
+    connection.wal_auto_actions_disable();
+    let number = |sql: &str| -> u32 {
+        let rows = connection.prepare(sql).unwrap().run_collect_rows().unwrap();
+        rows[0][0].to_string().parse().unwrap()
+    };
+    let page_no = number("SELECT rootpage FROM sqlite_schema WHERE name = 'log_token'");
+    let page_count = number("PRAGMA page_count");
+    let mut frame = [0; FRAME_BYTES];
+    frame[..4].copy_from_slice(&page_no.to_be_bytes());
+    frame[4..8].copy_from_slice(&page_count.to_be_bytes());
+    connection.wal_insert_begin().unwrap();
+    assert!(connection.try_wal_watermark_read_page(page_no, &mut frame[24..], None).unwrap());
+    frame[FRAME_BYTES - 1] ^= 1;
+    let frame_count = connection.wal_state().unwrap().max_frame;
+    connection.wal_insert_frame(frame_count + 1, &frame).unwrap();
+    connection.wal_insert_end(false).unwrap();
+}
+
 #[test]
 fn a_correct_world_breaks_no_invariant() {
     let _in_virtual_time = clock::enter(0);
-    let mut world = correct_world();
+    let (mut world, _guard) = correct_world();
     assert_eq!(world.judge_step(Some(0)), Ok(()));
     assert_eq!(world.heal_and_judge(), Ok(()));
 }
@@ -209,7 +252,10 @@ fn each_broken_promise_is_reported_as_its_own_invariant() {
     let _in_virtual_time = clock::enter(0);
     let found: Vec<_> = BREAKERS
         .iter()
-        .map(|(_, breaker)| breaker(&mut correct_world()).err().map(|violation| violation.invariant))
+        .map(|(_, breaker)| {
+            let (mut world, _guard) = correct_world();
+            breaker(&mut world).err().map(|violation| violation.invariant)
+        })
         .collect();
     let planted: Vec<_> = BREAKERS.iter().map(|(invariant, _)| Some(invariant.name)).collect();
     assert_eq!(found, planted);
@@ -220,4 +266,19 @@ fn every_invariant_has_a_test_that_breaks_it() {
     let all: BTreeSet<_> = INVARIANTS.iter().map(|invariant| invariant.name).collect();
     let planted: BTreeSet<_> = BREAKERS.iter().map(|(invariant, _)| invariant.name).collect();
     assert_eq!(planted, all);
+}
+
+#[test]
+fn a_damaged_replica_that_nothing_has_damaged_is_a_violation() {
+    let _in_virtual_time = clock::enter(0);
+    let (mut world, _guard) = correct_world();
+    world.end_process(0);
+    let last = member(&world, "synced_wal_frames") as usize;
+    // The header of the last frame, which has its stamp.
+    flip(&world, &synced_wal(&world), last_byte_of_frame(last - 1) + 20);
+    let _findings = world.clients[0].disk.take_touched_names();
+    let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
+    let violation = world.operate(0, Operation::Pull, &mut StepContext::default(), pull).unwrap_err();
+    assert_eq!(violation.invariant, NO_SURPRISE.name);
+    assert!(violation.message.contains("its replica was not damaged"), "{violation}");
 }

@@ -86,7 +86,7 @@ fn every_operation_of_a_metadata_replacement_has_a_place() {
         ((MetadataTemporary, Truncate, 1), "1st truncate of metadata's temporary"),
         ((MetadataTemporary, Sync, 1), "1st sync of metadata's temporary"),
         ((Metadata, Rename, 1), "1st rename of metadata"),
-        ((Metadata, SyncDirectory, 1), "1st sync dir of metadata"),
+        ((Metadata, SyncDirectory, 1), "1st sync-dir of metadata"),
         ((Metadata, Remove, 1), "1st remove of metadata"),
         ((Metadata, AnyMutation, 3), "3rd operation of metadata"),
         ((Any, AnyMutation, 2), "2nd operation of any file"),

@@ -4,7 +4,7 @@ use plimsoll_engine::events::EventName;
 
 /// One event that the engine emitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct ReportedEvent {
     pub name: EventName,
     /// The fields as `name=value`, separated by spaces.
     pub fields: String,
