@@ -1,7 +1,7 @@
 //! Runs a transaction's writes on a connection.
 
 use crate::schedule::workload::own::{self, OwnState};
-use crate::schedule::workload::plan::{Planned, alter, plan, rule};
+use crate::schedule::workload::write::{Planned, alter, plan, rule};
 use std::collections::BTreeSet;
 
 use crate::schedule::workload::shapes::{RanStatement, shapes_of};

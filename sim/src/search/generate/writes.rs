@@ -64,52 +64,23 @@ fn write(rng: &mut impl Rng, mix: &Mix) -> Write {
     let key = if rng.random_bool(0.5) { Key::Shared(number) } else { Key::Own(number) };
     let (kind, _) =
         mix.write_weights.choose_weighted(rng, |(_, weight)| *weight).expect("some kinds always occur");
-    match kind {
-        WriteKind::Append => Write::Append {
-            payload_bytes: if mix.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
-        },
-        WriteKind::Upsert => Write::Upsert { table, key },
-        WriteKind::Update => Write::Update { table, key },
-        WriteKind::Replace => Write::Replace { table, key },
-        WriteKind::Delete => Write::Delete { table, own: number },
-        WriteKind::Rekey => Write::Rekey { table, own: number },
-        WriteKind::Swap => Write::Swap { table, own: number, with: other },
-        WriteKind::Claim => Write::Claim { own: number, label: other },
-        WriteKind::Count => Write::Count { n: number },
-        WriteKind::Recount => Write::Recount { n: number, to: other },
-        WriteKind::Uncount => Write::Uncount { n: number },
-        WriteKind::Unload => Write::Unload,
-        WriteKind::Extra => Write::Extra { number: rng.random_range(0..3), own: number },
-        WriteKind::Widen => Write::Widen { table },
-        WriteKind::Narrow => Write::Narrow { table, rename: rng.random_bool(0.4) },
-        WriteKind::Rule => Write::Rule,
-        WriteKind::Loose => Write::Loose { n: number },
-        WriteKind::Own => Write::Own(*pick(rng, &OwnChange::drawn(number))),
-    }
+    kind(&Drawn { table, number, other, key, big_rows: mix.big_rows }, rng)
 }
 
-/// The kinds of writes that transactions are mixed from.
-#[derive(Clone, Copy)]
-pub(super) enum WriteKind {
-    Append,
-    Upsert,
-    Update,
-    Replace,
-    Delete,
-    Rekey,
-    Swap,
-    Claim,
-    Count,
-    Recount,
-    Uncount,
-    Unload,
-    Extra,
-    Widen,
-    Narrow,
-    Rule,
-    Loose,
-    Own,
+/// The parameters that most kinds of writes use.
+pub(super) struct Drawn {
+    table: Table,
+    /// The number of a key or a value.
+    number: u8,
+    /// The number of another one, or of the same one.
+    other: u8,
+    /// The key with that number, shared or owned.
+    key: Key,
+    big_rows: bool,
 }
+
+/// A kind of write: makes one from the drawn parameters.
+pub(super) type WriteKind = fn(&Drawn, &mut dyn Rng) -> Write;
 
 /// Kinds of writes with weights. A seed has all of them or none.
 struct Feature {
@@ -120,23 +91,40 @@ struct Feature {
     is_independent: bool,
 }
 
+const APPEND: WriteKind = |drawn, rng| Write::Append {
+    payload_bytes: if drawn.big_rows { rng.random_range(0..12_000) } else { rng.random_range(0..60) },
+};
+const UPSERT: WriteKind = |drawn, _| Write::Upsert { table: drawn.table, key: drawn.key };
+const UPDATE: WriteKind = |drawn, _| Write::Update { table: drawn.table, key: drawn.key };
+const REPLACE: WriteKind = |drawn, _| Write::Replace { table: drawn.table, key: drawn.key };
+const DELETE: WriteKind = |drawn, _| Write::Delete { table: drawn.table, own: drawn.number };
+const REKEY: WriteKind = |drawn, _| Write::Rekey { table: drawn.table, own: drawn.number };
+const EXTRA: WriteKind = |drawn, rng| Write::Extra { number: rng.random_range(0..3), own: drawn.number };
+const SWAP: WriteKind = |drawn, _| Write::Swap { table: drawn.table, own: drawn.number, with: drawn.other };
+const CLAIM: WriteKind = |drawn, _| Write::Claim { own: drawn.number, label: drawn.other };
+const COUNT: WriteKind = |drawn, _| Write::Count { n: drawn.number };
+const RECOUNT: WriteKind = |drawn, _| Write::Recount { n: drawn.number, to: drawn.other };
+const UNCOUNT: WriteKind = |drawn, _| Write::Uncount { n: drawn.number };
+const UNLOAD: WriteKind = |_, _| Write::Unload;
+const WIDEN: WriteKind = |drawn, _| Write::Widen { table: drawn.table };
+const NARROW: WriteKind = |drawn, rng| Write::Narrow { table: drawn.table, rename: rng.random_bool(0.4) };
+const RULE: WriteKind = |_, _| Write::Rule;
+const LOOSE: WriteKind = |drawn, _| Write::Loose { n: drawn.number };
+const OWN: WriteKind = |drawn, mut rng| Write::Own(*pick(&mut rng, &OwnChange::drawn(drawn.number)));
+
 const FEATURES: &[Feature] = &[
-    Feature { kinds: &[(WriteKind::Append, 3), (WriteKind::Upsert, 4)], percent: 100, is_independent: true },
-    Feature { kinds: &[(WriteKind::Update, 4)], percent: 70, is_independent: true },
-    Feature { kinds: &[(WriteKind::Replace, 2)], percent: 50, is_independent: true },
-    Feature { kinds: &[(WriteKind::Delete, 2), (WriteKind::Rekey, 2)], percent: 50, is_independent: true },
-    Feature { kinds: &[(WriteKind::Extra, 2)], percent: 33, is_independent: true },
-    Feature { kinds: &[(WriteKind::Swap, 2), (WriteKind::Claim, 2)], percent: 50, is_independent: false },
-    Feature {
-        kinds: &[(WriteKind::Count, 3), (WriteKind::Recount, 3), (WriteKind::Uncount, 3)],
-        percent: 50,
-        is_independent: false,
-    },
-    Feature { kinds: &[(WriteKind::Unload, 1)], percent: 25, is_independent: false },
-    Feature { kinds: &[(WriteKind::Widen, 3), (WriteKind::Narrow, 3)], percent: 33, is_independent: false },
-    Feature { kinds: &[(WriteKind::Rule, 2), (WriteKind::Loose, 4)], percent: 33, is_independent: false },
+    Feature { kinds: &[(APPEND, 3), (UPSERT, 4)], percent: 100, is_independent: true },
+    Feature { kinds: &[(UPDATE, 4)], percent: 70, is_independent: true },
+    Feature { kinds: &[(REPLACE, 2)], percent: 50, is_independent: true },
+    Feature { kinds: &[(DELETE, 2), (REKEY, 2)], percent: 50, is_independent: true },
+    Feature { kinds: &[(EXTRA, 2)], percent: 33, is_independent: true },
+    Feature { kinds: &[(SWAP, 2), (CLAIM, 2)], percent: 50, is_independent: false },
+    Feature { kinds: &[(COUNT, 3), (RECOUNT, 3), (UNCOUNT, 3)], percent: 50, is_independent: false },
+    Feature { kinds: &[(UNLOAD, 1)], percent: 25, is_independent: false },
+    Feature { kinds: &[(WIDEN, 3), (NARROW, 3)], percent: 33, is_independent: false },
+    Feature { kinds: &[(RULE, 2), (LOOSE, 4)], percent: 33, is_independent: false },
     // A trigger takes three writes to create, and the fourth fires it.
-    Feature { kinds: &[(WriteKind::Own, 30)], percent: 50, is_independent: false },
+    Feature { kinds: &[(OWN, 30)], percent: 50, is_independent: false },
 ];
 
 /// The kinds of writes that one seed draws from. Fewer kinds interact more often.

@@ -236,26 +236,8 @@ fn smaller_write(write: &Write) -> Vec<Write> {
     match write {
         Write::Append { payload_bytes: 0 } => Vec::new(),
         Write::Append { payload_bytes } => vec![append(0), append(payload_bytes / 2)],
-        Write::Upsert { .. }
-        | Write::Update { .. }
-        | Write::Replace { .. }
-        | Write::Delete { .. }
-        | Write::Erase { .. }
-        | Write::Rekey { .. }
-        | Write::Swap { .. }
-        | Write::Claim { .. }
-        | Write::Count { .. }
-        | Write::Recount { .. }
-        | Write::Uncount { .. }
-        | Write::Unload
-        | Write::Own(_)
-        | Write::Loose { .. }
-        | Write::Rule
-        | Write::Scratch { .. }
-        | Write::Widen { .. }
-        | Write::Narrow { .. }
-        | Write::Extra { .. } => vec![append(0)],
         Write::Quiet | Write::Void { .. } => Vec::new(),
+        _ => vec![append(0)],
     }
 }
 

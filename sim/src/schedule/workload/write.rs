@@ -1,9 +1,156 @@
-//! Turns a write into SQL and its effects.
+//! The writes, and the SQL and the effects of each.
+//!
+//! A new kind of write is a variant here, its arm in [`plan`], and an entry in the generator's table of
+//! features.
 
+use serde::{Deserialize, Serialize};
 use turso_core::Value;
 
+use super::own::OwnChange;
 use super::row::{Row, row_name};
-use super::{Effect, Key, Table, Write, Writer};
+use super::{Effect, Key, Table, Writer};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Write {
+    /// Appends a row to `log`.
+    Append {
+        /// Bytes of the payload. A value of several thousand needs overflow pages.
+        payload_bytes: u32,
+    },
+    /// Sets a row that may or may not exist (`ON CONFLICT DO UPDATE`).
+    Upsert { table: Table, key: Key },
+    /// Sets a row if it exists (`UPDATE`).
+    Update { table: Table, key: Key },
+    /// Replaces a row (`INSERT OR REPLACE`).
+    Replace { table: Table, key: Key },
+    /// Deletes one of the writer's own rows.
+    Delete {
+        table: Table,
+        /// Its number among the writer's own keys.
+        own: u8,
+    },
+    /// Deletes a shared row, which others may be changing. Only the remote's writer does this; for a client
+    /// the write does nothing. A rebase drops a delete that does not find its row, so the effect of a
+    /// client's delete would depend on the time of its pull.
+    Erase {
+        table: Table,
+        /// Its number among the shared keys.
+        shared: u8,
+    },
+    /// Gives one of the writer's own rows a key that was never used.
+    Rekey {
+        table: Table,
+        /// Its number among the writer's own keys.
+        own: u8,
+    },
+    /// Swaps the keys of two of the writer's own rows, by way of a third key.
+    Swap {
+        table: Table,
+        /// The first row's number among the writer's own keys.
+        own: u8,
+        /// The second row's number among the writer's own keys.
+        with: u8,
+    },
+    /// Sets a row of `badge`. Its label may belong to another of the writer's rows, which is then replaced.
+    Claim {
+        /// The row's number among the writer's own keys.
+        own: u8,
+        /// The label's number among the writer's own labels.
+        label: u8,
+    },
+    /// Adds a row to `tally`, which has no key. Equal rows may exist already.
+    Count {
+        /// The value of the row.
+        n: u8,
+    },
+    /// Changes one of several equal rows of `tally`.
+    Recount {
+        /// The old value.
+        n: u8,
+        /// The new value.
+        to: u8,
+    },
+    /// Deletes one of several equal rows of `tally`.
+    Uncount {
+        /// The value of the row.
+        n: u8,
+    },
+    /// Deletes the big rows of `ballast`.
+    Unload,
+    /// Changes the writer's own table or its schema.
+    Own(OwnChange),
+    /// Adds a column to a shared table. No write sets it.
+    Widen { table: Table },
+    /// Drops or renames a column that the writer has added.
+    Narrow {
+        table: Table,
+        /// Whether the column is renamed instead of dropped.
+        rename: bool,
+    },
+    /// Makes the transaction quiet. It must come first; it skips `log` and sets the writer's row of
+    /// `quiet`. Only writes to the writer's own rows may follow.
+    Quiet,
+    /// Makes the transaction void. It must be the only write; it skips `log` and deletes a row of `ballast`
+    /// that other writers may delete too.
+    Void {
+        /// The number of the row, from [`VOID_BALLAST`](super::VOID_BALLAST).
+        k: u8,
+    },
+    /// Adds a row to `loose`, unless a unique index forbids it.
+    Loose {
+        /// The value of the row.
+        n: u8,
+    },
+    /// Creates the unique index on `loose` if its rows are unique, or drops it. In another database the
+    /// rows may not be unique, and the index is refused there.
+    Rule,
+    /// Writes to a temporary table, which must stay invisible elsewhere. The remote's writer does nothing.
+    /// Only hand-written schedules use it; [`shapes`](super::shapes) explains why.
+    Scratch { n: u8 },
+    /// Creates a table with an index if it does not exist, and sets one of its rows.
+    Extra {
+        /// The number of the table.
+        number: u8,
+        /// The row's number among the writer's own keys.
+        own: u8,
+    },
+}
+
+impl Write {
+    /// Whether the write touches only what belongs to the writer.
+    pub fn is_own(self) -> bool {
+        match self {
+            Self::Upsert { key, .. } | Self::Update { key, .. } | Self::Replace { key, .. } => {
+                matches!(key, Key::Own(_))
+            }
+            Self::Append { .. }
+            | Self::Erase { .. }
+            | Self::Unload
+            | Self::Quiet
+            | Self::Void { .. }
+            | Self::Loose { .. }
+            | Self::Rule => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the effect does not depend on earlier transactions.
+    pub fn is_independent(self) -> bool {
+        matches!(
+            self,
+            Self::Append { .. }
+                | Self::Upsert { .. }
+                | Self::Update { .. }
+                | Self::Replace { .. }
+                | Self::Delete { .. }
+                | Self::Erase { .. }
+                | Self::Rekey { .. }
+                | Self::Extra { .. }
+        )
+    }
+}
 
 /// One SQL statement of a write, and its effects.
 #[derive(Debug, Clone)]
