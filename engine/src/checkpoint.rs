@@ -1,8 +1,9 @@
 //! The checkpoint of Synced: moves its WAL into its main file.
 //!
 //! The metadata announces the checkpoint ([`Phase::CheckpointingSynced`]), the core moves the frames and
-//! truncates the WAL, and then the metadata names no frame of the WAL. While the checkpoint is announced, the
-//! WAL is either complete or empty. So recovery either repeats an interrupted checkpoint or finds it done.
+//! truncates the WAL, and then the engine stores metadata that names no frame of the WAL. While the
+//! checkpoint is announced, the WAL is either complete or empty. So recovery either repeats an interrupted
+//! checkpoint or finds it done.
 
 use turso_core::CheckpointMode;
 
@@ -41,8 +42,8 @@ pub(crate) async fn finish(files: &Files, state: &mut State) -> Result<()> {
     let wal = files.open_named(&files.synced_wal)?;
     let is_whole = wal.length()? > 0;
     if is_whole {
-        // The main file may be half moved. Without every frame of the WAL, the core cannot read it as a
-        // database.
+        // The core may have written only a part of the main file. Without every frame of the WAL, the core
+        // cannot read it as a database.
         verify_frames(&wal, state.metadata.synced_wal_frames)?;
         let outcome = state
             .synced(files)?

@@ -7,13 +7,15 @@
 //!
 //! 1. The engine takes the set of pages that changed between the watermark and the WAL's last frame. It syncs
 //!    the WAL up to that frame. Then it stores the set and the frame in metadata that announces the
-//!    compaction ([`Phase::CompactingDraft`]). From here on the metadata claims only that the other pages
-//!    equal Synced's. This is true both with the WAL and for the main file without it.
+//!    compaction ([`Phase::CompactingDraft`]). From here on the metadata states only that the pages outside
+//!    the set equal Synced's. This is true of Draft with its WAL up to that frame, and also of the main file
+//!    alone after the WAL has been moved into it.
 //! 2. The core checkpoints up to that frame and truncates the WAL. If a new transaction was written or a
 //!    reader still needs the WAL, the core refuses, and a later operation compacts. The core may already have
 //!    copied a part. The metadata keeps naming the frame, because the main file is incomplete without the WAL
-//!    up to there.
-//! 3. The metadata names frame 0. The next rebase restores the set and the pages that changed since.
+//!    up to that frame.
+//! 3. The engine stores metadata in which Draft's watermark is frame 0. The next rebase restores the pages of
+//!    the set and the pages that have changed since.
 //!
 //! After a crash, recovery reads the WAL's salts to find out whether the WAL was moved: the core gives every
 //! restarted WAL new salts.
@@ -116,7 +118,7 @@ fn changed_after_compaction(known: &PageSet, in_wal: &[u32], end: u32, last: u32
 /// again.
 pub(crate) async fn recover(files: &Files, state: &mut State) -> Result<bool> {
     pause().await;
-    if !is_emptied(files, &state.metadata)? {
+    if !wal_was_moved(files, &state.metadata)? {
         verify_wal(files, &state.metadata)?;
     }
     let pages = wal_pages(&files.open_named(&files.draft_wal)?)?;
@@ -129,8 +131,8 @@ pub(crate) async fn recover(files: &Files, state: &mut State) -> Result<bool> {
     finish(files, state).await
 }
 
-/// Whether the WAL was moved: the file is empty or has restarted.
-fn is_emptied(files: &Files, metadata: &Metadata) -> Result<bool> {
+/// Whether the WAL was moved into the main file: it is empty, or has restarted with new salts.
+fn wal_was_moved(files: &Files, metadata: &Metadata) -> Result<bool> {
     let salts = wal_salts(&files.open_named(&files.draft_wal)?)?;
     Ok(is_another_wal(salts, metadata.draft_wal_moving_stamp))
 }
@@ -145,11 +147,11 @@ async fn finish(files: &Files, state: &mut State) -> Result<bool> {
     // A refused checkpoint may have copied a part, and a killed process may not have synced its writes.
     state.poison.on_error(files.sync(&files.draft).await)?;
     state.poison.on_error(files.sync(&files.draft_wal).await)?;
-    let is_emptied = is_emptied(files, &state.metadata)?;
+    let is_moved = wal_was_moved(files, &state.metadata)?;
     state
         .store(files, |metadata| {
             metadata.phase = Phase::Ready;
-            if is_emptied {
+            if is_moved {
                 metadata.draft_wal_match_watermark = 0;
                 metadata.draft_wal_stamp = FrameStamp::default();
                 metadata.draft_wal_moving_frames = 0;
@@ -157,12 +159,12 @@ async fn finish(files: &Files, state: &mut State) -> Result<bool> {
             }
         })
         .await?;
-    if is_emptied {
+    if is_moved {
         event!(CompactionDone);
     } else {
         event!(CompactionDeferred);
     }
-    Ok(is_emptied)
+    Ok(is_moved)
 }
 
 #[cfg(test)]

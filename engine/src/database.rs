@@ -72,7 +72,7 @@ pub(crate) fn has_table(connection: &Arc<Connection>, table: &str) -> turso_core
 }
 
 /// Whether the database has a table or a view of this name. Temporary tables do not count.
-pub(crate) fn has_rows_source(connection: &Arc<Connection>, name: &str) -> turso_core::Result<bool> {
+pub(crate) fn has_table_or_view(connection: &Arc<Connection>, name: &str) -> turso_core::Result<bool> {
     let rows = run(
         connection,
         "SELECT 1 FROM main.sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower(?)",

@@ -19,9 +19,9 @@ use crate::metadata::{Attachment, Metadata, Phase};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::push::push;
-use crate::rebase::{acknowledged_no, is_due, rebase};
+use crate::rebase::{self, acknowledged_no, rebase};
 use crate::rebootstrap::{follow, rebootstrap};
-use crate::recovery::{settle, sever_if};
+use crate::recovery::{settle, sever_on_damage};
 use crate::remote::Remote;
 use crate::report::{PullReport, PushReport, RebootstrapReason, SyncReport};
 use crate::state::State;
@@ -43,12 +43,12 @@ pub enum InDoubt {
 
 impl InDoubt {
     /// The highest transaction number that is never sent again. This copy has sent the transactions up to
-    /// `attempted`, the remote has applied those up to `acknowledged`, and the caller knew those up to
-    /// `doubtful`.
-    fn settled_no(self, attempted: u64, acknowledged: u64, doubtful: u64) -> u64 {
+    /// `attempted`, and the remote has applied those up to `acknowledged`. When the caller decided, the
+    /// newest local transaction was `newest_known_no`.
+    fn settled_no(self, attempted: u64, acknowledged: u64, newest_known_no: u64) -> u64 {
         match self {
             Self::Resend => attempted,
-            Self::Discard => acknowledged.min(doubtful).max(attempted),
+            Self::Discard => acknowledged.min(newest_known_no).max(attempted),
         }
     }
 }
@@ -73,8 +73,9 @@ impl<R: Remote> SyncEngine<R> {
     /// files are `path` with the suffixes `-draft`, `-draft-wal`, `-synced`, `-synced-wal` and `-info`, and
     /// temporarily `-synced-next` and `-info.tmp`.
     ///
-    /// Returns once the database has been in sync with the remote at least once. An interrupted first use
-    /// therefore never shows an older state than the one that the application requested. Later calls need no
+    /// Returns only after the database has been in sync with the remote at least once. If the first call is
+    /// interrupted, the next call finishes the first pull before it returns. So the application never sees
+    /// the exported snapshot without the transactions that the remote has applied since. Later calls need no
     /// network.
     ///
     /// # Errors
@@ -188,12 +189,13 @@ impl<R: Remote> SyncEngine<R> {
     /// Resolves [`Error::ForeignAcknowledgement`]: gives this copy a new identity, which makes it a separate
     /// client, and pulls.
     ///
-    /// The remote has applied transactions, up to some number, that this copy has never sent. The local
-    /// transactions above that number are kept. Those up to that number that this copy never sent are in
-    /// doubt. If they were written before the files were copied, the other user of the identity has sent
-    /// them. If they were written since, they have not been sent. The engine cannot distinguish the two
-    /// cases, so the caller decides. Transactions that are written during the call are kept. If there is
-    /// nothing to decide, this is the same as a pull.
+    /// The remote has applied transactions of this identity up to a number N, and another copy of the files
+    /// has sent some of them. The engine keeps the local transactions above N. The local transactions up to N
+    /// that this copy never sent are in doubt. A transaction that was written before the files were copied is
+    /// already on the remote, because the other copy has sent it. A transaction that was written afterwards
+    /// is not on the remote. The engine cannot distinguish the two cases, so the caller decides. Transactions
+    /// that are written during the call are kept. If the remote has applied only transactions that this copy
+    /// has sent, the call does the same as a pull.
     ///
     /// # Errors
     /// Those of [`pull`](Self::pull).
@@ -276,10 +278,10 @@ impl<R: Remote> SyncEngine<R> {
         let mut report = PushReport::default();
         let (files, wire, draft, options) = (&self.files, &self.wire, &self.draft, &self.options);
         let outcome = push(files, wire, draft, options, state, &mut report).await;
-        if sever_if(files, state, outcome).await? {
+        if sever_on_damage(files, state, outcome).await? {
             push(files, wire, draft, options, state, &mut report).await?;
         }
-        // If the push has sent nothing, there is nothing to check.
+        // A push that has sent no request neither pulls nor compacts.
         if report.requests > 0 {
             report.pull = self.pull_if_log_is_long(state).await?;
             report.compacted = self.compact_if_due(state).await?;
@@ -309,11 +311,11 @@ impl<R: Remote> SyncEngine<R> {
         Ok(report)
     }
 
-    /// Some damage shows only when a page of the replica is read. The pull then re-bootstraps and retries
-    /// once. After an error the report still lists the work that was done.
+    /// Pulls, and adds the work to `report`, also if the pull fails. Some damage of the replica shows only
+    /// when a page is read. The pull then re-bootstraps and retries once.
     async fn pull_into(&self, state: &mut State, report: &mut PullReport) -> Result<()> {
         let outcome = self.pull_once(state, report).await;
-        if sever_if(&self.files, state, outcome).await? {
+        if sever_on_damage(&self.files, state, outcome).await? {
             self.pull_once(state, report).await?;
         }
         Ok(())
@@ -327,7 +329,7 @@ impl<R: Remote> SyncEngine<R> {
         report.rebootstrapped = report.rebootstrapped.or(walked.rebootstrapped);
         // The first pull also stores the schema, against which later local schema changes are detected.
         let is_first = state.metadata.phase == Phase::FirstPull;
-        if is_first || is_due(&state.metadata) {
+        if is_first || rebase::is_due(&state.metadata) {
             let rebased = rebase(&self.files, &self.draft, state).await?;
             report.rebased = true;
             report.transactions_replayed = rebased.transactions_replayed;
@@ -354,22 +356,23 @@ impl<R: Remote> SyncEngine<R> {
         // The caller decides about the transactions that exist now. Transactions written from here on are not
         // in doubt.
         let reader = self.draft.connect(&self.files)?;
-        let doubtful_no = Tape::read(&self.files, &reader, &state.bookmarks, u64::MAX)?.last_no;
+        let newest_known_no = Tape::read(&self.files, &reader, &state.bookmarks, u64::MAX)?.last_no;
         drop(reader);
-        let outcome = self.adopt_identity(state, in_doubt, doubtful_no, &mut rebootstrapped).await;
-        if sever_if(&self.files, state, outcome).await? {
-            self.adopt_identity(state, in_doubt, doubtful_no, &mut rebootstrapped).await?;
+        let outcome = self.adopt_identity(state, in_doubt, newest_known_no, &mut rebootstrapped).await;
+        if sever_on_damage(&self.files, state, outcome).await? {
+            self.adopt_identity(state, in_doubt, newest_known_no, &mut rebootstrapped).await?;
         }
         let report = self.pull_locked(state).await?;
         Ok(PullReport { rebootstrapped: rebootstrapped.or(report.rebootstrapped), ..report })
     }
 
-    /// Switches to a new identity if transactions up to `doubtful_no` are in doubt.
+    /// Gives this copy a new identity if the remote has applied transactions that it never sent. The newest
+    /// local transaction was `newest_known_no` when the caller decided.
     async fn adopt_identity(
         &self,
         state: &mut State,
         in_doubt: InDoubt,
-        doubtful_no: u64,
+        newest_known_no: u64,
         rebootstrapped: &mut Option<RebootstrapReason>,
     ) -> Result<()> {
         let walked = follow(&self.files, &self.wire, state, &self.options).await?;
@@ -381,7 +384,7 @@ impl<R: Remote> SyncEngine<R> {
         drop(synced);
         let attempted = state.metadata.attempted_transaction_no;
         if acknowledged > attempted {
-            let settled = in_doubt.settled_no(attempted, acknowledged, doubtful_no);
+            let settled = in_doubt.settled_no(attempted, acknowledged, newest_known_no);
             let identity = new_identity(&self.options.client_name, self.files.io.as_ref());
             event!(
                 IdentityAdopted,

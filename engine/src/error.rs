@@ -1,4 +1,4 @@
-//! The engine's errors: one enum. Each variant names the operation and the file or request.
+//! The engine's errors: one enum. Each variant contains the operation and the file or request.
 //!
 //! No variant is a catch-all for text. [`Error::is_retryable`] says whether the same call can succeed later.
 

@@ -1,11 +1,12 @@
 //! Checks whether the server's log is still the one that Synced replicates.
 //!
 //! Within one log, frames are only ever appended. A server that was restored to an older state starts another
-//! log, and frames of the two must not be mixed. Some servers send a lineage id (`history_id`), which
-//! identifies the log. For the others the engine reads the newest frame that Synced holds again. It must have
-//! the same page and the same checksum, which covers all frames before it.
+//! log, and frames of the two must not be mixed. In the answer to `/info`, some servers send a `history_id`,
+//! which identifies the log. From the other servers, the engine requests the newest frame that Synced holds
+//! once more. The frame must have the same page and the same checksum, which covers all frames before it.
 //!
-//! A re-bootstrap is expensive, so the engine confirms a single suspicious answer with a second request.
+//! A re-bootstrap is expensive. So the engine does not trust a single answer that shows another log: it asks
+//! a second time.
 
 use std::cmp::Ordering;
 
@@ -35,7 +36,7 @@ pub(crate) async fn changed<R: Remote>(
     match look_at_anchor(wire, state, synced).await? {
         Sighting::Same | Sighting::Unknown => Ok(None),
         Sighting::Other => Ok(Some(RebootstrapReason::HistoryChanged)),
-        Sighting::Gone(doubt) => confirm(wire, state, synced, doubt).await.map(Some),
+        Sighting::Gone(suspicion) => confirm(wire, state, synced, suspicion).await.map(Some),
     }
 }
 
@@ -51,15 +52,16 @@ enum Sighting {
     Unknown,
 }
 
+/// Requests Synced's newest remote frame from the server, and compares it with Synced.
 async fn look_at_anchor<R: Remote>(wire: &Wire<R>, state: &State, synced: &Synced) -> Result<Sighting> {
     let Some(anchor) = state.metadata.anchor else { return Ok(Sighting::Unknown) };
-    // A re-bootstrap is expensive, and one answer may be wrong.
+    // A single answer may be wrong.
     for _ in 0..2 {
         match wire.frames(anchor.generation, anchor.frame_no, anchor.frame_no + 1).await? {
             FrameAnswer::Frames(body) => {
                 let frame = read_frame(body).await?;
-                let is_stamped = anchor.stamp.is_none_or(|stamp| stamp == frame.stamp());
-                if is_stamped && holds_page(synced, state.metadata.synced_wal_frames, &frame)? {
+                let stamp_agrees = anchor.stamp.is_none_or(|stamp| stamp == frame.stamp());
+                if stamp_agrees && holds_page(synced, state.metadata.synced_wal_frames, &frame)? {
                     return Ok(Sighting::Same);
                 }
             }
@@ -68,45 +70,46 @@ async fn look_at_anchor<R: Remote>(wire: &Wire<R>, state: &State, synced: &Synce
             FrameAnswer::Gone(_) if anchor.generation < state.metadata.synced_generation => {
                 return Ok(Sighting::Unknown);
             }
-            FrameAnswer::Gone(doubt) => return Ok(Sighting::Gone(doubt)),
+            FrameAnswer::Gone(suspicion) => return Ok(Sighting::Gone(suspicion)),
         }
     }
     Ok(Sighting::Other)
 }
 
-/// Finds out why the server has no frame where Synced ends, although the server should know that place.
-/// Returns `doubt` if a second request does not confirm it.
+/// Finds out whether the server's log really does not contain Synced's end, as an answer suggests. Returns
+/// the reason if further answers confirm it. Otherwise returns the error `suspicion`, which describes the
+/// first answer.
 pub(crate) async fn confirm<R: Remote>(
     wire: &Wire<R>,
     state: &State,
     synced: &Synced,
-    doubt: Error,
+    suspicion: Error,
 ) -> Result<RebootstrapReason> {
     let generation = state.metadata.synced_generation;
     let mut info = wire.info().await?;
     if info.current_generation <= generation {
-        // The answer contradicts the doubt or suggests a restored server. It may be outdated itself, so ask
-        // again.
+        // Either the suspicion is unfounded, or the server was restored to an earlier generation. This answer
+        // may be outdated, so ask again.
         info = wire.info().await?;
     }
     match assess_info(&info, &state.metadata) {
         Assessment::Confirmed(reason) => return Ok(reason),
-        Assessment::Unfounded => return Err(doubt),
+        Assessment::Unfounded => return Err(suspicion),
         Assessment::Open => {}
     }
     let start = state.metadata.synced_frame() + 1;
     let answer = wire.frames(generation, start, start + 1).await?;
     match assess_answer(&answer, info.current_generation, &state.metadata) {
         Assessment::Confirmed(reason) => Ok(reason),
-        Assessment::Unfounded => Err(doubt),
+        Assessment::Unfounded => Err(suspicion),
         Assessment::Open => match look_at_anchor(wire, state, synced).await? {
             Sighting::Other => Ok(RebootstrapReason::HistoryChanged),
-            Sighting::Same | Sighting::Unknown | Sighting::Gone(_) => Err(doubt),
+            Sighting::Same | Sighting::Unknown | Sighting::Gone(_) => Err(suspicion),
         },
     }
 }
 
-/// What an answer says about a doubt.
+/// The conclusion that an answer allows about a suspicion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Assessment {
     Confirmed(RebootstrapReason),
@@ -115,7 +118,7 @@ enum Assessment {
     Open,
 }
 
-/// If the server sends a lineage id, `/info` decides.
+/// Assesses the answer to `/info`. It decides only if the server sends a `history_id`.
 fn assess_info(info: &Info, metadata: &Metadata) -> Assessment {
     match (&metadata.history_id, &info.history_id) {
         (Some(known), Some(now)) if known != now => Assessment::Confirmed(RebootstrapReason::HistoryChanged),
@@ -136,7 +139,7 @@ fn assess_answer<B>(answer: &FrameAnswer<B>, current_generation: u64, metadata: 
         FrameAnswer::End(status) if went_back(status, metadata) => {
             Assessment::Confirmed(RebootstrapReason::HistoryChanged)
         }
-        // The first answer was wrong, or another log has grown past that place since.
+        // Either the answer that raised the suspicion was wrong, or another log has grown past that place.
         FrameAnswer::End(_) | FrameAnswer::Frames(_) => Assessment::Open,
     }
 }
@@ -147,9 +150,9 @@ pub(crate) fn went_back(status: &Status, metadata: &Metadata) -> bool {
     status.generation < generation || (status.generation == generation && status.max_frame_no < frame_no)
 }
 
-/// Returns the stamp of a frame in the server's own log, whose salts only the server knows. Returns `None` if
-/// the server does not send it: the caller already knows that the server accepted the frame, and must not
-/// fail because of the stamp.
+/// Requests a frame that the server has accepted, and returns its stamp in the server's own log, which has
+/// salts of its own. Returns `None` if the request fails: the push has succeeded, and must not fail because
+/// of the stamp.
 pub(crate) async fn stamp_of<R: Remote>(
     wire: &Wire<R>,
     generation: u64,
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_names_its_history_settles_most_doubts() {
+    fn a_server_that_names_its_history_settles_most_suspicions() {
         assert_eq!(assess_info(&info(4, Some("b")), &synced(Some("a"))), CHANGED);
         assert_eq!(assess_info(&info(3, Some("a")), &synced(Some("a"))), Assessment::Unfounded);
         assert_eq!(assess_info(&info(2, Some("a")), &synced(Some("a"))), Assessment::Unfounded);
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_names_no_history_settles_no_doubt() {
+    fn a_server_that_names_no_history_settles_no_suspicion() {
         assert_eq!(assess_info(&info(2, None), &synced(None)), Assessment::Open);
         assert_eq!(assess_info(&info(2, None), &synced(Some("a"))), Assessment::Open);
         assert_eq!(assess_info(&info(2, Some("a")), &synced(None)), Assessment::Open);

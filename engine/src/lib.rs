@@ -8,15 +8,26 @@
 //! clock and randomness come through [`turso_core::IO`]. Atomic replace and directory sync come through
 //! [`Storage`]. The server is reached through [`Remote`]. The engine is plain `async` code without a runtime.
 //! It suspends only while it waits for the network, and once before and once after each durable step.
-//! after each durable step, and nowhere else.
 //!
 //! ```text
-//!   application ── connect() ──► Draft ──────────── change log (turso_cdc), the local transactions
-//!                                  ▲   │
-//!                   rebase: pages  │   │ push: one conditional batch, with its acknowledgement row
-//!                                  │   ▼
-//!   Synced ◄── walk: frames ──── remote
+//!   application ── connect() ──► Draft ── change log (turso_cdc): the local transactions
+//!                                ▲  │
+//!                 rebase: pages  │  │  push: one conditional batch, with its acknowledgement row
+//!                                │  └───────────────────┐
+//!                                │                      ▼
+//!                              Synced ◄── walk: frames ── remote
 //! ```
+//!
+//! Words that this documentation uses:
+//!
+//! * The remote's *log* is a sequence of WAL *frames*. A frame is the new content of one page. A *generation*
+//!   is the part of the log between two checkpoints of the server. It starts with an *export*, the whole
+//!   database at that moment.
+//! * The metadata *names* a file, a frame or a stamp if the engine relies on it. What the metadata names is
+//!   durable. The frames of Synced's WAL up to the last named one are part of the replica.
+//! * The *local tail* is the frames of Synced's WAL after the last named one. The engine cuts it off.
+//! * A *watermark* is the number of a frame in a WAL. Draft as of its watermark equals Synced as of its own,
+//!   except in the pages that a compaction of Draft has recorded.
 //!
 //! # Two clients
 //!
@@ -92,11 +103,14 @@
 //!
 //! Every local transaction has a permanent number. A rebase rewrites the change log, but the numbers stay.
 //! For each client, the remote stores the highest number that it has applied (`turso_sync_last_change_id`),
-//! in the same transaction as the rows themselves. A push is conditional on the number that it builds on. A
-//! request that arrives twice, late, or after a rebase therefore takes effect at most once, and one
-//! comparison decides whether a transaction is acknowledged. The reference design renumbers the change log's
-//! rows at each rebase and separates the numberings by an epoch. In that design a delayed request can take
-//! effect between two epochs.
+//! in the same transaction as the rows themselves. A push takes effect only if the remote still stores the
+//! number that the client read when it planned the push. A request that arrives twice, late, or after a
+//! rebase therefore takes effect at most once, and one comparison decides whether a transaction is
+//! acknowledged.
+//!
+//! Another design for such an engine, the *reference design*, renumbers the change log's rows at each rebase
+//! and separates the numberings by an epoch. In it, a delayed request can take effect between two epochs.
+//! [`faults`] lists this and the other faults of that design.
 //!
 //! # Conflicts
 //!
@@ -108,17 +122,18 @@
 //!   other columns keep the remote's values. If the remote has deleted the row, the whole row is inserted
 //!   again. A row whose INTEGER PRIMARY KEY changes is deleted and inserted.
 //! * `ON CONFLICT DO UPDATE` sets the whole row, because the core does not record which columns it set.
-//! * A delete removes the row that has the key, even if the remote has changed it. A delete that finds no row
-//!   in a rebase is complete: a row that is inserted under that key later stays.
+//! * A delete removes the row that has the key, even if the remote has changed it. If a rebase finds no row
+//!   for a pending delete, the rebase removes the delete from the change log. A row that is inserted under
+//!   that key later therefore stays.
 //! * A row without a key, or with NULL in its key, is identified by all its values.
 //! * A table or an index that both sides create keeps the definition that reached the remote first. Rows of
 //!   the other definition are written to the columns that both have; the remaining columns get their
 //!   defaults.
-//! * A table or column that one side drops is gone, and rows and values for it are skipped. A rename by the
-//!   remote looks to the other side like a drop and a new table or column.
 //! * Columns that one side adds, drops or renames, and indexes, views and triggers that one side creates,
 //!   replaces or drops, change in the same way on the other side. If both sides create a view or a trigger of
 //!   the same name, the later one replaces the other.
+//! * If the remote drops a table or a column, a client skips its pending rows or values for it. If the remote
+//!   renames one, a client skips the pending rows or values that were recorded under the old name.
 //! * Triggers do not fire for replayed rows, because the effects of the triggers are replayed themselves.
 //! * A change that the remote's schema or its other rows forbid (`NOT NULL`, `CHECK`, a unique index over
 //!   rows that are not unique) is skipped.
@@ -138,22 +153,23 @@
 //!
 //! * Temporary tables are local only. The change log records only a table's bare name, so a temporary table
 //!   must not have the name of a table or view of the database. The statement is refused with
-//!   [`Error::StatementRefused`]. If the remote creates the second table, the operation fails with
-//!   [`Error::HiddenByTemporary`].
+//!   [`Error::StatementRefused`]. If the remote creates a table or view with the name of a temporary table,
+//!   the operation that would bring it into Draft fails with [`Error::HiddenByTemporary`].
 //! * A table WITHOUT ROWID is read-only here. It is replicated and readable, but the core reports an error
 //!   when a connection with change capture writes to it.
 //! * Generated columns (`AS (…)`) are not sent; each side computes them. The core cannot read STORED
 //!   generated columns. If the remote has one, opening and pulling fail with the core's own message in
 //!   [`Error::Database`].
-//! * `PRAGMA user_version`, `application_id`, sequences and `sqlite_stat1` are not synced. Setting the first
-//!   three is refused.
+//! * `PRAGMA user_version`, `PRAGMA application_id`, sequences and the table `sqlite_stat1` are not synced.
+//!   The engine refuses statements that set one of these pragmas, or that create, drop or advance a sequence.
 //!
 //! # When the remote or the files have changed unexpectedly
 //!
 //! | event | how it is detected | reaction of the engine |
 //! |---|---|---|
-//! | the server pruned the generation that Synced has reached | 404 or 410, twice, and `/info` names a newer generation | re-bootstraps |
-//! | the server was restored to an older state | a different `history_id`, which every pull and push checks; without a `history_id`: the server's last generation or frame is older than Synced's, or the server has a different frame in the place of Synced's newest frame | re-bootstraps |
+//! | the server pruned the generation that Synced has reached | 404 or 410, twice, and `/info` reports a newer generation | re-bootstraps |
+//! | the server was restored to an older state and sends a `history_id` | every pull and push compares the `history_id` in `/info` with the last one | re-bootstraps |
+//! | the server was restored to an older state and sends no `history_id` | the server's last generation or frame is older than Synced's, or the server has a different frame in the place of Synced's newest frame | re-bootstraps |
 //! | the server is restored repeatedly while one operation runs | the operation would need a fourth re-bootstrap | fails with [`Error::HistoryUnsettled`]; the next operation continues |
 //! | Synced or its WAL is missing, too short or corrupt | length, stamp of the last frame, checksums, database header | re-bootstraps, because Synced holds nothing local |
 //! | Draft or its WAL is missing or too short | existence, length, stamp of the watermark's frame | refuses: [`Error::MissingFile`], [`Error::Damaged`] |
@@ -163,9 +179,10 @@
 //! A *re-bootstrap* downloads the export of the current generation beside the old Synced. One write of the
 //! metadata switches to it. Then the engine rebases Draft onto the new Synced. Every local transaction that
 //! the remote's new state has not acknowledged, and that the change log still holds, is kept and sent again.
-//! Transactions that the remote had acknowledged, but lost in the restore, are on the change log only since
-//! the last rebase; [`PullReport::transactions_forgotten`] counts the others. The engine changes nothing
-//! before the switch, and a crash at any point leaves either the old files or the new ones.
+//! Each rebase removes the acknowledged transactions from the change log. If the remote loses some of these
+//! in a restore, the engine cannot send them again. [`PullReport::transactions_forgotten`] counts them. The
+//! engine changes nothing before the switch, and a crash at any point leaves either the old files or the new
+//! ones.
 //!
 //! # Limits
 //!
@@ -180,12 +197,13 @@
 //!
 //! Two limits concern copies of the directory:
 //!
-//! * An older copy that has already sent everything that the remote knows of it is not detected, because it
-//!   loses and duplicates nothing. If the original still has a request in flight, and the request arrives
-//!   after the copy has started to push, the engine can mistake it for the copy's own.
-//! * If an adopted copy ([`SyncEngine::adopt`]) is later replaced by the older copy again, that copy does not
-//!   know which transactions were sent under the adopted identity. It keeps its transactions above the number
-//!   that the remote names, as usual, and sends them again.
+//! * An older copy is not detected if it has itself sent every transaction that the remote has applied for
+//!   this identity. Such a copy loses and duplicates nothing. Exception: if a request of the original arrives
+//!   after the copy has started to push, the copy can mistake the transactions in it for its own.
+//! * An application may adopt an older copy ([`SyncEngine::adopt`]) and later put back the same older files
+//!   from before the adoption. These files do not record what was sent under the adopted identity. The engine
+//!   keeps the transactions above the number that the remote stores for the old identity, as usual, and sends
+//!   them again.
 //!
 //! # Costs
 //!
@@ -195,28 +213,29 @@
 //! remote in the same process, and rows of 100 bytes in transactions of 100. Compare them with each other,
 //! not with figures of another machine.
 //!
-//! | | written to disk | requests | syncs | peak memory | time on real files | in memory | bound by |
+//! | | written to disk | requests | syncs | peak memory | time, files on disk | time, files in memory | what takes the time |
 //! |---|---|---|---|---|---|---|---|
-//! | bootstrap of 64 MiB | 2.01 × the received bytes | 4 | 20 | 0.31 MiB, as for 8 MiB | 81 ms, 790 MiB/s | 14 ms, 4.5 GiB/s | the disk: two copies are written |
+//! | bootstrap of 64 MiB | 2.01 × the received bytes | 4 | 20 | 0.31 MiB (the same for a bootstrap of 8 MiB) | 81 ms, 790 MiB/s | 14 ms, 4.5 GiB/s | the disk, to which two copies are written |
 //! | pull of 10,000 rows | 1.52 × | 7 | 14 | 1.2 MiB | 11 ms | 3.0 ms | syncs; each page is written once to Synced and once to Draft |
 //! | pull of one row with 10,000 rows pending | 9.8 MiB | 3 | 18 | 9.0 MiB | 166 ms | 151 ms | replay of each pending row, with capture; a compaction of Draft follows |
 //! | push of 10,000 rows as statements | 5.1 MiB | 27 | 81 | 9.0 MiB | 124 ms | 98 ms | the remote, which runs 3.1 MiB of SQL; the change log is long by then, so a pull and a compaction follow |
 //! | push of 10,000 rows as frames | 5.1 MiB | 24 | 134 | 9.0 MiB | 74 ms | 32 ms | syncs, six per batch; the same pull and compaction follow |
-//! | pull with nothing new | nothing | 2 | 0 | – | 4.0 µs | 3.3 µs | two answers |
+//! | pull with nothing new | nothing | 2 | 0 | – | 4.0 µs | 3.3 µs | two requests |
 //!
 //! * A bootstrap and a pull keep one chunk of a body in memory (the table also counts the remote's answer of
 //!   up to 256 frames). Memory grows with the pending local transactions, because a pull or push holds all of
 //!   them at once. Acknowledged transactions are read once after opening, at most
 //!   [`Options::change_log_records_max`] records, and not again.
-//! * A small pull has a fixed minimum cost. Ten rows in a database of a thousand cost 109 KiB of writes (the
-//!   local tail with the change log's own tables, about twenty pages) and 7 syncs. Thirty times as many rows
-//!   add only a few pages, because the tree is deeper.
+//! * A small pull has a fixed minimum cost. In a database of a thousand rows, a pull of ten rows writes
+//!   109 KiB (the local tail with the change log's own tables, about twenty pages) and needs 7 syncs. In a
+//!   database of thirty times as many rows it writes only a few pages more: the B-tree is deeper, so there
+//!   are more pages on the way to each row.
 //! * After a rebase Synced is reopened, and the core checks its WAL from the start. A pull therefore reads up
 //!   to [`Options::synced_wal_frames_max`] additional frames (4 MiB by default), and up to four times as many
 //!   when it checkpoints. This bound does not depend on the database. A smaller value reads less and
 //!   checkpoints more often.
-//! * Everything that the application has written since the last rebase is read twice: as change log, and as
-//!   frames of Draft's WAL, which name the pages to restore.
+//! * Everything that the application has written since the last rebase is read twice: as records of the
+//!   change log, and as frames of Draft's WAL. The frames show which pages must be restored.
 
 #[doc = include_str!("faults.md")]
 pub mod faults {}

@@ -2,8 +2,8 @@
 //!
 //! It is one JSON object, which is replaced as a whole: `{"checksum": crc32 of the text of "metadata",
 //! "metadata": {…}}`. An unknown version or member, a missing member or a wrong checksum is an error that
-//! names it; nothing is guessed. Everything that a version of the metadata names is durable before that
-//! version is.
+//! describes it; nothing is guessed. Everything that a version of the metadata names, which means relies on,
+//! is durable before that version is.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -83,8 +83,8 @@ pub struct Anchor {
     pub generation: u64,
     /// The frame's number in that generation.
     pub frame_no: u64,
-    /// The frame's stamp in the server's own log. `None` if this client has pushed the frame to a server with
-    /// a lineage id, and has not read it back since.
+    /// The frame's stamp in the server's own log. `None` if this client has pushed the frame and has not read
+    /// it back since. It reads the frame back at once only from a server without a `history_id`.
     pub stamp: Option<FrameStamp>,
 }
 
@@ -125,7 +125,8 @@ pub struct Metadata {
     pub draft_changed_pages: PageSet,
     /// The highest local transaction number that was ever sent.
     pub attempted_transaction_no: u64,
-    /// The server's lineage id for the log that Synced replicates; `None` if the server sends none.
+    /// The `history_id` in the server's `/info`, which identifies the log that Synced replicates; `None` if
+    /// the server sends none.
     pub history_id: Option<String>,
     /// Synced's newest remote frame; `None` while Synced holds only an export.
     pub anchor: Option<Anchor>,
@@ -134,8 +135,8 @@ pub struct Metadata {
     /// Whether Draft is still based on another log than Synced. If a local transaction then needs a table
     /// that Synced does not have, the table was never created there; it was not dropped.
     pub history_changed: bool,
-    /// Local transactions up to this number are not sent, even if the remote's row says otherwise. They
-    /// belong to an earlier identity.
+    /// Local transactions up to this number are not sent, even if the number in the remote's acknowledgement
+    /// row is lower. They belong to an earlier identity.
     pub settled_transaction_no: u64,
 }
 

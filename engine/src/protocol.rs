@@ -12,8 +12,8 @@ use turso_core::{Numeric, Value};
 #[derive(Debug, Deserialize)]
 pub(crate) struct Info {
     pub(crate) current_generation: u64,
-    /// The lineage id. It changes whenever the server is restored to an older state. Some servers do not send
-    /// it.
+    /// Identifies the server's log. It changes whenever the server is restored to an older state. Some
+    /// servers do not send it.
     pub(crate) history_id: Option<String>,
 }
 

@@ -6,13 +6,18 @@
 //!   Draft's WAL    … dw ...(local)... |  pages as of L ... dw' | pages as of N ... commit frame
 //! ```
 //!
+//! The letters are numbers of frames: sw and dw are the watermarks of Synced and Draft before this rebase, L
+//! is the last remote frame in Synced's WAL, N is the last frame of the local tail, and dw' is Draft's new
+//! watermark.
+//!
 //! 1. Take Draft's write lock. From here on no local transaction can be written.
 //! 2. Replay the unacknowledged transactions, with capture, on a temporary *local tail* of Synced. Synced is
 //!    dirty from the first of these writes until the tail is cut off.
-//! 3. Write every page that changed on Draft since dw (or before, if it was compacted) or on Synced since sw
-//!    to Draft, with Synced's content as of L. Draft as of dw was equal to Synced as of sw. So Draft as of
+//! 3. Write to Draft, with Synced's content as of L, every page in which the two may differ: the pages that
+//!    changed on Draft since dw, the pages that changed on Synced since sw, and the pages that a compaction
+//!    of Draft has recorded. In all other pages Draft as of dw was equal to Synced as of sw. So Draft as of
 //!    the last of these frames, dw', equals Synced as of L. Then write the pages of the tail, the last one as
-//!    the commit frame. Readers see all of it or none.
+//!    the commit frame. Readers see all of these frames or none.
 //! 4. Sync Draft's WAL, still under the lock. Then store (dw', L) in the metadata, and cut the tail off.
 //!
 //! After a crash at any point before the metadata is stored, the old pair of watermarks is still valid.
@@ -53,6 +58,7 @@ pub(crate) struct Rebased {
     pub(crate) transactions_forgotten: u64,
 }
 
+/// Whether Draft must be rebased: it is detached, or Synced has frames after the watermark.
 pub(crate) fn is_due(metadata: &Metadata) -> bool {
     metadata.attachment == Attachment::Detached
         || metadata.synced_wal_frames > metadata.synced_wal_match_watermark
@@ -99,7 +105,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let plan = || {
         let mut planner = Planner::new(&synced.connection, is_due(&state.metadata), &[])?;
         if state.metadata.history_changed {
-            planner.make_missing_tables();
+            planner.set_makes_missing_tables();
         }
         let mut transactions = Vec::with_capacity(pending.len());
         for transaction in pending {
@@ -108,7 +114,7 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         let last_steps = planner.resume();
         let conflicts = planner.take_conflicts();
         let temporary: Vec<String> = draft.temporary.names().into_iter().collect();
-        let hidden = temporary.iter().find(|name| planner.has_rows_source(name)).cloned();
+        let hidden = temporary.iter().find(|name| planner.has_table_or_view(name)).cloned();
         let tail = Tail { acknowledged, transactions, last_steps, last_no: tape.last_no, temporary };
         Ok((tail, conflicts, hidden))
     };
@@ -125,8 +131,8 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
     let watermark =
         copy_pages(&session, &synced, &state.metadata).while_doing("the physical rebase", &files.draft)?;
     event!(DraftCommitted, watermark = watermark);
-    // Sync under the write lock, without a suspension before it: if the application's sync fails first, the
-    // written frames may be lost, and a later sync does not make them durable.
+    // Sync under the write lock, without a suspension before it. Otherwise the application could sync first.
+    // If its sync failed, the written frames could be lost, and this sync would not make them durable.
     state.poison.on_error(files.sync_now(&files.draft_wal))?;
     state.poison.on_error(session.end().while_doing("ending the physical rebase", &files.draft))?;
     let statements = tail.transactions.iter().map(|(_, steps)| steps.len() as u64);
@@ -150,9 +156,9 @@ pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_c
     Ok(rows.first().and_then(|row| row[0].as_int()).map(i64::cast_unsigned))
 }
 
-/// Returns the highest transaction number that is not sent again. The remote can have applied only
-/// transactions that were sent. A transaction that was sent is still on the tape, or was on it before the
-/// last rebase.
+/// Checks the number in the remote's acknowledgement row, and returns the highest transaction number that is
+/// not sent again. The remote can have applied only transactions that this copy has sent, and all of these
+/// have numbers up to `last_no`, the last number on the tape.
 pub(crate) fn check_acknowledgement(
     files: &Files,
     metadata: &Metadata,
@@ -182,7 +188,7 @@ pub(crate) fn check_acknowledgement(
 struct Tail {
     acknowledged: u64,
     transactions: Vec<(u64, Vec<Step>)>,
-    /// Steps after all transactions that belong to none of them.
+    /// Steps that run after all transactions. They create the suspended triggers again.
     last_steps: Vec<Step>,
     /// The highest number ever assigned.
     last_no: u64,
@@ -238,15 +244,15 @@ fn mark(connection: &Arc<Connection>, no: u64) -> turso_core::Result<()> {
 /// reload the schema.
 fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> turso_core::Result<u64> {
     let source = RawSession::begin(synced.connection.clone())?;
-    let base = Base::index(&source, metadata)?;
+    let pages = PageIndex::read(&source, metadata)?;
     let mut frame_no = session.frame_count()?;
     let changed: Box<dyn Iterator<Item = u32>> = if metadata.attachment == Attachment::Detached {
-        Box::new(1..=base.database_pages)
+        Box::new(1..=pages.database_pages)
     } else {
         let on_draft = changed_pages_after(session.connection(), metadata.draft_wal_match_watermark)?;
-        let on_synced = base.frames.keys().copied();
+        let on_synced = pages.frames.keys().copied();
         let compacted = &metadata.draft_changed_pages;
-        Box::new(changed_pages(on_synced, on_draft, compacted, base.database_pages).into_iter())
+        Box::new(changed_pages(on_synced, on_draft, compacted, pages.database_pages).into_iter())
     };
 
     let schema_version = session.connection().read_schema_version()?.checked_add(1);
@@ -254,12 +260,12 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
         .ok_or_else(|| LimboError::Corrupt("the schema version has reached its maximum".into()))?;
     for page_no in changed {
         frame_no += 1;
-        session.insert(frame_no, &Frame::new(page_no, 0, &base.page(page_no)?))?;
+        session.insert(frame_no, &Frame::new(page_no, 0, &pages.page(page_no)?))?;
     }
     let watermark = frame_no;
-    let last = base.tail.len();
-    for (index, (&page_no, &source_frame)) in (1..).zip(&base.tail) {
-        let database_pages = if index == last { base.tail_database_pages } else { 0 };
+    let last = pages.tail.len();
+    for (index, (&page_no, &source_frame)) in (1..).zip(&pages.tail) {
+        let database_pages = if index == last { pages.tail_database_pages } else { 0 };
         let source_frame = Frame::read(source.connection(), source_frame)?;
         let mut frame = Frame::new(page_no, database_pages, source_frame.page());
         if page_no == 1 {
@@ -273,8 +279,7 @@ fn copy_pages(session: &RawSession, synced: &Synced, metadata: &Metadata) -> tur
 }
 
 /// Returns the pages, in a database of the given size, in which Draft and Synced may differ: those that
-/// changed on either since the watermarks, and those that a compaction of Draft has excluded from the
-/// watermarks.
+/// changed on either since the watermarks, and those that a compaction of Draft has recorded.
 fn changed_pages(
     on_synced: impl Iterator<Item = u32>,
     on_draft: Vec<u32>,
@@ -288,10 +293,11 @@ fn changed_pages(
     changed
 }
 
-/// The position of each page's newest image in Synced's WAL.
-struct Base<'a> {
+/// For each page, the number of the frame in Synced's WAL that holds the page's newest content: separately
+/// for the replica and for the local tail.
+struct PageIndex<'a> {
     source: &'a RawSession,
-    /// The last replicated frame.
+    /// The last replicated frame, L.
     end: u64,
     /// The newest frame of each page in `sw + 1 ..= L`.
     frames: BTreeMap<u32, u64>,
@@ -303,10 +309,11 @@ struct Base<'a> {
     tail_database_pages: u32,
 }
 
-impl<'a> Base<'a> {
-    fn index(source: &'a RawSession, metadata: &Metadata) -> turso_core::Result<Self> {
+impl<'a> PageIndex<'a> {
+    /// Reads the frames of Synced's WAL after the watermark.
+    fn read(source: &'a RawSession, metadata: &Metadata) -> turso_core::Result<Self> {
         let end = metadata.synced_wal_frames;
-        let mut base = Self {
+        let mut index = Self {
             source,
             end,
             frames: BTreeMap::new(),
@@ -317,18 +324,18 @@ impl<'a> Base<'a> {
         for frame_no in metadata.synced_wal_match_watermark + 1..=source.frame_count()? {
             let frame = Frame::read(source.connection(), frame_no)?;
             if frame_no <= end {
-                base.frames.insert(frame.page_no(), frame_no);
-                base.database_pages = frame.database_pages();
+                index.frames.insert(frame.page_no(), frame_no);
+                index.database_pages = frame.database_pages();
             } else {
-                base.tail.insert(frame.page_no(), frame_no);
-                base.tail_database_pages = frame.database_pages();
+                index.tail.insert(frame.page_no(), frame_no);
+                index.tail_database_pages = frame.database_pages();
             }
         }
-        if base.frames.is_empty() {
-            base.database_pages = database_pages(&base.page(1)?);
+        if index.frames.is_empty() {
+            index.database_pages = database_pages(&index.page(1)?);
         }
-        base.tail.retain(|&page_no, _| page_no <= base.tail_database_pages);
-        Ok(base)
+        index.tail.retain(|&page_no, _| page_no <= index.tail_database_pages);
+        Ok(index)
     }
 
     /// Returns a page as of L. A page that was never written is all zeros: the core may extend a database

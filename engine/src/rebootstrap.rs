@@ -10,8 +10,8 @@
 //!
 //! Before step 2 nothing has changed, and `P-synced-next` is an incomplete file of the engine. After step 2
 //! the file is complete, and recovery repeats step 3. If the file does not exist then, either step 3 is
-//! complete or the file is lost. A new download resolves both cases. Before it starts, the metadata says
-//! `Severed`, so that a half-written file is never taken for a complete one.
+//! complete or the file is lost. A new download resolves both cases. Before it starts, `Severed` is stored in
+//! the metadata, so that a half-written file is never taken for a complete one.
 //!
 //! From step 4 on, Draft's watermark is not valid for Synced. Nothing is pushed before a rebase has written
 //! every page of Draft.
@@ -28,7 +28,7 @@ use crate::remote::Remote;
 use crate::replacement;
 use crate::report::RebootstrapReason;
 use crate::state::State;
-use crate::walk::{Walk, Walked, walk};
+use crate::walk::{WalkOutcome, Walked, walk};
 use crate::wire::Wire;
 
 /// The maximum number of re-bootstraps per operation.
@@ -46,8 +46,8 @@ pub(crate) async fn follow<R: Remote>(
         let reason = match sever_if_damaged(files, state).await? {
             Attachment::Severed => RebootstrapReason::ReplicaDamaged,
             _ => match walk(files, wire, state, options).await? {
-                Walk::Ended(walked) => return Ok(Walked { rebootstrapped, ..walked }),
-                Walk::Interrupted(reason) => reason,
+                WalkOutcome::Ended(walked) => return Ok(Walked { rebootstrapped, ..walked }),
+                WalkOutcome::LogDiverged(reason) => reason,
             },
         };
         if rebootstraps == REBOOTSTRAPS_MAX {
@@ -91,7 +91,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
             }
         })
         .await?;
-    // A restored server may have lost transactions that this process knows as applied.
+    // A restored server may have lost transactions that it had applied.
     state.acknowledged_no = 0;
     replacement::finish(files, state).await
 }

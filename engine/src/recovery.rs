@@ -1,7 +1,7 @@
 //! Recovery: brings the files into the state that the metadata describes before an operation starts.
 //!
-//! It knows what each interrupted step leaves, and which module finishes that step. Damage of Synced costs a
-//! download, never local data: recovery marks the replica as severed, and the operation replaces it.
+//! For each step that was interrupted, recovery calls the module that finishes the step. If Synced is
+//! damaged, recovery marks it as severed, and the operation downloads a new one. No local data is lost.
 
 use turso_core::LimboError;
 
@@ -17,15 +17,16 @@ use crate::reset::reset_if_dirty;
 use crate::state::State;
 
 /// Brings the files into the state in which an operation may start: durable metadata, no local tail on
-/// Synced, no half-done replacement or checkpoint. A damaged Synced is severed. Returns whether there was
-/// anything to do.
+/// Synced, no half-done replacement or checkpoint. Marks a damaged Synced as severed. Returns whether there
+/// was anything to do.
 pub(crate) async fn settle(files: &Files, state: &mut State) -> Result<bool> {
     let is_checkpoint_due = state.metadata.phase == Phase::CheckpointingSynced;
     let is_replacing = state.metadata.attachment == Attachment::Replacing;
     let is_unsettled =
         state.metadata_is_uncertain() || state.synced_is_dirty || is_checkpoint_due || is_replacing;
     if state.metadata_is_uncertain() {
-        // An earlier error may have left a replacement that the metadata names but whose entry is not durable.
+        // An earlier operation may have renamed a new export into Synced's place and then failed to sync the
+        // directory. The rename must be durable before the metadata that relies on it is stored.
         files.sync_directory().await?;
         state.store(files, |_| ()).await?;
     }
@@ -34,7 +35,7 @@ pub(crate) async fn settle(files: &Files, state: &mut State) -> Result<bool> {
     }
     if state.metadata.attachment != Attachment::Severed {
         let outcome = settle_synced(files, state).await;
-        sever_if(files, state, outcome).await?;
+        sever_on_damage(files, state, outcome).await?;
     }
     let is_compaction_announced = state.metadata.phase == Phase::CompactingDraft;
     if is_compaction_announced {
@@ -51,19 +52,20 @@ async fn settle_synced(files: &Files, state: &mut State) -> Result<()> {
     Ok(())
 }
 
-/// Opens the replica, or severs it if it is damaged. Returns how Draft relates to it then.
+/// Opens the replica, or marks it as severed if it is damaged. Returns the resulting relation between Draft
+/// and Synced.
 pub(crate) async fn sever_if_damaged(files: &Files, state: &mut State) -> Result<Attachment> {
     if state.metadata.attachment != Attachment::Severed {
         let outcome = reset_if_dirty(files, state).await.and_then(|()| state.synced(files).map(|_| ()));
-        sever_if(files, state, outcome).await?;
+        sever_on_damage(files, state, outcome).await?;
     }
     Ok(state.metadata.attachment)
 }
 
-/// Handles an error of the replica. Damage only costs a download: the metadata records it, and the operation
-/// continues. Any other error ends the operation; an error of the core also closes the replica's connection.
-/// Returns whether there was damage.
-pub(crate) async fn sever_if(files: &Files, state: &mut State, outcome: Result<()>) -> Result<bool> {
+/// Handles the outcome of a step on the replica. If an error shows that the replica is damaged, marks it as
+/// severed in the metadata and returns `true`: the operation continues and downloads a new one. Returns any
+/// other error, and closes the replica's connection after an error of the core.
+pub(crate) async fn sever_on_damage(files: &Files, state: &mut State, outcome: Result<()>) -> Result<bool> {
     let Err(error) = outcome else { return Ok(false) };
     if !is_damage_of_synced(&error) {
         if matches!(error, Error::Database { .. }) {

@@ -36,10 +36,10 @@ pub(crate) async fn cut_local_tail(files: &Files, state: &mut State) -> Result<(
 }
 
 /// Checks that the WAL holds the frames that the metadata names, by its length and the last frame's stamp,
-/// and that the main file has the length in its header.
+/// and that the main file is at least as long as its header declares.
 fn verify(files: &Files, metadata: &Metadata) -> Result<()> {
     let main = files.open_named(&files.synced)?;
-    // An interrupted checkpoint may have left the main file half moved; recovery repeats the checkpoint.
+    // An interrupted checkpoint may have written a part of the main file; recovery repeats the checkpoint.
     if metadata.phase != Phase::CheckpointingSynced
         && let Some(problem) = main_file::problem_with(&main)?
     {

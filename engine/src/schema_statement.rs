@@ -135,7 +135,7 @@ impl Naming {
         match self {
             Self::Nothing => {}
             Self::Temporary(name) => {
-                if database::has_rows_source(connection, name)? {
+                if database::has_table_or_view(connection, name)? {
                     return Err(Stop::Refused(HIDES));
                 }
                 temporary.expect(name);

@@ -1,7 +1,7 @@
 //! The engine's state between operations, and how it is stored: the metadata on disk first, then in memory.
 //!
 //! This module decides nothing. `reset`, `checkpoint`, `replacement`, `compaction` and `recovery` bring the
-//! files into the state that the metadata names. Those modules are above this one.
+//! files into the state that the metadata describes. Those modules are above this one.
 
 use crate::error::{Error, FileOperation, Result};
 use crate::events::event;
@@ -90,9 +90,10 @@ impl State {
         self.synced_is_dirty = true;
     }
 
-    /// Makes the `count` frames after Synced's end durable and names them in the metadata. They must be whole
-    /// transactions of the remote. If they are the first of the next generation, the same write of the
-    /// metadata enters it. `stamp` is the last frame's stamp in the server's log, if known.
+    /// Makes the `count` frames after Synced's end durable, and then part of the replica by naming them in
+    /// the metadata. They must be whole transactions of the remote. If they are the first of the next
+    /// generation, the same write of the metadata enters it. `stamp` is the last frame's stamp in the
+    /// server's log, if known.
     pub(crate) async fn adopt_frames(
         &mut self,
         files: &Files,

@@ -23,7 +23,7 @@ use crate::remote::{Remote, RemoteError};
 const JSON_BYTES_MAX: usize = 16 << 20;
 /// The part of an unexpected answer's body that the error quotes, in bytes.
 const DETAIL_BYTES_MAX: usize = 200;
-/// The maximum length of a lineage id, in bytes. It must fit into the metadata.
+/// The maximum length of a `history_id`, in bytes. It must fit into the metadata.
 const HISTORY_ID_BYTES_MAX: usize = 256;
 /// How many newest generations in a row may be missing when the engine requests their export.
 const EXPORT_TRIES_MAX: u32 = 3;
@@ -78,7 +78,7 @@ impl<R: Remote> Wire<R> {
     /// before it and the file.
     ///
     /// The server may close and prune that generation between the two answers. If the newest generation is
-    /// missing, the engine asks again, as long as `/info` names a different one each time.
+    /// missing, the engine asks again, as long as `/info` reports a different one each time.
     pub(crate) async fn newest_export(&self) -> Result<(Info, BodyStream<R::Body>)> {
         let mut info = self.info().await?;
         for _ in 0..EXPORT_TRIES_MAX {

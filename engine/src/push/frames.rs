@@ -8,7 +8,7 @@
 //! numbers and a different log therefore answers with a conflict. If Synced's WAL has no such frame, the push
 //! does not use this form.
 //!
-//! If a transaction is longer than a request, a baton names the transaction that the remote holds open.
+//! If a transaction is longer than a request, a baton identifies the transaction that the remote holds open.
 //! Synced is dirty while the frames are being sent. Once the remote has accepted the last frame, the frames
 //! are remote frames and no local tail. They become part of the replica as if they had been pulled: synced
 //! first, then named in the metadata. In every other case the tail is cut off, and the next walk finds out
@@ -66,8 +66,8 @@ impl<R: Remote> FramesPush<'_, R> {
         let stamp = if metadata.history_id.is_some() {
             None
         } else {
-            // This frame later identifies the log of a server without a lineage id. Its page alone could
-            // belong to another log.
+            // The server sends no `history_id`, so this frame later identifies its log. The frame's page
+            // alone could belong to another log.
             history::stamp_of(self.wire, metadata.synced_generation, metadata.synced_frame() + frames).await
         };
         self.state.adopt_frames(self.files, frames, false, stamp).await?;

@@ -63,8 +63,8 @@ pub(crate) async fn push<R: Remote>(
 enum Position {
     /// The next attempt sends the pending transactions.
     Sending,
-    /// The remote has refused a statement. The next attempt finds the statements that the remote's state does
-    /// not allow, on the replica.
+    /// The remote has refused a statement. The next attempt replays the pending transactions on the replica,
+    /// to find the statements that the remote's state does not allow.
     TryingOut { refused: Error },
 }
 
@@ -102,7 +102,7 @@ impl<R: Remote> Push<'_, R> {
                 Ok(Attempt::Complete) => return Ok(()),
                 Ok(Attempt::TriedOut) => {}
                 Err(Stop::Stale) => self.start_over().await?,
-                Err(Stop::Refused(error)) => self.doubt(error),
+                Err(Stop::Refused(error)) => self.note_refusal(error),
                 Err(Stop::Failed(error)) => return Err(error),
             }
         }
@@ -114,8 +114,8 @@ impl<R: Remote> Push<'_, R> {
 
     async fn attempt(&mut self) -> Result<Attempt, Stop> {
         let has_news = self.catch_up().await?;
-        let row = self.acknowledgement_row()?;
-        let tape = self.read_recorded(row.unwrap_or(0))?;
+        let row = self.remote_no()?;
+        let tape = self.record_and_read(row.unwrap_or(0))?;
         let acknowledged = check_acknowledgement(self.files, &self.state.metadata, tape.last_no, row)?;
         self.state.acknowledged_no = self.state.acknowledged_no.max(row.unwrap_or(0));
         let pending = tape.after(acknowledged);
@@ -125,7 +125,7 @@ impl<R: Remote> Push<'_, R> {
         }
     }
 
-    /// The remote has changed. The next attempt starts at its new end.
+    /// Prepares another attempt after the remote has changed. The attempt will start at the remote's new end.
     async fn start_over(&mut self) -> Result<()> {
         event!(GuardStale);
         if self.state.synced_is_dirty {
@@ -134,14 +134,15 @@ impl<R: Remote> Push<'_, R> {
         Ok(())
     }
 
-    /// The remote has refused a statement. The next attempt finds the reason.
-    fn doubt(&mut self, refused: Error) {
+    /// Notes that the remote has refused a statement. The next attempt tries the statements out on the
+    /// replica.
+    fn note_refusal(&mut self, refused: Error) {
         event!(PushRefused, cause = tracing::field::display(&refused));
         self.position = Position::TryingOut { refused };
     }
 
     /// Brings Synced to the remote's end, and rebases Draft if the push cannot be planned otherwise. Returns
-    /// whether there was anything new.
+    /// whether Synced has changed.
     async fn catch_up(&mut self) -> Result<bool> {
         let walked = follow(self.files, self.wire, self.state, self.options).await?;
         self.report.frames += walked.frames;
@@ -158,8 +159,9 @@ impl<R: Remote> Push<'_, R> {
         Ok(walked.has_news())
     }
 
-    /// Returns the number in the remote's acknowledgement row as of Synced's end.
-    fn acknowledgement_row(&mut self) -> Result<Option<u64>> {
+    /// Returns the number in the remote's acknowledgement row of this client, as of Synced's end; `None` if
+    /// there is no such row.
+    fn remote_no(&mut self) -> Result<Option<u64>> {
         let synced = self.state.synced(self.files)?.connection.clone();
         acknowledged_no(&synced, &self.state.metadata.client_unique_id)
             .while_doing("reading the acknowledgement", &self.files.synced)
@@ -189,9 +191,10 @@ impl<R: Remote> Push<'_, R> {
         Ok(Attempt::Complete)
     }
 
-    /// Handles a refused statement. If the replica has the same state as the remote and refuses the statement
-    /// too, a retry cannot succeed, and the push skips the statement. If the walk brought anything new, the
-    /// refused plan was for an older state.
+    /// Handles a refused statement. The statements that the replica refuses too cannot succeed, and the next
+    /// attempt skips them. If the replica refuses none, and the walk has changed Synced, the refused plan was
+    /// made for an older state, and the next attempt makes a new one. If the replica refuses none, and Synced
+    /// has not changed, the push fails with the remote's error.
     async fn try_out(
         &mut self,
         refused: Error,
@@ -218,10 +221,10 @@ impl<R: Remote> Push<'_, R> {
         Ok(refusals)
     }
 
-    /// Reads the tape. Schema changes that were not made through the engine's connections are not recorded.
-    /// This first records them, because only recorded changes have a number. While an application's
-    /// transaction has written, that has to wait for the next push; recorded changes do not wait.
-    fn read_recorded(&mut self, acknowledged: u64) -> Result<Tape> {
+    /// Records the schema changes that were not made through the engine's connections, because only recorded
+    /// changes have a number, and reads the tape. Recording is not possible while an application's transaction
+    /// holds the write lock. Then these changes wait for the next push, and only the recorded ones are sent.
+    fn record_and_read(&mut self, acknowledged: u64) -> Result<Tape> {
         let (files, draft) = (self.files, self.draft);
         self.report.schema_changes_deferred = 0;
         loop {

@@ -25,30 +25,33 @@ pub(super) async fn send<R: Remote>(
     BatchRequest::new(client, acknowledged, batch).send(wire, report).await
 }
 
-/// One request, and the origin of each of its statements.
+/// One request, and the role of each of its statements.
 struct BatchRequest {
     statements: Vec<(Role, Statement)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    Frame,
+    /// Belongs to the batch itself, like `BEGIN`, the acknowledgement and `COMMIT`.
+    Envelope,
+    /// Fails if the remote is in another state than expected.
     Guard,
+    /// Replays a change of a local transaction.
     Replay { transaction_no: u64 },
 }
 
 impl BatchRequest {
     fn new(client: &str, acknowledged: Option<u64>, batch: Batch) -> Self {
-        let mut statements = vec![(Role::Frame, Statement::bare("BEGIN IMMEDIATE"))];
+        let mut statements = vec![(Role::Envelope, Statement::bare("BEGIN IMMEDIATE"))];
         if acknowledged.is_none() {
-            statements.push((Role::Frame, create_acknowledgement_table()));
+            statements.push((Role::Envelope, create_acknowledgement_table()));
         }
         statements.push((Role::Guard, guard(client, acknowledged, batch.triggers)));
         let last_no = batch.last_no;
         let replay = |(transaction_no, statement)| (Role::Replay { transaction_no }, statement);
         statements.extend(batch.replayed.into_iter().map(replay));
-        statements.push((Role::Frame, acknowledge(client, last_no)));
-        statements.push((Role::Frame, Statement::bare("COMMIT")));
+        statements.push((Role::Envelope, acknowledge(client, last_no)));
+        statements.push((Role::Envelope, Statement::bare("COMMIT")));
         Self { statements }
     }
 
@@ -94,7 +97,7 @@ impl BatchRequest {
         if let Some((error, (role, statement))) = first_error {
             let transaction_no = match role {
                 Role::Guard if is_stale(&error) => return Err(Problem::Stale),
-                Role::Guard | Role::Frame => None,
+                Role::Guard | Role::Envelope => None,
                 Role::Replay { transaction_no } => Some(*transaction_no),
             };
             return Err(Problem::Refused(Error::PushRefused {
@@ -124,8 +127,9 @@ fn is_stale(error: &StatementError) -> bool {
 }
 
 /// Returns the guard: a statement that does nothing if the acknowledgement row and the triggers have the
-/// expected values. Otherwise it fails, because it inserts one key twice. A batch condition cannot test a
-/// row. The failure is a constraint error, or the error for a missing table.
+/// expected values. Otherwise it inserts one key twice and fails with a constraint error. If the table is
+/// missing, it fails with the error for that. The guard is a statement, because the protocol's conditions
+/// between the statements of a batch cannot test the content of a row.
 fn guard(client: &str, acknowledged: Option<u64>, triggers: Option<String>) -> Statement {
     let row = format!("SELECT 1 FROM {ACKNOWLEDGEMENT_TABLE} WHERE client_id = ?1");
     let mut args =
@@ -156,7 +160,7 @@ mod tests {
     const ROLLBACK: usize = 4;
 
     fn request() -> BatchRequest {
-        let roles = [Role::Frame, Role::Guard, Role::Replay { transaction_no: 7 }, Role::Frame];
+        let roles = [Role::Envelope, Role::Guard, Role::Replay { transaction_no: 7 }, Role::Envelope];
         let statement = |role| (role, Statement::bare("SELECT 1"));
         BatchRequest { statements: roles.map(statement).into() }
     }

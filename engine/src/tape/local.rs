@@ -162,7 +162,8 @@ impl LocalSchema {
             })
             .collect();
         let by_name = renamed.iter().find(|(_, next)| next.eq_ignore_ascii_case(name));
-        // A name between two others occurs nowhere else.
+        // A name that a table had only between two renames is in no sighting. It belongs to the only renamed
+        // table that fits.
         let by_elimination = || {
             let fits = |(from, _): &&(String, String)| {
                 let columns = self.schema.table(from).map(|table| table.columns.len());

@@ -255,7 +255,7 @@ impl Tape {
 #[derive(Default)]
 struct Group {
     id: i64,
-    /// The last record of the transaction, or a record before it.
+    /// The id of the transaction's last record so far; before the first record, an earlier id.
     last_change_id: i64,
     mark: Option<u64>,
     /// Whether the transaction changed anything that is replicated. This depends only on the records, because

@@ -3,8 +3,8 @@
 //! The core records an insert after the effects of the triggers that it fired. The images reveal a trigger
 //! that updates the inserted row: the update starts from the inserted row, and no delete of that row lies in
 //! between. A trigger that deletes the row leaves the same records as an `INSERT OR REPLACE` that replaced a
-//! row by an equal one. But then the row is absent afterwards. The row's next record shows that, or else the
-//! row itself.
+//! row by an equal one. The difference is that the trigger leaves no row. The next record of the row shows
+//! which case it is. If there is no such record, Draft's content shows it.
 
 use std::collections::BTreeMap;
 

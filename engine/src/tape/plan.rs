@@ -2,9 +2,9 @@
 //! both rebase and push.
 //!
 //! The *target* is Synced as of its end. The planner keeps a model of the target's schema and applies every
-//! planned change to it, so that each statement fits the tables at its place in the plan. It only reads the
-//! target's rows, to find conflicts. That costs one look-up per changed row, and none if the remote is
-//! unchanged.
+//! planned change to it, so that each statement fits the tables at its place in the plan. The planner reads
+//! rows of the target only to find conflicts. That costs a few queries per changed row, and none if the
+//! remote is unchanged.
 //!
 //! Triggers do not fire for replayed rows, because their effects are already on the tape. The planner drops
 //! the triggers of a changed table first. [`Planner::resume`] creates them again, within the same transaction
@@ -18,7 +18,7 @@ use turso_core::{Connection, Value};
 use super::change::{Change, RowChange, SchemaChange};
 use super::record::Images;
 use super::schema::{Object, ObjectKind, Schema, Table, folded, is_same_definition};
-use super::statements::{Statement, Target, drop_statement, quoted, tolerant_of_existing};
+use super::statements::{Statement, TargetTable, drop_statement, quoted, tolerant_of_existing};
 use super::{SCHEMA_TABLE, Transaction};
 use crate::conflict::{Conflict, ConflictKind, Conflicts};
 use crate::database;
@@ -45,10 +45,10 @@ pub(crate) struct Planner<'a> {
     target: Schema,
     /// Whether the target may differ from the state on which the local changes were made.
     may_conflict: bool,
-    /// Whether to create a table that changed rows need and that the target does not have. Otherwise the
-    /// table was dropped there.
+    /// Whether the plan creates a table that changed rows need and that the target does not have. If not,
+    /// such a table counts as dropped by the remote, and its rows are skipped.
     makes_missing_tables: bool,
-    /// Rows that were already compared, or that a local transaction has already changed.
+    /// Rows that were already compared with the target, or that a local transaction has already changed.
     seen: BTreeSet<String>,
     /// Triggers that are dropped and not created again yet.
     suspended: BTreeSet<String>,
@@ -77,15 +77,15 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Marks the planned statements as run on the target.
+    /// Reads the target's schema again, after the planned statements have run on it.
     pub(crate) fn reread_target(&mut self) -> turso_core::Result<()> {
         self.target = Schema::read(self.connection, SCHEMA_TABLE)?;
         Ok(())
     }
 
-    /// From here on, creates tables that the target does not have instead of skipping their rows: the target
-    /// has lost the transactions that created them.
-    pub(crate) fn make_missing_tables(&mut self) {
+    /// Makes the planner create tables that changed rows need and that the target does not have. This is
+    /// right if the target has lost the transactions that created them.
+    pub(crate) fn set_makes_missing_tables(&mut self) {
         self.makes_missing_tables = true;
     }
 
@@ -102,13 +102,13 @@ impl<'a> Planner<'a> {
         Ok(steps)
     }
 
-    /// Returns the statements that create the suspended triggers again. A plan may change rows only before
-    /// them.
+    /// Returns the statements that create the suspended triggers again. They must run after all statements
+    /// that change rows.
     pub(crate) fn resume(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for name in std::mem::take(&mut self.suspended) {
             let Some(trigger) = self.target.object(ObjectKind::Trigger, &name).cloned() else { continue };
-            if self.target.has_rows_source(&trigger.table) {
+            if self.target.has_table_or_view(&trigger.table) {
                 self.step(&mut steps, Statement::bare(trigger.sql), None);
             } else {
                 self.target.remove_object(&name);
@@ -129,8 +129,8 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether the target will have a table or a view of this name.
-    pub(crate) fn has_rows_source(&self, name: &str) -> bool {
-        self.target.has_rows_source(name)
+    pub(crate) fn has_table_or_view(&self, name: &str) -> bool {
+        self.target.has_table_or_view(name)
     }
 
     /// Takes the conflicts found since the last call.
@@ -138,6 +138,7 @@ impl<'a> Planner<'a> {
         std::mem::take(&mut self.conflicts)
     }
 
+    /// Appends a statement to the plan, unless the target is known to refuse it.
     fn step(&mut self, steps: &mut Vec<Step>, statement: Statement, note: Option<Statement>) {
         match self.refusals.iter().find(|refusal| refusal.statement == statement) {
             None => steps.push(Step { statement, note }),
@@ -162,17 +163,17 @@ impl<'a> Planner<'a> {
             self.plan_schema(&SchemaChange::CreateTable { name, sql }, steps);
         }
         let Some(table) = self.target.table(&change.table.name).cloned() else {
-            self.report(&change.table.name, row_of(&change.table, &change.images), ConflictKind::TableGone);
+            self.report(&change.table.name, row_key(&change.table, &change.images), ConflictKind::TableGone);
             return Ok(());
         };
         self.suspend_triggers(&table, steps);
-        let target = Target::new(&change.table, &table);
+        let target = TargetTable::new(&change.table, &table);
         self.report_missing_columns(&target, change);
         if self.may_conflict
             && let Some(as_read) = table.as_read()
         {
             let uniques = self.target.unique_keys(&table);
-            self.look_up(&target.as_read(&as_read), &uniques, change)?;
+            self.report_conflicts(&target.as_read(&as_read), &uniques, change)?;
         }
         for statement in target.replay(change) {
             self.step(steps, statement, None);
@@ -194,7 +195,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn report_missing_columns(&mut self, target: &Target<'_>, change: &RowChange) {
+    fn report_missing_columns(&mut self, target: &TargetTable<'_>, change: &RowChange) {
         for index in target.missing() {
             let column = &change.table.columns[index].name;
             let is_set = match &change.images {
@@ -208,54 +209,55 @@ impl<'a> Planner<'a> {
             };
             if is_set && !target.table.has_column(column) {
                 let kind = ConflictKind::ColumnGone { column: column.clone() };
-                self.report(&change.table.name, row_of(&change.table, &change.images), kind);
+                self.report(&change.table.name, row_key(&change.table, &change.images), kind);
             }
         }
     }
 
-    /// Compares the state on which a change was made with the target's state.
-    fn look_up(
+    /// Compares the state on which a change was made with the target's state, and reports the differences as
+    /// conflicts.
+    fn report_conflicts(
         &mut self,
-        target: &Target<'_>,
+        target: &TargetTable<'_>,
         uniques: &[Vec<usize>],
         change: &RowChange,
     ) -> turso_core::Result<()> {
         match &change.images {
             Images::Insert { after } => {
-                self.look_up_new_key(target, change, after, None)?;
-                self.look_up_unique(target, uniques, change, after, |_| true)
+                self.report_taken_key(target, change, after, None)?;
+                self.report_taken_unique(target, uniques, change, after, |_| true)
             }
             // The row's previous content is not recorded.
             Images::Update { after, new_values: None, .. } => {
-                self.is_first_look(target, change, after);
+                self.note_seen(target, change, after);
                 Ok(())
             }
             Images::Update { before, after, new_values: Some(values) } => {
                 let mut own = None;
-                if self.is_first_look(target, change, before) {
+                if self.note_seen(target, change, before) {
                     own = self.find(&target.select(before, change.rowid))?;
                     let kind = match &own {
                         None => Some(ConflictKind::RowGone),
                         Some(found) => is_other(target, before, found).then_some(ConflictKind::RowChanged),
                     };
                     if let Some(kind) = kind {
-                        self.report(&change.table.name, row_of(&change.table, &change.images), kind);
+                        self.report(&change.table.name, row_key(&change.table, &change.images), kind);
                     }
                 }
-                self.look_up_new_key(target, change, after, own)?;
+                self.report_taken_key(target, change, after, own)?;
                 let is_set = |column| {
                     target
                         .recorded(column)
                         .is_some_and(|index| values.get(index).is_some_and(Option::is_some))
                 };
-                self.look_up_unique(target, uniques, change, after, is_set)
+                self.report_taken_unique(target, uniques, change, after, is_set)
             }
             Images::Delete { before } => {
-                if self.is_first_look(target, change, before)
+                if self.note_seen(target, change, before)
                     && let Some(found) = self.find(&target.select(before, change.rowid))?
                     && is_other(target, before, &found)
                 {
-                    let row = row_of(&change.table, &change.images);
+                    let row = row_key(&change.table, &change.images);
                     self.report(&change.table.name, row, ConflictKind::RowChanged);
                 }
                 Ok(())
@@ -263,8 +265,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether a row is seen for the first time. From now on it counts as changed by the local transactions.
-    fn is_first_look(&mut self, target: &Target<'_>, change: &RowChange, image: &[Value]) -> bool {
+    /// Notes that a local transaction changes a row, and returns whether this is the row's first change. Only
+    /// the first change is compared with the target, because the later ones were made on its result.
+    fn note_seen(&mut self, target: &TargetTable<'_>, change: &RowChange, image: &[Value]) -> bool {
         let table = &change.table.name;
         self.seen.insert(match target.key(image) {
             Some(key) => row_id(table, key.into_iter().map(|(_, value)| value)),
@@ -272,31 +275,32 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Whether a row that is about to be inserted exists already with other content. Under some collations
-    /// the found row may be the same row under its earlier key.
-    fn look_up_new_key(
+    /// Reports a conflict if the target already has a row under the new key, with other content. Under some
+    /// collations the query for the new key finds the changed row itself, which still has its earlier key.
+    /// `own` is that row, and it is no conflict.
+    fn report_taken_key(
         &mut self,
-        target: &Target<'_>,
+        target: &TargetTable<'_>,
         change: &RowChange,
         after: &[Value],
         own: Option<Vec<Value>>,
     ) -> turso_core::Result<()> {
-        let is_new = self.is_first_look(target, change, after);
+        let is_new = self.note_seen(target, change, after);
         if is_new
             && target.key(after).is_some()
             && let Some(found) = self.find(&target.select(after, change.rowid))?
             && is_other(target, after, &found)
             && own.is_none_or(|own| own != found)
         {
-            self.report(&change.table.name, row_of(&change.table, &change.images), ConflictKind::RowExists);
+            self.report(&change.table.name, row_key(&change.table, &change.images), ConflictKind::RowExists);
         }
         Ok(())
     }
 
-    /// Whether other rows hold the values that must be unique.
-    fn look_up_unique(
+    /// Reports a conflict if another row of the target holds a value that must be unique.
+    fn report_taken_unique(
         &mut self,
-        target: &Target<'_>,
+        target: &TargetTable<'_>,
         uniques: &[Vec<usize>],
         change: &RowChange,
         after: &[Value],
@@ -315,7 +319,7 @@ impl<'a> Planner<'a> {
             if !is_seen {
                 let columns =
                     unique.iter().map(|column| target.table.columns[*column].name.clone()).collect();
-                let row = row_of(&change.table, &change.images);
+                let row = row_key(&change.table, &change.images);
                 self.report(&change.table.name, row, ConflictKind::UniqueTaken { columns });
             }
         }
@@ -333,14 +337,14 @@ impl<'a> Planner<'a> {
         match change {
             SchemaChange::CreateTable { name, sql } => {
                 match self.target.table(name).map(|table| is_same_definition(&table.sql, sql)) {
-                    None => self.carry(change, tolerant_of_existing(sql), steps),
+                    None => self.plan_change(change, tolerant_of_existing(sql), steps),
                     Some(true) => {}
                     Some(false) => self.report(name, Vec::new(), ConflictKind::OtherDefinition),
                 }
             }
             SchemaChange::DropTable { name } => {
                 if self.target.table(name).is_some() {
-                    self.carry(change, drop_statement("TABLE", name).sql, steps);
+                    self.plan_change(change, drop_statement("TABLE", name).sql, steps);
                 }
             }
             SchemaChange::CreateIndex { name, table, sql } => {
@@ -349,14 +353,14 @@ impl<'a> Planner<'a> {
                     None if self.target.table(table).is_none() => {
                         self.report(name, Vec::new(), ConflictKind::TableGone);
                     }
-                    None => self.carry(change, tolerant_of_existing(sql), steps),
+                    None => self.plan_change(change, tolerant_of_existing(sql), steps),
                     Some(true) => {}
                     Some(false) => self.report(name, Vec::new(), ConflictKind::OtherDefinition),
                 }
             }
             SchemaChange::DropIndex { name } => {
                 if self.target.object(ObjectKind::Index, name).is_some() {
-                    self.carry(change, drop_statement("INDEX", name).sql, steps);
+                    self.plan_change(change, drop_statement("INDEX", name).sql, steps);
                 }
             }
             SchemaChange::AddColumn { table, .. }
@@ -370,31 +374,32 @@ impl<'a> Planner<'a> {
             SchemaChange::RenameTable { from, to } => self.plan_rename(change, from, to, steps),
             SchemaChange::CreateView { name, sql } => {
                 if self.make_room(ObjectKind::View, name, sql, steps) {
-                    self.carry(change, sql.clone(), steps);
+                    self.plan_change(change, sql.clone(), steps);
                 }
             }
             SchemaChange::DropView { name } => {
                 if self.target.object(ObjectKind::View, name).is_some() {
-                    self.carry(change, drop_statement("VIEW", name).sql, steps);
+                    self.plan_change(change, drop_statement("VIEW", name).sql, steps);
                 }
             }
             SchemaChange::CreateTrigger { name, sql, .. } => {
                 if self.make_room(ObjectKind::Trigger, name, sql, steps) {
-                    // It is created when all rows are in place.
-                    self.carry(change, drop_statement("TRIGGER", name).sql, steps);
+                    // Here the plan only drops an existing trigger of this name. The new trigger must not
+                    // fire for replayed rows, so `resume` creates it after all rows.
+                    self.plan_change(change, drop_statement("TRIGGER", name).sql, steps);
                     self.suspended.insert(folded(name));
                 }
             }
             SchemaChange::DropTrigger { name } => {
                 if self.target.object(ObjectKind::Trigger, name).is_some() {
-                    self.carry(change, drop_statement("TRIGGER", name).sql, steps);
+                    self.plan_change(change, drop_statement("TRIGGER", name).sql, steps);
                 }
             }
         }
     }
 
-    /// A change that must also be applied to the target.
-    fn carry(&mut self, change: &SchemaChange, sql: String, steps: &mut Vec<Step>) {
+    /// Plans a schema change that the target needs, and applies it to the model of the target.
+    fn plan_change(&mut self, change: &SchemaChange, sql: String, steps: &mut Vec<Step>) {
         let before = steps.len();
         self.step(steps, Statement::bare(sql), change.note());
         if steps.len() > before {
@@ -407,17 +412,17 @@ impl<'a> Planner<'a> {
         let has = |column: &str| table.has_column(column);
         match change {
             SchemaChange::AddColumn { column, sql, .. } if !has(column) => {
-                self.carry(change, sql.clone(), steps);
+                self.plan_change(change, sql.clone(), steps);
             }
             SchemaChange::DropColumn { column, .. } if has(column) => {
                 let sql = format!("ALTER TABLE {name} DROP COLUMN {}", quoted(column));
-                self.carry(change, sql, steps);
+                self.plan_change(change, sql, steps);
             }
             SchemaChange::RenameColumn { from, to, .. } => match (has(from), has(to)) {
                 // Names that differ only in case are equal.
                 (true, there) if !there || from.eq_ignore_ascii_case(to) => {
                     let sql = format!("ALTER TABLE {name} RENAME COLUMN {} TO {}", quoted(from), quoted(to));
-                    self.carry(change, sql, steps);
+                    self.plan_change(change, sql, steps);
                 }
                 (true, _) => self.report(&table.name, Vec::new(), ConflictKind::OtherDefinition),
                 (false, true) => {}
@@ -428,9 +433,9 @@ impl<'a> Planner<'a> {
             },
             SchemaChange::RedefineColumn { column, definition, .. } if has(column) => {
                 let sql = format!("ALTER TABLE {name} ALTER COLUMN {} TO {definition}", quoted(column));
-                self.carry(change, sql, steps);
+                self.plan_change(change, sql, steps);
             }
-            SchemaChange::Other { sql, .. } => self.carry(change, sql.clone(), steps),
+            SchemaChange::Other { sql, .. } => self.plan_change(change, sql.clone(), steps),
             // The target already has this state.
             _ => {}
         }
@@ -439,7 +444,11 @@ impl<'a> Planner<'a> {
     fn plan_rename(&mut self, change: &SchemaChange, from: &str, to: &str, steps: &mut Vec<Step>) {
         match (self.target.table(from).is_some(), self.target.table(to).is_some()) {
             (true, there) if !there || from.eq_ignore_ascii_case(to) => {
-                self.carry(change, format!("ALTER TABLE {} RENAME TO {}", quoted(from), quoted(to)), steps);
+                self.plan_change(
+                    change,
+                    format!("ALTER TABLE {} RENAME TO {}", quoted(from), quoted(to)),
+                    steps,
+                );
             }
             (true, _) => self.report(to, Vec::new(), ConflictKind::OtherDefinition),
             (false, true) => {}
@@ -447,7 +456,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Drops a view or trigger of the same name. Returns `false` if it is identical.
+    /// Drops an existing view or trigger of this name. Returns whether the new one must be created: `false`
+    /// if the existing one is identical.
     fn make_room(&mut self, kind: ObjectKind, name: &str, sql: &str, steps: &mut Vec<Step>) -> bool {
         let Some(existing) = self.target.object(kind, name) else { return true };
         if is_same_definition(&existing.sql, sql) {
@@ -469,7 +479,7 @@ impl Refusal {
     }
 }
 
-fn is_other(target: &Target<'_>, image: &[Value], found: &[Value]) -> bool {
+fn is_other(target: &TargetTable<'_>, image: &[Value], found: &[Value]) -> bool {
     let values: Vec<&Value> = target.columns_and_values(image).into_iter().map(|(_, value)| value).collect();
     values.len() != found.len() || values.into_iter().zip(found).any(|(value, found)| value != found)
 }
@@ -479,8 +489,8 @@ fn row_id<'v>(table: &str, key: impl Iterator<Item = &'v Value>) -> String {
     format!("{table} {}", key.join(" "))
 }
 
-/// A row's key for a report, with local names.
-fn row_of(table: &Table, images: &Images) -> Vec<(String, Value)> {
+/// The key of a changed row for a report, as local column names with values; all values if there is no key.
+fn row_key(table: &Table, images: &Images) -> Vec<(String, Value)> {
     let image = images.earlier();
     let all: Vec<usize> = (0..table.columns.len()).collect();
     let columns = if table.key.is_empty() { &all } else { &table.key };

@@ -18,7 +18,7 @@ pub(super) struct RecordedChange {
     pub(super) table: String,
     pub(super) rowid: i64,
     pub(super) images: Images,
-    /// The id of the change-log record.
+    /// The position of the record among the records that were read.
     pub(super) record: usize,
     pub(super) aftermath: Aftermath,
 }

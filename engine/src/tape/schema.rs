@@ -35,18 +35,20 @@ pub(super) struct Table {
     pub(super) name: String,
     /// The table's root page. It stays the same when the table is renamed.
     pub(super) root_page: i64,
-    /// The columns that the table's records hold.
+    /// The stored columns, which the table's records hold.
     pub(super) columns: Vec<Column>,
-    /// The names of the computed columns, which are not stored.
+    /// The names of the virtual generated columns. No record holds them, because their values are computed at
+    /// each read.
     pub(super) computed: Vec<String>,
     /// The positions of the primary key's columns, in the key's order; empty for a table without a primary
     /// key.
     pub(super) key: Vec<usize>,
-    /// The positions of the columns of every other UNIQUE constraint in the definition.
+    /// The UNIQUE constraints in the definition, without the primary key: for each, the positions of its
+    /// columns.
     pub(super) uniques: Vec<Vec<usize>>,
     pub(super) sql: String,
-    /// The table's name in the database that was read, independent of later changes to the model; `None` if
-    /// it was not there.
+    /// The table's name when the model was read from the database. Later changes of the model do not change
+    /// it. `None` if the table did not exist then.
     pub(super) name_as_read: Option<String>,
 }
 
@@ -55,9 +57,9 @@ pub(super) struct Column {
     pub(super) name: String,
     /// The declared type, if any.
     pub(super) declared_type: Option<String>,
-    /// Whether the value is computed from other columns and cannot be set.
-    pub(super) is_generated: bool,
-    /// The column's name in the database that was read, as for its table.
+    /// Whether this is a STORED generated column. Records hold its value, but a statement cannot set it.
+    pub(super) is_stored_generated: bool,
+    /// The column's name when the model was read from the database; `None` if it did not exist then.
     pub(super) name_as_read: Option<String>,
 }
 
@@ -77,7 +79,8 @@ pub(super) struct Object {
     /// The object's table; the view's own name for a view.
     pub(super) table: String,
     pub(super) sql: String,
-    /// The columns that a unique index over plain columns makes unique; empty for all other objects.
+    /// The columns of a unique index. Empty for a partial index, for an index over expressions, and for all
+    /// other objects.
     unique_columns: Vec<String>,
 }
 
@@ -115,7 +118,7 @@ impl Schema {
             }
         }
         for table in schema.tables.values_mut() {
-            Arc::make_mut(table).note_names();
+            Arc::make_mut(table).set_names_as_read();
         }
         Ok(schema)
     }
@@ -168,7 +171,7 @@ impl Schema {
     }
 
     /// Whether there is a table or a view of this name.
-    pub(super) fn has_rows_source(&self, name: &str) -> bool {
+    pub(super) fn has_table_or_view(&self, name: &str) -> bool {
         self.table(name).is_some() || self.object(ObjectKind::View, name).is_some()
     }
 
@@ -199,8 +202,8 @@ impl Schema {
         self.tables.get_mut(&folded(name)).map(Arc::make_mut)
     }
 
-    /// The columns of every UNIQUE constraint and unique index of a table, except its primary key. Partial
-    /// indexes and indexes over expressions are left out.
+    /// The UNIQUE constraints and unique indexes of a table, without the primary key: for each, the positions
+    /// of its columns. Partial indexes and indexes over expressions are left out.
     pub(super) fn unique_keys(&self, table: &Table) -> Vec<Vec<usize>> {
         let of_index = |index: &Object| -> Option<Vec<usize>> {
             index.unique_columns.iter().map(|column| table.position(column)).collect()
@@ -275,15 +278,16 @@ impl Table {
         Some(table)
     }
 
-    fn note_names(&mut self) {
+    /// Records the present names as those with which the table was read.
+    fn set_names_as_read(&mut self) {
         self.name_as_read = Some(self.name.clone());
         for column in &mut self.columns {
             column.name_as_read = Some(column.name.clone());
         }
     }
 
-    /// The table under the names with which it was read; `None` if it was not there. A column that was not
-    /// there keeps its name, and the caller must skip it.
+    /// The table under the names with which it was read from the database; `None` if it did not exist then. A
+    /// column that did not exist then keeps its present name, and the caller must skip it.
     pub(super) fn as_read(&self) -> Option<Self> {
         let mut table = self.clone();
         table.name.clone_from(self.name_as_read.as_ref()?);
@@ -360,20 +364,20 @@ impl Table {
 
 impl Column {
     pub(super) fn of(definition: &ColumnDefinition) -> Self {
-        let is_generated = definition
+        let is_stored_generated = definition
             .constraints
             .iter()
             .any(|constraint| matches!(constraint.constraint, ColumnConstraint::Generated { .. }));
         Self {
             name: definition.col_name.as_str().to_owned(),
             declared_type: definition.col_type.as_ref().map(|declared| declared.name.clone()),
-            is_generated,
+            is_stored_generated,
             name_as_read: None,
         }
     }
 }
 
-/// Whether a column's value is computed at each read.
+/// Whether a column is a virtual generated column: its value is computed at each read, and not stored.
 fn is_computed(definition: &ColumnDefinition) -> bool {
     definition.constraints.iter().any(|constraint| {
         matches!(

@@ -75,27 +75,28 @@ impl Args {
     }
 }
 
-/// The target table of row changes, seen from the shape in which they were recorded.
-pub(super) struct Target<'a> {
+/// A table of the target, together with the positions in it of the columns of recorded row changes.
+pub(super) struct TargetTable<'a> {
     pub(super) table: &'a Table,
     /// For each recorded column its position in the target; `None` if the target has no settable column for
     /// it.
     positions: Vec<Option<usize>>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> TargetTable<'a> {
     pub(super) fn new(recorded: &Table, table: &'a Table) -> Self {
-        let is_settable = |position: &usize| !table.columns[*position].is_generated;
+        let is_settable = |position: &usize| !table.columns[*position].is_stored_generated;
         let positions =
             recorded.columns.iter().map(|column| table.position(&column.name).filter(is_settable)).collect();
         Self { table, positions }
     }
 
-    /// The same with the names in the database that was read; `table` is [`Table::as_read`].
-    pub(super) fn as_read<'b>(&self, table: &'b Table) -> Target<'b> {
+    /// The same table under the names with which it was read from the database. `table` is the result of
+    /// [`Table::as_read`].
+    pub(super) fn as_read<'b>(&self, table: &'b Table) -> TargetTable<'b> {
         let was_there = |position: &usize| table.columns[*position].name_as_read.is_some();
         let positions = self.positions.iter().map(|position| position.filter(was_there)).collect();
-        Target { table, positions }
+        TargetTable { table, positions }
     }
 
     /// The position of the target's column in a recorded image.
@@ -266,7 +267,7 @@ mod tests {
         let table = |sql| Table::parse("odd \"name\"", 2, sql).unwrap();
         let (recorded, target) = (table(recorded), table(target));
         let change = RowChange { table: Arc::new(recorded.clone()), rowid: 9, images };
-        let statements = Target::new(&recorded, &target).replay(&change);
+        let statements = TargetTable::new(&recorded, &target).replay(&change);
         statements.into_iter().map(|statement| statement.sql).collect()
     }
 

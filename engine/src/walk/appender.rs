@@ -1,4 +1,4 @@
-//! Appends remote frames to Synced's WAL, and names their whole transactions in the metadata.
+//! Appends remote frames to Synced's WAL, and makes their whole transactions part of the replica.
 
 use bytes::{Bytes, BytesMut};
 
@@ -17,10 +17,11 @@ use crate::wire::BodyStream;
 pub(super) struct Appender {
     pub(super) synced: Synced,
     session: Option<RawSession>,
-    /// The number of frames of a transaction whose end has not arrived yet.
+    /// The number of appended frames of a transaction whose end has not arrived yet.
     pub(super) uncommitted: u64,
-    /// The number of frames of whole transactions that the metadata does not name yet.
-    pub(super) committed: u64,
+    /// The number of appended frames of whole transactions that are not part of the replica yet.
+    pub(super) whole_frames: u64,
+    /// The number of frames in Synced's WAL that are part of the replica.
     wal_frames: u64,
     /// The server's stamp of the newest commit frame.
     stamp: Option<FrameStamp>,
@@ -30,7 +31,7 @@ impl Appender {
     pub(super) fn begin(files: &Files, state: &mut State) -> Result<Self> {
         let wal_frames = state.metadata.synced_wal_frames;
         let synced = state.synced(files)?.clone();
-        Ok(Self { synced, session: None, uncommitted: 0, committed: 0, wal_frames, stamp: None })
+        Ok(Self { synced, session: None, uncommitted: 0, whole_frames: 0, wal_frames, stamp: None })
     }
 
     /// Appends the frames of one body and returns their number.
@@ -79,25 +80,25 @@ impl Appender {
                 self.session = Some(RawSession::begin(self.synced.connection.clone())?);
             }
             let session = self.session.as_ref().expect("the session was opened above");
-            session.insert(self.wal_frames + self.committed + self.uncommitted + 1, frame)
+            session.insert(self.wal_frames + self.whole_frames + self.uncommitted + 1, frame)
         };
         insert().while_doing("appending a remote frame", &self.synced.file).map_err(Rejected::Core)?;
         self.uncommitted += 1;
         if frame.is_commit() {
-            self.committed += self.uncommitted;
+            self.whole_frames += self.uncommitted;
             self.uncommitted = 0;
             self.stamp = Some(frame.stamp());
         }
         Ok(())
     }
 
-    /// Makes the whole transactions that have arrived durable and names them in the metadata. The same write
-    /// enters their generation, if necessary.
+    /// Makes the whole transactions that have arrived durable, and stores in the metadata that they are part
+    /// of the replica. If `is_crossing`, the same write of the metadata enters the next generation.
     pub(super) async fn commit(&mut self, files: &Files, state: &mut State, is_crossing: bool) -> Result<()> {
-        state.adopt_frames(files, self.committed, is_crossing, self.stamp).await?;
+        state.adopt_frames(files, self.whole_frames, is_crossing, self.stamp).await?;
         self.wal_frames = state.metadata.synced_wal_frames;
-        event!(FramesCommitted, frames = self.committed, wal_frames = self.wal_frames);
-        self.committed = 0;
+        event!(FramesCommitted, frames = self.whole_frames, wal_frames = self.wal_frames);
+        self.whole_frames = 0;
         Ok(())
     }
 

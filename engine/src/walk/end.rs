@@ -13,11 +13,13 @@ pub(super) struct Place {
     pub(super) start: u64,
 }
 
-/// What ends at the place.
+/// What ends at a place without a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
+    /// The generation. The log continues in a later one.
     OfGeneration,
-    OfHistory,
+    /// The log.
+    OfLog,
 }
 
 /// Interprets the server's answer that it has no frame at `place`.
@@ -42,7 +44,7 @@ pub(super) fn classify_end(
     }
     if status.generation < generation {
         return Err(contradiction(format!(
-            "generation {generation} has not begun, but the one before was said to be complete"
+            "generation {generation} has not begun, but the server said that the one before is complete"
         )));
     }
     if status.generation == generation && is_behind(start - 1) {
@@ -66,11 +68,11 @@ pub(super) fn classify_end(
             status.max_frame_no
         )));
     }
-    Ok(End::OfHistory)
+    Ok(End::OfLog)
 }
 
-/// Whether the answer to a request for the frame after a generation's end also confirms that the generation
-/// is complete.
+/// Whether an answer confirms that `generation` is complete. The request was for the frame after the last one
+/// of that generation.
 pub(super) fn is_complete<B>(answer: &FrameAnswer<B>, generation: u64) -> bool {
     match answer {
         FrameAnswer::End(status) => status.generation > generation,
@@ -98,8 +100,8 @@ mod tests {
 
     #[test]
     fn the_history_ends_where_the_servers_last_frame_is_synceds() {
-        assert_eq!(classify_end(&at(3, 7), &synced(), NEXT, 0).unwrap(), End::OfHistory);
-        assert_eq!(classify_end(&at(4, 0), &synced(), ENTERING, 0).unwrap(), End::OfHistory);
+        assert_eq!(classify_end(&at(3, 7), &synced(), NEXT, 0).unwrap(), End::OfLog);
+        assert_eq!(classify_end(&at(4, 0), &synced(), ENTERING, 0).unwrap(), End::OfLog);
     }
 
     #[test]

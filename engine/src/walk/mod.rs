@@ -11,7 +11,8 @@
 //! in between, the frames belong to another log.
 //!
 //! Only the server's status object marks the end of the log, never a short body. Only whole transactions
-//! become part of the replica. The metadata names them once the WAL file is synced.
+//! become part of the replica. This happens with the write of the metadata that names their frames, after the
+//! WAL file was synced.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -58,11 +59,11 @@ impl Walked {
 }
 
 /// How a walk ends.
-pub(crate) enum Walk {
-    /// At the remote's end.
+pub(crate) enum WalkOutcome {
+    /// Synced is at the remote's end.
     Ended(Walked),
     /// The server's log does not continue from Synced's end.
-    Interrupted(RebootstrapReason),
+    LogDiverged(RebootstrapReason),
 }
 
 /// Walks Synced to the remote's end. After an error Synced is at a commit frame between its old end and the
@@ -72,7 +73,7 @@ pub(crate) async fn walk<R: Remote>(
     wire: &Wire<R>,
     state: &mut State,
     options: &Options,
-) -> Result<Walk> {
+) -> Result<WalkOutcome> {
     let replica = Appender::begin(files, state)?;
     let walker = Walker {
         files,
@@ -85,8 +86,8 @@ pub(crate) async fn walk<R: Remote>(
         walked: Walked::default(),
     };
     match walker.run().await {
-        Ok(walked) => Ok(Walk::Ended(walked)),
-        Err(Stop::Interrupted(reason)) => Ok(Walk::Interrupted(reason)),
+        Ok(walked) => Ok(WalkOutcome::Ended(walked)),
+        Err(Stop::LogDiverged(reason)) => Ok(WalkOutcome::LogDiverged(reason)),
         Err(Stop::Failed(error)) => Err(error),
     }
 }
@@ -94,7 +95,7 @@ pub(crate) async fn walk<R: Remote>(
 /// The reason why a walk stops before the end.
 enum Stop {
     /// The server's log does not continue from Synced's end.
-    Interrupted(RebootstrapReason),
+    LogDiverged(RebootstrapReason),
     Failed(Error),
 }
 
@@ -104,14 +105,15 @@ impl From<Error> for Stop {
     }
 }
 
-/// The position of a walk. The metadata names the generation that Synced has reached, and the last frame in
-/// it.
+/// The position of a walk, relative to the generation and frame that Synced has reached according to the
+/// metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// In the generation that Synced has reached.
+    /// In the generation that Synced has reached. The walk requests the frame after Synced's last one.
     Within,
-    /// Before the next generation. The server reports that Synced's generation is complete; the next
-    /// generation's answer must confirm it.
+    /// Between Synced's generation, which is complete according to the server, and the next one. The walk
+    /// requests the first frame of the next generation. After the answer, the server must report again that
+    /// Synced's generation is complete. Only then does the walk enter the next one.
     Leaving,
 }
 
@@ -136,13 +138,13 @@ impl<R: Remote> Walker<'_, R> {
             let end = place.start.saturating_add(self.options.pull_batch_frames);
             match self.wire.frames(place.generation, place.start, end).await? {
                 FrameAnswer::Frames(body) => self.receive(place, body).await?,
-                FrameAnswer::Gone(doubt) => return Err(self.explain(doubt).await),
+                FrameAnswer::Gone(suspicion) => return Err(self.explain(suspicion).await),
                 FrameAnswer::End(status) => match (self.position, self.classify(&status, place).await?) {
-                    // This answer about the new generation's end is older than the history check that lets
-                    // the walk enter. Ask again.
+                    // The walk checks the history before it enters the generation. The answer arrived before
+                    // that check, so it does not decide where the generation ends. The walk asks again.
                     (Position::Leaving, _) => self.enter_empty().await?,
                     (Position::Within, End::OfGeneration) => self.leave(place)?,
-                    (Position::Within, End::OfHistory) => return self.finish().await,
+                    (Position::Within, End::OfLog) => return self.finish().await,
                 },
             }
         }
@@ -170,14 +172,14 @@ impl<R: Remote> Walker<'_, R> {
             body_bytes: self.walked.body_bytes,
             generation: place.generation,
         });
-        if self.replica.committed > 0 {
+        if self.replica.whole_frames > 0 {
             self.commit().await?;
         }
         Ok(())
     }
 
-    /// Names the whole transactions in the metadata. Between two generations the same write enters the next
-    /// one.
+    /// Makes the whole transactions that have arrived part of the replica. Between two generations the same
+    /// write of the metadata enters the next one.
     async fn commit(&mut self) -> Result<(), Stop> {
         // The check comes after the frames have arrived, so they belong to the checked log or to an earlier
         // one.
@@ -223,7 +225,7 @@ impl<R: Remote> Walker<'_, R> {
 
     /// Ends the walk at the end of the log.
     async fn finish(self) -> Result<Walked, Stop> {
-        // All frames arrived before this check.
+        // A walk that has changed Synced has checked the history after its last frames arrived.
         if !self.walked.has_news() {
             self.check_history().await?;
         }
@@ -243,34 +245,35 @@ impl<R: Remote> Walker<'_, R> {
     /// Stops the walk if the server has another log now.
     async fn check_history(&self) -> Result<(), Stop> {
         match history::changed(self.wire, self.state, &self.replica.synced).await? {
-            Some(reason) => Err(Stop::Interrupted(reason)),
+            Some(reason) => Err(Stop::LogDiverged(reason)),
             None => Ok(()),
         }
     }
 
-    /// Finds out why the server does not know Synced's end.
-    async fn explain(&self, doubt: Error) -> Stop {
-        history::confirm(self.wire, self.state, &self.replica.synced, doubt)
+    /// Finds out why the server's log seems not to contain Synced's end.
+    async fn explain(&self, suspicion: Error) -> Stop {
+        history::confirm(self.wire, self.state, &self.replica.synced, suspicion)
             .await
-            .map_or_else(Stop::Failed, Stop::Interrupted)
+            .map_or_else(Stop::Failed, Stop::LogDiverged)
     }
 
     /// Interprets the server's answer that it has no frame at `place`.
     async fn classify(&self, status: &Status, place: Place) -> Result<End, Stop> {
         match classify_end(status, &self.state.metadata, place, self.replica.uncommitted) {
             Ok(end) => Ok(end),
-            Err(doubt @ Error::RemoteWentBack { .. }) => Err(self.explain(doubt).await),
-            Err(doubt) => {
+            Err(suspicion @ Error::RemoteWentBack { .. }) => Err(self.explain(suspicion).await),
+            Err(error) => {
                 // The answer is inconsistent, unless the server has another log.
                 self.check_history().await?;
-                Err(Stop::Failed(doubt))
+                Err(Stop::Failed(error))
             }
         }
     }
 
-    /// Asks again for the end of the generation that the walk is about to leave. The server's first answer
-    /// may have been wrong and then have become true, with new frames in between. The next generation has
-    /// answered by now, so no frame is appended to this one any more.
+    /// Asks the server again whether the generation that the walk is about to leave ends after Synced's last
+    /// frame. The first answer may have been wrong: the server may have appended further frames to the
+    /// generation, and only then have completed it. By now the server has answered about the next generation,
+    /// so it appends no more frames to this one.
     async fn confirm_complete(&self) -> Result<(), Stop> {
         let metadata = &self.state.metadata;
         let (generation, start) = (metadata.synced_generation, metadata.synced_frame() + 1);
@@ -281,7 +284,7 @@ impl<R: Remote> Walker<'_, R> {
         Err(Stop::Failed(Error::BadAnswer {
             request: format!("GET /sync/{generation}/{start}"),
             problem: format!(
-                "generation {generation} was said to be complete before frame {start}, and goes on"
+                "the server said that generation {generation} ends before frame {start}, but it does not"
             ),
         }))
     }

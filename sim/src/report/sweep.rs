@@ -271,7 +271,7 @@ impl SweepReport {
             f,
             "requests",
             format_args!(
-                "{}; {} lost, {} more applied but with their response lost",
+                "{}; {} never arrived, another {} were applied but their response was lost",
                 HumanCount(counts.requests),
                 HumanCount(counts.requests_lost),
                 HumanCount(counts.responses_lost)
