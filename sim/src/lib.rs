@@ -25,7 +25,7 @@
 //!
 //! The simulator and the engine share only the traits through which the simulator drives the engine.
 
-/// A history makes many small allocations.
+/// Speeds up the tests: a history allocates many small pieces of memory.
 #[cfg(test)]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -23,7 +23,7 @@ pub struct Claims {
     pub(crate) draft_wal_moving_frames: u64,
     pub(crate) draft_wal_moving_stamp: Stamp,
     pub(crate) attempted_transaction_no: u64,
-    /// The lineage id of the log that Synced replicates.
+    /// The history id of the log that Synced replicates.
     pub history_id: Option<String>,
     pub(crate) attachment: String,
 }
@@ -44,13 +44,14 @@ impl Claims {
         serde_json::from_slice::<File>(bytes).ok().map(|file| file.metadata)
     }
 
-    /// Whether the database files are in use yet.
+    /// Whether the database files are in use.
     pub fn has_databases(&self) -> bool {
         self.phase != "bootstrapping"
     }
 
-    /// Whether the client may still have to fetch its first export.
-    pub fn is_beginning(&self) -> bool {
+    /// Whether the client has never reached the end of the remote's log. It may still have to fetch its first
+    /// export.
+    pub fn has_never_caught_up(&self) -> bool {
         matches!(self.phase.as_str(), "bootstrapping" | "first_pull")
     }
 
@@ -77,9 +78,9 @@ impl Claims {
         self.phase == "compacting_draft"
     }
 
-    /// The number of bytes at the start of a file that are covered by checksums: the metadata's checksums
-    /// or the file's own. `draft_wal` is the content of Draft's WAL.
-    pub fn named_bytes(&self, file: FileClass, draft_wal: &[u8]) -> u64 {
+    /// The number of bytes at the start of a file that the client relies on and that checksums cover. The
+    /// checksums are in the metadata or in the file itself. `draft_wal` is the content of Draft's WAL.
+    pub fn checksummed_bytes(&self, file: FileClass, draft_wal: &[u8]) -> u64 {
         match file {
             FileClass::Metadata => u64::MAX,
             FileClass::DraftWal if self.has_databases() => {
@@ -97,14 +98,14 @@ impl Claims {
             && draft_wal.header().is_none_or(|header| header.salts != self.draft_wal_moving_stamp.salts)
     }
 
-    /// The frames of Draft's WAL that the metadata relies on: up to the watermark, and up to the frames
-    /// that a compaction may already have moved into the main file.
+    /// The number of frames of Draft's WAL that the metadata refers to: the frames up to the watermark, and
+    /// the frames that a compaction may already have moved into the main file.
     pub(super) fn draft_wal_frames(&self) -> u64 {
         self.draft_wal_match_watermark.max(self.draft_wal_moving_frames)
     }
 
-    /// The bytes that these claims rely on. Nothing may modify them while a crash could still leave this
-    /// version.
+    /// The *named* bytes: the bytes of database files that the metadata refers to. Nothing may change them
+    /// while a crash could still leave this version.
     pub fn named(&self) -> Vec<Named> {
         if !self.has_databases() {
             return Vec::new();
@@ -113,8 +114,8 @@ impl Claims {
         let mut all = Vec::new();
         let draft_wal = named(FileClass::DraftWal, 0..wal_bytes(self.draft_wal_frames()));
         if self.is_compacting() {
-            // The checkpoint's writes to the main file are judged page by page; the pages it may change are
-            // exempt.
+            // A compaction writes to the main file, so the main file is not among the named bytes. The
+            // page-level checks compare it, except for the pages that the compaction may change.
             all.push(Named { may_be_emptied: true, ..draft_wal });
         } else {
             all.extend([named(FileClass::Draft, 0..u64::MAX), draft_wal]);
@@ -141,13 +142,13 @@ impl Claims {
         self.synced_wal_match_watermark == self.synced_wal_frames
     }
 
-    /// The generation, and its frame, that Synced claims to have reached.
+    /// The generation that Synced claims to have reached, and the frame in this generation.
     pub fn progress(&self) -> (u64, u64) {
         (self.synced_generation, self.synced_frame_no.unwrap_or(0))
     }
 }
 
-/// A byte range of a file that a version of the metadata names.
+/// A range of *named* bytes: a version of the metadata refers to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub file: FileClass,

@@ -16,7 +16,8 @@ pub struct Counts {
     pub marks: MarkCounts,
     pub histories: u64,
     /// Histories with at least one injected crash and one injected network fault.
-    pub histories_with_both: u64,
+    #[serde(rename = "histories_with_both")]
+    pub histories_with_crash_and_network_fault: u64,
     pub steps: u64,
     /// Steps that ran inside other steps.
     pub steps_inside: u64,
@@ -79,7 +80,7 @@ impl Counts {
         }
         add!(
             histories,
-            histories_with_both,
+            histories_with_crash_and_network_fault,
             steps,
             steps_inside,
             second_operations,

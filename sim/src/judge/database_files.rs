@@ -27,9 +27,9 @@ impl DatabaseFiles {
         }
     }
 
-    /// Judges I1 and I2. With `after_crash` it also checks that the WALs are intact up to the frames that
-    /// the metadata names. Returns the remote's epochs that Synced can belong to. I1 applies only to an
-    /// attached Draft.
+    /// Judges `synced-prefix` and, if Draft is attached, `watermark`. The WALs must have the frames that the
+    /// metadata refers to; `after_crash` also verifies the checksums of these frames. Returns the remote's
+    /// epochs that Synced can belong to.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -50,7 +50,7 @@ impl DatabaseFiles {
             if is_compacted { (0, 0) } else { (claims.draft_wal_frames(), claims.draft_wal_match_watermark) };
         let sound = |wal: &Wal<'_>, named: u64| {
             let frames = if after_crash { wal.verified_frames() } else { wal.frame_count() };
-            (frames < named).then(|| format!("{frames} intact frames, but the metadata names {named}"))
+            (frames < named).then(|| format!("{frames} intact frames, but the metadata refers to {named}"))
         };
         if let Some(problem) = sound(&synced_wal, synced_end) {
             return Err(Violation::of(SYNCED_PREFIX, format!("Synced's WAL has {problem}")));
@@ -75,9 +75,11 @@ impl DatabaseFiles {
             let place = format!("generation {generation}, frame {frame_no}");
             let message = match problem {
                 Some(difference) => {
-                    format!("Synced as of frame {synced_end} and the remote as of {place}: {difference}")
+                    format!(
+                        "Synced up to frame {synced_end} differs from the remote up to {place}: {difference}"
+                    )
                 }
-                None => format!("the metadata names {place}, which the remote never had"),
+                None => format!("the metadata refers to {place}, which the remote never had"),
             };
             return Err(Violation::of(SYNCED_PREFIX, message));
         };
@@ -93,17 +95,17 @@ impl DatabaseFiles {
         };
         if let Some(difference) = draft.first_difference_among(&synced, is_claimed) {
             let message = format!(
-                "Draft as of frame {draft_watermark} and Synced as of frame {synced_watermark}: {difference}"
+                "Draft up to frame {draft_watermark} differs from Synced up to frame {synced_watermark}: {difference}"
             );
             return Err(Violation::of(WATERMARK, message));
         }
         Ok(epochs)
     }
 
-    /// Judges I4, for a client whose engine considers Synced clean.
+    /// Judges `no-local-residue`, for a client whose engine considers Synced clean.
     ///
     /// # Errors
-    /// A violation naming the lengths.
+    /// A violation with the lengths.
     pub fn judge_residue(&self, claims: &Claims) -> Result<(), Violation> {
         let expected = wal_bytes(claims.synced_wal_frames);
         let actual = self.synced_wal.len() as u64;
@@ -119,7 +121,7 @@ impl DatabaseFiles {
         Err(Violation::of(
             NO_LOCAL_RESIDUE,
             format!(
-                "Synced's WAL has {actual} bytes, the {} frames that the metadata names end at {expected}",
+                "Synced's WAL has {actual} bytes, but the {} frames that the metadata refers to end at byte {expected}",
                 claims.synced_wal_frames
             ),
         ))

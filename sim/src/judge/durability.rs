@@ -1,4 +1,4 @@
-//! Checks on versions of the metadata: they name only durable bytes, and they never go backwards.
+//! Checks on versions of the metadata: they refer only to durable bytes, and they never go back.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,15 +17,15 @@ pub struct MetadataVersion {
     pub event_count: u64,
     pub bytes: Vec<u8>,
     /// Per path, the byte ranges that a power loss at this moment could change, ascending and disjoint.
-    /// Fully durable files are absent. A file whose directory entry is not durable, this one included, is
-    /// at risk as a whole: `0..u64::MAX`.
+    /// A file that is completely durable has no entry. A file whose directory entry is not durable has the
+    /// single range `0..u64::MAX`. The metadata itself is such a file.
     pub unsynced: BTreeMap<String, Vec<Range<u64>>>,
-    /// Per path, the length in bytes after a power loss that keeps nothing unsynced. Files that it would
-    /// remove are absent.
+    /// Per path, the length in bytes after a power loss that nothing unsynced survives. A file that the
+    /// power loss would remove has no entry.
     pub durable_lengths: BTreeMap<String, u64>,
 }
 
-/// Judges I3 at the moment when a version of the metadata was renamed into place.
+/// Judges `durable-first` at the moment when a version of the metadata was renamed into place.
 ///
 /// # Errors
 /// A violation that names the file and the range that was not synced.
@@ -36,12 +36,12 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
         return Ok(());
     }
     let is_replacing = claims.attachment == "replacing";
-    // A replica that is severed or being replaced carries no claims.
+    // The metadata claims nothing about a replica that is severed or being replaced.
     let (synced, synced_wal) =
         if claims.has_replica() { (u64::MAX, wal_bytes(claims.synced_wal_frames)) } else { (0, 0) };
     let draft_wal = wal_bytes(claims.draft_wal_frames());
-    // A log that a compaction has emptied is shorter than its announcement says, even if frames were written
-    // since.
+    // A WAL that a compaction has emptied is shorter than the announcement says, even if frames were written
+    // to it since.
     let is_emptied = claims.is_compacting() && length(version, &paths.draft_wal) < draft_wal;
     let named = [
         (&paths.synced_next, if is_replacing { u64::MAX } else { 0 }),
@@ -53,7 +53,7 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
     for (path, end) in named {
         if let Some(range) = first_unsynced(&version.unsynced, path, end) {
             let message = format!(
-                "the metadata was put in place while bytes {}..{} of {path} were not durable, and it names the first {end}",
+                "the metadata was put in place while bytes {}..{} of {path} were not durable, although it refers to the first {end} bytes",
                 range.start, range.end
             );
             return Err(Violation::of(DURABLE_FIRST, message));
@@ -76,16 +76,16 @@ fn first_unsynced<'a>(
     unsynced.get(path)?.iter().find(|range| range.start < end)
 }
 
-/// The newest state of a client that is known to be durable.
+/// The claims of a metadata version that is known to be durable, or that is compared with a durable one.
 #[derive(Debug, Clone)]
 pub struct Durable {
     pub claims: Claims,
-    /// The remote's epochs that Synced can have belonged to; `None` while there is no replica.
+    /// The remote's epochs that Synced can belong to. `None` while there is no replica.
     pub epochs: Option<Epochs>,
 }
 
-/// Judges I11 between two versions of the metadata. Generation and frame restart in another epoch of the
-/// remote, and an export that has replaced Synced starts with frame 0.
+/// Judges `monotone` between two versions of the metadata. In a newer epoch of the remote, generation and
+/// frame may be lower. After a new export has replaced Synced, the frame may be lower.
 ///
 /// # Errors
 /// A violation that names the value that went back.
@@ -137,8 +137,8 @@ mod tests {
         }
     }
 
-    /// Judges a version of the metadata with the given attachment whose announced compaction moves frame 5
-    /// of Draft's log. It is put in place while `range` of `path` is not durable.
+    /// Judges a version of the metadata that is put in place while `range` of `path` is not durable. The
+    /// version has the given attachment and refers to the first 5 frames of Draft's WAL.
     fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
         judge_version_in("ready", attachment, path, range)
     }

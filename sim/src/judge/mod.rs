@@ -13,7 +13,7 @@
 //! | [`mod@format`] | parsers for database files and WALs |
 //! | [`marks`] | the situations that a sweep must reach |
 //!
-//! Absent: the disk, the network, the clients. Start with `verdict`.
+//! Not in this module: the disk, the network and the clients. Start with `verdict`.
 
 mod claims;
 pub mod counts;
@@ -52,6 +52,7 @@ pub(crate) fn judge_integrity_answer(
     Err(Violation::of(INTEGRITY, format!("{database}: {complaint}")))
 }
 
+/// Turns a finding of the ledger in `database` into a violation.
 pub(crate) fn violation(finding: Discrepancy, database: &str) -> Violation {
     let of =
         |invariant: Invariant, message: String| Violation::of(invariant, format!("{database}: {message}"));

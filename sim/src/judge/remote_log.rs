@@ -4,7 +4,7 @@
 //! remote's files. The model panics with "the remote contradicts its own model" when the files break one of
 //! these rules:
 //!
-//! * Frames are only appended, under the same salts, by whole transactions.
+//! * Frames are only appended, under the same salts, in complete transactions.
 //! * A new snapshot is the old one with the generation's frames folded in, page by page.
 //!
 //! When the remote is restored to an older state, a new *epoch* starts from that state. Earlier epochs are
@@ -169,7 +169,7 @@ impl RemoteLog {
     }
 
     /// The end of the log `generations` generations ago or, if that is 0, `transactions` transactions ago.
-    /// Returns the start of the log if it is not that old.
+    /// Returns the start of the log if the log is not that old.
     pub fn past_end(&self, generations: u64, transactions: usize) -> LogEnd {
         let generation = self.generation_current().saturating_sub(generations).max(1);
         let of = &self.generations[generation as usize - 1];
@@ -241,9 +241,9 @@ impl RemoteLog {
         self.oldest_backup = (self.generation_current(), self.current().frame_count());
     }
 
-    /// Starts an epoch that ends `transactions_back` transactions before the end of the generation
-    /// `generations_back` before the current one. If that is pruned, it takes the closest state that is
-    /// not. Returns the generation that the files must hold.
+    /// Starts an epoch whose log ends `transactions_back` transactions before the end of the generation
+    /// `generations_back` before the current one. If the remote has pruned that state, or no backup covers
+    /// it, the log ends at the closest state that is left. Returns the generation that the files must hold.
     pub(crate) fn restore(&mut self, generations_back: u64, transactions_back: u64) -> &Generation {
         let current = self.generation_current();
         let (oldest_generation, oldest_frame) = self.oldest_backup;

@@ -19,7 +19,7 @@ pub struct Invariant {
     /// The name that messages show.
     pub name: &'static str,
     pub expectation: Expectation,
-    /// One line that states the property.
+    /// One line that states the property. Planted bugs refer to the property by its number, such as `I4`.
     pub meaning: &'static str,
 }
 
@@ -37,35 +37,35 @@ macro_rules! invariants {
 
 invariants! {
     SYNCED_PREFIX = "synced-prefix", Always,
-        "I2: Synced as of its last named frame is the remote as of that frame, page by page";
+        "I2: Synced up to the last frame that the metadata refers to equals the remote up to that frame, page by page";
     NO_LOCAL_RESIDUE = "no-local-residue", Always,
-        "I4: outside an operation Synced's WAL ends with the last named frame, or the engine knows that it is dirty";
+        "I4: between operations, Synced's WAL ends with the last frame that the metadata refers to, or the engine knows that Synced is dirty";
     WATERMARK = "watermark", Always,
-        "I1: Draft as of its watermark is Synced as of its own, page by page, page count included";
+        "I1: Draft up to Draft's watermark equals Synced up to Synced's watermark, page by page, page count included";
     DURABLE_FIRST = "durable-first", Always,
-        "I3: the bytes that a version of the metadata names are durable before that version is in place";
+        "I3: the bytes that a version of the metadata refers to are durable before that version is put in place";
     NAMED_INTACT = "named-intact", Always,
-        "I3: bytes that a version of the metadata names are neither overwritten nor cut, as long as a crash could leave that version";
+        "I3: the bytes that a version of the metadata refers to are neither overwritten nor cut off while a crash could still leave that version";
     MONOTONE = "monotone", Always,
-        "I11: generation, frame within it and highest attempted transaction never decrease";
+        "I11: the generation and frame that Synced has reached and the highest attempted transaction never go back";
     EXACTLY_ONCE = "exactly-once", Always,
         "I6: a transaction is on the remote at most once, and only if it was committed";
     ATOMIC_PUSH = "atomic-push", Always,
-        "I12: a transaction is on the remote whole or not at all";
+        "I12: either all of a transaction is on the remote, or nothing of it";
     LOCAL_DURABILITY = "local-durability", Always,
         "I7: a committed local transaction stays visible to its application";
     READS = "reads", Always,
-        "I10: an application sees some commit point of the remote with its own transactions on top, whole";
+        "I10: an application sees the remote as of a commit point, with its own transactions on top, each of them complete";
     CAUGHT_UP = "caught-up", Always,
         "after a successful pull or sync, Synced is at the end of the remote's log";
     NO_SURPRISE = "no-surprise", Always,
-        "an operation fails only where a fault was injected, and as the atlas allows: with a retryable error, or with one that names the damage";
+        "an operation fails only where a fault was injected, and as the atlas allows: with a retryable error, or with an error that names the damage";
     NO_PANIC = "no-panic", Always,
         "the engine does not panic";
     RESUMES = "resumes", Always,
         "the engine opens every image that a crash at any moment could leave";
     ENDS = "ends", Always,
-        "every operation ends within a bound of suspensions and of idle waits";
+        "every operation ends after a limited number of suspensions, and of waits in a row without a file operation";
     NOTHING_LOST = "nothing-lost", Eventually,
         "I6: every committed local transaction is on the remote";
     LIVENESS = "liveness", Eventually,
@@ -107,8 +107,10 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.step {
-            Some(step) => write!(f, "{} broken after step {step}: {}", self.invariant, self.message),
-            None => write!(f, "{} broken at the end: {}", self.invariant, self.message),
+            Some(step) => {
+                write!(f, "invariant `{}` broken after step {step}: {}", self.invariant, self.message)
+            }
+            None => write!(f, "invariant `{}` broken at the end: {}", self.invariant, self.message),
         }
     }
 }
@@ -120,20 +122,21 @@ impl fmt::Display for Violation {
 #[serde(deny_unknown_fields)]
 pub struct Signature {
     pub invariant: String,
-    /// The violation's message, with `#` for every number and every name that contains one.
-    pub place: String,
+    /// The violation's message, with `#` for every number and for every name that contains a number.
+    #[serde(rename = "place")]
+    pub pattern: String,
 }
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} · {}", self.invariant, self.place)
+        write!(f, "{} · {}", self.invariant, self.pattern)
     }
 }
 
 impl Violation {
     /// The signature that this violation shares with others of the same cause.
     pub fn signature(&self) -> Signature {
-        Signature { invariant: self.invariant.to_owned(), place: without_numbers(&self.message) }
+        Signature { invariant: self.invariant.to_owned(), pattern: without_numbers(&self.message) }
     }
 }
 
@@ -150,17 +153,17 @@ fn without_numbers(message: &str) -> String {
         words.push(word);
         rest = after;
     }
-    let mut place = String::new();
+    let mut pattern = String::new();
     for word in words {
         if word.contains(|c: char| c.is_ascii_digit()) {
-            place.push('#');
-            place.extend(word.chars().rev().take_while(|c| matches!(c, '.' | ':')));
+            pattern.push('#');
+            pattern.extend(word.chars().rev().take_while(|c| matches!(c, '.' | ':')));
         } else {
-            place.push_str(word);
+            pattern.push_str(word);
         }
     }
-    while place.contains("#, #") {
-        place = place.replace("#, #", "#");
+    while pattern.contains("#, #") {
+        pattern = pattern.replace("#, #", "#");
     }
-    place
+    pattern
 }

@@ -327,7 +327,7 @@ impl SweepReport {
         )?;
         let injected = HumanCount(counts.injected.values().sum());
         let unreached = HumanCount(counts.faults_unreached);
-        let percent = 100 * counts.histories_with_both / counts.histories.max(1);
+        let percent = 100 * counts.histories_with_crash_and_network_fault / counts.histories.max(1);
         line(
             f,
             "faults",

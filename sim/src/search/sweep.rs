@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(groups.len(), 2);
         let (signature, group) = groups[0];
         assert_eq!(
-            (signature.invariant.as_str(), signature.place.as_str()),
+            (signature.invariant.as_str(), signature.pattern.as_str()),
             ("monotone", "# is a multiple of #")
         );
         assert_eq!((group.count, &group.seeds[..3]), (10, &[0, 10, 20][..]));

@@ -1,7 +1,7 @@
 //! The directory of a served remote, from which a restart resumes it.
 //!
 //! ```text
-//!   history-id         the lineage id; created once, durable before anything else
+//!   history-id         the history id; created once, durable before anything else
 //!   current.db, -wal   the core's database
 //!   generation-N.db    the snapshot at the start of generation N
 //!   generation-N.wal   its WAL, once the generation is closed
@@ -12,7 +12,7 @@
 //! completes or undoes the close; an empty `current.db-wal` shows that the second step has happened. Closed
 //! generations are checked against each other when they are read.
 //!
-//! Absent: pruning. Every generation is kept on disk permanently, and in memory while it is served.
+//! Not supported: pruning. Every generation is kept on disk permanently, and in memory while it is served.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -111,7 +111,7 @@ impl Layout {
         self.directory.join(format!("generation-{generation}.wal"))
     }
 
-    /// The lineage id. Creates one, from `io`'s random bytes, if the directory is new.
+    /// The history id. Creates one, from `io`'s random bytes, if the directory is new.
     fn history_id(&self, io: &dyn IO) -> Result<String, ArchiveError> {
         let path = self.directory.join("history-id");
         if exists(&path)? {
@@ -130,8 +130,8 @@ impl Layout {
         Ok(id)
     }
 
-    /// Starts generation 1. As long as its snapshot does not exist, nothing has been served, so the files of
-    /// an interrupted start are removed.
+    /// Starts generation 1. Nothing was served before its snapshot existed, so the files of an interrupted
+    /// start are removed.
     fn begin(&self, io: Arc<dyn IO>, history_id: String) -> Result<Remote, ArchiveError> {
         for leftover in [self.current(), self.current_log()] {
             remove(&leftover)?;

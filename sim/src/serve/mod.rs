@@ -4,7 +4,7 @@
 //! It answers like [`Remote`], one request at a time, and resumes its directory after a restart (see
 //! `archive`). It needs the feature `serve`; the simulator does not use it.
 //!
-//! Absent: TLS, authorization, and a limit on the number of clients. Use it only on loopback. SQL that
+//! Not supported: TLS, authorization, and a limit on the number of clients. Use it only on loopback. SQL that
 //! checkpoints the database ends the server, because it contradicts the model of the remote's log.
 
 mod archive;
@@ -36,7 +36,7 @@ pub use archive::ArchiveError;
 
 /// The maximum length of a request's body, in bytes.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
-/// The time that responses in progress may take once the server ends.
+/// The time that responses in progress may still take after the server has stopped accepting connections.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted, for example because no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -26,7 +26,7 @@ pub struct Held {
 /// An open read transaction, with a cursor in the middle of a table.
 pub struct Reader {
     connection: LocalConnection,
-    /// The rows that it saw first, and must see until its end.
+    /// The rows that the reader saw first. It must see the same rows until its end.
     content: Content,
     cursor: LocalStatement,
     /// The rows of `log` that the cursor has returned.
@@ -109,12 +109,12 @@ impl World {
             return Ok(());
         };
         let sql = if end == TransactionEnd::Commit { "COMMIT" } else { "ROLLBACK" };
-        let crashes = self.clients[number].crashes;
+        let crashes_before = self.clients[number].crashes;
         let done = self.application(number, context, || connection.execute(sql))?;
         if end == TransactionEnd::Commit {
             let commit_state = match done {
                 Some(()) => CommitState::Committed,
-                None if self.clients[number].crashes != crashes => CommitState::Maybe,
+                None if self.clients[number].crashes != crashes_before => CommitState::Maybe,
                 None => CommitState::Doubtful,
             };
             self.referee.ledger.resolve(entry, commit_state);
@@ -137,7 +137,7 @@ impl World {
         Ok(())
     }
 
-    /// Closes the client's reader, if there is one, and judges that its snapshot has not changed.
+    /// Closes the client's reader, if there is one, and checks that the reader's snapshot has not changed.
     pub(super) fn close_reader(&mut self, number: u8, context: &mut StepContext) -> Result<(), Violation> {
         let process = self.clients[number].process.as_mut();
         let Some(reader) = process.and_then(|process| process.reader.take()) else { return Ok(()) };

@@ -28,23 +28,23 @@ pub struct Client {
     pub disk: Disk,
     pub paths: Paths,
     pub mailbox: Mailbox,
-    /// Every end of the remote's log that an answer named, true or not, during the operation that started
-    /// last. The engine decides which of several answers it believes.
+    /// Every end of the remote's log that an answer has stated since the last operation started. An answer
+    /// may be untrue. The engine decides which of several answers it believes.
     pub seen_ends: Vec<(u64, u64)>,
     pub process: Option<Process>,
     pub crashes: u32,
-    /// Whether its last process crashed and no process has opened since.
+    /// Whether its last process crashed and no process has opened the files since.
     pub is_recovering: bool,
-    /// The content of the metadata when it was last known to be durable.
+    /// The newest state of the metadata that is known to be durable.
     pub durable: Option<Durable>,
-    /// External damage to its files, which no engine could undo.
+    /// The external damage to its files, without damage that is known to be repaired.
     pub external_damage: Vec<ExternalDamage>,
     /// The remote's epoch at the start of this client's last successful operation.
     pub followed_epoch: usize,
 }
 
 impl ExternalDamage {
-    /// Whether a new export repairs it.
+    /// Whether a new export repairs the damage.
     pub fn is_of_replica(&self) -> bool {
         match self {
             Self::Lost { file, .. } | Self::Rotten { file, .. } => {
@@ -86,7 +86,7 @@ pub struct Process {
 }
 
 /// Queries that an application prepares once and keeps. They must follow every change of the schema, whether
-/// the application or a rebase makes it.
+/// the application or a rebase makes the change.
 #[derive(Default)]
 pub struct PreparedQueries(BTreeMap<String, LocalStatement>);
 
@@ -174,8 +174,8 @@ impl Client {
         })
     }
 
-    /// Judges I1 and I2 on its files, and returns the epochs of the remote that Synced can replicate. `None`
-    /// while the metadata does not name a replica, or while a file is lost or rotten.
+    /// Judges `synced-prefix` and `watermark` on its files. Returns the epochs of the remote that Synced can
+    /// belong to, or `None` while the metadata claims no replica or a file is lost or rotten.
     ///
     /// # Errors
     /// The broken invariant.

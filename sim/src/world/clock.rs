@@ -9,7 +9,7 @@
 //! Guarantees: only [`advance`] moves virtual time; reading it does not. [`enter`] panics where the
 //! replacement did not take effect, so a leak of real time cannot go unnoticed.
 //!
-//! Absent: CPU-time clocks stay real, sleeping is not virtual, and only Linux has the replacement.
+//! Not simulated: CPU-time clocks and sleeping, which stay real. Only Linux has the replacement.
 
 use std::cell::Cell;
 use std::marker::PhantomData;

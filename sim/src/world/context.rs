@@ -1,7 +1,7 @@
 //! The context of a running step: its pending faults, and what has happened in the step so far.
 //!
-//! The context is passed explicitly to everything that runs the step. A step inside another step has its own
-//! context, which carries the few facts that it needs about the steps around it.
+//! Every function that takes part in the step receives the context as an argument. A step inside another step
+//! has its own context, with the few facts that it needs about the steps around it.
 
 use plimsoll_engine::events::EventName;
 
@@ -23,18 +23,18 @@ pub(super) struct StepContext {
     pub operations: Vec<OperationLog>,
     /// The client whose engine runs an operation in this step.
     pub operating: Option<u8>,
-    /// The number of suspensions of its operations.
+    /// How often the step's operations have suspended.
     pub suspensions: u32,
-    /// The number of suspensions that did not wait for a chunk of a body.
-    pub suspensions_bounded: u32,
-    /// The actions of the steps that have run inside it.
+    /// The suspensions that count towards the maximum: those that did not wait for a chunk of a body.
+    pub suspensions_counted: u32,
+    /// The actions of the steps that have run inside this one.
     pub inside: Vec<ActionKind>,
-    /// The crash windows in which its client crashed.
+    /// The crash windows in which the step's client crashed.
     pub windows: Vec<WindowId>,
     /// How this step's own action ended.
     pub end: StepEnd,
-    /// Waits that the engine's events have reached since the last suspension.
-    reported: Vec<Wait>,
+    /// The moments that the engine's events have reached since the last suspension.
+    moments_reached: Vec<Wait>,
     /// The clients whose engines run operations in the steps around this one.
     operating_around: Vec<u8>,
     /// How often the remote was pruned or restored in the steps around this one.
@@ -106,7 +106,8 @@ impl StepContext {
         self.operations.iter().flat_map(|operation| &operation.reported)
     }
 
-    /// The number of the events in [`reported`](Self::reported) from openings, which precede the other operations.
+    /// The number of the events in [`reported`](Self::reported) that the engine reported while it was
+    /// opening. They come first, because an engine opens before it runs any other operation.
     pub fn reported_while_opening(&self) -> usize {
         let openings = self.operations.iter().take_while(|operation| operation.is_opening);
         openings.map(|operation| operation.reported.len()).sum()
@@ -121,21 +122,21 @@ impl StepContext {
         self.operations.last_mut().expect("an operation has started in this step")
     }
 
-    /// Adds events that the engine has reported.
-    pub fn hear(&mut self, reported: Vec<ReportedEvent>) {
+    /// Adds events that the engine has reported, and the moments that they reach.
+    pub fn add_events(&mut self, reported: Vec<ReportedEvent>) {
         for reported in reported {
             if !self.during.is_empty() {
                 let earlier = self.reported().filter(|earlier| earlier.name == reported.name).count();
-                self.reported
+                self.moments_reached
                     .push(Wait::Reported { event: EngineEvent(reported.name), nth: earlier as u32 + 1 });
             }
             self.operation_mut().reported.push(reported);
         }
     }
 
-    /// Takes the waits that the engine's events have reached since the last suspension.
-    pub fn take_reported(&mut self) -> Vec<Wait> {
-        std::mem::take(&mut self.reported)
+    /// Takes the moments that the engine's events have reached since the last suspension.
+    pub fn take_moments_reached(&mut self) -> Vec<Wait> {
+        std::mem::take(&mut self.moments_reached)
     }
 
     /// Adds a request of the running operation and returns its place in the step.

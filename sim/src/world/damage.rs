@@ -1,4 +1,4 @@
-//! External damage to a client's directory and to the remote's log, and how their users react to it.
+//! External damage to a client's directory and to the remote's log, and how the clients' users react to it.
 //!
 //! The simulated user decides at once. If the engine refuses a client's files or finds them corrupt, the user
 //! deletes the directory and starts over. If the directory turns out to be an older copy, the user gives up
@@ -41,8 +41,8 @@ impl Copies {
         }
     }
 
-    /// Takes, at the end of this step, the copies that a later step restores.
-    pub fn take(&mut self, step: u32, clients: &[Client], ledger: &Ledger) {
+    /// Makes the copies that are due at the end of this step: those that a later step restores.
+    pub fn make_due(&mut self, step: u32, clients: &[Client], ledger: &Ledger) {
         for client in clients {
             if let Some(copy) = self.wanted.get_mut(&(client.number, step)) {
                 *copy = Some(DirectoryCopy {
@@ -54,9 +54,9 @@ impl Copies {
         }
     }
 
-    /// Drops the copies of a client after an adoption. An older copy does not know which transactions its
-    /// successor sent under the identity that the adoption chose, and would send them again. The engine's
-    /// documentation names this limit.
+    /// Drops the copies of a client after an adoption. The adopted directory sends its transactions under a
+    /// new identity. If a copy from before the adoption replaced the directory, that copy would not know
+    /// about these transactions and would send them again. The engine's documentation describes this limit.
     fn outdate(&mut self, client: u8) {
         self.wanted.iter_mut().filter(|((of, _), _)| *of == client).for_each(|(_, copy)| *copy = None);
     }
@@ -79,7 +79,7 @@ impl World {
         };
         self.kill_if_running(number, context);
         self.referee.ledger.go_back(number, &copy.moment);
-        self.inject(FaultKind::RestoreDirectory, Target::Between, context);
+        self.note_injected(FaultKind::RestoreDirectory, Target::Between, context);
         let client = &mut self.clients[number];
         client.disk.put_back(&copy.disk);
         client.durable = None;
@@ -97,13 +97,13 @@ impl World {
         };
         self.kill_if_running(number, context);
         assert!(self.clients[number].disk.lose(&path), "the file exists");
-        self.inject(FaultKind::LoseFile, Target::File(file), context);
+        self.note_injected(FaultKind::LoseFile, Target::File(file), context);
         self.clients[number].external_damage.push(ExternalDamage::Lost { file, path });
     }
 
-    /// Changes bytes of a file that the metadata names, between two runs of the client's process. Does
-    /// nothing if the metadata names no byte of the file; see
-    /// [`Claims::named_bytes`](crate::judge::Claims::named_bytes).
+    /// Changes bytes that checksums cover, between two runs of the client's process. Does nothing if no
+    /// checksum covers bytes of this file; see
+    /// [`Claims::checksummed_bytes`](crate::judge::Claims::checksummed_bytes).
     pub(super) fn rot(
         &mut self,
         number: u8,
@@ -113,25 +113,26 @@ impl World {
         context: &mut StepContext,
     ) {
         let client = &self.clients[number];
-        let named = client.claims().map_or(0, |claims| {
-            claims.named_bytes(file, &client.disk.read(&client.paths.draft_wal).unwrap_or_default())
+        let checksummed = client.claims().map_or(0, |claims| {
+            claims.checksummed_bytes(file, &client.disk.read(&client.paths.draft_wal).unwrap_or_default())
         });
         let path = client.paths.of(file).map(str::to_owned);
         let found = path.and_then(|path| client.disk.read(&path).map(|content| (path, content)));
-        let Some((path, content)) = found.filter(|(_, content)| named.min(content.len() as u64) > 0) else {
+        let Some((path, content)) = found.filter(|(_, content)| checksummed.min(content.len() as u64) > 0)
+        else {
             self.recorder.counts.faults_unreached += 1;
             return;
         };
         self.kill_if_running(number, context);
-        let offset = (u64::from(offset) % named.min(content.len() as u64)) as usize;
+        let offset = (u64::from(offset) % checksummed.min(content.len() as u64)) as usize;
         let (offset, bytes) = damage.of(&content, offset);
         self.clients[number].disk.overwrite(&path, offset, &bytes);
-        self.inject(FaultKind::Rot, Target::File(file), context);
+        self.note_injected(FaultKind::Rot, Target::File(file), context);
         self.clients[number].external_damage.push(ExternalDamage::Rotten { file, path, offset, bytes });
     }
 
-    /// Restores the remote to an older state. The loss of acknowledged transactions that this causes is not a
-    /// finding.
+    /// Restores the remote to an older state. The remote thereby loses acknowledged transactions, which is
+    /// not a finding.
     pub(super) fn restore_remote(
         &mut self,
         generations_back: u64,
@@ -146,9 +147,9 @@ impl World {
         Ok(())
     }
 
-    /// The user's reaction to a refused open: if external damage explains the error, the user starts over in
-    /// an empty directory. Otherwise the error is a violation.
-    pub(super) fn decide_after_refused_open(
+    /// Lets the user react to an open that the engine refused because of a file. If external damage explains
+    /// the error, the user starts over in an empty directory. Otherwise the error is a violation.
+    pub(super) fn start_over_if_explained(
         &mut self,
         number: u8,
         error: &Error,
@@ -188,9 +189,9 @@ impl World {
         Ok(())
     }
 
-    /// The user's reaction to a directory that is an older copy: adopt it, and discard the transactions in
-    /// doubt.
-    pub(super) fn decide_after_refusal(
+    /// Lets the user react to an error by which the engine refuses an older copy of the directory: the user
+    /// adopts the copy, and discards the transactions in doubt. Does nothing after any other error.
+    pub(super) fn adopt_older_copy(
         &mut self,
         number: u8,
         engine: &Arc<Engine>,
@@ -198,7 +199,8 @@ impl World {
         context: &mut StepContext,
     ) -> Result<(), Violation> {
         let Error::ForeignAcknowledgement { .. } = error else { return Ok(()) };
-        // The simulator cannot see which of the transactions since then are in doubt.
+        // The simulator cannot see which of the transactions since the copy was taken are in doubt, so each
+        // of them may be missing from now on.
         for damage in self.clients[number].external_damage.clone() {
             if let ExternalDamage::Older(moment) = damage {
                 self.referee.ledger.withdraw(number, &moment);

@@ -21,10 +21,10 @@ use crate::fault::{Fault, RequestPlace, Route};
 use crate::judge::verdict::{ENDS, Violation};
 use crate::schedule::Wait;
 
-/// A bound that the operations of one step never need. Suspensions that wait for a chunk of a body do not
-/// count: a body in tiny chunks has as many chunks as bytes, but it ends. Among 300 swarm seeds no step took
-/// more than 294. A history that reaches this bound ends within a second, so the shrinker can run it as often
-/// as it needs.
+/// The maximum number of suspensions in one step. Suspensions that wait for a chunk of a body do not count: a
+/// body in tiny chunks has as many chunks as bytes, but it ends. Among 300 swarm seeds, no step suspended
+/// more than 294 times. A history that exceeds the maximum ends within a second, so the shrinker can run it
+/// as often as it needs.
 pub(super) const SUSPENSIONS_MAX: u32 = 3_000;
 
 /// Whether the application keeps waiting for a suspended operation.
@@ -38,25 +38,25 @@ impl World {
     pub(super) fn poll_to_end<T>(
         &mut self,
         number: u8,
-        crashes: u32,
-        step: &mut StepContext,
+        crashes_before: u32,
+        context: &mut StepContext,
         future: impl Future<Output = T>,
     ) -> Result<Driven<T>, Violation> {
         let disk = self.clients[number].disk.clone();
-        let mut context = Context::from_waker(Waker::noop());
+        let mut task = Context::from_waker(Waker::noop());
         let mut future = pin!(future);
         loop {
-            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
-            step.hear(self.recorder.hear(number));
+            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut task)));
+            context.add_events(self.recorder.collect_events(number));
             if disk.is_down() {
                 return Ok(Driven::Crashed);
             }
             let patience = match polled {
                 Err(panic) => return Err(violation_of_panic(number, &*panic)),
                 Ok(Poll::Ready(value)) => return Ok(Driven::Done(value)),
-                Ok(Poll::Pending) => self.suspended(number, step)?,
+                Ok(Poll::Pending) => self.handle_suspension(number, context)?,
             };
-            if !self.is_up(number, crashes) {
+            if !self.is_up(number, crashes_before) {
                 return Ok(Driven::Crashed);
             }
             if patience == Patience::GivesUp {
@@ -65,17 +65,18 @@ impl World {
         }
     }
 
-    /// Whether the client's machine is up and has not crashed since its count of crashes was `crashes`.
-    fn is_up(&self, number: u8, crashes: u32) -> bool {
+    /// Whether the client's machine is up and has not crashed since the caller counted `crashes_before`
+    /// crashes.
+    fn is_up(&self, number: u8, crashes_before: u32) -> bool {
         let client = &self.clients[number];
-        client.crashes == crashes && !client.disk.is_down()
+        client.crashes == crashes_before && !client.disk.is_down()
     }
 
     /// Handles a suspension of the engine: injects the fault that is due here, or runs other steps and serves
     /// the request.
-    fn suspended(&mut self, number: u8, context: &mut StepContext) -> Result<Patience, Violation> {
+    fn handle_suspension(&mut self, number: u8, context: &mut StepContext) -> Result<Patience, Violation> {
         let nth = self.count_suspension(number, context)?;
-        self.referee.take_image_if_due(&self.clients[number], &self.server, Some(nth));
+        self.referee.sample_image_if_due(&self.clients[number], &self.server, Some(nth));
         let crash = context.take_pending(|fault| match fault {
             Fault::CrashSuspended { nth: due, kind } if *due == nth => Some((fault.clone(), kind.clone())),
             _ => None,
@@ -101,18 +102,18 @@ impl World {
     fn count_suspension(&mut self, number: u8, context: &mut StepContext) -> Result<u32, Violation> {
         context.suspensions += 1;
         let awaits_chunk = self.clients[number].mailbox.awaited_chunk().is_some();
-        context.suspensions_bounded += u32::from(!awaits_chunk);
-        if context.suspensions_bounded > SUSPENSIONS_MAX {
+        context.suspensions_counted += u32::from(!awaits_chunk);
+        if context.suspensions_counted > SUSPENSIONS_MAX {
             let message = format!("client {number} suspended more than {SUSPENSIONS_MAX} times in one step");
             return Err(Violation::of(ENDS, message));
         }
         Ok(context.suspensions)
     }
 
-    /// The application drops the suspended operation. Its request, if it sent one, is served if `arrives` is
-    /// set.
+    /// Lets the application drop the suspended operation. If the operation has sent a request and `arrives`
+    /// is set, the remote still serves the request.
     fn abandon(&mut self, number: u8, arrives: bool, context: &mut StepContext) {
-        self.inject(FaultKind::Abandon, Target::Suspension, context);
+        self.note_injected(FaultKind::Abandon, Target::Suspension, context);
         let request = self.clients[number].mailbox.take_request();
         if let Some(request) = request.filter(|_| arrives) {
             serve_and_drop_response(&request, &mut self.server, &self.recorder);
@@ -120,35 +121,37 @@ impl World {
         }
     }
 
-    /// Runs the steps that are due at this suspension, then serves the request that the engine waits for.
-    /// Returns early if the client's machine crashes.
+    /// Runs the steps that are due at this suspension. Then serves the request that the engine has sent, or
+    /// runs the steps that are due before the chunk that the engine waits for. Returns early if the client's
+    /// machine crashes.
     fn let_others_run(&mut self, number: u8, nth: u32, context: &mut StepContext) -> Result<(), Violation> {
-        let crashes = self.clients[number].crashes;
-        for wait in context.take_reported() {
-            self.interleave(wait, context)?;
-            if !self.is_up(number, crashes) {
+        let crashes_before = self.clients[number].crashes;
+        for moment in context.take_moments_reached() {
+            self.interleave(moment, context)?;
+            if !self.is_up(number, crashes_before) {
                 return Ok(());
             }
         }
         self.interleave(Wait::Suspension { nth }, context)?;
-        if !self.is_up(number, crashes) {
+        if !self.is_up(number, crashes_before) {
             return Ok(());
         }
         if let Some(request) = self.clients[number].mailbox.take_request() {
-            self.serve(number, &request, crashes, context)
+            self.serve(number, &request, crashes_before, context)
         } else if let Some(nth) = self.clients[number].mailbox.awaited_chunk() {
-            self.await_chunk(number, nth, crashes, context)
+            self.await_chunk(number, nth, crashes_before, context)
         } else {
             Ok(())
         }
     }
 
-    /// Serves a request of the engine; other steps may run before it arrives and before its answer does.
+    /// Serves a request of the engine. Other steps may run before the request arrives, and before its answer
+    /// arrives.
     fn serve(
         &mut self,
         number: u8,
         request: &Request<Bytes>,
-        crashes: u32,
+        crashes_before: u32,
         context: &mut StepContext,
     ) -> Result<(), Violation> {
         self.recorder.counts.requests += 1;
@@ -156,19 +159,19 @@ impl World {
         self.recorder.record_bytes(lane, Verb::Request, &line_of(request), &numbers, request.body());
         let place = Route::of(request).map(|route| context.add_request(route));
         self.interleave_at(place, Wait::Request, context)?;
-        if !self.is_up(number, crashes) {
+        if !self.is_up(number, crashes_before) {
             return Ok(());
         }
         let answer = self.exchange(number, request, place, context);
         let remote_crashes = self.server.crashes();
         self.interleave_at(place, Wait::Response, context)?;
-        if !self.is_up(number, crashes) {
+        if !self.is_up(number, crashes_before) {
             return Ok(());
         }
         let answer = match (answer, place) {
             // The remote's machine crashed while the answer was in transit.
             (Ok(_), Some(place)) if self.server.crashes() != remote_crashes => {
-                self.inject(
+                self.note_injected(
                     FaultKind::Network(NetworkFaultKind::RemoteCrash),
                     Target::Route(place.route),
                     context,
@@ -203,23 +206,23 @@ impl World {
         exchange.run()
     }
 
-    /// Runs the steps that are due before a chunk of a body arrives. If the remote's machine crashes in one
-    /// of them, the chunk never arrives.
+    /// Runs the steps that are due before a chunk of a body arrives. If the remote's machine crashes during
+    /// one of these steps, the chunk never arrives.
     fn await_chunk(
         &mut self,
         number: u8,
         nth: u32,
-        crashes: u32,
+        crashes_before: u32,
         context: &mut StepContext,
     ) -> Result<(), Violation> {
         let place = context.last_request();
         let remote_crashes = self.server.crashes();
         self.interleave_at(place, |of| Wait::Chunk { of, nth }, context)?;
         if let Some(place) = place
-            && self.is_up(number, crashes)
+            && self.is_up(number, crashes_before)
             && self.server.crashes() != remote_crashes
         {
-            self.inject(
+            self.note_injected(
                 FaultKind::Network(NetworkFaultKind::RemoteCrash),
                 Target::Route(place.route),
                 context,

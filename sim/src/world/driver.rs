@@ -1,8 +1,8 @@
 //! Runs a schedule's steps on any environment, without faults, checkers, trace or simulated network.
 //!
-//! The benchmarks use it for their floor, and tests use it to compare the end of the same history in two
-//! environments. Where the schedule has a crash, the engine is closed and opened again. All other faults of
-//! the schedule are ignored.
+//! The benchmarks measure it as the lower bound of a history's cost. Tests use it to compare how the same
+//! history ends in two environments. Where the schedule has a crash, the engine is closed and opened again.
+//! All other faults of the schedule are ignored.
 //!
 //! # Panics
 //! Every operation is expected to succeed. A failure panics.

@@ -75,7 +75,8 @@ impl Exchange<'_> {
         let mut faulty = FaultyExchange { exchange: self, at, fault: &fault, is_injected: false };
         let delivery = fault.apply(&mut faulty);
         if !faulty.is_injected {
-            // The fault counts as not reached: its place occurs only once.
+            // The fault could not change this exchange. It counts as not reached, because its place occurs
+            // only once.
             self.context.pending.push(Fault::Network { at, fault });
         }
         delivery
@@ -104,7 +105,8 @@ impl Exchange<'_> {
         Answer { response, chunk_bytes: chunk_bytes.unwrap_or(self.header.chunk_bytes), cut_after_bytes }
     }
 
-    /// Notes the end of the log that an answer names. Only an answer that has no frames names it.
+    /// Notes the end of the log that an answer states. Of the answers to a request for frames, only those
+    /// without frames state the end.
     fn note_end(&mut self, response: &Response<Bytes>, end: LogEnd) {
         let is_for_frames = self.place.is_some_and(|place| place.route == Route::PullFrames);
         if is_for_frames && response.status() == StatusCode::BAD_REQUEST {
@@ -153,7 +155,7 @@ impl Wire for FaultyExchange<'_, '_> {
         let injected = Fault::Network { at: self.at, fault: self.fault.clone() };
         recorder.record(Lane::Network, Verb::Fault, &injected.to_string(), &[]);
         let kind = FaultKind::Network(self.fault.kind(self.at.route));
-        context.injected.push(recorder.inject(kind, Target::Route(self.at.route)));
+        context.injected.push(recorder.note_injected(kind, Target::Route(self.at.route)));
         recorder.record_bytes(Lane::Network, Verb::Injected(kind), &line_of(request), numbers, body);
         self.is_injected = true;
     }

@@ -18,7 +18,7 @@ const HEAL_STEP: u32 = u32::MAX;
 const ROUNDS_EXTRA: usize = 4;
 
 impl World {
-    /// Ends the faults, syncs all clients until nothing moves, and judges the invariants that hold then.
+    /// Ends the faults, syncs all clients until nothing moves, and judges the invariants that must hold then.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -73,7 +73,7 @@ impl World {
         Ok(())
     }
 
-    /// Syncs each client once. Returns whether that changed anything.
+    /// Syncs each client once. Returns whether the syncs changed anything.
     fn sync_round(&mut self, context: &mut StepContext) -> Result<bool, Violation> {
         let mut moved = false;
         for number in self.clients.numbers() {
@@ -86,7 +86,7 @@ impl World {
         Ok(moved)
     }
 
-    /// Syncs a client, and opens it first if necessary. Returns whether that changed anything.
+    /// Syncs a client, and opens it first if necessary. Returns whether this may have changed anything.
     pub(super) fn sync(&mut self, number: u8, context: &mut StepContext) -> Result<bool, Violation> {
         let was_open = self.clients[number].process.is_some();
         let mut moved = false;
@@ -107,7 +107,8 @@ impl World {
         if succeeded {
             self.judge_caught_up(number, context)?;
         }
-        // A client whose sync failed may have recovered, and still needs a sync.
+        // A sync that failed may have changed the client's files before it failed, and the client needs
+        // another sync.
         Ok(moved || !was_open || !succeeded)
     }
 }

@@ -23,7 +23,7 @@ pub struct InProcess {
     hold: Arc<Mutex<Hold>>,
 }
 
-/// Whether the next pipeline request is to be held back, and the request that was.
+/// Whether the next pipeline request is to be held back, and the request that was held back.
 #[derive(Default)]
 struct Hold {
     is_armed: bool,

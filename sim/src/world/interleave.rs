@@ -1,8 +1,8 @@
 //! Runs steps inside another step, while an operation of the engine is suspended.
 //!
 //! Such a step runs to its end within one suspension. On another machine it may be any step. On the same
-//! machine it may be what the application can do in the meantime: read, write, hold a transaction open, start
-//! a second operation (which the engine refuses), or crash.
+//! machine it may be a crash, or anything that the application can do in the meantime: read, write, hold a
+//! transaction open, or start a second operation, which the engine refuses.
 
 use super::World;
 use super::context::StepContext;
@@ -13,7 +13,7 @@ use crate::judge::verdict::Violation;
 use crate::schedule::{Action, Step, Wait};
 
 impl World {
-    /// Runs, in order, the steps that are due at this wait of the running step.
+    /// Runs, in order, the steps that are due at this moment of the running step.
     pub(super) fn interleave(&mut self, now: Wait, context: &mut StepContext) -> Result<(), Violation> {
         while let Some(index) = context.during.iter().position(|during| during.at == now) {
             let step = context.during.remove(index).step;
@@ -23,25 +23,26 @@ impl World {
         Ok(())
     }
 
-    /// Like [`interleave`](Self::interleave), at a wait that names a request.
+    /// Like [`interleave`](Self::interleave), at a moment of the request at `place`. Runs nothing if there is
+    /// no place.
     pub(super) fn interleave_at(
         &mut self,
         place: Option<RequestPlace>,
-        wait: impl FnOnce(RequestPlace) -> Wait,
+        moment: impl FnOnce(RequestPlace) -> Wait,
         context: &mut StepContext,
     ) -> Result<(), Violation> {
-        place.map_or(Ok(()), |place| self.interleave(wait(place), context))
+        place.map_or(Ok(()), |place| self.interleave(moment(place), context))
     }
 
     fn step_inside(&mut self, step: &Step, outer: &mut StepContext) -> Result<(), Violation> {
         let client = step.action.client();
         if !self.can_run_inside(&step.action, outer) {
-            self.recorder.note_step_not_run(step);
+            self.recorder.add_skipped_step(step);
             return Ok(());
         }
         self.recorder.counts.steps_inside += 1;
         self.record(Lane::World, Verb::StepInside, &step.action.to_string(), &[u64::from(step.id)]);
-        // While an operation runs on the machine, its disk stays in the step of that operation.
+        // While an operation runs on the machine, the disk stays in the step of that operation.
         let machine = client.filter(|&number| !outer.is_operating(number));
         if let Some(number) = client {
             // Disk errors injected so far belong to the operation around this step.
@@ -54,11 +55,11 @@ impl World {
         self.arm(step, machine, &mut context);
         deliver(self.late.at_step(step.id), &mut self.server, &self.recorder);
         let acted = self.act(step, &mut context);
-        self.mark_faults(step, &context);
+        self.note_marks(step, &context);
         let mut unreached = std::mem::take(&mut context.pending);
         unreached.extend(machine.into_iter().flat_map(|number| self.disarm(number)));
-        self.recorder.note_unreached(step.id, unreached);
-        self.recorder.note_not_run(&context.during);
+        self.recorder.add_unreached_faults(step.id, unreached);
+        self.recorder.add_unreached_steps(&context.during);
         outer.inside.push(step.action.kind());
         self.record(Lane::World, Verb::EndOfStepInside, step.action.kind().name(), &[u64::from(step.id)]);
         if client.is_some_and(|number| outer.is_operating(number)) {

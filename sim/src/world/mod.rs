@@ -2,9 +2,9 @@
 //! schedule's steps.
 //!
 //! Everything runs on one thread. An engine operation is a future that the world polls by hand. Whenever the
-//! future suspends, the world checks whether the machine has crashed and what the engine waits for. A crash
-//! copies the disk at the moment it happens. The process then keeps running as a zombie until its next
-//! suspension, where it is dropped; no other process sees what a zombie does.
+//! future suspends, the world checks whether the machine has crashed and what the engine waits for. When a
+//! machine crashes, its disk is copied at that very moment. The process keeps running as a zombie, which no
+//! other process sees, until it suspends. Then the world drops it.
 //!
 //! Start at [`run`]: it builds a [`World`] and passes it the steps of a schedule. `World` only coordinates.
 //! Its parts own their state:
@@ -14,7 +14,7 @@
 //! | `Clients` | machines with a [`disk`], and their processes | `clients`, [`client`], [`application`] |
 //! | `Server` | the [`remote`] and its machine | `server` |
 //! | `LateRequests` | requests in transit whose sender has given up | [`network`] |
-//! | `Referee` | the ledger of acknowledged transactions; when invariants are judged | `referee` |
+//! | `Referee` | the ledger of acknowledged transactions; it decides when invariants are judged | `referee` |
 //! | `Recorder` | [`trace`], counts, marks, fault outcomes, [`snapshot`]s | `recorder`, [`listener`] |
 //! | `Copies` | older copies of clients' directories | `damage` |
 //! | `Steering` | a pilot that chooses faults from outside | [`pilot`] |
@@ -141,7 +141,8 @@ impl World {
     pub fn finish(self) -> (Counts, FaultOutcomes, Snapshots) {
         let Recorder { mut counts, fault_outcomes, snapshots, .. } = self.recorder;
         counts.client_commits = self.referee.ledger.client_commits() as u64;
-        counts.histories_with_both = u64::from(counts.crashes() > 0 && counts.network_faults() > 0);
+        counts.histories_with_crash_and_network_fault =
+            u64::from(counts.crashes() > 0 && counts.network_faults() > 0);
         (counts.checks, counts.images_opened) = self.referee.counts();
         (counts, fault_outcomes, snapshots)
     }

@@ -72,10 +72,10 @@ impl World {
             }
         };
         let written_before = client.disk.totals().bytes_written;
-        let is_beginning = client.claims().is_none_or(|claims| claims.is_beginning());
+        let has_never_caught_up = client.claims().is_none_or(|claims| claims.has_never_caught_up());
         let driven = self.drive(number, Operation::Open, context, opening)?;
-        if !is_beginning {
-            self.judge_exports(number, false, context)?;
+        if !has_never_caught_up {
+            self.judge_rebootstrap(number, false, context)?;
         }
         match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
@@ -83,8 +83,8 @@ impl World {
                 let client = &mut self.clients[number];
                 client.process = Some(process);
                 client.is_recovering = false;
-                // The rows that a restarted client shows settle which interrupted transactions were
-                // committed.
+                // The rows that the restarted client shows tell the ledger which interrupted transactions
+                // were committed.
                 if self.referee.is_judging() {
                     self.referee.judge_content(client, &self.server)?;
                 }
@@ -92,7 +92,7 @@ impl World {
             }
             Driven::Done(Err(error)) => {
                 self.judge_error(number, "open", &error, context)?;
-                self.decide_after_refused_open(number, &error, written_before)?;
+                self.start_over_if_explained(number, &error, written_before)?;
                 Ok(false)
             }
         }
@@ -119,17 +119,18 @@ impl World {
         }
         let client = &mut self.clients[number];
         client.seen_ends.clear();
-        let expected = if self.referee.is_judging() {
+        let rebootstrap_expected = if self.referee.is_judging() {
             self.referee.expects_rebootstrap(client, &self.server, &self.header)?
         } else {
             true
         };
         // After a re-bootstrap a push also rebases.
         let is_detached = self.clients[number].claims().is_some_and(|claims| claims.is_detached());
-        let needs_write_lock = kind.needs_write_lock() || expected || is_detached;
+        let needs_write_lock = kind.needs_write_lock() || rebootstrap_expected || is_detached;
         let epoch_before = self.server.log().epoch();
         let driven = self.drive(number, kind, context, async { operation(&engine).await })?;
-        self.judge_exports(number, expected || context.times_remote_forgot() > 0, context)?;
+        let rebootstrap_expected = rebootstrap_expected || context.times_remote_forgot() > 0;
+        self.judge_rebootstrap(number, rebootstrap_expected, context)?;
         let needs_write_lock =
             needs_write_lock || last_log(context).has_reported(EventName::RebootstrapBegins);
         match driven {
@@ -148,9 +149,9 @@ impl World {
             }
             Driven::Done(Err(error)) => {
                 self.judge_error(number, "operation", &error, context)?;
-                self.decide_after_refusal(number, &engine, &error, context)?;
-                // The application follows the contract of a poisoned engine: it drops the engine, and opens
-                // it again when it needs it next.
+                self.adopt_older_copy(number, &engine, &error, context)?;
+                // A poisoned engine must be reopened. The application drops it here, and the next step that
+                // needs an engine opens a new one.
                 if engine.is_poisoned() {
                     self.end_process(number);
                 }
@@ -194,7 +195,7 @@ impl World {
         future: impl Future<Output = T>,
     ) -> Result<Driven<T>, Violation> {
         self.record(Lane::Application(number), Verb::Begin, kind.name(), &[]);
-        let crashes = self.clients[number].crashes;
+        let crashes_before = self.clients[number].crashes;
         let is_second = context.is_operating(number);
         if !is_second {
             context.operating = Some(number);
@@ -202,7 +203,7 @@ impl World {
         context
             .operations
             .push(OperationLog { is_opening: kind == Operation::Open, ..OperationLog::default() });
-        let driven = self.poll_to_end(number, crashes, context, future)?;
+        let driven = self.poll_to_end(number, crashes_before, context, future)?;
         self.note_disk_errors(number, context);
         if !is_second {
             self.referee.judge_damage(&self.clients[number], last_log(context))?;
@@ -217,18 +218,24 @@ impl World {
         if matches!(driven, Driven::Crashed) {
             self.recorder.counts.crashes_inside += 1;
             // A step inside the operation may already have reaped the process.
-            if self.clients[number].crashes == crashes {
+            if self.clients[number].crashes == crashes_before {
                 self.reap(number, true, context);
             }
         }
         Ok(driven)
     }
 
-    fn judge_exports(&mut self, number: u8, expected: bool, context: &StepContext) -> Result<(), Violation> {
-        self.referee.judge_exports(number, last_log(context), expected, context, &mut self.recorder)
+    fn judge_rebootstrap(
+        &mut self,
+        number: u8,
+        rebootstrap_expected: bool,
+        context: &StepContext,
+    ) -> Result<(), Violation> {
+        let log = last_log(context);
+        self.referee.judge_rebootstrap(number, log, rebootstrap_expected, context, &mut self.recorder)
     }
 
-    /// Judges an error: an operation may fail only if a fault was injected whose atlas row allows it.
+    /// Judges an error: an operation may fail only if the atlas row of an injected fault allows the error.
     pub(super) fn judge_error(
         &mut self,
         number: u8,
@@ -257,7 +264,7 @@ impl World {
     pub(super) fn note_disk_errors(&mut self, number: u8, context: &mut StepContext) {
         for (kind, file) in self.clients[number].disk.take_injected_errors() {
             self.recorder.counts.disk_errors += 1;
-            self.inject(FaultKind::from(kind), Target::File(file), context);
+            self.note_injected(FaultKind::from(kind), Target::File(file), context);
         }
     }
 
@@ -283,7 +290,7 @@ impl World {
         client.crashes += 1;
         let report = client.disk.take_crash().expect("a reaped machine has crashed");
         client.disk.restart();
-        // The next process must not receive the answer to a request of this one.
+        // The next process must not receive the answer to a request that this process has sent.
         drop(client.mailbox.take_request());
         let (is_opening, reported) = match context.operation() {
             Some(log) => (log.is_opening, &log.reported[..]),
@@ -299,8 +306,7 @@ impl World {
             operation: report.place.map(|place| (place.file, place.operation)),
         };
         client.is_recovering = true;
-        // The engine does not use files without a role; of all faults only a crash can hit an operation on
-        // them.
+        // Every file that the engine uses has a role, so the atlas has a row for the file that was hit.
         let target = match report.place {
             Some(place) => Target::File(place.file),
             None if inside => Target::Suspension,
@@ -310,7 +316,7 @@ impl World {
         let windows = self.recorder.note_crash(context.id, report, &site);
         context.windows.extend(windows);
         context.end = StepEnd::Crashed;
-        self.inject(kind, target, context);
+        self.note_injected(kind, target, context);
     }
 }
 

@@ -31,7 +31,7 @@ pub trait Pilot: Send {
 
 pub type SharedPilot = Arc<Mutex<dyn Pilot>>;
 
-/// The pilot of a world, if it has one. The machine's disk shares it.
+/// The pilot of a world, if the world has one. The disk of the steered client shares the pilot.
 #[derive(Default)]
 pub(super) struct Steering(Option<SharedPilot>);
 
@@ -50,7 +50,8 @@ impl Steering {
         }
     }
 
-    /// Passes the pilot a hash of the state that the disks do not show.
+    /// Passes the pilot a hash of the state that the client's disk does not show: the remote's position and
+    /// the ledger.
     pub fn inform(&self, server: &Server, ledger: &Ledger) {
         let Some(pilot) = &self.0 else { return };
         let (generation, frame_count) = server.position();

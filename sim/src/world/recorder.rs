@@ -50,7 +50,7 @@ impl Recorder {
     }
 
     /// Collects the events that a client's engine has reported since the last call.
-    pub fn hear(&mut self, client: u8) -> Vec<ReportedEvent> {
+    pub fn collect_events(&mut self, client: u8) -> Vec<ReportedEvent> {
         let reported = take(&mut *lock(&self.inbox));
         for event in &reported {
             self.record(Lane::Client(client), Verb::Engine(event.name), &event.fields, &[]);
@@ -62,8 +62,8 @@ impl Recorder {
     /// Counts an injected fault and returns its row of the atlas.
     ///
     /// # Panics
-    /// If the atlas has no such row: no fault is injected without a promise about it.
-    pub fn inject(&mut self, kind: FaultKind, target: Target) -> &'static Row {
+    /// If the atlas has no such row. No fault is injected without a promise about it.
+    pub fn note_injected(&mut self, kind: FaultKind, target: Target) -> &'static Row {
         let row = atlas::row(kind, target).unwrap_or_else(|| panic!("the atlas has no row {kind}/{target}"));
         *self.counts.injected.entry(row.name()).or_default() += 1;
         match kind {
@@ -74,34 +74,34 @@ impl Recorder {
         row
     }
 
-    /// Notes the faults of a step that were not reached.
-    pub fn note_unreached(&mut self, step: u32, faults: Vec<Fault>) {
+    /// Adds the faults of a step that were not reached.
+    pub fn add_unreached_faults(&mut self, step: u32, faults: Vec<Fault>) {
         for fault in faults {
-            self.note_never_reached(step, &fault.to_string());
+            self.count_unreached(step, &fault.to_string());
             self.fault_outcomes.unreached.push((step, fault));
         }
     }
 
-    /// Notes steps inside another whose wait was not reached.
-    pub fn note_not_run(&mut self, during: &[During]) {
+    /// Adds steps that were to run inside another step, at moments that were not reached.
+    pub fn add_unreached_steps(&mut self, during: &[During]) {
         for step in during.iter().flat_map(|during| during.step.all()) {
-            self.note_step_not_run(step);
+            self.add_skipped_step(step);
         }
     }
 
-    /// Notes a step inside another that did not run.
-    pub fn note_step_not_run(&mut self, step: &Step) {
-        self.note_never_reached(step.id, &step.to_string());
+    /// Adds a step that was to run inside another step, but did not run.
+    pub fn add_skipped_step(&mut self, step: &Step) {
+        self.count_unreached(step.id, &step.to_string());
         self.fault_outcomes.not_run.push(step.id);
     }
 
-    fn note_never_reached(&mut self, step: u32, what: &str) {
+    fn count_unreached(&mut self, step: u32, what: &str) {
         self.record(Lane::World, Verb::NeverReached, what, &[u64::from(step)]);
         self.counts.faults_unreached += 1;
     }
 
-    /// Counts a crash of a client in a step, reaches the marks of the windows that contain it, and returns
-    /// these windows.
+    /// Counts a crash of a client in a step, notes the marks of the crash windows that contain the crash, and
+    /// returns these windows.
     pub fn note_crash(&mut self, step: u32, report: CrashReport, site: &CrashSite<'_>) -> Vec<WindowId> {
         let crash = match report.kind {
             CrashKind::Kill => {
@@ -122,15 +122,15 @@ impl Recorder {
         reached.collect()
     }
 
-    /// Reaches the marks for the shapes of a committed transaction's statements.
-    pub fn mark_shapes(&mut self, writer: Writer, shapes: impl IntoIterator<Item = &'static str>) {
+    /// Notes the marks for the shapes of a committed transaction's statements.
+    pub fn note_shapes(&mut self, writer: Writer, shapes: impl IntoIterator<Item = &'static str>) {
         for shape in shapes {
             self.counts.marks.reach_shape(writer.into(), shape);
         }
     }
 
-    /// Reaches the marks of the situations that a finished step was in.
-    pub fn mark_faults(&mut self, done: &FinishedStep<'_>) {
+    /// Notes the marks that a finished step has reached.
+    pub fn note_marks(&mut self, done: &FinishedStep<'_>) {
         for fault in marks::FAULTS.iter().filter(|fault| (fault.holds)(done)) {
             self.counts.marks.reach_fault(fault);
         }

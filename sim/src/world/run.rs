@@ -3,10 +3,10 @@
 //! Each history runs on its own thread. The core keeps page buffers per thread and reuses them, so bytes of
 //! an earlier history on the same thread could reach this history's disk.
 //!
-//! A history that does not end within a generous time limit is a violation. Most hangs are found earlier, by
-//! counting suspensions and waits that no file operation interrupts; those counts are the same on every
-//! machine. The time limit catches code that spins without suspending, waiting or touching a file. The thread
-//! of such a history cannot be stopped and is left running.
+//! A history that does not end within a generous time limit is a violation. Most hangs are found earlier,
+//! because the number of suspensions and the number of waits in a row are limited. Unlike the time, these
+//! numbers are the same on every machine. The time limit catches code that spins without suspending, waiting
+//! or touching a file. The thread of such a history cannot be stopped and is left running.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,7 +32,7 @@ pub const THREAD_NAME: &str = "plimsoll-history";
 const BEGIN_MS: u64 = 0;
 /// The limit on a history's real time. A typical history takes 20 ms.
 const HISTORY_LIMIT: Duration = Duration::from_secs(120);
-/// Not the id of any step: no step runs yet, or the heal runs.
+/// Stands for no step: the first step has not started yet, or the heal runs.
 const NO_STEP: u32 = 0;
 
 /// What to keep of a run, and whether to check it.
@@ -40,7 +40,7 @@ const NO_STEP: u32 = 0;
 pub struct RunOptions {
     /// Keep every event. Otherwise only their hash is kept.
     pub keep_events: bool,
-    /// Judge the invariants. Only the benchmark that measures the floor turns this off.
+    /// Judge the invariants. Only the benchmark of a history's lower bound turns this off.
     pub checks: bool,
     /// Keep the contents of the databases at the end.
     pub keep_databases: bool,
@@ -143,7 +143,8 @@ fn run_here(
     step: &AtomicU32,
     prepare: impl FnOnce(&mut World),
 ) -> Outcome {
-    // Declared first, so dropped last: a database that closes reads the time.
+    // This guard is declared first and therefore dropped last, because a database reads the time when it
+    // closes.
     let _in_virtual_time = clock::enter(BEGIN_MS);
     let trace = Arc::new(Mutex::new(Trace::new(options.keep_events)));
     let (listener, inbox) = Listener::new(trace.clone());

@@ -28,7 +28,7 @@ pub(super) struct Server {
     pub remote: Remote,
     disk: Disk,
     crashes: u32,
-    /// The end of the log right after the schema was created. No answer is older.
+    /// The end of the log right after the schema was created. No stale answer is older than that.
     schema_end: LogEnd,
 }
 
@@ -60,13 +60,13 @@ impl Server {
         self.boot(self.remote.end());
     }
 
-    /// Crashes the machine before its `operation`-th file operation for a request or, if the request needs
-    /// fewer, after the request has taken effect. Then starts it again.
+    /// Serves a request, and crashes the machine before its `operation`-th file operation for the request. If
+    /// the request needs fewer operations, the crash follows them. Then starts the machine again.
     pub fn serve_and_crash(&mut self, request: &Request<Bytes>, operation: u32, kind: &CrashKind) {
         let acknowledged = self.remote.end();
         self.disk.arm_ahead(operation.max(1), kind.clone());
         self.remote.serve(request);
-        drop(self.disk.take_unreached());
+        drop(self.disk.take_unreached_crashes());
         if !self.disk.is_down() {
             self.disk.crash_now(kind);
         }
@@ -80,8 +80,9 @@ impl Server {
         self.remote.reopen(self.disk.io(), acknowledged);
     }
 
-    /// The answer to a request as of the end of an earlier generation or transaction, and that end. `None` if
-    /// the request writes or the remote has no earlier state.
+    /// Answers a request as the remote would have answered it at the end of an earlier generation or
+    /// transaction. Returns the answer and that end of the log, or `None` if the request writes or the remote
+    /// has no earlier state.
     pub fn serve_stale(
         &self,
         request: &Request<Bytes>,

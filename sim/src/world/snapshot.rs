@@ -14,7 +14,7 @@ use crate::world::client::Client;
 pub struct Snapshots {
     /// One after each step.
     pub steps: Vec<Snapshot>,
-    /// One for each metadata version of a client that was renamed into place.
+    /// One for each version of a client's metadata that was renamed into place.
     pub metadata: Vec<MetadataSnapshot>,
 }
 
@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// The trace's event count at that moment.
     pub event_count: u64,
     pub step: u32,
-    /// The remote's generation, and the number of its frames.
+    /// The remote's current generation, and the number of frames in it.
     pub remote: (u64, u64),
     pub clients: Vec<ClientSnapshot>,
 }
@@ -43,7 +43,7 @@ pub struct MetadataSnapshot {
     /// The trace's event count when the version was renamed into place.
     pub event_count: u64,
     pub client: u8,
-    /// The remote's generation and the frame in it that Synced has reached.
+    /// The remote's generation that Synced has reached, and the frame in this generation.
     pub progress: (u64, u64),
     /// The number of frames of Draft's WAL up to the watermark.
     pub draft_watermark: u64,

@@ -28,18 +28,18 @@ impl World {
         self.end_step(step, context);
         acted?;
         if let Some(number) = step.action.client() {
-            self.referee.take_image_if_due(&self.clients[number], &self.server, None);
+            self.referee.sample_image_if_due(&self.clients[number], &self.server, None);
         }
         if self.referee.is_judging() {
             self.judge_step(step.action.client())?;
             self.referee.judge_image(&self.header, &self.clients, &self.server)?;
         }
-        self.copies.take(step.id, self.clients.all(), &self.referee.ledger);
+        self.copies.make_due(step.id, self.clients.all(), &self.referee.ledger);
         Ok(())
     }
 
-    /// Judges the invariants that hold after every step: those of the remote, and those of the client that
-    /// acted.
+    /// Judges the invariants that must hold after every step: those of the remote, and those of the client
+    /// that acted.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -59,7 +59,7 @@ impl World {
             client.disk.begin_step(step.id);
         }
         let mut context = StepContext::new(step);
-        // Under the explorer no image is sampled: it tries every crash anyway.
+        // The explorer tries every crash anyway, so no image is sampled in a history that it steers.
         if self.referee.is_judging() && !self.steering.is_steered() {
             self.referee.sample.plan(&self.header, step);
         }
@@ -84,7 +84,7 @@ impl World {
     /// Disarms the faults that a client's disk has not reached, and returns them.
     pub(super) fn disarm(&self, number: u8) -> impl Iterator<Item = Fault> {
         let disk = &self.clients[number].disk;
-        let crashes = disk.take_unreached().into_iter().map(Fault::Crash);
+        let crashes = disk.take_unreached_crashes().into_iter().map(Fault::Crash);
         crashes.chain(disk.take_unreached_errors().into_iter().map(Fault::Disk))
     }
 
@@ -94,22 +94,22 @@ impl World {
         for number in self.clients.numbers() {
             unreached.extend(self.disarm(number));
         }
-        self.recorder.note_unreached(step.id, unreached);
-        self.recorder.note_not_run(&context.during);
-        self.mark_faults(step, &context);
+        self.recorder.add_unreached_faults(step.id, unreached);
+        self.recorder.add_unreached_steps(&context.during);
+        self.note_marks(step, &context);
         let position = self.server.position();
         self.record(Lane::Remote, Verb::StandsAt, "generation and frame", &[position.0, position.1]);
         self.record(Lane::World, Verb::EndOfStep, step.action.kind().name(), &[u64::from(step.id)]);
         self.recorder.snapshot(step.id, position, self.clients.all());
     }
 
-    /// Reaches the marks of the situations that a finished step was in.
-    pub(super) fn mark_faults(&mut self, step: &Step, context: &StepContext) {
+    /// Notes the marks that a finished step has reached.
+    pub(super) fn note_marks(&mut self, step: &Step, context: &StepContext) {
         let ledger = &self.referee.ledger;
         let has_pending =
             step.action.client().is_some_and(|number| ledger.has_pending(Writer::Client(number)));
         let reported: Vec<_> = context.reported().collect();
-        self.recorder.mark_faults(&FinishedStep {
+        self.recorder.note_marks(&FinishedStep {
             action: step.action.kind(),
             writes: match &step.action {
                 Action::Transaction { writes, end: TransactionEnd::Commit, .. } => writes,
@@ -125,10 +125,10 @@ impl World {
         });
     }
 
-    /// Counts a fault that is injected into the running step. The step's end is then judged by the atlas row
-    /// of that fault.
-    pub(super) fn inject(&mut self, kind: FaultKind, target: Target, context: &mut StepContext) {
-        context.injected.push(self.recorder.inject(kind, target));
+    /// Notes that a fault was injected into the running step: counts the fault, and adds its atlas row to the
+    /// rows by which the step's errors are judged.
+    pub(super) fn note_injected(&mut self, kind: FaultKind, target: Target, context: &mut StepContext) {
+        context.injected.push(self.recorder.note_injected(kind, target));
     }
 
     pub(super) fn act(&mut self, step: &Step, context: &mut StepContext) -> Result<(), Violation> {
@@ -174,13 +174,13 @@ impl World {
             Action::RemoteRestart => {
                 self.server.restart();
                 self.inform_pilot();
-                self.inject(FaultKind::RemoteRestart, Target::Between, context);
+                self.note_injected(FaultKind::RemoteRestart, Target::Between, context);
                 Ok(())
             }
             Action::RemoteCrash { kind } => {
                 self.server.crash(kind);
                 self.inform_pilot();
-                self.inject(FaultKind::RemoteCrash, Target::Between, context);
+                self.note_injected(FaultKind::RemoteCrash, Target::Between, context);
                 Ok(())
             }
             Action::RemotePrune => {
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Judges that a client whose pull succeeded has caught up with the remote.
+    /// Checks that a client has caught up with the remote after its pull or sync succeeded.
     pub(super) fn judge_caught_up(&mut self, number: u8, context: &StepContext) -> Result<(), Violation> {
         let remote_forgot = context.times_remote_forgot() > 0;
         self.referee.judge_caught_up(&self.clients[number], &self.server, remote_forgot)

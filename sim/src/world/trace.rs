@@ -5,7 +5,7 @@
 //! events are kept, allocates nothing. A sweep runs with the hash alone; a replay keeps the events to print
 //! and compare them.
 //!
-//! Absent: the trace judges nothing, and it holds no bytes of files or messages, only their count and hash.
+//! The trace judges nothing. It holds no bytes of files or messages, only their count and hash.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -32,7 +32,7 @@ pub enum Lane {
     Client(u8),
     /// The remote and its machine.
     Remote,
-    /// The network between them.
+    /// The network between the clients and the remote.
     Network,
     /// A client's application and engine, by the client's number from 0. `Client` is the machine under them.
     Application(u8),

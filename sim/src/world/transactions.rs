@@ -68,7 +68,7 @@ impl World {
         self.record(Lane::Application(number), Verb::Transaction, outcome, &[writes.len() as u64 + 1]);
         let Ran { effects, shapes } = attempt.ran;
         if commit_state == CommitState::Committed {
-            self.recorder.mark_shapes(writer, shapes);
+            self.recorder.note_shapes(writer, shapes);
         }
         if !effects.is_empty() {
             self.referee.ledger.enter(Entry::new(writer, effects, commit_state));
@@ -97,7 +97,7 @@ impl World {
             .remote
             .transact(|connection| run_writes(connection, Writer::Remote, step, writes))
             .expect("another writer's statements are valid SQL");
-        self.recorder.mark_shapes(Writer::Remote, shapes);
+        self.recorder.note_shapes(Writer::Remote, shapes);
         self.referee.ledger.enter(Entry::new(Writer::Remote, effects, CommitState::Committed));
     }
 }

@@ -17,8 +17,8 @@ pub struct Ran {
     pub shapes: BTreeSet<&'static str>,
 }
 
-/// Runs the writes of a transaction's body on a connection. It first inserts a row into `log`, unless the
-/// first write is one that leaves `log` alone.
+/// Runs the writes of a transaction's body on a connection. Inserts a row into `log` first, unless the first
+/// write is of a kind that leaves `log` alone.
 ///
 /// # Errors
 /// The error of the first statement that fails.

@@ -3,8 +3,8 @@
 use plimsoll_sim::judge::verdict::{EXACTLY_ONCE, MONOTONE, NO_SURPRISE, READS, Violation};
 
 #[test]
-fn a_signature_keeps_the_place_and_drops_the_numbers() {
-    for (invariant, messages, place) in [
+fn a_signature_keeps_the_words_and_drops_the_numbers() {
+    for (invariant, messages, pattern) in [
         (
             MONOTONE,
             [
@@ -37,13 +37,13 @@ fn a_signature_keeps_the_place_and_drops_the_numbers() {
     ] {
         for message in messages {
             let signature = Violation::of(invariant, message).signature();
-            assert_eq!((signature.invariant.as_str(), signature.place.as_str()), (invariant.name, place));
+            assert_eq!((signature.invariant.as_str(), signature.pattern.as_str()), (invariant.name, pattern));
         }
     }
 }
 
 #[test]
-fn different_places_have_different_signatures() {
+fn different_words_have_different_signatures() {
     let signature = |message: &str| Violation::of(MONOTONE, message).signature();
     assert_ne!(
         signature("the highest attempted transaction went back from 1 to 0"),

@@ -113,7 +113,7 @@ fn the_page_renders() {
         return;
     };
     for part in [
-        "monotone broken at the end: the generation went back from 2 to 1",
+        "invariant `monotone` broken at the end: the generation went back from 2 to 1",
         "plimsoll shrink 12",
         "<svg",
         "class=\"step",

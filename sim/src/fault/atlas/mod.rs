@@ -139,8 +139,8 @@ pub fn judge(injected: &[&Row], shown: Promise) -> Result<(), String> {
         return Ok(());
     }
     let promised: Vec<String> =
-        injected.iter().map(|row| format!("{} must be {}", row.name(), row.promise)).collect();
-    Err(format!("was {shown}, but {}", promised.join(", ")))
+        injected.iter().map(|row| format!("`{}` under {}", row.promise, row.name())).collect();
+    Err(format!("ended with an error of the class `{shown}`, but the atlas promises {}", promised.join(", ")))
 }
 
 #[cfg(test)]

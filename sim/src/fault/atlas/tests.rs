@@ -315,10 +315,14 @@ fn an_error_that_no_injected_row_allows_is_a_broken_promise() {
     let lost = row(FaultKind::Network(NetworkFaultKind::LoseRequest), Target::Route(Route::Info));
     let blame = |injected: &[&Row], shown| judge(injected, shown).expect_err("the promise is broken");
     assert_eq!(blame(&[], Promise::Reported), "failed although no fault was injected");
-    assert_eq!(blame(&[kill], Promise::Reported), "was reported, but kill/between-operations must be masked");
+    assert_eq!(
+        blame(&[kill], Promise::Reported),
+        "ended with an error of the class `reported`, but the atlas promises `masked` under kill/between-operations"
+    );
     assert_eq!(
         blame(&[kill, lost], Promise::Refused),
-        "was refused, but kill/between-operations must be masked, lose-request/info must be reported"
+        "ended with an error of the class `refused`, but the atlas promises `masked` under kill/between-operations, \
+         `reported` under lose-request/info"
     );
     assert_eq!(judge(&[kill, lost], Promise::Reported), Ok(()));
 }

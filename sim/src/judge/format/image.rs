@@ -1,10 +1,11 @@
 //! The content of a database at a position of its log, as references to the pages it was read from.
 //!
-//! Two images are compared page by page, page count included. This is the meaning of "Draft as of its
-//! watermark equals Synced as of its own". Building an image costs one pass over the frame headers; no page
-//! is copied.
+//! Two images are compared page by page, page count included. The invariant `watermark`, for example,
+//! compares Draft and Synced in this way. Building an image costs one pass over the frame headers; no page is
+//! copied.
 //!
-//! Absent: the meaning of the pages. Two databases with the same rows and different pages are different.
+//! The meaning of the pages does not matter: two databases with the same rows and different pages are
+//! different.
 
 use std::fmt;
 
@@ -50,8 +51,8 @@ impl<'a> DatabaseImage<'a> {
         DatabaseImage::overlay(main, std::iter::empty(), page_count)
     }
 
-    /// `page_count` pages of a main file, each replaced by the last of `frames` that carries it. A page
-    /// that is in neither, or only partly in the main file, is zeros.
+    /// The first `page_count` pages of a main file, each replaced by the last of `frames` that carries this
+    /// page. A page is zeros if no frame carries it and the main file does not hold all of it.
     pub fn overlay(
         main: &'a [u8],
         frames: impl Iterator<Item = (u32, &'a Page)>,

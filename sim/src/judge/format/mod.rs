@@ -9,7 +9,7 @@
 //! * `image`: the pages of a database at a position of its log, and the first difference between two
 //!   images.
 //!
-//! Absent: B-trees, records, rollback journals, the WAL index, page sizes other than 4096.
+//! Not parsed: B-trees, records, rollback journals, the WAL index, and page sizes other than 4096.
 //!
 //! Source of the format: <https://www.sqlite.org/fileformat2.html>, sections 1.3 (header) and 4 (WAL).
 

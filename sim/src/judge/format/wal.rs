@@ -3,8 +3,8 @@
 //! [`Wal`] is a view that copies nothing. Creating one reads only frame headers, so it is cheap enough for
 //! a check after every step. The checksum chain over the pages is computed on demand.
 //!
-//! Absent: whether a frame is *live*. Frames of a rolled-back transaction stay in the file with valid salts
-//! until they are overwritten, so the caller must know the last frame that counts.
+//! Not in this module: whether a frame is *live*. Frames of a rolled-back transaction stay in the file with
+//! valid salts until they are overwritten, so the caller must know the last frame that counts.
 
 use super::{FRAME_BYTES, FRAME_HEADER_BYTES, PAGE_BYTES, Page, WAL_HEADER_BYTES, be_u32};
 

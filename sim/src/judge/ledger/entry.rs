@@ -10,8 +10,8 @@ pub enum CommitState {
     Committed,
     /// Its commit was interrupted.
     Maybe,
-    /// Its commit failed. It becomes `Maybe` when the process ends: only then can the parts that were
-    /// written reappear.
+    /// Its commit failed. It becomes `Maybe` when the process ends, because the next process may find the
+    /// parts that were written.
     Doubtful,
     /// It was rolled back, interrupted before its commit, or missing after a restart.
     Absent,
@@ -22,7 +22,7 @@ pub struct Entry {
     pub writer: Writer,
     pub effects: Vec<Effect>,
     pub commit_state: CommitState,
-    /// The epoch from which its client may be without it, if there is one.
+    /// If set: in this epoch and in later ones, the client may lack the transaction.
     pub(super) optional_from: Option<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! Transactions that may be lost: the remote is restored, a client's files become an older copy, or a user
-//! gives up changes.
+//! Transactions that may be lost because the remote is restored, because a client's files become an older
+//! copy, or because a user gives up changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::schedule::workload::Writer;
 /// The state of the ledger at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Moment {
-    fault_outcomes: Vec<CommitState>,
+    commit_states: Vec<CommitState>,
     void_count: usize,
 }
 
@@ -17,7 +17,7 @@ impl Ledger {
     /// Records that the remote was restored and now has this log and these tokens of `quiet`.
     ///
     /// # Errors
-    /// A [`Discrepancy`] if no writer has written one of the tokens.
+    /// A [`Discrepancy`] if there is a token that no writer has written.
     pub fn begin_epoch(&mut self, log: &[String], quiet: &[String]) -> Result<(), Discrepancy> {
         let mut last_quiet = BTreeMap::new();
         for token in quiet {
@@ -51,7 +51,7 @@ impl Ledger {
     /// The current state, for [`go_back`](Self::go_back).
     pub fn moment(&self) -> Moment {
         Moment {
-            fault_outcomes: self.entries.iter().map(|entry| entry.commit_state).collect(),
+            commit_states: self.entries.iter().map(|entry| entry.commit_state).collect(),
             void_count: self.void.len(),
         }
     }
@@ -67,9 +67,9 @@ impl Ledger {
             if entry.writer != Writer::Client(client) {
                 continue;
             }
-            match moment.fault_outcomes.get(number) {
+            match moment.commit_states.get(number) {
                 Some(CommitState::Committed) => {}
-                // A transaction that was open at that moment may be present or not.
+                // A transaction whose outcome was open at that moment may be present or not.
                 Some(CommitState::Maybe | CommitState::Doubtful) => {
                     entry.make_optional_from(0);
                     if !on_remote.contains(&number) {
@@ -87,7 +87,7 @@ impl Ledger {
     pub fn withdraw(&mut self, client: u8, moment: &Moment) {
         let writer = Writer::Client(client);
         for entry in
-            self.entries.iter_mut().skip(moment.fault_outcomes.len()).filter(|entry| entry.writer == writer)
+            self.entries.iter_mut().skip(moment.commit_states.len()).filter(|entry| entry.writer == writer)
         {
             entry.make_optional_from(0);
         }
@@ -100,7 +100,7 @@ impl Ledger {
         self.withdraw(client, &Moment::default());
     }
 
-    /// Marks withdrawn void transactions as unknown.
+    /// Sets the outcome of withdrawn void transactions back to [`CommitState::Maybe`].
     fn forget_void(&mut self, client: u8, moment: &Moment) {
         let writer = Writer::Client(client);
         let withdrawn = self.void.iter_mut().skip(moment.void_count).filter(|void| void.writer == writer);

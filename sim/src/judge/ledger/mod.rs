@@ -1,27 +1,29 @@
 //! The ledger: the acknowledged transactions of every writer, and the content that they imply for every
 //! database.
 //!
-//! It knows nothing of the engine. Each row of a transaction carries a token. Each client's application
-//! reports the commits that were acknowledged to it, and the remote's `log` gives the order in which
-//! transactions took effect there. These facts determine the content of every database:
+//! The ledger knows nothing of the engine. Each row of a transaction carries a token. Each client's
+//! application reports the commits that were acknowledged to it, and the remote's `log` gives the order in
+//! which transactions took effect there. These facts determine the content of every database:
 //!
 //! * The remote's content is all transactions applied in the order of `log`.
 //! * A client's content is a prefix of that order, then the client's own transactions that are not in the
 //!   prefix.
 //!
 //! A *quiet* transaction does not write to `log`. It touches only its writer's own rows, so its position
-//! among the transactions of other writers does not matter. Its token in its writer's row of `quiet` proves
-//! that it is present, and that all earlier transactions of this writer are present too. A *void*
-//! transaction only deletes a row that no other transaction creates again, so its own effect cannot be
-//! identified.
+//! among the transactions of other writers does not matter. Each writer has one row in the table `quiet`. A
+//! quiet transaction writes its token there. The token proves that the transaction is present, and that all
+//! earlier transactions of the same writer are present too.
+//!
+//! A *void* transaction only deletes rows and leaves no token, so no row shows that the transaction is
+//! present. The deleted rows are never created again. If such a row is back, the transaction is lost.
 //!
 //! Views, triggers and new names are content like rows. They arrive with the transaction that made them.
 //!
-//! When the remote is restored to an older state, a new *epoch* starts: the order continues from a prefix
-//! of the old one. A client may follow an older epoch for a while, but never returns to one. Its own
-//! transactions that the remote has lost may come back once, if the client still had them to send. The same
-//! applies to *withdrawn* transactions: those that an older copy of the client's files does not hold, and
-//! those that its user gave up.
+//! When the remote is restored to an older state, a new *epoch* starts: the order of transactions continues
+//! from a prefix of the old order. A client may follow an older epoch for a while, but it never returns to
+//! one. The remote loses transactions in the restore. Such a transaction may come back once, if its client
+//! still holds it and sends it again. *Withdrawn* transactions may come back once, too: those that an older
+//! copy of the client's files does not hold, and those that the client's user gave up.
 //!
 //! A transaction whose COMMIT was interrupted is a *maybe* until its client runs again and shows whether it
 //! is present. From then on the outcome must not change.
@@ -118,7 +120,7 @@ impl Ledger {
 
     /// The number of committed transactions of clients that were neither lost by a restore of the remote
     /// nor withdrawn.
-    pub fn client_commits_to_stand(&self) -> usize {
+    pub fn kept_client_commits(&self) -> usize {
         let is_kept = |entry: &&Entry| {
             matches!(entry.writer, Writer::Client(_))
                 && entry.commit_state == CommitState::Committed
@@ -180,8 +182,8 @@ impl Ledger {
         self.check_quiet_order(&visible, None)
     }
 
-    /// A database that shows a transaction shows every earlier one of the same writer. So a quiet
-    /// transaction must not be missing before one that is present.
+    /// Checks that no quiet transaction is missing before a visible one of the same writer: a database that
+    /// shows a transaction must show every earlier transaction of its writer. Ignores the writer `except`.
     fn check_quiet_order(
         &self,
         visible: &BTreeSet<usize>,
@@ -295,7 +297,7 @@ impl Ledger {
         Err(finding.expect("a client follows an existing epoch"))
     }
 
-    /// Checks that the content is that of a client that follows `epoch`.
+    /// Checks that a client that follows `epoch` may have this content.
     fn explain(
         &self,
         writer: Writer,
@@ -349,8 +351,8 @@ impl Ledger {
         let is_visible_in_log =
             |number: &usize| is_visible_foreign(number) && self.entries[*number].quiet_token().is_none();
         let prefix = remote_order.iter().rposition(is_visible_in_log).map_or(0, |index| index + 1);
-        // The client's own transactions that only the remote still knows are visible at their position
-        // there.
+        // Some of the client's own transactions may be lost in its files, but still be on the remote. The
+        // client sees them at their position in the remote's order, so they extend the prefix.
         let is_own_visible = |number: &&usize| {
             self.entries[**number].writer == writer
                 && self.entries[**number].quiet_token().is_none()
@@ -378,7 +380,7 @@ impl Ledger {
         order
     }
 
-    /// Checks that the rows that a client has deleted in void transactions stay deleted for it.
+    /// Checks that the rows that a client has deleted in void transactions stay deleted for that client.
     fn check_void_of(&self, writer: Writer, actual: &Content) -> Result<(), Discrepancy> {
         let mut own = self.void.iter().filter(|void| void.writer == writer);
         match own.find_map(|void| void.row_left_in(actual)) {
@@ -387,10 +389,11 @@ impl Ledger {
         }
     }
 
-    /// The rows that have no expected content, because a void transaction is still on its way.
+    /// The rows that a void transaction has deleted or may have deleted. No content is expected for them,
+    /// because a database may not have received the delete yet.
     fn void_rows(&self) -> BTreeSet<&str> {
-        let open = self.void.iter().filter(|void| void.commit_state != CommitState::Absent);
-        open.flat_map(|void| &void.rows).map(String::as_str).collect()
+        let effective = self.void.iter().filter(|void| void.commit_state != CommitState::Absent);
+        effective.flat_map(|void| &void.rows).map(String::as_str).collect()
     }
 
     /// Judges a database after everything has arrived.
@@ -418,13 +421,13 @@ impl Ledger {
         self.content_of(self.remote_order.iter().copied())
     }
 
-    /// A hash over the acknowledged outcomes so far.
+    /// A hash over the commit states of all transactions so far, and over the epoch.
     pub fn fingerprint(&self) -> u64 {
         let void = self.void.iter().map(|void| void.commit_state as u8);
-        let fault_outcomes = self.entries.iter().map(|entry| entry.commit_state as u8);
+        let commit_states = self.entries.iter().map(|entry| entry.commit_state as u8);
         let epoch = u8::try_from(self.epoch()).unwrap_or(u8::MAX);
-        let fault_outcomes: Vec<u8> = fault_outcomes.chain(void).chain([epoch]).collect();
-        xxh3_64(&fault_outcomes)
+        let commit_states: Vec<u8> = commit_states.chain(void).chain([epoch]).collect();
+        xxh3_64(&commit_states)
     }
 
     /// Whether the remote lacks a committed transaction of `writer`.

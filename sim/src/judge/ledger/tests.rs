@@ -224,7 +224,7 @@ fn a_transaction_that_a_restored_remote_lost_may_stay_lost() {
     ledger.observe_remote(&log(&["a1", "a2"]), &[]).unwrap();
     ledger.observe_client(0, &content(&["a1", "a2"])).unwrap();
     assert_eq!(ledger.missing_on_remote(), None);
-    assert_eq!(ledger.client_commits_to_stand(), 1);
+    assert_eq!(ledger.kept_client_commits(), 1);
     assert_eq!(ledger.judge_final(&content(&["a1", "a2"])), Ok(()));
 }
 
@@ -288,7 +288,8 @@ fn a_restore_into_the_middle_of_a_transaction_panics() {
 
 // --- older copies ---
 
-/// A client that committed a before its files were copied, and since then b and the interrupted c.
+/// A client that committed a before its files were copied, and b since then. Returns the moment of the copy,
+/// too.
 fn copied() -> (Ledger, Moment) {
     let mut ledger = Ledger::default();
     ledger.enter(entry(Writer::Client(0), &["a"], CommitState::Committed));
@@ -348,7 +349,7 @@ fn an_older_copy_may_follow_a_former_epoch_again() {
 fn a_transaction_that_a_user_gives_up_may_be_missing_but_no_older_one() {
     let (mut ledger, moment) = copied();
     ledger.withdraw(0, &moment);
-    assert_eq!(ledger.client_commits_to_stand(), 1);
+    assert_eq!(ledger.kept_client_commits(), 1);
     assert!(matches!(ledger.clone().observe_client(0, &content(&["b"])), Err(Discrepancy::Lost(_))));
     ledger.observe_client(0, &content(&["a"])).unwrap();
 }

@@ -1,6 +1,6 @@
 //! The thirty faults of the reference design, each as the situation in which it would cause a failure.
 //!
-//! A sweep that never reaches the situation stays green even if the fault is put back. The numbers are
+//! A sweep that never reaches the situation stays green even if the engine has the fault. The numbers are
 //! those of the engine's table of faults.
 
 use plimsoll_engine::events::EventName;
@@ -34,13 +34,13 @@ pub struct FinishedStep<'a> {
     pub end: StepEnd,
     /// The engine's events during the step.
     pub reported: &'a [&'a ReportedEvent],
-    /// The number of these that the engine emitted while it was opening. They are the first ones.
+    /// The number of these events that the engine emitted while it was opening. They are the first ones.
     pub reported_while_opening: usize,
     /// The rows of the atlas that were injected.
     pub injected: &'a [&'static Row],
     /// The actions of the steps that ran inside this one.
     pub inside: &'a [ActionKind],
-    /// The crash windows that the step's crashes were in.
+    /// The crash windows in which the step's crashes happened.
     pub windows: &'a [WindowId],
     /// Whether the client has transactions that the remote does not hold.
     pub has_pending: bool,
@@ -117,7 +117,7 @@ const PUSHES: &[Target] = &[Target::Route(Route::Pipeline), Target::Route(Route:
 faults! {
     "1, double push across a checkpoint", "a push finds that its generation has ended",
         |done| done.emits_in_order(EventName::GenerationCrossed, EventName::BatchSent) || done.emits_in_order(EventName::GenerationCrossed, EventName::NothingToSend);
-    "2, double replay across a generation", "a pull crosses a generation and rebases transactions of which some are acknowledged",
+    "2, double replay across a generation", "a pull crosses a generation and rebases transactions, and some of them are acknowledged",
         |done| done.emits_in_order(EventName::GenerationCrossed, EventName::RebaseBegins) && done.emits_positive(EventName::RebaseBegins, "acknowledged");
     "3, a late or repeated push", "a push arrives twice, or after its sender has given up",
         |done| done.was_injected(&[FaultKind::Network(NetworkFaultKind::Delay), FaultKind::Network(NetworkFaultKind::Duplicate)], PUSHES);
@@ -131,9 +131,9 @@ faults! {
         |done| done.emits(EventName::BootstrapEnds) && done.end == StepEnd::Succeeded;
     "8, a generation's end half done", "a process is killed when the log is empty and the metadata still counts its frames",
         |done| done.crashed_in(FaultKind::Kill, &[WindowId::LogEmptiedNotNamed]);
-    "9, metadata durable before data", "power is lost around a write of the metadata that names frames",
+    "9, metadata durable before data", "power is lost around a write of metadata that refers to new frames",
         |done| done.crashed_in(FaultKind::PowerLoss, &[WindowId::FramesNotNamed, WindowId::FramesJustNamed, WindowId::DraftNamedTailNotCut]);
-    "9b, an interrupted first pull", "a process is killed when the metadata names a part of its first pull",
+    "9b, an interrupted first pull", "a process is killed while the metadata refers to only a part of the first pull",
         |done| done.crashed_in(FaultKind::Kill, &[WindowId::FirstPullInPartNamed]);
     "10, waiting for success only", "a write, sync or truncate fails during an operation",
         |done| done.was_injected(&[FaultKind::Disk(DiskErrorKind::WriteFails), FaultKind::Disk(DiskErrorKind::SyncFails), FaultKind::Disk(DiskErrorKind::TruncateFails)], &[]);
@@ -157,7 +157,7 @@ faults! {
         |done| done.action == ActionKind::LoseFile;
     "20, a short export accepted", "an export ends early but cleanly, or is cut",
         |done| done.was_injected(&[FaultKind::Network(NetworkFaultKind::EndEarly), FaultKind::Network(NetworkFaultKind::Cut)], &[Target::Route(Route::Export)]);
-    "21, the remote restored", "a client finds another lineage id on the remote",
+    "21, the remote restored", "a client finds another history id on the remote",
         |done| done.rebootstraps_for("history_changed");
     "22, a generation pruned", "a client finds that the remote has pruned its generation",
         |done| done.rebootstraps_for("generation_pruned");

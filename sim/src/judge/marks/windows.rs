@@ -1,4 +1,4 @@
-//! The crash windows: the two durable steps of a flow between which a crash occurred.
+//! The crash windows: the intervals between two durable steps of a flow in which a crash can happen.
 //!
 //! A window is identified by the events that the engine has emitted since its operation started, and by the
 //! file operation that the crash hit. One crash can be in several windows, for example "inside a dirty
@@ -107,13 +107,13 @@ windows! {
         |site| site.is_in_first_pull() && site.is_between(EventName::FramesCommitted, EventName::OpenEnds);
     RebootstrapExportNotNamed, "re-bootstrap, export not named", "a new export is next to Synced, and the client still uses the old files",
         |site| site.is_between(EventName::RebootstrapBegins, EventName::ReplacingSynced);
-    ExportNamedNotInPlace, "export named, not in place", "the metadata names the new export as Synced, and the old one is still there in whole or in part",
+    ExportNamedNotInPlace, "export named, not in place", "the metadata says that the new export is Synced, but the old Synced is still there, completely or in part",
         |site| site.is_between(EventName::ReplacingSynced, EventName::RebootstrapEnds);
     NewSyncedOldDraft, "new Synced, Draft of the old one", "Synced is not the database that Draft is based on",
         |site| site.is_between(EventName::RebootstrapEnds, EventName::DraftCommitted);
-    FramesNotNamed, "frames not named", "remote frames are in Synced's WAL, the metadata does not name them",
+    FramesNotNamed, "frames not named", "remote frames are in Synced's WAL, but the metadata does not refer to them yet",
         |site| !site.is_in_rebase() && site.has(EventName::Request) && site.is_at(SyncedWal, &[Write, Sync]);
-    FramesJustNamed, "frames just named", "the metadata names frames that Draft does not have",
+    FramesJustNamed, "frames just named", "the metadata refers to frames that Draft does not have yet",
         |site| site.last_is(EventName::FramesCommitted) || site.has_just_written("synced_frame_no");
     CrossingGeneration, "crossing a generation", "one write of the metadata changes the generation, nothing else changes",
         |site| site.is_between(EventName::GenerationCrossed, EventName::FramesCommitted);
@@ -134,7 +134,7 @@ windows! {
             && site.is_between(EventName::CheckpointAnnounced, EventName::CheckpointDone));
     CompactionAnnounced, "compaction announced, log whole", "Draft's frames are in its WAL and partly in its main file",
         |site| site.is_between(EventName::CompactionAnnounced, EventName::CompactionDone) && site.is_at(Draft, &[Write, Sync]);
-    DraftLogEmptiedNotNamed, "Draft's log emptied, not named", "Draft's WAL is empty, the metadata still names a frame of it",
+    DraftLogEmptiedNotNamed, "Draft's log emptied, not named", "Draft's WAL is empty, but the metadata still refers to a frame of it",
         |site| site.is_between(EventName::CompactionAnnounced, EventName::CompactionDone) && site.is_at(DraftWal, &[Truncate, Sync]);
     AttemptNamedNotSent, "attempt named, not sent", "the metadata says that transactions were attempted, and none was sent",
         |site| site.has_just_written("attempted_transaction_no");

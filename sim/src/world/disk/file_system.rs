@@ -5,7 +5,8 @@
 //! A sync of a directory makes the creations, renames and removals in it durable and nothing else. So a
 //! file's content can be durable while its name is not, and the other way round.
 //!
-//! Absent: access by processes, crashes of the machine, and the trace; these are in `io` and `machine`.
+//! Not in this module: access by processes, crashes of the machine, and the trace. They are in `io` and
+//! `machine`.
 //!
 //! Cost: an operation copies only its own bytes. A sync makes one pass over the log, which is short because
 //! the engine and the core sync after a handful of writes.
@@ -31,7 +32,8 @@ pub(super) struct FileSystem {
     /// Every unsynced operation of the machine, oldest first.
     log: Vec<Operation>,
     next_inode: Inode,
-    /// Contents of which a failed sync dropped writes: they are unsynced although the log no longer has them.
+    /// The files of which a failed sync has dropped writes. These writes are unsynced, although the log no
+    /// longer holds them.
     dropped: BTreeSet<Inode>,
 }
 
@@ -151,7 +153,7 @@ impl FileSystem {
         self.current.file(path)
     }
 
-    /// The file system after a power loss, all of it durable. `survivors` are positions in the log.
+    /// The file system after a power loss. All of it is durable. `survivors` are positions in the log.
     pub(super) fn after_power_loss(&self, survivors: &[u32], torn: Option<Tear>) -> Self {
         let survivors: Vec<&Operation> = survivors.iter().map(|index| &self.log[*index as usize]).collect();
         let last_write = survivors.iter().rposition(|operation| matches!(operation, Operation::Write { .. }));
@@ -180,7 +182,7 @@ impl FileSystem {
         Self { current: left.clone(), durable: left, next_inode: self.next_inode, ..Self::default() }
     }
 
-    /// The file system without files.
+    /// The file system after the deletion of all files.
     pub(super) fn emptied(&self) -> Self {
         Self { next_inode: self.next_inode, ..Self::default() }
     }
@@ -198,8 +200,9 @@ impl FileSystem {
         self.durable = self.current.clone();
     }
 
-    /// The byte ranges of `path` that a power loss could change, ascending and disjoint. An unsynced truncate
-    /// puts everything up to `u64::MAX` at risk, and so does a directory entry that is not durable.
+    /// The byte ranges of `path` that a power loss could change, ascending and disjoint. The range of an
+    /// unsynced truncate ends at `u64::MAX`. If the directory entry is not durable, there is one range:
+    /// `0..u64::MAX`.
     pub(super) fn unsynced_ranges(&self, path: &str) -> Vec<Range<u64>> {
         let entry = self.current.entries.get(path);
         if entry != self.durable.entries.get(path) {

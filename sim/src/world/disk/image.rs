@@ -2,7 +2,7 @@
 //!
 //! A [`DiskImage`] only knows how an operation changes it. The current state, the durable state and the state
 //! after a power loss are all images, which differ in the operations that were applied to them. Images share
-//! a content until one of them changes it, so a copy of a whole disk copies no content.
+//! a content until one of them changes it, so copying a disk copies no content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::Xxh3;
 /// Identifies a file's content across renames, and across the images of one disk.
 pub(super) type Inode = u64;
 
-/// The maximum length of a file in a simulation, in bytes. A larger offset is a bug; a panic that names it is
-/// better than running out of memory.
+/// The maximum length of a file in a simulation, in bytes. A larger offset is a bug, and a panic that shows
+/// the offset is better than running out of memory.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// A change that a power loss can undo while it is unsynced.

@@ -2,11 +2,11 @@
 //! engine's `Storage`.
 //!
 //! Every operation completes before its call returns. No lock is held while a completion runs, because a
-//! completion may start further operations. Time is virtual; random bytes are hashes (see the disk). A handle
-//! stays on its file through renames, removals and crashes, as an open file descriptor does.
+//! completion may start further operations. Time is virtual; random bytes are hashes (see `machine`). A
+//! handle stays on its file through renames, removals and crashes, as an open file descriptor does.
 //!
-//! Absent: file locks and read-only handles (they are granted but not enforced), holes, shared WAL memory,
-//! and direct I/O (it is ordinary I/O here).
+//! Not simulated: file locks and read-only handles (they are granted but not enforced), holes, shared WAL
+//! memory, and direct I/O (it is ordinary I/O here).
 
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;
@@ -30,12 +30,12 @@ use crate::fault::{Access, DiskErrorKind};
 use crate::lock::lock;
 use crate::world::clock;
 
-/// A bound on the waits in a row without a file operation between them. No operation that ends needs this
-/// many.
+/// The maximum number of waits in a row, without a file operation between them. An operation that ends needs
+/// far fewer.
 const WAITS_MAX: u32 = 100_000;
 
-/// The payload of the panic that ends a hanging process. Its call never returns on its own, and the world
-/// must continue.
+/// The payload of the panic that ends a hanging process. Without the panic, the process's call would never
+/// return, and the world could not continue.
 #[derive(Debug)]
 pub struct Hang;
 
@@ -55,7 +55,7 @@ impl IO for SimIo {
         let inode = self.mount.with_machine(|machine, files| {
             let is_there = files.current().entries.contains_key(path);
             if (is_there || flags.contains(OpenFlags::Create))
-                && let Some(injected) = machine.fail(&self.mount.boot, path, &[Access::Open])
+                && let Some(injected) = machine.error_due(&self.mount.boot, path, &[Access::Open])
             {
                 return Err(injected.kind.completion_error());
             }
@@ -181,7 +181,7 @@ impl File for SimFile {
 
     fn pread(&self, pos: u64, c: Completion) -> Result<Completion> {
         let read = self.mount.with_machine(|machine, files| {
-            let injected = machine.fail(&self.mount.boot, &self.path, &[Access::Read]);
+            let injected = machine.error_due(&self.mount.boot, &self.path, &[Access::Read]);
             if let Some(injected) = injected
                 && injected.kind != DiskErrorKind::ShortRead
             {
@@ -258,7 +258,7 @@ impl Mount {
         self.with_machine(|machine, files| machine.perform(&self.boot, files, path, mutation))
     }
 
-    /// Counts a wait without a file operation since the last one. Too many in a row are a hang.
+    /// Counts a wait. Too many waits in a row, without a file operation between them, are a hang.
     fn count_wait(&self) {
         if self.boot.waits.fetch_add(1, Ordering::Relaxed) >= WAITS_MAX {
             std::panic::panic_any(Hang);

@@ -1,4 +1,4 @@
-//! One machine: it carries out the operations of its processes, counts and traces them, injects errors and
+//! One machine: it performs the operations of its processes, counts and traces them, and injects errors and
 //! crashes.
 //!
 //! The traits through which processes call it are in `io`.
@@ -25,8 +25,8 @@ use crate::lock::lock;
 use crate::world::pilot::SharedPilot;
 use crate::world::trace::{Lane, SharedTrace, Verb};
 
-/// One boot: the time from a start of the machine to the next. Its files live as long as one of its processes
-/// has them open.
+/// One boot: the time from one start of the machine to the next start. The boot's files live as long as one
+/// of its processes has them open.
 ///
 /// Locks are taken in the order machine, files, trace.
 pub(super) struct Boot {
@@ -76,7 +76,7 @@ impl Mutation {
         }
     }
 
-    /// The accesses as which the disk errors count it.
+    /// The kinds of access to its file that this operation makes. Disk errors are armed by kind of access.
     fn accesses(&self, files: &FileSystem) -> &'static [Access] {
         match self {
             Self::Apply(Operation::Write { inode, offset, bytes }) => {
@@ -156,7 +156,7 @@ impl Machine {
         path: &str,
         mutation: Mutation,
     ) -> Result<(), InjectedError> {
-        if let Some(injected) = self.fail(boot, path, mutation.accesses(files)) {
+        if let Some(injected) = self.error_due(boot, path, mutation.accesses(files)) {
             match (injected.kind, mutation) {
                 (
                     DiskErrorKind::PartialWrite { bytes: written },
@@ -175,8 +175,9 @@ impl Machine {
         Ok(())
     }
 
-    /// The error to inject into an access, if any. No error is injected into a zombie's access.
-    pub(super) fn fail(
+    /// Counts an access that is about to happen. Records and returns the error to inject into it, if one is
+    /// due. No error is injected into a zombie's access.
+    pub(super) fn error_due(
         &mut self,
         boot: &Arc<Boot>,
         path: &str,
@@ -265,9 +266,9 @@ impl Machine {
         }
     }
 
-    /// Checks whether the operation changes bytes that the metadata names.
+    /// Lets the guard check whether the operation changes bytes that the metadata may still need.
     fn guard(&mut self, files: &FileSystem, path: &str, mutation: &Mutation) {
-        let (range, empties) = match mutation {
+        let (range, is_safe_emptying) = match mutation {
             Mutation::Apply(Operation::Write { offset, bytes, .. }) => {
                 (*offset..*offset + bytes.len() as u64, false)
             }
@@ -278,7 +279,7 @@ impl Machine {
             }
             _ => return,
         };
-        self.names.touch(FileClass::of(path), &range, empties, path);
+        self.names.touch(FileClass::of(path), &range, is_safe_emptying, path);
     }
 
     /// Crashes the machine. `files` is the state at the moment of the crash.
@@ -310,8 +311,8 @@ impl Machine {
         });
     }
 
-    /// Calls `f` with the current files: those that survived while the machine is down, else those of the
-    /// boot.
+    /// Calls `f` with the current files. While the machine is down, these are the files that survived the
+    /// crash. Otherwise they are the files of the boot.
     pub(super) fn with_files<R>(&mut self, f: impl FnOnce(&mut Self, &FileSystem) -> R) -> R {
         if let Some(survived) = self.survived.take() {
             let result = f(self, &survived);
@@ -333,13 +334,13 @@ impl Machine {
             self.draws_in_step += 1;
             (purpose, self.draws_in_step)
         };
-        let mut name = [0; 23];
-        name[..8].copy_from_slice(&self.key.to_le_bytes());
-        name[8..10].copy_from_slice(&self.lane.code());
-        name[10..14].copy_from_slice(&self.step.to_le_bytes());
-        name[14] = purpose as u8;
-        name[15..].copy_from_slice(&used.to_le_bytes());
-        xxh3_64(&name)
+        let mut hash_input = [0; 23];
+        hash_input[..8].copy_from_slice(&self.key.to_le_bytes());
+        hash_input[8..10].copy_from_slice(&self.lane.code());
+        hash_input[10..14].copy_from_slice(&self.step.to_le_bytes());
+        hash_input[14] = purpose as u8;
+        hash_input[15..].copy_from_slice(&used.to_le_bytes());
+        xxh3_64(&hash_input)
     }
 
     pub(super) fn record(&self, verb: Verb, place: &str, numbers: &[u64], bytes: &[u8]) {

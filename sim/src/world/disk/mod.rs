@@ -2,23 +2,23 @@
 //!
 //! A [`Disk`] outlives the processes that use it. Each process reaches it through the [`SimIo`] of the
 //! current boot, which implements `turso_core`'s `IO` and the engine's `Storage`. [`Disk::crash_now`] or an
-//! armed [`CrashPoint`] crashes the machine. It is *down* from then on: the surviving image is taken at that
-//! very moment, and the process keeps running as a *zombie*. A zombie's operations succeed on files that no
-//! other process sees. They are neither counted nor traced, so a crash causes no error path that a real crash
-//! would not cause. [`Disk::restart`] starts the next boot.
+//! armed [`CrashPoint`] crashes the machine. The machine is *down* from then on: the surviving image is taken
+//! at that very moment, and the process keeps running as a *zombie*. A zombie's operations always succeed, so
+//! the process meets no error that a real crash would not cause. The operations change files that no other
+//! process sees, and are neither counted nor traced. [`Disk::restart`] starts the next boot.
 //!
 //! Guarantees: the same calls produce the same trace and the same bytes. No lock is held while a completion
-//! runs. Only a power loss decides whether an unsynced operation survives; after a kill it is still there and
-//! still unsynced.
+//! runs. After a kill, every unsynced operation is still there and still unsynced. Only a power loss can undo
+//! it.
 //!
-//! Absent: permissions, and locks between processes.
+//! Not simulated: permissions, and locks between processes.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `errors` | disk errors: armed, lasting, injected |
 //! | `image` | directory entries and contents, and how an operation changes them |
 //! | `file_system` | current state, durable state, and the log between them |
-//! | `names` | the guard over the bytes that a surviving metadata version could name |
+//! | `names` | the guard over the bytes that the metadata may still need after a crash |
 //! | `places` | counters of a step's operations; armed crash points |
 //! | `site` | an operation that is about to happen, for the pilot that may crash it |
 //! | `machine` | performs operations, injects errors and crashes |
@@ -64,7 +64,7 @@ pub struct Disk {
     machine: Arc<Mutex<Machine>>,
 }
 
-/// All files of a disk at one moment. A copy shares its contents with the disk.
+/// All files of a disk at one moment. The copy and the disk share each content until the disk changes it.
 #[derive(Clone)]
 pub struct DiskCopy(FileSystem);
 
@@ -130,13 +130,13 @@ impl Disk {
         lock(&self.machine).errors.arm(error);
     }
 
-    /// The number of operations of this kind on such files since the step started.
+    /// The number of operations of this kind on files of this role since the step started.
     #[cfg(test)]
     pub(crate) fn operations(&self, file: FileClass, operation: OperationKind) -> u32 {
         lock(&self.machine).places.count(file, operation)
     }
 
-    /// The number of accesses of this kind to such files since the step started.
+    /// The number of accesses of this kind to files of this role since the step started.
     #[cfg(test)]
     pub(crate) fn accesses(&self, file: FileClass, access: crate::fault::Access) -> u32 {
         lock(&self.machine).errors.count(file, access)
@@ -168,7 +168,7 @@ impl Disk {
 
     /// Disarms and returns the crash points that were not reached, in the order in which they were armed.
     #[must_use]
-    pub fn take_unreached(&self) -> Vec<CrashPoint> {
+    pub fn take_unreached_crashes(&self) -> Vec<CrashPoint> {
         lock(&self.machine).places.take_armed()
     }
 
@@ -183,15 +183,15 @@ impl Disk {
         lock(&self.machine).with_files(|machine, files| machine.crash(files, kind, "", None));
     }
 
-    /// Takes the report of the last crash since the last call.
+    /// Takes the report of the last crash, if the machine has crashed since the last call.
     #[must_use]
     pub fn take_crash(&self) -> Option<CrashReport> {
         lock(&self.machine).crash.take()
     }
 
-    /// Boots from the surviving files. Without a crash the processes have ended cleanly: all their operations
-    /// are there, and unsynced operations are still unsynced. A process that still holds the old boot's
-    /// [`SimIo`] is a zombie from here on.
+    /// Boots from the surviving files. If there was no crash, all operations of the earlier processes are
+    /// there, and unsynced operations are still unsynced. A process that still holds the old boot's [`SimIo`]
+    /// is a zombie from here on.
     pub fn restart(&self) {
         let mut machine = lock(&self.machine);
         let survived = machine.survived.take();
@@ -278,20 +278,20 @@ impl Disk {
         lock(&self.machine).with_files(|_, files| files.unsynced_ranges(path))
     }
 
-    /// Guards the bytes that metadata versions name, as `reader` parses them, from here on.
+    /// From here on, guards the bytes that metadata versions refer to. `reader` reads them from a version.
     pub fn guard_names(&self, reader: NameReader) {
         lock(&self.machine).names.set_reader(reader);
     }
 
-    /// Takes the findings since the last call: changes of bytes that a metadata version names which a crash
-    /// could leave.
+    /// Takes the guard's findings since the last call. A finding is a change of bytes that a metadata version
+    /// refers to, at a moment when a crash could leave that version.
     #[must_use]
     pub fn take_touched_names(&self) -> Vec<String> {
         lock(&self.machine).names.take_findings()
     }
 
-    /// A copy of this disk as a crash at this moment would leave it, restarted. The copy has no trace and no
-    /// armed faults.
+    /// A copy of this disk as a crash at this moment would leave it, after a restart. The copy has no armed
+    /// faults, and the history's trace does not show its operations.
     #[must_use]
     pub fn crash_image(&self, kind: &CrashKind) -> Self {
         let mut machine = lock(&self.machine);

@@ -1,12 +1,11 @@
-//! Guards the bytes that the metadata names, as long as a crash could make them needed.
+//! Guards the *named* bytes: the bytes of database files that a metadata version refers to.
 //!
-//! A crash can leave the current metadata version, and until the directory is synced also any version before
-//! it. The bytes that any of these versions names must not be overwritten or cut off: after the wrong crash
-//! the database would be damaged, even if the running process never notices. The disk detects such a change
-//! at the moment it happens.
+//! A crash can leave the current metadata version. Until the directory is synced, it can also leave an
+//! earlier version. As long as a crash could leave a version, the bytes that it refers to must not be
+//! overwritten or cut off. Otherwise the database would be damaged after that crash, even if the running
+//! process never notices. The guard finds such a change at the moment when it happens, without a crash.
 //!
-//! Guarantees: a finding needs no crash. Absent: whether the named bytes are correct, which the page-level
-//! checks judge.
+//! Not in this module: whether the named bytes are correct. The page-level checks judge that.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,16 +13,17 @@ use std::sync::Arc;
 use crate::fault::FileClass;
 use crate::judge::Named;
 
-/// Parses the content of a metadata file and returns the bytes that it names. Empty if it names none yet.
+/// Parses the content of a metadata file and returns the bytes that it refers to. Empty if it refers to no
+/// database yet.
 pub type NameReader = fn(&[u8]) -> Vec<Named>;
 
-/// The metadata versions that a crash could leave, by the bytes that they name.
+/// The named bytes of each metadata version that a crash could leave.
 #[derive(Default)]
 pub(super) struct Names {
     reader: Option<NameReader>,
     versions: Vec<Vec<Named>>,
-    /// Whether Draft's WAL was emptied after a version announced it, and every version since still announces
-    /// it.
+    /// Whether Draft's WAL was emptied after a version had announced this, and every version since then still
+    /// contains the announcement.
     draft_wal_is_emptied: bool,
     findings: Vec<String>,
 }
@@ -58,17 +58,23 @@ impl Names {
         }
     }
 
-    /// Checks a change to bytes of a file of role `file`. `empties` is set if the file is truncated to
-    /// nothing and its main file, if it has one, is durable.
-    pub(super) fn touch(&mut self, file: FileClass, touched: &Range<u64>, empties: bool, path: &str) {
+    /// Checks a change to bytes of a file of role `file`. `is_safe_emptying` is set if the change empties the
+    /// file while its main file is durable, or if it has no main file.
+    pub(super) fn touch(
+        &mut self,
+        file: FileClass,
+        touched: &Range<u64>,
+        is_safe_emptying: bool,
+        path: &str,
+    ) {
         let is_touched = |named: &&Named| {
             named.file == file
                 && named.range.start < touched.end
                 && touched.start < named.range.end
-                && !(empties && named.may_be_emptied)
+                && !(is_safe_emptying && named.may_be_emptied)
         };
         let Some(named) = self.versions.iter().flatten().find(is_touched) else {
-            if empties && file == FileClass::DraftWal {
+            if is_safe_emptying && file == FileClass::DraftWal {
                 self.draft_wal_is_emptied |= self.versions.iter().flatten().any(is_void_once_emptied);
                 for version in &mut self.versions {
                     version.retain(|named| !is_void_once_emptied(named));
@@ -77,12 +83,12 @@ impl Names {
             return;
         };
         let named = if named.range.end == u64::MAX {
-            "all of it".into()
+            "the whole file".into()
         } else {
-            format!("{}..{} of it", named.range.start, named.range.end)
+            format!("bytes {}..{}", named.range.start, named.range.end)
         };
         self.findings.push(format!(
-            "bytes {}..{} of {path} were changed, but a metadata version that a crash could leave names {named}",
+            "bytes {}..{} of {path} were changed, but a metadata version that a crash could leave refers to {named}",
             touched.start, touched.end
         ));
     }
@@ -92,8 +98,8 @@ impl Names {
     }
 }
 
-/// Whether this name is void once Draft's WAL has been emptied. The WAL then continues with other salts, by
-/// which a reader of the announcement sees that it was emptied.
+/// Whether nobody needs these bytes once Draft's WAL has been emptied. The emptied WAL continues with other
+/// salts, so a process that reads the announcement can see that the WAL was emptied.
 fn is_void_once_emptied(named: &Named) -> bool {
     named.file == FileClass::DraftWal && named.may_be_emptied
 }

@@ -29,9 +29,9 @@ impl Places {
         self.reached[file as usize][operation as usize]
     }
 
-    /// Counts an operation that is about to happen. If it reaches an armed point, that point is disarmed and
-    /// returned, with the operation's place by its own file and kind. If it reaches several, the one that was
-    /// armed first is returned.
+    /// Counts an operation that is about to happen. If the operation reaches armed points, disarms and
+    /// returns the point that was armed first. Also returns the operation's own place: the role of its file,
+    /// and its kind, even if the point is for any file or any operation.
     pub(super) fn reach(
         &mut self,
         file: FileClass,

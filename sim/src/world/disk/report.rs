@@ -6,7 +6,8 @@ use crate::fault::{CrashKind, CrashPoint, OperationPlace};
 pub struct CrashReport {
     /// The armed point that was reached. `None` if the machine was crashed between operations.
     pub point: Option<CrashPoint>,
-    /// The operation that the crash hit, by its own file and kind. `None` like `point`.
+    /// The operation that the crash hit, with the role of its file, and its kind. `None` if the machine was
+    /// crashed between operations.
     pub place: Option<OperationPlace>,
     pub kind: CrashKind,
     /// The number of unsynced operations at that moment.

@@ -44,7 +44,7 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// The disk at the moment of a crash.
+    /// The disk at the moment of a crash before, inside or after the operation.
     #[must_use]
     pub fn at(&self, moment: Moment) -> Aftermath {
         let mut files = self.files.clone();
@@ -63,6 +63,7 @@ impl<'a> Site<'a> {
     }
 }
 
+/// The disk at the moment of a crash.
 pub struct Aftermath {
     files: FileSystem,
     /// At index `n`, the hash of the durable state followed by the `n` oldest unsynced operations.
@@ -77,8 +78,8 @@ impl Aftermath {
         self.files.unsynced_write_bytes()
     }
 
-    /// A hash of the durable state and of the operations that survive a power loss, if these are the oldest
-    /// ones. Equal hashes mean equal disks after the crash. Much cheaper than
+    /// A hash of the durable state and of the operations that survive a power loss. `None` if the survivors
+    /// are not simply the oldest operations. Equal hashes mean equal disks after the crash. Much cheaper than
     /// [`hash_after`](Self::hash_after), because no operation is applied.
     #[must_use]
     pub fn hash_of_survivors(&self, kind: &CrashKind) -> Option<u64> {

@@ -39,7 +39,7 @@ pub struct Answer {
 }
 
 impl Mailbox {
-    /// Takes the request that the engine waits for an answer to.
+    /// Takes the request whose answer the engine waits for.
     pub fn take_request(&self) -> Option<Request<Bytes>> {
         lock(&self.slots).request.take()
     }
@@ -87,8 +87,8 @@ impl Remote for Mailbox {
     }
 }
 
-/// A body that arrives in chunks, with a suspension before each. It is a snapshot, as of a file that the
-/// server has opened: a later checkpoint does not change the rest of the body.
+/// A body that arrives in chunks, with a suspension before each. The whole body is fixed when the request is
+/// served: a later checkpoint of the remote does not change the rest of the body.
 pub struct ChunkedBody {
     rest: Bytes,
     chunk_bytes: usize,

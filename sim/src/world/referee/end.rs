@@ -1,4 +1,4 @@
-//! Judges the invariants that hold once the faults have ended and nothing moves.
+//! Judges the invariants that must hold once the faults have ended and nothing moves.
 
 use super::Referee;
 use crate::judge::judge_integrity_answer;
@@ -22,7 +22,8 @@ impl Activity {
 }
 
 impl Referee {
-    /// Judges that every transaction has arrived, that all databases are equal, and that all are intact.
+    /// Checks that every committed transaction has arrived, that all databases are equal, and that all
+    /// databases are intact.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -39,7 +40,7 @@ impl Referee {
         self.judge_integrity(clients, server)
     }
 
-    /// Judges that all databases hold the rows that the acknowledged transactions explain.
+    /// Checks that all databases hold the rows that follow from the acknowledged transactions.
     ///
     /// # Errors
     /// The broken invariant.
@@ -50,7 +51,7 @@ impl Referee {
     ) -> Result<(), Violation> {
         self.checks += 1;
         let expected = self.ledger.remote_content();
-        if self.ledger.client_commits_to_stand() > 0 && expected == Content::initial() {
+        if self.ledger.kept_client_commits() > 0 && expected == Content::initial() {
             return Err(Violation::of(
                 NOT_VACUOUS,
                 "transactions were committed, but the databases are empty",
@@ -118,8 +119,8 @@ impl Referee {
     }
 }
 
-/// Judges that the table `loose`, whose rows no acknowledged transaction determines, is the same on all
-/// databases.
+/// Checks that the table `loose` is the same on a client and on the remote. The ledger cannot predict the
+/// rows of this table.
 fn judge_loose(client: &Client, server: &Server) -> Result<(), Violation> {
     let Some(process) = &client.process else { return Ok(()) };
     let remote = server.remote.query(LOOSE);

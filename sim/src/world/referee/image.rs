@@ -1,9 +1,9 @@
 //! One sampled crash image per history: a copy of a client's disk as a crash at some moment would leave it.
-//! The image is judged, and a fresh engine opens it, while the history continues undisturbed.
+//! The image is judged, and a fresh engine opens it. The history itself continues undisturbed.
 //!
-//! The crashes of a schedule occur where the generator put them. The sample adds one more moment and one more
-//! way to survive to every history, at the cost of one open. The engine on the image has no network; if it
-//! needs one to open, the image is not judged further.
+//! The crashes of a schedule happen where the generator put them. The image tests one more crash in every
+//! history, at another moment and with other surviving operations, for the cost of one open. The engine that
+//! opens the image has no network. If it needs the network to open, the image is not judged further.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -28,9 +28,10 @@ use crate::world::network::Mailbox;
 use crate::world::operations::violation_of_panic;
 use crate::world::server::Server;
 
-/// Until the image is taken, one of this many client steps is chosen on average.
+/// One of this many client steps is chosen on average. The image is taken in the first chosen step.
 const STEPS_PER_IMAGE: u64 = 6;
-/// The image is taken at one of this many first suspensions, or at the end of the step.
+/// The image is taken at a suspension of the chosen step, with a number from 1 to this. If the step ends
+/// before that suspension, the image is taken at its end.
 const SUSPENSIONS_PER_IMAGE: u64 = 24;
 
 /// The state of a history's one image.
@@ -38,10 +39,10 @@ const SUSPENSIONS_PER_IMAGE: u64 = 24;
 pub(in crate::world) enum Sample {
     /// No step has been chosen yet.
     #[default]
-    Open,
-    /// It is due in the running step.
+    NotChosen,
+    /// The image is due in the running step.
     Due {
-        /// The suspension at which it is taken.
+        /// The suspension at which the image is taken.
         nth_suspension: u32,
         /// Determines the kind of crash and the surviving operations.
         key: u64,
@@ -62,13 +63,13 @@ pub(in crate::world) struct CrashImage {
 impl Sample {
     /// Chooses the step in which the image is taken, by a hash of the header's key and the step's id.
     pub(in crate::world) fn plan(&mut self, header: &Header, step: &Step) {
-        if !matches!(self, Self::Open) || step.action.client().is_none() {
+        if !matches!(self, Self::NotChosen) || step.action.client().is_none() {
             return;
         }
-        let mut name = [0; 12];
-        name[..8].copy_from_slice(&header.key.to_le_bytes());
-        name[8..].copy_from_slice(&step.id.to_le_bytes());
-        let key = xxh3_64(&name);
+        let mut hash_input = [0; 12];
+        hash_input[..8].copy_from_slice(&header.key.to_le_bytes());
+        hash_input[8..].copy_from_slice(&step.id.to_le_bytes());
+        let key = xxh3_64(&hash_input);
         if key.is_multiple_of(STEPS_PER_IMAGE) {
             let nth_suspension = (key >> 16) % SUSPENSIONS_PER_IMAGE + 1;
             *self = Self::Due { nth_suspension: nth_suspension as u32, key };
@@ -77,9 +78,9 @@ impl Sample {
 }
 
 impl Referee {
-    /// Takes the image if it is due at this suspension. `None` is the end of the step, where a due image is
-    /// taken in any case.
-    pub(in crate::world) fn take_image_if_due(
+    /// Takes the image if it is due at this suspension. `None` stands for the end of the step, where an image
+    /// that is still due is taken in any case.
+    pub(in crate::world) fn sample_image_if_due(
         &mut self,
         client: &Client,
         server: &Server,
@@ -97,7 +98,7 @@ impl Referee {
         let kind = kind_of(key >> 32);
         let disk = client.disk.crash_image(&kind);
         let mut ledger = self.ledger.clone();
-        // If the remote itself is wrong, the judge of the history reports it.
+        // If the remote itself is wrong, the check of the remote after this step reports it.
         let (log, quiet) = server.tokens();
         if ledger.observe_remote(&log, &quiet).is_ok() {
             self.sample = Sample::Taken(Box::new(CrashImage { client: client.number, kind, disk, ledger }));
@@ -118,7 +119,8 @@ impl Referee {
         self.images_opened += 1;
         let judged = image.judge(header, &clients[image.client], server.log());
         let judged = judged.map_err(|violation| {
-            let message = format!("in the crash image of a {}: {}", image.kind, violation.message);
+            let (client, kind) = (image.client, &image.kind);
+            let message = format!("client {client}'s disk as a {kind} would leave it: {}", violation.message);
             Violation { message, ..violation }
         });
         self.sample = Sample::Judged;
@@ -192,10 +194,12 @@ fn content_of(client: &Client, image: &CrashImage, header: &Header) -> Result<Op
     Err(Violation::of(ENDS, format!("client {}'s open does not end", client.number)))
 }
 
-/// Judges with a copy of the ledger, because the image settles nothing in the history.
+/// Judges the rows that the image shows. Needs its own copy of the ledger, because the image must not settle
+/// the outcome of any transaction in the history.
 fn judge_content(mut ledger: Ledger, client: u8, content: &Content) -> Result<(), Violation> {
     ledger.end_process(client);
-    ledger.observe_client(client, content).map_err(|finding| judge::violation(finding, "its application"))
+    let observed = ledger.observe_client(client, content);
+    observed.map_err(|finding| judge::violation(finding, "the rows that its application sees"))
 }
 
 #[cfg(test)]

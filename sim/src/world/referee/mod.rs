@@ -29,7 +29,7 @@ pub(super) struct Referee {
     pub ledger: Ledger,
     /// The history's one crash image.
     pub sample: Sample,
-    /// Whether invariants are judged. Only the benchmark that measures the floor turns this off.
+    /// Whether invariants are judged. Only the benchmark of a history's lower bound turns this off.
     is_judging: bool,
     /// The number of times that an invariant was judged.
     checks: u64,
@@ -51,7 +51,7 @@ impl Referee {
         (self.checks, self.images_opened)
     }
 
-    /// Judges I6 and I12 on the remote's log.
+    /// Judges `exactly-once` and `atomic-push` on the remote's log.
     ///
     /// # Errors
     /// The broken invariant.
@@ -62,7 +62,8 @@ impl Referee {
         observed.map_err(|finding| judge::violation(finding, "the remote"))
     }
 
-    /// Judges I1 to I4 and I11 on a client's files.
+    /// Judges a client's files: `watermark`, `synced-prefix`, `durable-first`, `named-intact`,
+    /// `no-local-residue` and `monotone`.
     ///
     /// # Errors
     /// The broken invariant.
@@ -74,34 +75,35 @@ impl Referee {
     ) -> Result<(), Violation> {
         self.checks += 1;
         let versions = client.disk.take_metadata_versions();
-        let durable = versions.iter().try_for_each(|version| judge_durability(version, &client.paths));
+        let durability = versions.iter().try_for_each(|version| judge_durability(version, &client.paths));
         recorder.observe_metadata(client.number, &versions);
-        durable?;
+        durability?;
         if let Some(touched) = client.disk.take_touched_names().into_iter().next() {
             return Err(Violation::of(NAMED_INTACT, touched));
         }
         let Some(claims) = client.claims() else { return Ok(()) };
         let epochs = client.epochs(&claims, server.log())?;
-        let durable = Durable { claims, epochs };
+        let current = Durable { claims, epochs };
         if let Some(earlier) = &client.durable {
-            judge_monotone(earlier, &durable)?;
+            judge_monotone(earlier, &current)?;
         }
-        let believes_clean = client.process.as_ref().map(|process| process.engine.synced_is_dirty());
+        let believes_dirty = client.process.as_ref().map(|process| process.engine.synced_is_dirty());
         if epochs.is_some()
-            && let Some(Ok(false)) = believes_clean
+            && let Some(Ok(false)) = believes_dirty
         {
-            client.files().judge_residue(&durable.claims)?;
+            client.files().judge_residue(&current.claims)?;
         }
-        // A crash can undo the metadata that a killed process left, until an engine has opened it. It can
-        // also undo a version whose directory has not been synced.
+        // A power loss can undo a version of the metadata whose directory has not been synced. A killed
+        // process may have left such a version, and the next process syncs the directory when it opens. So a
+        // version counts as durable only if a process is running and nothing of the version is unsynced.
         let is_durable = client.disk.unsynced_ranges(&client.paths.metadata).is_empty();
         if client.process.is_some() && is_durable {
-            client.durable = Some(durable);
+            client.durable = Some(current);
         }
         Ok(())
     }
 
-    /// Judges I7 and I10 on the rows that a client's application sees.
+    /// Judges `local-durability` and `reads` on the rows that a client's application sees.
     ///
     /// # Errors
     /// The broken invariant.
@@ -122,9 +124,9 @@ impl Referee {
         observed.map_err(|finding| judge::violation(finding, &format!("client {number}")))
     }
 
-    /// Judges a part of I8: after a pull, the client is at the end of the log that the remote last named, and
-    /// so are the rows that the application sees. `remote_forgot` is set if the remote was pruned or restored
-    /// during the pull.
+    /// Judges `caught-up` after a successful pull or sync: Synced must have reached the end of the remote's
+    /// log, or an end that an answer stated during the operation. The rows that the application sees must be
+    /// based on that end. `remote_forgot` is set if the remote was pruned or restored during the operation.
     ///
     /// # Errors
     /// A violation that names both positions.
@@ -141,7 +143,7 @@ impl Referee {
         let (number, ends, claims) = (client.number, &client.seen_ends, client.claims());
         let reached = claims.as_ref().map(Claims::progress);
         let violated = |message: String| Err(Violation::of(CAUGHT_UP, message));
-        // A client at the actual end is right even if an answer named another end.
+        // A client at the actual end is right even if an answer stated another end.
         let is_at_end = reached == Some(server.position());
         if !is_at_end && !reached.is_some_and(|reached| ends.contains(&reached)) {
             return violated(format!(

@@ -22,7 +22,7 @@ fn surprise(message: String) -> Violation {
 }
 
 impl Referee {
-    /// Judges an error: an operation may fail only if a fault was injected whose atlas row allows it.
+    /// Judges an error: an operation may fail only if the atlas row of an injected fault allows the error.
     ///
     /// # Errors
     /// A violation with the error.
@@ -79,17 +79,17 @@ impl Referee {
         })
     }
 
-    /// Judges a re-bootstrap: it downloads everything, so it must not happen where a walk would suffice.
-    /// `expected` is set if something happened that a walk cannot handle. A client that bootstraps for the
-    /// first time is not judged.
+    /// Judges whether a re-bootstrap was necessary. It downloads the whole database, so it must not happen
+    /// where a walk would suffice. `rebootstrap_expected` is set if something has happened that a walk cannot
+    /// handle. The caller does not judge a client's first bootstrap.
     ///
     /// # Errors
     /// A violation that names the client.
-    pub(in crate::world) fn judge_exports(
+    pub(in crate::world) fn judge_rebootstrap(
         &self,
         number: u8,
         log: &OperationLog,
-        expected: bool,
+        rebootstrap_expected: bool,
         context: &StepContext,
         recorder: &mut Recorder,
     ) -> Result<(), Violation> {
@@ -108,13 +108,13 @@ impl Referee {
         };
         // The engine does not trust a single wrong answer. It cannot detect two wrong answers that agree.
         let is_misled = context.injected.iter().filter(is_untrue).count() > 1;
-        if expected || is_misled {
+        if rebootstrap_expected || is_misled {
             return Ok(());
         }
         Err(surprise(format!("client {number} re-bootstrapped although a walk would have sufficed")))
     }
 
-    /// Judges that the engine reports a damaged replica only if the replica was damaged.
+    /// Checks that the engine reports a damaged replica only if the replica was damaged.
     ///
     /// # Errors
     /// A violation that names the client.
@@ -132,7 +132,7 @@ impl Referee {
         Err(surprise(format!("client {number} reports a damaged replica, but its replica was not damaged")))
     }
 
-    /// Judges that a successful operation reports a re-bootstrap if and only if there was one.
+    /// Checks that a successful operation reports a re-bootstrap if and only if there was one.
     ///
     /// # Errors
     /// A violation that names the client.
@@ -166,12 +166,14 @@ impl Referee {
         }
         let remote_log = server.log();
         let is_pruned = claims.progress().0 < remote_log.first_served();
-        let is_renamed = header.remote_names_history && claims.history_id != server.remote.history_id();
-        // If the remote does not name its history, checksums of equal pages may show that it was restored.
-        let is_news = !header.remote_names_history && client.followed_epoch < remote_log.epoch();
+        let has_other_history_id =
+            header.remote_names_history && claims.history_id != server.remote.history_id();
+        // If the remote sends no history id, the engine compares the frames' checksums. They can reveal a
+        // restore even if all pages are equal.
+        let has_unseen_restore = !header.remote_names_history && client.followed_epoch < remote_log.epoch();
         let newest = client.epochs(&claims, remote_log)?.map(|epochs| epochs.newest);
         let is_forgotten = remote_log.epoch() > 0 && newest != Some(remote_log.epoch());
-        Ok(is_pruned || is_renamed || is_news || is_forgotten)
+        Ok(is_pruned || has_other_history_id || has_unseen_restore || is_forgotten)
     }
 }
 

@@ -1,14 +1,14 @@
 //! `POST /sync`: appends a client's frames to the remote's log.
 //!
 //! A posted frame whose number already exists must equal the existing frame. The other frames are appended,
-//! one whole transaction at a time. A transaction that does not end within its request is held open, and the
-//! answer names it by a baton. A request that carries the baton continues the transaction.
+//! one complete transaction at a time. A transaction that does not end within its request is held open, and
+//! the answer contains a baton for it. A request that carries the baton continues the transaction.
 //!
 //! As there is one writer, there is at most one open transaction. It is rolled back when another writer
-//! starts to write, and lost in a restart. A baton whose transaction is gone is a conflict: the frames of
-//! this request may equal another writer's frames, but the transaction's earlier frames are not checked
-//! again. A client that has not seen the answer may repeat the request that completed the last transaction,
-//! but no earlier one.
+//! starts to write, and lost in a restart. A request with the baton of a transaction that is gone is answered
+//! with a conflict, even if the log already has equal frames: these may be another writer's, and the frames
+//! of the earlier requests can no longer be compared. A client that has not seen the answer may repeat the
+//! request that completed the last transaction, but no earlier request.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -64,8 +64,8 @@ impl Remote {
         self.append_new(open, new)
     }
 
-    /// Whether a request belongs to the open transaction: it carries the transaction's baton, or it repeats
-    /// the request that opened it and no other has followed.
+    /// Whether a request belongs to the open transaction. Such a request carries the transaction's baton, or
+    /// it repeats the request that opened the transaction, if no other request has followed that one.
     fn continues_open(&self, start: u64, baton: Option<&str>, frames: &[FrameBytes]) -> bool {
         self.open.as_ref().is_some_and(|open| match baton {
             Some(baton) => baton == open.baton,
@@ -76,7 +76,7 @@ impl Remote {
         })
     }
 
-    /// Appends the whole transactions, and holds the rest open.
+    /// Appends the complete transactions, and holds the rest open.
     fn append_new(&mut self, open: Option<OpenTransaction>, new: &[FrameBytes]) -> Response<Bytes> {
         let (baton, mut frames) = match open {
             Some(open) => (open.baton, open.frames),

@@ -19,7 +19,7 @@ pub(crate) fn size(io: &Arc<dyn IO>, path: &str) -> Result<u64, LimboError> {
     open(io, path)?.size()
 }
 
-/// Reads exactly the bytes of `range`. A file that ends before is an error.
+/// Reads exactly the bytes of `range`. It is an error if the file ends before the range does.
 pub(crate) fn read(io: &Arc<dyn IO>, path: &str, range: Range<u64>) -> Result<Vec<u8>, LimboError> {
     let length = range.end.checked_sub(range.start).expect("a range ends at or after its start") as usize;
     if length == 0 {

@@ -6,19 +6,19 @@
 //!   JSON is in `wire`.
 //! * `store`: the database. The log of all states, [`RemoteLog`], checks the database against its own model.
 //!
-//! The remote answers at once and with a whole body. The network decides whether, when and in how many pieces
-//! an answer arrives. The remote shares no code with the engine. It answers a bad request with a 4xx status.
-//! If it contradicts its own model, it panics, so that a bug of the server never looks like a bug of the
-//! engine.
+//! The remote answers at once and with a complete body. The network decides whether, when and in how many
+//! pieces an answer arrives. The remote shares no code with the engine. It answers a bad request with a 4xx
+//! status. If it contradicts its own model, it panics, so that a bug of the server never looks like a bug of
+//! the engine.
 //!
 //! The remote's machine may restart or crash. [`Remote::reopen`] then continues with the files that are left.
 //! The remote syncs before it answers. So only a transaction whose answer was not sent can be missing, and
 //! then it is missing as a whole.
 //!
-//! Absent: SQL transactions that are held open across requests, and a crash inside a checkpoint. Reads and
-//! checkpoints on the remote's machine are expected to succeed. Two kinds of request are assumed not to
-//! occur, and would end in that panic or in a broken database: SQL that checkpoints or changes the journal
-//! mode, and posted pages that are not B-tree pages.
+//! Not simulated: SQL transactions that are held open across requests, and a crash inside a checkpoint. Reads
+//! and checkpoints on the remote's machine are expected to succeed. Two kinds of request must not occur,
+//! because the remote would panic or break its database: SQL that checkpoints or changes the journal mode,
+//! and posted pages that are not B-tree pages.
 
 mod append;
 pub(crate) mod files;
@@ -36,14 +36,14 @@ use crate::judge::remote_log::{CONTRADICTION, Closed, LogEnd, RemoteLog, ResumeE
 use append::OpenTransaction;
 use store::{BoundStatement, Store};
 
-/// The lineage id of a simulated remote.
+/// The history id of a simulated remote.
 const HISTORY_ID: &str = "h1";
 
 /// A server with one database.
 pub struct Remote {
     store: Store,
     log: RemoteLog,
-    /// The lineage id that `/info` reports until the first restore.
+    /// The history id that `/info` reports until the first restore.
     history_id: String,
     /// The posted transaction whose end has not arrived yet.
     open: Option<OpenTransaction>,
@@ -67,7 +67,7 @@ impl Remote {
         Remote::begin(io, path, HISTORY_ID.to_owned()).expect("a new remote's disk has no faults")
     }
 
-    /// Like [`create`](Self::create), with the given lineage id.
+    /// Like [`create`](Self::create), with the given history id.
     ///
     /// # Errors
     /// If the files cannot be written.
@@ -78,8 +78,8 @@ impl Remote {
     }
 
     /// Resumes a remote from its closed generations, the snapshot at the start of the current generation, and
-    /// the database with its WAL at `path`. Whole transactions in the WAL count, and are durable from here
-    /// on.
+    /// the database with its WAL at `path`. Complete transactions in the WAL belong to the log, and are
+    /// durable from here on.
     ///
     /// # Errors
     /// [`ResumeError`] if the parts do not fit together or the database cannot be opened.
@@ -101,9 +101,9 @@ impl Remote {
     }
 
     /// Continues on the next boot of the remote's machine. A posted transaction without its end is gone. The
-    /// log keeps every acknowledged transaction, and of the others those that are whole in the WAL. The
-    /// closed generations are stored outside this machine, as in an archive: each was archived before the
-    /// next one started.
+    /// log keeps every acknowledged transaction. It keeps any other transaction only if all of it is in the
+    /// WAL. The closed generations are stored outside this machine, as in an archive: each was archived
+    /// before the next one started.
     ///
     /// # Panics
     /// If the disk lacks frames up to `acknowledged`, or holds other frames than the log.
@@ -164,12 +164,12 @@ impl Remote {
         true
     }
 
-    /// Sets whether `/info` reports a lineage id. By default it does.
+    /// Sets whether `/info` reports a history id. By default it does.
     pub fn set_names_history(&mut self, names_history: bool) {
         self.names_history = names_history;
     }
 
-    /// The lineage id that `/info` reports. A restore changes it.
+    /// The history id that `/info` reports. A restore changes it.
     pub fn history_id(&self) -> Option<String> {
         let name = || match self.log.epoch() {
             0 => self.history_id.clone(),
@@ -188,9 +188,9 @@ impl Remote {
         self.log.forget_older_backups();
     }
 
-    /// Restores an older state, as an operator does who copies a backup's files into place:
-    /// `transactions_back` transactions before the end of the generation that is `generations_back` before
-    /// the current one, or the oldest state that is left.
+    /// Restores an older state, as an operator would by copying a backup's files into place. The restored
+    /// state is `transactions_back` transactions before the end of the generation `generations_back` before
+    /// the current one, or the closest state that is left.
     ///
     /// # Panics
     /// If the files cannot be written.

@@ -1,6 +1,6 @@
 //! `POST /v2/pipeline`: SQL over HTTP.
 //!
-//! The requests run in order. A failing request does not stop those after it; only the conditions of a
+//! The requests run in order. A failing request does not stop the requests after it; only the conditions of a
 //! `batch` can skip a step. A transaction that is still open at the end is rolled back.
 
 use std::sync::Arc;
@@ -44,7 +44,9 @@ fn check(pipeline: &Pipeline) -> Result<(), Failure> {
         };
         for (index, step) in batch.steps.iter().enumerate() {
             if step.condition.as_ref().is_some_and(|condition| !condition.is_about_steps_before(index)) {
-                return Err(Failure::BadRequest(format!("the condition of step {index} names a later step")));
+                return Err(Failure::BadRequest(format!(
+                    "the condition of step {index} refers to a later step"
+                )));
             }
         }
     }

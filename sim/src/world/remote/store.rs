@@ -53,10 +53,10 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Creates a database: one empty page, in WAL mode, durable; an empty WAL.
+    /// Creates a durable database in WAL mode, with one empty page and an empty WAL.
     pub fn create(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
         let store = Store::open(io, path)?;
-        // The core writes page 1 with the first transaction. This one changes nothing else.
+        // The core writes page 1 with the first transaction. This transaction changes nothing else.
         store.shared.execute("PRAGMA user_version = 0")?;
         store.checkpoint()?;
         Ok(store)
@@ -84,7 +84,7 @@ impl Store {
         Ok(Store { number, ..Store::open(self.io.clone(), &path)? })
     }
 
-    /// Opens a database that another process may have left at any point. Syncs the transactions in its WAL,
+    /// Opens a database that another process may have left in any state. Syncs the transactions in its WAL,
     /// because answers will mention them.
     pub fn recover(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
         let store = Store::open(io, path)?;
@@ -126,7 +126,7 @@ impl Store {
         done
     }
 
-    /// Appends whole transactions to the WAL and syncs it.
+    /// Appends complete transactions to the WAL and syncs it.
     pub fn append(&self, first_frame_no: u64, frames: &[[u8; FRAME_BYTES]]) -> Result<(), LimboError> {
         let connection = self.connect()?;
         // On an error the connection is dropped inside its session. That ends the session and discards its

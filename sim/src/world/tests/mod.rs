@@ -66,7 +66,7 @@ fn an_error_without_a_fault_is_a_violation() {
     let violation =
         world.judge_error(0, "operation", &error(), &mut context).err().map(|violation| violation.invariant);
     assert_eq!(violation, Some(NO_SURPRISE.name));
-    world.inject(
+    world.note_injected(
         FaultKind::Disk(crate::fault::DiskErrorKind::WriteFails),
         Target::File(crate::fault::FileClass::DraftWal),
         &mut context,

@@ -104,7 +104,7 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         let path = world.clients[0].paths.metadata.clone();
         overwrite(world, &path, 0, b"!".to_vec());
         world.referee.sample = Sample::Due { nth_suspension: 1, key: 0 };
-        world.referee.take_image_if_due(&world.clients[0], &world.server, None);
+        world.referee.sample_image_if_due(&world.clients[0], &world.server, None);
         world.referee.judge_image(&world.header, &world.clients, &world.server)
     }),
     (ENDS, |world| world.drive(0, Operation::Push, &mut StepContext::default(), pending::<()>()).map(|_| ())),

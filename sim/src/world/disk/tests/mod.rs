@@ -5,7 +5,7 @@
 //! | `crashes` | the state that a crash leaves |
 //! | `errors` | injected errors |
 //! | `places` | where a crash is injected |
-//! | `names` | the guard over the bytes that the metadata names |
+//! | `names` | the guard over the named bytes |
 //! | `model` | the disk against a naive model |
 //! | `database` | a real database on the disk |
 //!

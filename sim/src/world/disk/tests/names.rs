@@ -1,4 +1,4 @@
-//! Tests the guard: the bytes that a metadata version names are guarded while a crash could leave that
+//! Tests the guard: the bytes that a metadata version refers to are guarded while a crash could leave that
 //! version.
 
 use super::*;
@@ -6,8 +6,8 @@ use super::*;
 const METADATA: &str = "a-info";
 const WAL: &str = "a-draft-wal";
 
-/// A version is one byte: the number of bytes of the WAL that it names. A second byte means that the WAL may
-/// be emptied.
+/// A version is one byte here: the number of bytes at the start of the WAL that it refers to. A second byte
+/// means that the WAL may be emptied.
 fn named(content: &[u8]) -> Vec<Named> {
     let range = 0..u64::from(content[0]);
     vec![Named { file: FileClass::DraftWal, range, may_be_emptied: content.len() > 1 }]

@@ -49,7 +49,7 @@ fn places_are_counted_from_the_start_of_the_step() {
     disk.begin_step(1);
     disk.arm(second.clone());
     process.write("f", 0, b"1");
-    assert_eq!(disk.take_unreached(), std::slice::from_ref(&second));
+    assert_eq!(disk.take_unreached_crashes(), std::slice::from_ref(&second));
 
     disk.begin_step(2);
     disk.arm(second);
@@ -57,7 +57,7 @@ fn places_are_counted_from_the_start_of_the_step() {
     assert!(!disk.is_down());
     process.sync("f");
     assert!(disk.is_down());
-    assert_eq!((disk.operations_in_step(), disk.take_unreached()), (1, vec![]));
+    assert_eq!((disk.operations_in_step(), disk.take_unreached_crashes()), (1, vec![]));
 }
 
 #[test]
