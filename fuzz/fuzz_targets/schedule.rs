@@ -1,5 +1,6 @@
-//! Histories, guided by the parts of the engine that they reach. The input is a schedule file. A schedule
-//! that breaks an invariant becomes an artefact, which `plimsoll replay` and `plimsoll shrink` accept.
+//! Runs histories. The input is a schedule file. The fuzzer prefers schedules that reach new parts of the
+//! engine. A schedule that breaks an invariant becomes an artefact, which `plimsoll replay` and `plimsoll
+//! shrink` accept.
 #![no_main]
 #![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
 
@@ -11,7 +12,7 @@ use plimsoll_sim::world::run::{RunOptions, run};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Generated schedules in the initial corpus, besides those of `scenarios/corpus`.
+/// The number of generated schedules in the initial corpus. The schedules of `scenarios/corpus` are added.
 const GENERATED: u64 = 16;
 
 fuzz_target!(
@@ -68,7 +69,7 @@ fn write(schedule: &Schedule, data: &mut [u8], size_max: usize) -> usize {
     }
 }
 
-/// The size of an input that a mutation can use, in bytes.
+/// Pseudo-random bytes, from which a mutation draws.
 fn drawn(seed: u32) -> [u8; 128] {
     let mut bytes = [0; 128];
     ChaCha8Rng::seed_from_u64(u64::from(seed)).fill_bytes(&mut bytes);

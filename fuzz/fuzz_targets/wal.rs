@@ -1,5 +1,5 @@
-//! Hostile database files and WALs. Checksums would catch most damage at once, so the target seals the WALs
-//! again after the damage and makes the metadata agree: the core reads the hostile bytes.
+//! Hostile database files and WALs. Checksums would catch most damage at once. So the target can seal the
+//! WALs again after the damage and make the metadata agree. Then the core reads the hostile bytes.
 #![no_main]
 #![expect(clippy::disallowed_methods, reason = "the macro writes a file of its own where it is asked to")]
 

@@ -24,18 +24,18 @@ struct Hostility {
     has_history: bool,
     pushes_frames: bool,
     chunk_bytes: u16,
-    /// What happens to the answers, in order. The remaining answers are honest.
-    answers: Vec<CommitState>,
+    /// The server's reply to each request, in order. To all later requests it replies honestly.
+    answers: Vec<Reply>,
 }
 
 #[derive(Debug, Clone, Arbitrary)]
-enum CommitState {
+enum Reply {
     Honest,
-    /// There is no answer.
+    /// The server sends no answer.
     Lost {
         takes_effect: bool,
     },
-    /// The honest answer with changed bytes, another length or another status.
+    /// The server sends the honest answer with changed bytes, another length or another status.
     Tampered {
         edits: Vec<(u32, u8)>,
         length: Option<u32>,
@@ -43,7 +43,7 @@ enum CommitState {
         status: Option<u16>,
         announced: Announced,
     },
-    /// An arbitrary answer. The honest server does not receive the request.
+    /// The server sends an arbitrary answer. The honest server does not receive the request.
     Forged {
         status: u16,
         body: Vec<u8>,
@@ -61,27 +61,27 @@ enum Announced {
 struct HostileServer {
     honest: InProcess,
     chunk_bytes: usize,
-    fault_outcomes: Mutex<VecDeque<CommitState>>,
+    replies: Mutex<VecDeque<Reply>>,
 }
 
 impl Remote for HostileServer {
     type Body = ChunkedBody;
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<ChunkedBody>, RemoteError> {
-        let commit_state = self.fault_outcomes.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let reply = self.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let serve = || self.honest.with_remote(|remote| remote.serve(&request));
-        let (status, body, announced) = match commit_state.unwrap_or(CommitState::Honest) {
-            CommitState::Honest => {
+        let (status, body, announced) = match reply.unwrap_or(Reply::Honest) {
+            Reply::Honest => {
                 let (head, body) = serve().into_parts();
                 (head.status, body.to_vec(), Announced::Rightly)
             }
-            CommitState::Lost { takes_effect } => {
+            Reply::Lost { takes_effect } => {
                 if takes_effect {
                     serve();
                 }
                 return Err(Lost.into());
             }
-            CommitState::Tampered { edits, length, more, status, announced } => {
+            Reply::Tampered { edits, length, more, status, announced } => {
                 let (head, body) = serve().into_parts();
                 let mut body = body.to_vec();
                 if let Some(length) = length {
@@ -96,7 +96,7 @@ impl Remote for HostileServer {
                 }
                 (status.map_or(head.status, status_of), body, announced)
             }
-            CommitState::Forged { status, body, announced } => (status_of(status), body, announced),
+            Reply::Forged { status, body, announced } => (status_of(status), body, announced),
         };
         let mut response = Response::builder().status(status);
         match announced {
@@ -108,7 +108,7 @@ impl Remote for HostileServer {
     }
 }
 
-/// A status, more often one of the protocol's.
+/// A status. Most drawn numbers give a status of the protocol.
 fn status_of(drawn: u16) -> StatusCode {
     match drawn % 8 {
         0..=3 => StatusCode::OK,
@@ -129,7 +129,7 @@ fn be_hostile(hostility: Hostility) {
     let server = HostileServer {
         honest: client.remote.clone(),
         chunk_bytes: usize::from(hostility.chunk_bytes).max(1),
-        fault_outcomes: Mutex::new(hostility.answers.into()),
+        replies: Mutex::new(hostility.answers.into()),
     };
     let mode = if hostility.pushes_frames { PushMode::Frames } else { PushMode::Statements };
     if let Ok(engine) = client.open(server, mode) {

@@ -34,7 +34,7 @@ impl Client {
     #[must_use]
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        // The core's process-wide registry identifies a file in memory by its path.
+        // The core has one registry per process, which identifies a file in memory by its path.
         let path = format!("remote-{}.db", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut remote = Remote::create(Arc::new(MemoryIO::new()), &path);
         remote
@@ -46,8 +46,8 @@ impl Client {
         Self { files: Memory::create(), remote: InProcess::new(remote, 5000) }
     }
 
-    /// A client in the middle of its work: it has pulled, replayed and pushed, and it has local transactions that
-    /// it has not sent. The server has entered another generation.
+    /// A client in the middle of its work: it has pulled, replayed and pushed, and it has local transactions
+    /// that it has not sent. The server has entered another generation.
     ///
     /// # Panics
     /// If the honest part of the history fails.
@@ -135,7 +135,7 @@ impl Default for Client {
     }
 }
 
-/// Everything that an application does. Calls may fail, but they must end, and not with a panic.
+/// Does everything that an application does. Calls may fail, but they must end, and must not panic.
 pub fn use_everything<R: ServerRemote>(engine: &SyncEngine<R>) {
     let read = |sql: &str| {
         if let Ok(connection) = engine.connect() {

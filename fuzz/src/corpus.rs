@@ -1,4 +1,4 @@
-//! The initial inputs of a target. They are put into its corpus before libFuzzer reads it.
+//! The initial inputs of a target. They are put into the target's corpus before libFuzzer reads the corpus.
 #![expect(clippy::disallowed_methods, reason = "corpora are real files")]
 
 use std::path::Path;
@@ -36,8 +36,8 @@ pub fn schedules() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Inputs for a target that derives its structure from bytes: constant noise, some of it long. Without them
-/// libFuzzer would start with a few bytes and need a night to reach longer inputs.
+/// Inputs of pseudo-random bytes, for a target that derives its structure from bytes. Some are long. Without
+/// them libFuzzer would start with a few bytes and need a night to reach longer inputs.
 pub fn noise() -> impl Iterator<Item = (String, Vec<u8>)> {
     const LENGTHS: [usize; 4] = [16, 64, 256, 1024];
     const OF_EACH: u64 = 8;

@@ -1,4 +1,4 @@
-//! Changes one schedule into another, by one or a few changes that keep the meaning of the rest.
+//! Changes one schedule into another. It makes one or a few changes, which keep the meaning of the rest.
 //!
 //! Steps and faults come from the generator, so every fault has a row in the atlas. The search is over their
 //! combinations. All draws come from the bytes of the fuzzer.
@@ -27,7 +27,7 @@ enum Change {
     Strike { seed: u64, from: u8, at: u8 },
     /// Removes a step's faults.
     Spare { at: u8 },
-    /// Replaces the header by a generated schedule's.
+    /// Replaces the header by that of a generated schedule.
     Options { seed: u64 },
 }
 
@@ -88,7 +88,7 @@ fn apply(schedule: &mut Schedule, change: Change) {
         }
         Change::Strike { seed, from, at } => {
             let donor = donor(seed);
-            let injected: Vec<&Step> = donor.steps.iter().filter(|step| !step.faults.is_empty()).collect();
+            let faulty: Vec<&Step> = donor.steps.iter().filter(|step| !step.faults.is_empty()).collect();
             if !faulty.is_empty() {
                 schedule.steps[index(at, count)].faults = faulty[index(from, faulty.len())].faults.clone();
             }
@@ -101,7 +101,7 @@ fn donor(seed: u64) -> Schedule {
     generate(seed % SEEDS, Profile::Swarm)
 }
 
-/// An index below `count`, 0 if there is none.
+/// An index below `count`. If `count` is 0, the index is 0.
 fn index(drawn: u8, count: usize) -> usize {
     usize::from(drawn) % count.max(1)
 }

@@ -24,7 +24,7 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
             keep_promised(&mut step);
             let has_client =
                 |step: &Step| step.action.client().is_none_or(|client| client < schedule.header.clients);
-            // Skipping a step skips its inner steps, too.
+            // A skipped step is skipped with its inner steps.
             if step.all().into_iter().all(|step| has_client(step) && ids.insert(step.id)) {
                 schedule.steps.push(step);
             }

@@ -20,7 +20,7 @@ pub fn seal(client: &Client) {
     restamp(client, &stamps);
 }
 
-/// Salts and checksum after each frame.
+/// For each frame, its salts and its checksum.
 type Stamps = Vec<([u32; 2], [u32; 2])>;
 
 /// Computes a WAL's checksums (<https://www.sqlite.org/fileformat2.html#walformat>).

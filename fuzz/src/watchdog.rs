@@ -1,5 +1,7 @@
-//! Ends the process when an input takes too long, so that libFuzzer keeps the input as an artefact. libFuzzer's own
-//! `-timeout` is off: it would read the clock on the thread that runs the input, where time is virtual.
+//! Ends the process when an input takes too long, so that libFuzzer keeps the input as an artefact.
+//!
+//! The watchdog turns libFuzzer's own `-timeout` off, because that reads the clock on the thread that runs
+//! the input, where time is virtual.
 #![expect(clippy::disallowed_methods, reason = "the watchdog has a thread of its own and real time")]
 
 use std::sync::Once;
@@ -7,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// An input is a finding after this time, or at most twice this time.
+/// An input that takes this time may become a finding. An input that takes twice this time always does.
 const INPUT_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The number of inputs that have started plus the number that have ended: odd while one runs.
 static BEGINS_AND_ENDS: AtomicU64 = AtomicU64::new(0);
 
-/// Runs an input; one at a time.
+/// Runs an input. Only one input may run at a time.
 pub fn watch<T>(input: impl FnOnce() -> T) -> T {
     static WATCHING: Once = Once::new();
     WATCHING.call_once(|| {
@@ -26,7 +28,7 @@ pub fn watch<T>(input: impl FnOnce() -> T) -> T {
     result
 }
 
-/// libFuzzer has set the timer before the first input.
+/// Turns off the timer that libFuzzer has set before the first input.
 fn switch_off_the_alarm() {
     let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let off = libc::itimerval { it_interval: never, it_value: never };

@@ -46,8 +46,8 @@ impl Ended {
 /// # Errors
 /// Fails if the command cannot be started or its output cannot be read.
 pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
-    const LOOK: Duration = Duration::from_millis(20);
-    // Files instead of pipes, because no thread reads pipes while the command runs.
+    const POLL_INTERVAL: Duration = Duration::from_millis(20);
+    // The output goes to files instead of pipes, because no thread would read pipes while the command runs.
     let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     #[cfg(unix)]
@@ -61,7 +61,7 @@ pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
                 kill_all(&mut child)?;
                 break None;
             }
-            None => std::thread::sleep(LOOK),
+            None => std::thread::sleep(POLL_INTERVAL),
         }
     };
     Ok(Ended {

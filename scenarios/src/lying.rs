@@ -11,7 +11,7 @@ use plimsoll_sim::world::network::ChunkedBody;
 /// Changes an answer, given the request's path and the server's answer. `None` means no answer.
 pub type Lie = Box<dyn FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send>;
 
-/// A way to a remote in this process on which answers are changed.
+/// A connection to a remote in this process, which changes the answers.
 #[derive(Clone)]
 pub struct Lying {
     remote: InProcess,
@@ -24,7 +24,7 @@ impl Lying {
         Self { remote: remote.clone(), lie: Arc::new(Mutex::new(Box::new(|_, answer| Some(answer)))) }
     }
 
-    /// Changes all answers with `lie` from here on.
+    /// From now on, changes every answer with `lie`.
     ///
     /// # Panics
     /// If an earlier lie has panicked.

@@ -1,9 +1,9 @@
 //! A meter between an engine and its environment. It counts the work, so that tests of costs do not depend on
 //! a clock.
 //!
-//! It counts the calls of the traits: file operations with their bytes, and requests. It does not count what
-//! the machine makes of them (caches, blocks, packets), nor the core's coordination of several processes on
-//! one database.
+//! The meter counts the calls of the traits: file operations with their bytes, and requests. It does not
+//! count the work of the machine below them (caches, blocks, packets), nor the core's coordination of several
+//! processes on one database.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ pub struct Counts {
     pub written_bytes: u64,
     /// Syncs of files and of directories.
     pub syncs: u64,
-    /// Files created, opened, truncated, renamed or removed.
+    /// The number of times that a file was opened, created, truncated, renamed or removed.
     pub file_operations: u64,
     pub requests: u64,
     /// Bytes of the request bodies.
@@ -40,7 +40,7 @@ pub struct Counts {
 pub struct Meter(Arc<Mutex<Counts>>);
 
 impl Meter {
-    /// Returns the counts since the last call.
+    /// Returns the counts since the last call, and resets them.
     pub fn take(&self) -> Counts {
         std::mem::take(&mut *self.counts())
     }

@@ -38,7 +38,7 @@ impl Strategy for Schedules {
 pub struct ShrinkingSchedule {
     /// The smallest failing schedule so far.
     best: Schedule,
-    /// The present candidate.
+    /// The current candidate; `None` before the first one.
     candidate: Option<Schedule>,
     /// The next candidates; `None` until they are needed.
     rest: Option<VecDeque<Schedule>>,
@@ -64,7 +64,7 @@ impl ValueTree for ShrinkingSchedule {
         self.candidate.as_ref().unwrap_or(&self.best).clone()
     }
 
-    /// The candidate fails too: it becomes the best, and a smaller one is tried.
+    /// Called if the candidate fails too. It becomes the best, and a smaller one is tried.
     fn simplify(&mut self) -> bool {
         if let Some(candidate) = self.candidate.take() {
             self.best = candidate;
@@ -73,7 +73,7 @@ impl ValueTree for ShrinkingSchedule {
         self.try_next()
     }
 
-    /// The candidate passes: the next one is tried.
+    /// Called if the candidate passes. The next one is tried.
     fn complicate(&mut self) -> bool {
         self.try_next()
     }

@@ -1,7 +1,5 @@
 //! The two places in which a script runs: the simulator's disk, and real files through the core's platform
-//! IO.
-//!
-//! The same script must give the same results in both.
+//! IO. The same script must give the same results in both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,7 +33,7 @@ enum Keep {
 }
 
 impl Sandbox {
-    /// On a simulated disk, in virtual time. Each thread can have one at a time.
+    /// A sandbox on a simulated disk, in virtual time. Each thread can have one such sandbox at a time.
     pub fn simulated() -> Self {
         let clock = clock::enter(0);
         let trace = Arc::new(Mutex::new(Trace::new(false)));
@@ -50,7 +48,7 @@ impl Sandbox {
         }
     }
 
-    /// In a temporary directory of the machine.
+    /// A sandbox in a temporary directory of the machine.
     ///
     /// # Panics
     /// If the directory cannot be created.
@@ -81,7 +79,7 @@ impl Sandbox {
         self.open_with_async(client, |options| options).await
     }
 
-    /// Opens a client's engine with other options than usual.
+    /// Opens a client's engine, with `change` applied to the usual options.
     ///
     /// # Errors
     /// Those of [`SyncEngine::open`].
@@ -93,7 +91,7 @@ impl Sandbox {
         self.open_as(client, self.remote.clone(), change).await
     }
 
-    /// Opens a client's engine with another way to the remote.
+    /// Opens a client's engine with the given connection to the remote.
     ///
     /// # Errors
     /// Those of [`SyncEngine::open`].
@@ -120,7 +118,7 @@ impl Sandbox {
         format!("{}/{client}.db", self.directory)
     }
 
-    /// The bytes of one of a client's files, named by its suffix.
+    /// The length in bytes of one of a client's files, which is named by its suffix.
     ///
     /// # Panics
     /// If the file does not exist.
@@ -132,7 +130,7 @@ impl Sandbox {
             .expect("the file is there")
     }
 
-    /// Copies all clients' files. Only on a simulated disk.
+    /// Copies the files of all clients. Works only on a simulated disk.
     ///
     /// # Panics
     /// On real files.
@@ -140,7 +138,7 @@ impl Sandbox {
         self.disk().copy()
     }
 
-    /// Restores the files from a copy. Only on a simulated disk, and while no engine is open.
+    /// Restores the files from a copy. Works only on a simulated disk, and while no engine is open.
     ///
     /// # Panics
     /// On real files.
@@ -194,7 +192,7 @@ impl Sandbox {
 /// Creates the remote. It is not part of the comparison, so it is always in memory.
 fn new_remote() -> InProcess {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    // The core's registry identifies a file in memory by its path within the whole process.
+    // The core has one registry per process, which identifies a file in memory by its path.
     let path = format!("remote-{}.db", NEXT.fetch_add(1, Ordering::Relaxed));
     InProcess::new(Remote::create(Arc::new(MemoryIO::new()), &path), 1000)
 }

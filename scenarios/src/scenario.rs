@@ -9,15 +9,18 @@
 //! t.client(A).commits([append(10)]);
 //! t.client(A).pushes().faults([lose_response(Route::Pipeline, 1)]);
 //! t.client(B).syncs();
-//! let healed = t.heal();
-//! assert_eq!(healed.rows_of("log").len(), 2); // Every transaction writes a row of its own there first.
+//! let healed = t.run_and_heal();
+//! // Before its own writes, every transaction inserts a row into `log`.
+//! assert_eq!(healed.rows_of("log").len(), 2);
 //! ```
 //!
-//! Nothing runs before [`heal`](Scenario::heal). It runs the whole history under every invariant, and every
-//! client is synced at the end. It panics if an invariant is broken or a fault was not reached, because a
-//! scenario without its fault tests nothing.
+//! Nothing runs before [`run_and_check`](Scenario::run_and_check) or
+//! [`run_and_heal`](Scenario::run_and_heal). Both run the whole history under every invariant, and sync every
+//! client at the end. They panic if an invariant is broken. They also panic if a fault was not reached,
+//! because a scenario without its fault tests nothing.
 //!
-//! Absent: scripts that call the engine directly. They run in a [`Sandbox`](crate::sandbox::Sandbox).
+//! Not in this module: scripts that call the engine directly. They run in a
+//! [`Sandbox`](crate::sandbox::Sandbox).
 
 use plimsoll_engine::events::EventName;
 use plimsoll_sim::fault::Fault;
@@ -51,8 +54,8 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// A history with this many clients, none of which has run. Batches are a few frames long, so that little
-    /// data makes many requests.
+    /// A history with this many clients, none of which has run. Batches are a few frames long, so that a
+    /// little data needs many requests.
     pub fn with_clients(clients: u8) -> Self {
         let header = Header {
             clients,
@@ -94,19 +97,21 @@ impl Scenario {
         Schedule::new(self.header.clone(), self.steps.clone())
     }
 
-    /// Runs the history, ends its faults, syncs every client until nothing changes, and returns the counts.
+    /// Runs the history, ends its faults, syncs every client until nothing changes, and checks every
+    /// invariant. Returns the counts.
     ///
     /// # Panics
     /// If an invariant is broken, or if a fault or a step inside another one was not reached.
-    pub fn holds(&self) -> Counts {
+    pub fn run_and_check(&self) -> Counts {
         self.run_judged(RunOptions::default()).counts
     }
 
-    /// Like [`holds`](Self::holds), with everything that can be displayed.
+    /// Like [`run_and_check`](Self::run_and_check), but returns everything that can be displayed: also the
+    /// events and the databases.
     ///
     /// # Panics
-    /// As [`holds`](Self::holds) does.
-    pub fn heal(&self) -> Healed {
+    /// As [`run_and_check`](Self::run_and_check) does.
+    pub fn run_and_heal(&self) -> Healed {
         Healed {
             outcome: self.run_judged(RunOptions {
                 keep_events: true,
@@ -221,8 +226,8 @@ impl<'a> RemoteSentence<'a> {
         self.scenario.add(Action::RemotePrune)
     }
 
-    /// The remote is restored to the end of the generation `generations_back` generations ago, without the
-    /// last `transactions_back` transactions of that generation.
+    /// The remote is restored to the end of the generation that is `generations_back` before the current one,
+    /// without the last `transactions_back` transactions of that generation.
     pub fn is_restored(self, generations_back: u8, transactions_back: u8) -> StepBuilder<'a> {
         self.scenario.add(Action::RemoteRestore { generations_back, transactions_back })
     }
@@ -260,11 +265,11 @@ pub struct Healed {
 }
 
 impl Healed {
-    /// The rows of a table, sorted, each as its values joined by bars. They must be equal on the remote and
-    /// on every client.
+    /// The sorted rows of a table, each as a text of its values with bars between them. They must be equal on
+    /// the remote and on every client.
     ///
     /// # Panics
-    /// If the databases differ, or if none has such a table.
+    /// If the databases differ, or if one of them has no such table.
     pub fn rows_of(&self, table: &str) -> Vec<String> {
         let mut databases =
             self.outcome.databases.iter().map(|database| (&database.owner, rows(database, table)));
@@ -313,7 +318,7 @@ pub fn append(payload_bytes: u32) -> Write {
     Write::Append { payload_bytes }
 }
 
-/// Sets a row of `note` that every client sets.
+/// Sets a shared row of `note`, which any client may set.
 pub fn note(key: u8) -> Write {
     Write::Upsert { table: Table::Note, key: Key::Shared(key) }
 }
@@ -334,14 +339,11 @@ pub fn on(route: Route, nth: u32, fault: NetworkFault) -> Fault {
 }
 
 /// The first suspension after the `nth` event of this name in the step.
-///
-/// # Panics
-/// If the engine has no such event.
 pub fn reported(event: EventName, nth: u32) -> Wait {
     Wait::Reported { event: EngineEvent(event), nth }
 }
 
-/// The machine crashes at the `nth` such operation on such a file.
+/// The machine crashes at the `nth` operation of this kind on a file of this role.
 pub fn crash(moment: Moment, operation: OperationKind, file: FileClass, nth: u32, kind: CrashKind) -> Fault {
     Fault::Crash(CrashPoint { place: OperationPlace { file, operation, nth }, moment, kind })
 }

@@ -40,7 +40,7 @@ fn trials(directory: &Path) -> std::io::Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// The path relative to the workspace's root, where the command is run.
+/// The failure of a file. Its path is relative to the workspace's root, where the printed command is run.
 fn failed(name: &str, message: &str) -> Failed {
     let path = format!("scenarios/corpus/{name}");
     format!("{path}: {message}\nreplay: cargo run --release -- replay {path}").into()

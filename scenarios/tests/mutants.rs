@@ -1,8 +1,7 @@
-//! Decides whether a mutant of the engine is missed: it is if it passes the corpus and a sweep
-//! (`.cargo/mutants.toml`).
+//! Decides whether a mutant of the engine is missed. A mutant is missed if it passes the corpus and the
+//! sweeps in this file (`.cargo/mutants.toml`).
 //!
-//! In an ordinary test run these are two more sweeps of a few seeds. `PLIMSOLL_MUTANT_SEEDS` sets another
-//! number.
+//! In an ordinary test run the sweeps have only a few seeds. `PLIMSOLL_MUTANT_SEEDS` sets another number.
 #![expect(
     clippy::disallowed_methods,
     reason = "the environment sets the number of seeds, and the corpus consists of real files"

@@ -1,7 +1,7 @@
-//! The system's allocator, with a count of the live bytes.
+//! The system's allocator, with a count of the live bytes and of their peak.
 //!
-//! The peak counts only the program's own allocations. It excludes fragmentation, stacks and the kernel's
-//! page cache.
+//! The counts include only the program's own allocations, not fragmentation, stacks or the kernel's page
+//! cache.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

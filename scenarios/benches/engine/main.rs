@@ -1,8 +1,8 @@
 //! Measures the engine's operations, with the remote in this process: first a table of counted work, then
 //! criterion's times.
 //!
-//! No figure is asserted. A test checks that the work depends only on the changes:
-//! `scenarios/tests/it/cost.rs`.
+//! The benchmark asserts no figure. The test `scenarios/tests/it/cost.rs` checks that the work depends only
+//! on the changes.
 
 mod allocator;
 mod stage;
@@ -82,7 +82,7 @@ const OPERATIONS: [Operation; 5] = [
     },
 ];
 
-/// Counts each operation once on real files. If the remote runs SQL, its allocations count too.
+/// Prints the counted work of each operation, once, on real files. The allocations of the remote count too.
 fn table() {
     println!(
         "{:<32} {:>13} {:>13} {:>13} {:>7} {:>9} {:>6} {:>13}",

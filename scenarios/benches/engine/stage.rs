@@ -61,7 +61,7 @@ impl Stage {
         Self { engine, meter, remote: remote.clone(), _directory: directory }
     }
 
-    /// Creates a client of a remote that already has as many rows as the operation moves.
+    /// Creates a client of a remote that already has `ROWS` rows.
     pub fn small(files: Files, push_mode: PushMode) -> Self {
         let stage = Self::open(files, &remote_with_rows(ROWS, TEXT_BYTES), push_mode);
         // One-time work is done before the measurement.
@@ -74,7 +74,7 @@ impl Stage {
         write_remotely(&self.remote, ROWS..ROWS + rows, TEXT_BYTES);
     }
 
-    /// Inserts new rows into the local database, with other keys than the remote's.
+    /// Inserts new rows into the local database. Their keys differ from those of the remote's rows.
     pub fn write_locally(&self, rows: usize) {
         let connection = self.engine.connect().expect("a connection");
         let mut statement = connection.prepare("INSERT INTO item VALUES (?, ?)").expect("it is sound");

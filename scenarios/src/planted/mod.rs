@@ -14,10 +14,10 @@
 //! @@ …
 //! ```
 //!
-//! Guarantees: an edit is applied where its old lines are now, and only if they occur exactly once. Nothing
-//! is guessed. Each of [`AREAS`] has a bug.
+//! Guarantees: an edit is applied where its old lines are now, and only if they occur exactly once. Each of
+//! [`AREAS`] has a bug.
 //!
-//! Absent: building and sweeping, which the `planted` command does.
+//! Not in this module: building and sweeping. The `planted` command does that.
 
 mod patch;
 

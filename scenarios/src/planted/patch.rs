@@ -1,7 +1,7 @@
 //! A patch: its description and its edits.
 //!
-//! This supports the part of the unified format that planted bugs need: files are edited, but never created
-//! or removed. Line numbers are ignored.
+//! The parser supports the part of the unified format that planted bugs need: files are edited, but never
+//! created or removed. Line numbers are ignored.
 #![expect(clippy::disallowed_methods, reason = "patches and sources are real files")]
 
 use std::io;
@@ -15,7 +15,7 @@ pub struct PlantedBug {
     pub name: String,
     /// One of [`AREAS`].
     pub area: String,
-    /// The fault or crash window of the specification that it resembles.
+    /// The fault or crash window of the specification that the bug resembles.
     pub like: String,
     /// A description of the mistake.
     pub what: String,
@@ -113,7 +113,7 @@ impl PlantedBug {
         Ok(Self { name: name.into(), area, like, what: description.join(" "), edits })
     }
 
-    /// Returns the edited files. `read` returns a file's present content.
+    /// Returns the edited files. `read` returns the current content of a file.
     ///
     /// # Errors
     /// [`PatchError::File`] and [`PatchError::DoesNotApply`].

@@ -20,7 +20,7 @@ fn bootstrap() {
     t.remote().checkpoints();
     t.remote().commits([append(10)]);
     t.client(A).pulls();
-    insta::assert_snapshot!(picture(&t.heal()));
+    insta::assert_snapshot!(picture(&t.run_and_heal()));
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn pull_with_pending_changes() {
     t.client(A).commits([note(1)]);
     t.remote().commits([append(5_000)]);
     t.client(A).pulls();
-    insta::assert_snapshot!(picture(&t.heal()));
+    insta::assert_snapshot!(picture(&t.run_and_heal()));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn pull_across_a_generation() {
     t.remote().checkpoints();
     t.remote().commits([append(10)]);
     t.client(A).pulls();
-    insta::assert_snapshot!(picture(&t.heal()));
+    insta::assert_snapshot!(picture(&t.run_and_heal()));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn push_as_statements() {
     t.client(A).commits([note(1)]);
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
-    insta::assert_snapshot!(picture(&t.heal()));
+    insta::assert_snapshot!(picture(&t.run_and_heal()));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn push_as_frames() {
     t.client(A).commits([note(1)]);
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
-    insta::assert_snapshot!(picture(&t.heal()));
+    insta::assert_snapshot!(picture(&t.run_and_heal()));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn two_clients_sync() {
     t.client(B).commits([note(1)]);
     t.client(B).syncs();
     t.client(A).syncs();
-    let healed = t.heal();
+    let healed = t.run_and_heal();
     insta::assert_snapshot!(healed.rows_of("note").join("\n"), @"s1|c1.3.1");
     insta::assert_snapshot!(picture(&healed));
 }
@@ -83,7 +83,7 @@ fn checkpoint_of_synced() {
     t.client(A).pulls();
     t.remote().commits([append(10)]);
     t.client(A).pulls();
-    insta::assert_snapshot!(picture(&t.heal()));
+    insta::assert_snapshot!(picture(&t.run_and_heal()));
 }
 
 #[test]
@@ -91,5 +91,5 @@ fn compaction_of_draft() {
     let mut t = Scenario::with_clients(1).with(|header| header.draft_wal_frames_max = 1);
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
-    insta::assert_snapshot!(picture(&t.heal()));
+    insta::assert_snapshot!(picture(&t.run_and_heal()));
 }

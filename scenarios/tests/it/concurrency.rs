@@ -25,12 +25,12 @@ fn commit() -> Action {
     transaction(0, TransactionEnd::Commit)
 }
 
-/// More frames than a batch has.
+/// A remote transaction with more frames than a batch has.
 fn remote_commit() -> Action {
     Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 9_000 }; 3] }
 }
 
-/// Actions, each with the actions that run inside it. Ids are assigned in order.
+/// The steps of a history, from actions with the actions that run inside them. The ids are assigned in order.
 fn history(described: Vec<(Action, Vec<(Wait, Action)>)>) -> Vec<Step> {
     let mut ids = 1..;
     let mut step = |action| Step::new(ids.next().expect("the ids suffice"), action);
@@ -44,8 +44,8 @@ fn history(described: Vec<(Action, Vec<(Wait, Action)>)>) -> Vec<Step> {
         .collect()
 }
 
-/// Runs the steps. Every invariant must hold, and every fault and inner step must be reached.
-fn holds_steps(steps: Vec<Step>) -> Counts {
+/// Runs the steps. Every invariant must hold, and every fault and every inner step must be reached.
+fn run_and_check_steps(steps: Vec<Step>) -> Counts {
     let header = Header { pull_batch_frames: 4, chunk_bytes: 4120, ..Header::new(5) };
     let outcome = run(&Schedule::new(header, steps), RunOptions::default());
     assert_eq!(outcome.violation, None);
@@ -53,12 +53,13 @@ fn holds_steps(steps: Vec<Step>) -> Counts {
     outcome.counts
 }
 
-fn holds(described: Vec<(Action, Vec<(Wait, Action)>)>) -> Counts {
-    holds_steps(history(described))
+fn run_and_check(described: Vec<(Action, Vec<(Wait, Action)>)>) -> Counts {
+    run_and_check_steps(history(described))
 }
 
-/// Runs the steps repeatedly, with `inside` at each suspension of the marked step.
-fn holds_at_every_suspension(actions: &[Action], interrupted: usize, inside: &[Action]) -> u64 {
+/// Runs the actions repeatedly, once for each suspension of the action number `interrupted`. At this
+/// suspension the actions `inside` run. Returns the number of suspensions.
+fn run_and_check_at_every_suspension(actions: &[Action], interrupted: usize, inside: &[Action]) -> u64 {
     let mut reached = 0;
     for nth in 1.. {
         let described = actions.iter().enumerate().map(|(index, action)| {
@@ -84,14 +85,14 @@ fn holds_at_every_suspension(actions: &[Action], interrupted: usize, inside: &[A
 #[test]
 fn a_commit_while_a_push_waits_for_its_answer_goes_with_the_next_push() {
     for at in [Wait::Request(FIRST_PUSH), Wait::Response(FIRST_PUSH)] {
-        let counts = holds(vec![(commit(), vec![]), (PUSH, vec![(at, commit())]), (PUSH, vec![])]);
+        let counts = run_and_check(vec![(commit(), vec![]), (PUSH, vec![(at, commit())]), (PUSH, vec![])]);
         assert_eq!((counts.steps_inside, counts.client_commits), (1, 2));
     }
 }
 
 #[test]
 fn a_checkpoint_between_the_look_and_the_push_changes_nothing() {
-    holds(vec![
+    run_and_check(vec![
         (PULL, vec![]),
         (commit(), vec![]),
         (PUSH, vec![(Wait::Request(FIRST_PUSH), remote_commit()), (Wait::Request(FIRST_PUSH), CHECKPOINT)]),
@@ -104,7 +105,7 @@ fn a_checkpoint_between_the_look_and_the_push_changes_nothing() {
 fn several_checkpoints_in_a_row_between_two_requests_of_a_pull_are_walked_through() {
     let at = Wait::Response(FIRST_PULL);
     let inside = [remote_commit(), CHECKPOINT, remote_commit(), CHECKPOINT, remote_commit(), CHECKPOINT];
-    holds(vec![
+    run_and_check(vec![
         (PULL, vec![]),
         (remote_commit(), vec![]),
         (commit(), vec![]),
@@ -116,7 +117,7 @@ fn several_checkpoints_in_a_row_between_two_requests_of_a_pull_are_walked_throug
 #[test]
 fn the_remote_goes_on_while_a_body_is_under_way() {
     let at = Wait::Chunk { of: FIRST_PULL, nth: 2 };
-    holds(vec![
+    run_and_check(vec![
         (PULL, vec![]),
         (remote_commit(), vec![]),
         (PULL, vec![(at, CHECKPOINT), (at, remote_commit()), (at, CHECKPOINT)]),
@@ -127,7 +128,7 @@ fn the_remote_goes_on_while_a_body_is_under_way() {
 #[test]
 fn another_client_syncs_in_the_middle_of_a_pull() {
     let at = Wait::Chunk { of: FIRST_PULL, nth: 1 };
-    holds(vec![
+    run_and_check(vec![
         (PULL, vec![]),
         (transaction(1, TransactionEnd::Commit), vec![]),
         (remote_commit(), vec![]),
@@ -140,7 +141,7 @@ fn another_client_syncs_in_the_middle_of_a_pull() {
 
 #[test]
 fn another_client_pushes_between_a_push_and_its_guard() {
-    holds(vec![
+    run_and_check(vec![
         (PULL, vec![]),
         (transaction(1, TransactionEnd::Commit), vec![]),
         (commit(), vec![]),
@@ -152,15 +153,18 @@ fn another_client_pushes_between_a_push_and_its_guard() {
 #[test]
 fn a_second_operation_is_refused_and_the_first_goes_on() {
     let at = Wait::Request(FIRST_PULL);
-    let counts =
-        holds(vec![(PULL, vec![]), (commit(), vec![]), (SYNC, vec![(at, PULL), (at, PUSH), (at, SYNC)])]);
+    let counts = run_and_check(vec![
+        (PULL, vec![]),
+        (commit(), vec![]),
+        (SYNC, vec![(at, PULL), (at, PUSH), (at, SYNC)]),
+    ]);
     assert_eq!(counts.second_operations, 3);
 }
 
 #[test]
 fn applications_commit_at_every_suspension_of_a_sync() {
     let actions = [SYNC, commit(), remote_commit(), CHECKPOINT, remote_commit(), SYNC, commit()];
-    let reached = holds_at_every_suspension(&actions, 5, &[commit(), commit()]);
+    let reached = run_and_check_at_every_suspension(&actions, 5, &[commit(), commit()]);
     assert!(reached > 20, "only {reached} suspensions");
 }
 
@@ -169,7 +173,8 @@ fn machines_go_down_after_a_commit_at_every_suspension_of_a_sync() {
     let dark = CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
     let actions = [SYNC, commit(), remote_commit(), CHECKPOINT, remote_commit(), SYNC, commit()];
     for kind in [CrashKind::Kill, dark] {
-        let reached = holds_at_every_suspension(&actions, 5, &[commit(), Action::Crash { client: 0, kind }]);
+        let reached =
+            run_and_check_at_every_suspension(&actions, 5, &[commit(), Action::Crash { client: 0, kind }]);
         assert!(reached > 20, "only {reached} suspensions");
     }
 }
@@ -177,13 +182,13 @@ fn machines_go_down_after_a_commit_at_every_suspension_of_a_sync() {
 #[test]
 fn the_remote_goes_on_at_every_suspension_of_a_sync() {
     let actions = [SYNC, commit(), remote_commit(), SYNC, commit()];
-    let reached = holds_at_every_suspension(&actions, 3, &[remote_commit(), CHECKPOINT]);
+    let reached = run_and_check_at_every_suspension(&actions, 3, &[remote_commit(), CHECKPOINT]);
     assert!(reached > 20, "only {reached} suspensions");
 }
 
 #[test]
 fn a_transaction_that_is_held_open_makes_the_rebase_busy_and_is_not_lost() {
-    let counts = holds(vec![
+    let counts = run_and_check(vec![
         (SYNC, vec![]),
         (transaction(0, TransactionEnd::HeldOpen), vec![]),
         (remote_commit(), vec![]),
@@ -197,7 +202,7 @@ fn a_transaction_that_is_held_open_makes_the_rebase_busy_and_is_not_lost() {
 
 #[test]
 fn a_transaction_that_is_held_open_is_not_pushed() {
-    let counts = holds(vec![
+    let counts = run_and_check(vec![
         (commit(), vec![]),
         (transaction(0, TransactionEnd::HeldOpen), vec![]),
         (PUSH, vec![]),
@@ -209,7 +214,7 @@ fn a_transaction_that_is_held_open_is_not_pushed() {
 
 #[test]
 fn a_reader_keeps_its_snapshot_across_rebases() {
-    let counts = holds(vec![
+    let counts = run_and_check(vec![
         (commit(), vec![]),
         (commit(), vec![]),
         (Action::OpenReader { client: 0 }, vec![]),
@@ -227,7 +232,7 @@ fn a_reader_keeps_its_snapshot_across_rebases() {
 #[test]
 fn a_reader_that_begins_inside_a_sync_keeps_its_snapshot() {
     let actions = [SYNC, commit(), remote_commit(), SYNC, Action::CloseReader { client: 0 }];
-    let reached = holds_at_every_suspension(&actions, 3, &[Action::OpenReader { client: 0 }]);
+    let reached = run_and_check_at_every_suspension(&actions, 3, &[Action::OpenReader { client: 0 }]);
     assert!(reached > 20, "only {reached} suspensions");
 }
 
@@ -245,5 +250,5 @@ fn a_late_push_and_a_checkpoint_meet_inside_a_later_push() {
         (SYNC, vec![]),
     ]);
     steps[1].faults.push(late);
-    holds_steps(steps);
+    run_and_check_steps(steps);
 }

@@ -17,9 +17,9 @@ fn connect(path: &str) -> Arc<Connection> {
     Database::open(Arc::new(MemoryIO::new()), path, options).unwrap().connect().unwrap()
 }
 
-/// The names of the workload's views need no quotes. If an application's view has a name that does, its own
-/// `ALTER TABLE` fails with the core's error, and the replay of another client's is refused and reported as a
-/// conflict.
+/// The names of the workload's views need no quotes. If the name of an application's view needs quotes, the
+/// application's own `ALTER TABLE` fails with the core's error. The replay of another client's `ALTER TABLE`
+/// is refused and reported as a conflict.
 #[test]
 fn a_view_whose_name_needs_quotes_makes_the_core_refuse_every_drop_column() {
     for (view, is_refused) in [("w", false), ("\"a view\"", true)] {
@@ -52,8 +52,8 @@ fn a_prepared_pragma_goes_on_saying_what_it_said_when_it_was_compiled() {
     assert_eq!(lengths(), [1, 2]);
 }
 
-/// The engine reads the images of the change log with the iterator, which returns the error. A property test
-/// of the change records found this.
+/// The engine reads the images of the change log with the iterator, which returns an error and does not
+/// panic. A property test of the change records found this bug.
 #[test]
 fn a_record_that_is_not_whole_is_an_error_for_the_iterator_and_a_panic_for_the_record() {
     assert!(matches!(ValueIterator::new(&[9]).map(|_| ()), Err(LimboError::Corrupt(_))));

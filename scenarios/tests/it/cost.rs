@@ -153,7 +153,8 @@ fn the_hundredth_push_reads_what_is_pending_and_not_what_the_others_have_sent() 
     assert!(last.written_bytes <= second.written_bytes * 5 / 4, "{second:?} {last:?}");
 }
 
-/// After opening, the log is read once from the last rebase on.
+/// The first push after opening reads all records of the change log since the last rebase, and later ones do
+/// not.
 #[test]
 fn a_push_after_opening_reads_the_change_log_once() {
     let place = Sandbox::simulated();

@@ -56,7 +56,7 @@ const SEEDS: u64 = 25;
 fn first_seed() -> u64 {
     let head = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let commit = head.ok().and_then(|output| String::from_utf8(output.stdout).ok());
-    // Without git, for example in an archive of the sources.
+    // There is no commit in an archive of the sources, for example.
     commit.and_then(|commit| u64::from_str_radix(commit.trim(), 16).ok()).unwrap_or(5000)
 }
 

@@ -1,4 +1,5 @@
-//! Faults of the reference design without another home, and the table of all of them.
+//! Tests of those faults of the reference design that no other file covers, and a check of the table of all
+//! faults (`engine/src/faults.md`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -106,8 +107,8 @@ fn the_core_checkpoints_nothing_by_itself() {
     assert_eq!((place.length("a", "draft"), place.length("a", "synced")), before);
 }
 
-/// A file whose writes or syncs fail from the start, on the machine's own disk.
-struct Failing {
+/// Files on the machine's own disk. Every operation of one kind fails, from the start.
+struct FailingIo {
     inner: PlatformIO,
     operation: FileOperation,
 }
@@ -162,7 +163,7 @@ impl File for FailingFile {
     }
 }
 
-impl Clock for Failing {
+impl Clock for FailingIo {
     fn current_time_monotonic(&self) -> MonotonicInstant {
         self.inner.current_time_monotonic()
     }
@@ -172,7 +173,7 @@ impl Clock for Failing {
     }
 }
 
-impl IO for Failing {
+impl IO for FailingIo {
     fn open_file(&self, path: &str, flags: OpenFlags, direct: bool) -> Result<Arc<dyn File>> {
         let inner = self.inner.open_file(path, flags, direct)?;
         Ok(Arc::new(FailingFile { inner, operation: self.operation }))
@@ -193,7 +194,7 @@ impl IO for Failing {
 fn a_file_operation_that_fails_ends_its_wait() {
     for operation in [FileOperation::Write, FileOperation::Sync] {
         let place = Sandbox::real();
-        let io = Arc::new(Failing { inner: PlatformIO::new().unwrap(), operation });
+        let io = Arc::new(FailingIo { inner: PlatformIO::new().unwrap(), operation });
         let path = place.path("a");
         let opening =
             SyncEngine::open(io, Arc::new(LocalStorage), place.remote.clone(), &path, Options::new("a"));

@@ -1,5 +1,5 @@
-//! Generations that are closed, pruned or restored, and the re-bootstrap. It loses no local transaction,
-//! sends none twice, and never happens if a walk is enough.
+//! Generations that are closed, pruned or restored, and the re-bootstrap. A re-bootstrap loses no local
+//! transaction, sends none twice, and never happens if a walk is enough.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -89,7 +89,8 @@ fn what_is_lost_with_a_restored_remote_is_reported() {
     assert_eq!(remote(&place), ["next"]);
 }
 
-/// Two logs with equal numbers. Only the lineage id, or the frames themselves, distinguish them.
+/// The remote gets a second log with the same generation and the same number of frames. Only the history id,
+/// or the frames themselves, distinguish the two logs.
 fn restored_and_grown_again(names_history: bool) {
     let place = Sandbox::simulated();
     place.remote.with_remote(|remote| remote.set_names_history(names_history));
@@ -128,8 +129,8 @@ fn a_restored_remote_without_a_name_is_told_apart_also_when_it_has_grown_past_th
     place.remote_executes(&["INSERT INTO t VALUES ('before')"]);
     let engine = place.open("a").unwrap();
     place.remote.with_remote(|remote| remote.restore(0, 1));
-    // Only frames that do not contain the client's page. If they were appended to the client's frames, its
-    // `before` row would stay.
+    // No new frame contains the page with the row `before`. If the new frames were appended to the client's
+    // frames, this row would stay.
     for _ in 0..5 {
         place.remote_executes(&["INSERT INTO u VALUES ('after')"]);
     }
@@ -357,8 +358,8 @@ fn an_interrupted_first_pull_does_not_open_as_an_older_database() {
     assert_eq!(rows(&engine.connect().unwrap(), "SELECT count(*) FROM t"), ["5"]);
 }
 
-/// An older copy with one transaction that the original has sent since, and one that was written into the
-/// copy.
+/// An older copy of a client. It has one transaction that the original has sent since then, and two that were
+/// written into the copy.
 fn older_copy_with_rows_in_doubt() -> (Sandbox, Engine) {
     let (mut place, engine) = place();
     write(&engine, "sent since");
@@ -392,8 +393,8 @@ fn an_older_copy_is_refused_until_the_user_decides_and_nothing_is_changed_by_it(
 fn what_is_in_doubt_is_discarded_if_the_user_says_so_and_the_rest_is_kept() {
     let (place, engine) = older_copy_with_rows_in_doubt();
     block_on(engine.adopt(InDoubt::Discard)).unwrap();
-    // The copy has transactions 1 and 2, and the remote has applied two of this client. The third certainly
-    // belongs to the copy.
+    // The remote has applied two transactions of this client, and the copy has three. So the third one
+    // certainly belongs to the copy.
     assert_eq!(local(&engine), ["and more", "sent by the original", "sent since"]);
     block_on(engine.sync()).unwrap();
     assert_eq!(remote(&place), ["and more", "sent by the original", "sent since"]);
@@ -411,7 +412,7 @@ fn what_is_in_doubt_is_sent_if_the_user_says_so() {
     assert_eq!(local(&engine), remote(&place));
 }
 
-/// A limit: a copy cannot know under which identity its predecessor continued.
+/// This is a limit of the engine: a copy cannot know under which identity its predecessor continued.
 #[test]
 fn a_copy_that_is_put_in_place_again_sends_again_what_it_has_sent_after_its_adoption() {
     let (mut place, engine) = place();

@@ -12,7 +12,7 @@ fn open_small(place: &Sandbox) -> Engine {
     place.open_with("a", |options| options.draft_wal_frames_max(WAL_FRAMES_MAX)).unwrap()
 }
 
-/// The size of a WAL with twice the frames at which it is moved.
+/// The size of a WAL with twice the number of frames at which it is moved.
 const WAL_BYTES_BOUND: u64 = 2 * WAL_FRAMES_MAX * 4120;
 
 #[test]
@@ -119,5 +119,5 @@ fn a_transaction_that_slips_into_a_compaction_outlives_it_and_its_rebase() {
     t.client(A).pulls().meanwhile(reported(EventName::CompactionAnnounced, 1), slips_in);
     t.remote().commits([append(10)]);
     t.client(A).syncs();
-    t.holds();
+    t.run_and_check();
 }

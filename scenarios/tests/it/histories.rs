@@ -1,5 +1,5 @@
-//! Hand-written histories with faults. Each states what must not happen. A fault that is not reached fails
-//! the test.
+//! Hand-written histories with faults. The name of each test states what must not happen. A fault that is not
+//! reached fails the test.
 
 use plimsoll_scenarios::scenario::{A, Scenario, append, lose_request, lose_response, on};
 use plimsoll_sim::fault::{NetworkFault, Route};
@@ -13,7 +13,7 @@ fn a_push_whose_answer_was_lost_is_not_applied_twice() {
     t.remote().checkpoints();
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
-    t.holds();
+    t.run_and_check();
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn a_push_that_never_arrived_is_sent_again() {
     t.client(A).commits([append(10)]);
     t.client(A).pushes().faults([lose_request(Route::Pipeline, 1)]);
     t.client(A).syncs();
-    t.holds();
+    t.run_and_check();
 }
 
 /// Every request and every response of a push as frames is lost once, including the last one, whose request
@@ -44,13 +44,13 @@ fn pushed_frames_whose_answer_was_lost_are_not_applied_twice() {
             t.remote().checkpoints();
             t.client(A).commits([append(10)]);
             t.client(A).syncs();
-            t.holds();
+            t.run_and_check();
         }
     }
 }
 
-/// Synced's WAL has no remote frame to which the push could be tied: the generation has none yet, or a
-/// checkpoint has moved them.
+/// Synced's WAL has no remote frame after which the push could append: the generation has no frame yet, or a
+/// checkpoint has moved the frames.
 #[test]
 fn where_the_replicas_log_has_no_frame_of_the_remotes_a_push_of_frames_goes_as_statements() {
     for (synced_wal_frames_max, is_young) in [(1_000, true), (1, false)] {
@@ -65,7 +65,7 @@ fn where_the_replicas_log_has_no_frame_of_the_remotes_a_push_of_frames_goes_as_s
         t.client(A).pulls();
         t.client(A).commits([append(10)]);
         t.client(A).pushes().faults([lose_response(Route::Pipeline, 1)]);
-        t.holds();
+        t.run_and_check();
     }
 }
 
@@ -79,7 +79,7 @@ fn what_was_applied_before_a_generation_change_is_not_replayed_behind_it() {
     t.remote().checkpoints();
     t.client(A).pulls();
     t.client(A).pushes();
-    t.holds();
+    t.run_and_check();
 }
 
 #[test]
@@ -96,5 +96,5 @@ fn an_older_copy_of_the_directory_sends_nothing_twice() {
     t.client(A).syncs();
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
-    t.holds();
+    t.run_and_check();
 }

@@ -1,5 +1,5 @@
-//! The remote over HTTP on loopback, on real files. Histories have the same end as in one process, the server
-//! resumes its directory, and the client reports the reason of a failure.
+//! The remote over HTTP on loopback, on real files. A history ends with the same content as in one process,
+//! the server resumes its directory, and the client reports the reason of a failure.
 #![expect(clippy::disallowed_methods, reason = "these tests use real files and real connections")]
 
 use std::net::SocketAddr;
@@ -142,7 +142,7 @@ fn in_process(schedule: &Schedule) -> Vec<Content> {
     block_on(run_steps(schedule, &ground)).contents()
 }
 
-/// Both push modes, and small and large batches, as the seeds draw them.
+/// The seeds draw both push modes, and small and large batches.
 #[test]
 fn a_history_ends_over_http_as_it_ends_in_one_process() {
     let runtime = runtime();
@@ -186,14 +186,14 @@ fn a_restarted_server_resumes_its_generations() {
         assert_eq!(
             pulled(&server, &slow).await,
             ["1", "2", "3"],
-            "through generations of before the restart"
+            "through the generations that were closed before the restart"
         );
         assert_eq!(pulled(&server, &directory.path().join("new")).await, ["1", "2", "3"]);
         server.stop().await;
     });
 }
 
-/// A directory with a closed generation and one transaction after it, and its paths.
+/// Runs a server on the directory, closes its first generation, and stops it.
 async fn closed_server(directory: &Path) {
     let server = Running::start(directory).await.unwrap();
     server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);

@@ -4,9 +4,9 @@
 //! A folder counts as one module. Every path that starts with `crate::`, or that leaves the module with
 //! `super::`, is an import, in a `use` or elsewhere. Comments, strings and test-only code do not count. The
 //! crate's root declares every module, so an import through the root (`crate::Name`, a re-export) closes a
-//! cycle. Import a module from where it is defined.
+//! cycle. Such a name must be imported from the module that defines it.
 //!
-//! Absent: a method that one module adds to a type of another is called without an import.
+//! Not detected: the call of a method that another module adds to a type, because it needs no import.
 #![expect(clippy::disallowed_methods, reason = "the sources are real files")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ const ROOT: &str = "lib";
 /// The roots of binaries, which use the library from outside.
 const BINARIES: &[&str] = &["main.rs", "bin/"];
 
-/// Fails with the cycle if the modules in `src` import each other in one.
+/// Fails if the modules in `src` import each other in a cycle. The error names the cycle.
 pub fn check(src: &Path) -> Result<(), String> {
     Imports::read(src).cycle().map_or(Ok(()), |cycle| Err(format!("a cycle of imports:\n{cycle}")))
 }
@@ -28,7 +28,7 @@ pub fn check_order(src: &Path, order: &[&str]) -> Result<(), String> {
     Imports::read(src).check_order(order)
 }
 
-/// For each module, the modules that it imports, each with the first place.
+/// For each module, the modules that it imports, each with the first place of the import.
 struct Imports(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Imports {
@@ -239,7 +239,8 @@ fn block_comment(text: &str) -> usize {
     at
 }
 
-/// The ends of the attribute `#[cfg(test)]`, or a similar one, at `at` and of the item after it.
+/// If an attribute like `#[cfg(test)]` is at `at`: the end of the attribute, and the end of the item after
+/// it.
 fn test_item(tokens: &[Token], at: usize) -> Option<(usize, usize)> {
     let is = |index: usize, text: &str| tokens.get(index).is_some_and(|token| token.text == text);
     if !(is(at, "#") && is(at + 1, "[") && is(at + 2, "cfg")) {

@@ -1,5 +1,5 @@
-//! Hand-written histories with network faults. Each states what must not result. A fault that is not reached
-//! fails the test.
+//! Hand-written histories with network faults. The name of each test states what must or must not happen. A
+//! fault that is not reached fails the test.
 
 use plimsoll_scenarios::scenario::{A, KILL, NOTHING_SURVIVES, Scenario, append, on};
 use plimsoll_sim::fault::Fault;
@@ -25,7 +25,7 @@ fn a_push_that_arrives_after_a_rebase_is_not_applied_twice() {
     t.remote().commits([append(9_000)]);
     t.client(A).pulls();
     t.client(A).syncs();
-    t.holds();
+    t.run_and_check();
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_push_that_arrives_after_a_later_push_changes_nothing() {
     t.remote().checkpoints();
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
-    t.holds();
+    t.run_and_check();
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_push_that_arrives_between_the_requests_of_a_later_push_is_noticed() {
     t.client(A).pushes().faults([on(Route::Pipeline, 1, delay)]);
     t.client(A).commits([append(10)]);
     t.client(A).pushes();
-    t.holds();
+    t.run_and_check();
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_push_that_arrives_after_its_client_has_gone_is_found_when_it_is_back() {
     t.client(A).crashes(KILL);
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
-    t.holds();
+    t.run_and_check();
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_push_that_arrives_twice_is_applied_once() {
         t.client(A).pushes().faults([on(Route::Pipeline, 1, NetworkFault::Duplicate { until })]);
         t.client(A).commits([append(10)]);
         t.client(A).syncs();
-        let counts = t.holds();
+        let counts = t.run_and_check();
         assert_eq!(counts.injected_of(NetworkFaultKind::Duplicate), 1);
     }
 }
@@ -92,7 +92,7 @@ fn a_body_that_is_cut_anywhere_is_never_taken_for_the_whole() {
                 t.remote().commits([append(9_000)]);
                 t.client(A).pulls().faults([on(Route::PullFrames, 1, fault)]);
                 t.client(A).syncs();
-                t.holds();
+                t.run_and_check();
             }
         }
     }
@@ -108,7 +108,7 @@ fn an_export_that_is_cut_anywhere_is_never_taken_for_the_whole() {
                 t.client(A).pulls().faults([on(Route::Export, 1, fault)]);
                 t.client(A).commits([append(10)]);
                 t.client(A).syncs();
-                t.holds();
+                t.run_and_check();
             }
         }
     }
@@ -124,7 +124,7 @@ fn an_answer_to_a_push_that_is_cut_anywhere_is_an_open_question_and_not_a_failur
                 t.client(A).pushes().faults([on(Route::Pipeline, 1, fault)]);
                 t.client(A).commits([append(10)]);
                 t.client(A).pushes();
-                t.holds();
+                t.run_and_check();
             }
         }
     }
@@ -138,7 +138,7 @@ fn bodies_in_crumbs_are_the_same_bodies() {
         t.client(A).syncs().faults([on(route, 1, NetworkFault::Chunks { bytes: 1 })]);
         t.client(A).commits([append(10)]);
         t.client(A).pushes().faults([on(Route::Pipeline, 1, NetworkFault::Chunks { bytes: 1 })]);
-        let counts = t.holds();
+        let counts = t.run_and_check();
         assert_eq!(counts.injected_of(NetworkFaultKind::TinyChunks), 2);
     }
 }
@@ -152,7 +152,7 @@ fn garbage_is_noticed_on_every_route() {
             t.client(A).syncs().faults([on(route, 1, NetworkFault::Garbage { bytes })]);
             t.client(A).commits([append(10)]);
             t.client(A).pushes().faults([on(Route::Pipeline, 1, NetworkFault::Garbage { bytes })]);
-            let counts = t.holds();
+            let counts = t.run_and_check();
             assert_eq!(counts.injected_of(NetworkFaultKind::Garbage), 2);
         }
     }
@@ -170,7 +170,7 @@ fn a_status_of_some_machine_in_between_is_no_answer_of_the_remote() {
             t.client(A).commits([append(10)]);
             t.client(A).pushes().faults([on(Route::Pipeline, 1, fault)]);
             t.client(A).syncs();
-            t.holds();
+            t.run_and_check();
         }
     }
 }
@@ -183,7 +183,7 @@ fn a_remote_that_contradicts_itself_is_not_believed() {
         Contradiction::MaxFrameNo(-1),
         Contradiction::MaxFrameNo(1),
         Contradiction::MaxFrameNo(100),
-        Contradiction::Word,
+        Contradiction::StatusWord,
     ] {
         let mut t = scenario();
         t.remote().checkpoints();
@@ -193,7 +193,7 @@ fn a_remote_that_contradicts_itself_is_not_believed() {
         t.client(A).pushes().faults([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
         t.client(A).pulls().faults([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
         t.client(A).syncs();
-        let counts = t.holds();
+        let counts = t.run_and_check();
         assert_eq!(counts.injected_of(NetworkFaultKind::UntrueAnswer), 2, "{how:?}");
     }
 }
@@ -217,7 +217,7 @@ fn an_answer_from_before_a_checkpoint_delays_and_destroys_nothing() {
         t.client(A).pulls().faults([on(Route::PullFrames, 1, stale.clone())]);
         t.client(A).pushes().faults([on(Route::PullFrames, 1, stale)]);
         t.client(A).syncs();
-        let counts = t.holds();
+        let counts = t.run_and_check();
         assert_eq!(counts.injected_of(NetworkFaultKind::StaleAnswer), 2);
     }
 }
@@ -237,7 +237,7 @@ fn a_push_whose_server_lost_power_after_it_took_effect_is_not_applied_twice() {
     t.client(A).pushes().faults([on(Route::Pipeline, 1, remote_loses_power(1000))]);
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
-    let counts = t.holds();
+    let counts = t.run_and_check();
     assert_eq!(counts.injected_of(NetworkFaultKind::RemoteCrash), 1);
 }
 
@@ -265,7 +265,7 @@ fn a_push_whose_server_lost_power_at_any_file_operation_arrives_once() {
                 t.remote().crashes(kind);
                 t.remote().commits([append(9_000)]);
                 t.client(A).syncs();
-                t.holds();
+                t.run_and_check();
             }
         }
     }
@@ -281,7 +281,7 @@ fn a_push_in_frames_whose_baton_was_lost_with_the_server_is_built_anew() {
         t.client(A).pushes().meanwhile(Wait::Request(second), down);
         t.client(A).syncs();
         t.remote().checkpoints();
-        assert_eq!(t.holds().steps_inside, 1);
+        assert_eq!(t.run_and_check().steps_inside, 1);
     }
 }
 
@@ -294,7 +294,7 @@ fn an_answer_that_was_on_its_way_is_lost_with_the_remotes_machine() {
         t.remote().commits([append(9_000)]);
         t.client(A).pulls().meanwhile(at, Action::RemoteCrash { kind: KILL });
         t.client(A).syncs();
-        assert_eq!(t.holds().errors_reported, 1, "{at:?}");
+        assert_eq!(t.run_and_check().errors_reported, 1, "{at:?}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Schedule files: comments stay in place, and errors name the line and the field. That every schedule can be
-//! printed and parsed is tested in the fuzz workspace, which can make any schedule.
+//! Schedule files: comments stay in place, and errors name the line and the field. The fuzz workspace can
+//! make any schedule, so it tests that every schedule can be printed and parsed.
 
 use plimsoll_sim::schedule::{Action, Header, Schedule, Step};
 

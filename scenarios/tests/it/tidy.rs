@@ -3,7 +3,7 @@
 //!
 //! `clippy.toml` lists the functions that make a history depend on anything but its schedule.
 //!
-//! Absent: documents and generated files.
+//! Not checked: documents and generated files.
 #![expect(clippy::disallowed_methods, reason = "the sources are real files")]
 
 use std::path::{Path, PathBuf};
@@ -109,7 +109,8 @@ fn the_engine_does_not_know_the_simulator() {
 const SIM_ORDER: &[&str] =
     &["serve", "report", "search", "world", "judge", "schedule", "fault", "text", "lock"];
 
-/// From the operations down to the stored state. The modules that repair the state are above it.
+/// The modules of the engine, from the operations down to the stored state. Each may import the later ones.
+/// The modules that repair the state are above it.
 const ENGINE_ORDER: &[&str] = &[
     "engine",
     "push",

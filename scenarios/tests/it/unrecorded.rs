@@ -143,8 +143,8 @@ fn a_prepared_statement_that_changes_the_schema_is_written_down_each_time() {
     });
 }
 
-/// A connection of the core: its changes are captured, but the changes that the capture omits are not
-/// recorded.
+/// Runs statements on a connection of the core. Their changes are captured, but the changes that the capture
+/// omits are not recorded.
 fn without_notes(place: &Sandbox, name: &str, statements: &[&str]) {
     let connection = place.raw_connection(&format!("{}-draft", place.path(name)));
     connection.wal_auto_actions_disable();

@@ -1,8 +1,8 @@
 //! Every crash window of the engine's flows. Each flow crashes at each of its file operations and at each of
 //! its suspensions. There are three kinds of crash: a kill, which keeps everything; a power loss that loses
-//! every unsynced write; and a power loss after which only unsynced metadata survives, so that it may name
-//! missing data. Every invariant must hold, and every window must be reached. Sweeps and `plimsoll explore`
-//! cover the other power losses.
+//! every unsynced operation; and a power loss that loses every unsynced operation except those on the
+//! metadata, so that the metadata may name missing data. Every invariant must hold, and every window must be
+//! reached. Sweeps and `plimsoll explore` cover the other power losses.
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
@@ -98,7 +98,8 @@ const PUSH_OF_FRAMES: Flow = Flow {
     windows: &["attempt named, not sent", "awaiting the answer to a push"],
 };
 
-/// The first compaction finds a watermark in the WAL. This one finds frame 0 and a set of pages to extend.
+/// The first compaction finds a watermark in the WAL. The second one, in the last step, finds frame 0 and a
+/// set of pages to extend.
 const COMPACTION: Flow = Flow {
     build: || {
         let mut t = Scenario::with_clients(1).with(|header| header.draft_wal_frames_max = 1);
@@ -260,8 +261,8 @@ fn every_window_is_passed_by_a_flow() {
     assert_eq!(passed, all);
 }
 
-/// Injects a crash everywhere in the flow's last step. Afterwards the application writes before the first
-/// sync, so that silent divergence shows.
+/// Injects a crash everywhere in the flow's last step. Afterwards the application commits a transaction
+/// before the client syncs, so that a silent divergence becomes visible.
 fn survives(flow: &Flow) {
     let mut marks = MarkCounts::default();
     let at_operation =
@@ -276,7 +277,7 @@ fn survives(flow: &Flow) {
     assert!(missed.is_empty(), "windows without a crash: {missed:?}");
 }
 
-/// A power loss that only unsynced metadata survives.
+/// A power loss that loses every unsynced operation except those on the metadata.
 fn metadata_survives() -> CrashKind {
     let survival = Survival::Files { keep: vec![FileClass::Metadata, FileClass::MetadataTemporary] };
     CrashKind::PowerLoss { survival, torn: None }

@@ -1,4 +1,4 @@
-//! `plimsoll corpus add`: adds a schedule that found something to the corpus, where it becomes a test.
+//! `plimsoll corpus add`: adds a schedule that found a bug to the corpus, where it becomes a test.
 //!
 //! The command never overwrites a file. It changes nothing in the schedule except the comments at its top.
 
@@ -39,7 +39,7 @@ Examples:
 struct Add {
     /// The schedule file, preferably the shrunk one.
     file: String,
-    /// The name of the new file and of its test, which says what went wrong: lower case letters, digits and
+    /// The name of the new file and of its test. It says what went wrong, in lower case letters, digits and
     /// hyphens. Defaults to the name of FILE.
     #[arg(long)]
     name: Option<String>,
@@ -76,9 +76,7 @@ impl Add {
         match &outcome.violation {
             Some(violation) => println!("  today      {violation}"),
             None => {
-                println!(
-                    "  today      no violation: make sure that there is one without the fix that it covers"
-                )
+                println!("  today      no violation: check that the schedule fails when the fix is reverted")
             }
         }
         if !has_text {

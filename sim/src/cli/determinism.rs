@@ -33,7 +33,7 @@ pub fn difference(schedule: &Schedule, first: &Outcome) -> Result<Option<String>
     Ok(compare("in another process", &other_lines, Some(other_hash)))
 }
 
-/// The first line that differs, on each side.
+/// The first line that differs, from each side.
 fn first_difference<'a>(a: &'a [String], b: &'a [String]) -> Option<(&'a str, &'a str)> {
     let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let at = |lines: &'a [String]| lines.get(common).map_or("the end", String::as_str);

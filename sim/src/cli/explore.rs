@@ -1,4 +1,5 @@
-//! `plimsoll explore`: injects every crash and every lost message into short schedules.
+//! `plimsoll explore`: injects every crash and every lost message into the units, which are steps of short
+//! schedules.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -20,15 +21,17 @@ use super::{Problem, STATUS_CLEAN, STATUS_INTERRUPTED, files, jobs, status_of};
 const SHOWN_MAX: usize = 10;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A unit is one step of one schedule. It is explored with every crash and every lost message.")]
 pub struct Explore {
-    /// A seed or the path of a schedule file, whose steps are explored one by one. By default a set that
-    /// covers all flows.
+    /// A seed or the path of a schedule file. Each step of a client in it is a unit. Defaults to a set of
+    /// units that covers all flows of the engine.
     #[arg(conflicts_with = "ops")]
     source: Option<Source>,
-    /// Explore every sequence of N operations instead.
+    /// Explore the last operation of every sequence of N operations instead.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4))]
     ops: Option<u32>,
-    /// Explore only the steps whose name contains TEXT.
+    /// Explore only the units whose name contains TEXT.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Start nothing new after N minutes.
@@ -68,7 +71,7 @@ impl Explore {
         let seconds = bar.elapsed().as_secs_f64();
         bar.finish_and_clear();
         println!(
-            "explored    {} of {} steps: {} histories, {} of them crashed again in the recovery, {:.0} a second",
+            "explored    {} of {} units: {} histories, {} of them crashed again in the recovery, {:.0} a second",
             progress.units_done,
             units.len(),
             HumanCount(progress.histories),
@@ -77,7 +80,7 @@ impl Explore {
         );
         println!("not rerun   {} variants whose state had been visited", HumanCount(progress.deduplicated));
         if progress.units_done < units.len() as u64 {
-            let left = counted(units.len() as u64 - progress.units_done, "step");
+            let left = counted(units.len() as u64 - progress.units_done, "unit");
             println!("left        {left} not explored for lack of time");
         }
         println!("found       {}", counted(progress.violations, "violation"));
@@ -110,7 +113,7 @@ impl Explore {
 }
 
 fn progress_bar(units: &[Unit]) -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {msg}, {elapsed} elapsed")
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} units, {msg}, {elapsed} elapsed")
         .expect("the template is valid");
     ProgressBar::new(units.len() as u64).with_style(style)
 }

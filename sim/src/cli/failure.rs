@@ -1,4 +1,4 @@
-//! Prints and keeps one failure, with everything that is needed to understand it.
+//! Keeps one failure in a file, and prints everything that is needed to understand it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use plimsoll_sim::world::trace::Event;
 use super::interrupt::Interrupt;
 use super::{Problem, determinism, files, shell_line};
 
-/// The number of a failing history's last events that are printed.
+/// How many events of a failing history are printed. They are the last ones.
 const LAST_EVENTS: usize = 12;
 
 /// A failing schedule and its file.
@@ -25,7 +25,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Writes the schedule's file, with the finding in its first lines.
+    /// Writes the schedule's file, with the finding in the comments at its top.
     pub fn write(mut schedule: Schedule, violation: Violation, path: PathBuf) -> Result<Self, Problem> {
         let head = &mut schedule.comments.head;
         // A file that was written by an earlier run already has these lines.
@@ -57,7 +57,7 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
-/// A shrunk schedule with its file, and the difference if it did not run deterministically.
+/// A shrunk schedule with its file. If it did not run deterministically, also the first difference.
 pub struct Smaller {
     pub kept: Kept,
     pub runs: u64,

@@ -52,7 +52,7 @@ impl Source {
         Schedule::parse(&text).map_err(|source| Problem::Schedule { path, source })
     }
 
-    /// Its name in messages.
+    /// The source's name in messages.
     pub fn name(&self) -> String {
         match self {
             Self::Seed(seed) => format!("seed {seed}"),
@@ -61,7 +61,7 @@ impl Source {
         }
     }
 
-    /// The command-line arguments that name it.
+    /// The command-line arguments that name the source.
     pub fn arguments(&self, profile: Profile) -> Vec<String> {
         match self {
             Self::Seed(seed) if profile == Profile::default() => vec![seed.to_string()],
@@ -71,7 +71,7 @@ impl Source {
         }
     }
 
-    /// The default path of its shrunk schedule: beside the file, or in `findings`.
+    /// The default path of the shrunk schedule: beside the file, or in `findings`.
     pub fn shrunk_path(&self) -> PathBuf {
         match self {
             Self::Seed(seed) => Path::new("findings").join(format!("seed-{seed}.min.jsonl")),
@@ -121,7 +121,7 @@ pub fn write_new(path: &Path, text: &str) -> Result<(), Problem> {
 }
 
 /// The sweep reports in a directory and in its direct subdirectories, or the report in a file. The paths of
-/// the schedules that they name become relative to the current directory.
+/// schedules in the reports become relative to the current directory.
 pub fn reports(path: &Path) -> Result<Vec<SweepReport>, Problem> {
     if path.is_file() {
         return Ok(vec![report(path)?]);

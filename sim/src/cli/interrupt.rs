@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{Problem, STATUS_INTERRUPTED};
 
-/// Listens for Ctrl-C and SIGTERM. The first signal asks the command to end cleanly, the second one ends the
-/// process at once.
+/// Listens for Ctrl-C and SIGTERM. The first signal asks the command to end cleanly. The second one ends
+/// the process at once.
 pub struct Interrupt {
     interrupted: Arc<AtomicBool>,
 }
@@ -34,7 +34,7 @@ impl Interrupt {
     #[expect(clippy::disallowed_methods, reason = "a command runs in real time, histories do not")]
     pub fn within<T>(&self, limit: Option<Duration>, work: impl FnOnce(&AtomicBool) -> T) -> T {
         let Some(limit) = limit else { return work(&self.interrupted) };
-        const LOOK: Duration = Duration::from_millis(50);
+        const POLL_INTERVAL: Duration = Duration::from_millis(50);
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let (done, is_done): (Sender<()>, _) = channel();
@@ -43,10 +43,10 @@ impl Interrupt {
                 let mut left = limit;
                 // The channel closes when the work is done. Until then each wait reaches its timeout.
                 while is_done
-                    .recv_timeout(left.min(LOOK))
+                    .recv_timeout(left.min(POLL_INTERVAL))
                     .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
                 {
-                    left = left.saturating_sub(LOOK);
+                    left = left.saturating_sub(POLL_INTERVAL);
                     if left.is_zero() || self.is_interrupted() {
                         stop.store(true, Ordering::Relaxed);
                         return;

@@ -1,5 +1,5 @@
-//! The command-line arguments, and code that all subcommands share. Each subcommand has its own file;
-//! `report` renders the output.
+//! The command-line arguments, and code that the subcommands share. Each subcommand has its own file. The
+//! library's module `report` renders the output.
 
 mod atlas;
 mod corpus;
@@ -37,7 +37,7 @@ const STATUS_LIVENESS: u8 = 3;
 const STATUS_NONDETERMINISM: u8 = 4;
 /// A mark was not reached, and `--require-marks` was given.
 const STATUS_MARKS: u8 = 5;
-/// Ended by a signal before everything was done, with nothing found so far.
+/// A signal ended the command before everything was done, and nothing was found so far.
 const STATUS_INTERRUPTED: u8 = 130;
 
 /// Simulates the plimsoll sync engine through crashes, torn writes and lost messages.
@@ -48,7 +48,7 @@ const STATUS_INTERRUPTED: u8 = 130;
     args_conflicts_with_subcommands = true,
     after_help = "\
 Exit status: 0 nothing found; 1 a safety violation; 2 wrong usage or unreadable input; 3 a liveness violation;
-4 nondeterminism; 5 a mark was not reached (run --require-marks); 130 interrupted.
+4 nondeterminism; 5 a mark was not reached (with --require-marks); 130 interrupted.
 `replay` and `shrink` return the status of their history.
 
 Examples:
@@ -70,7 +70,7 @@ enum Command {
     Run(run::Run),
     /// Run one history again, from its seed or its schedule file, and show what happened.
     Replay(replay::Replay),
-    /// Reduce a failing schedule to the smallest one that fails in the same way.
+    /// Reduce a failing schedule to a small one that fails in the same way.
     Shrink(shrink::Shrink),
     /// Keep a schedule that found something as a test.
     Corpus(corpus::Corpus),
@@ -169,7 +169,7 @@ fn in_colour() -> bool {
     std::io::stdout().is_terminal() && !is_forbidden
 }
 
-/// A shell line that runs this program with `arguments`, in the way in which the program itself was started.
+/// A shell line that runs this program with `arguments`, in the same way as it was started.
 #[expect(clippy::disallowed_methods, reason = "a command reads its environment, histories do not")]
 fn shell_line(arguments: &[&str]) -> String {
     let program = if std::env::var_os("CARGO").is_some() {

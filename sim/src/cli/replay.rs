@@ -103,7 +103,9 @@ fn print_outcome(schedule: &Schedule, outcome: &Outcome) {
         println!("not reached in step {step}: {fault}");
     }
     for step in &outcome.fault_outcomes.not_run {
-        println!("not reached: the wait of step {step} inside another");
+        println!(
+            "step {step} did not run: its moment inside another step was not reached, or did not allow it"
+        );
     }
     let not_run = schedule.steps.len() as u64 - counts.steps;
     if not_run > 0 {

@@ -22,15 +22,16 @@ use super::{
 
 /// The time limit of the automatic shrink of one failure.
 const SHRINK_LIMIT: Duration = Duration::from_secs(60);
-/// The number of signatures whose example is shrunk automatically. For the others a command is printed.
+/// The number of signatures whose example is shrunk automatically. For each other signature, the command that
+/// shrinks its example is printed.
 const SHRUNK_MAX: usize = 3;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  plimsoll run --seeds 0..20000 --keep-going          all failures, grouped by signature
-  plimsoll run --minutes 30 --out nightly             as many seeds as half an hour allows
-  plimsoll run --seeds 0..100000 --shard 2/8 --out r2 this machine's share; see `plimsoll merge`")]
+  plimsoll run --seeds 0..20000 --keep-going           all failures, grouped by signature
+  plimsoll run --minutes 30 --out nightly              as many seeds as half an hour allows
+  plimsoll run --seeds 0..100000 --shard 2/8 --out r2  this machine's share; see `plimsoll merge`")]
 pub struct Run {
     /// The seeds from A up to but not including B. Without B there is no end. Defaults to 0..1000; with
     /// --minutes it has no end.
@@ -93,8 +94,8 @@ impl Run {
         }
         let mut is_deterministic = true;
         for (number, failure) in report.failures.iter_mut().enumerate() {
-            let is_shrunk = !self.no_shrink && number < SHRUNK_MAX && !interrupt.is_interrupted();
-            is_deterministic &= self.report(failure, is_shrunk, &interrupt)?;
+            let should_shrink = !self.no_shrink && number < SHRUNK_MAX && !interrupt.is_interrupted();
+            is_deterministic &= self.report(failure, should_shrink, &interrupt)?;
         }
         self.finish(&report, &sweep)?;
         let clean = if interrupt.is_interrupted() { STATUS_INTERRUPTED } else { STATUS_CLEAN };
@@ -114,7 +115,7 @@ impl Run {
     fn report(
         &self,
         failure: &mut FailureReport,
-        is_shrunk: bool,
+        should_shrink: bool,
         interrupt: &Interrupt,
     ) -> Result<bool, Problem> {
         let seed = failure.smallest.seed;
@@ -130,7 +131,7 @@ impl Run {
         };
         let kept = Kept::write(schedule, violation, failure::path_of(self.directory(), seed))?;
         failure.smallest.schedule = Some(file_name(&kept.path));
-        let smaller = if is_shrunk {
+        let smaller = if should_shrink {
             let path = kept.path.with_extension("min.jsonl");
             failure::shrink(&kept.schedule, path, jobs(self.jobs), SHRINK_LIMIT, interrupt)?
         } else {
@@ -153,8 +154,8 @@ impl Run {
         Ok(smaller.is_none_or(|smaller| smaller.nondeterminism.is_none()))
     }
 
-    /// Writes the result and prints it as JSON, each if requested, and prints the command that continues an
-    /// unfinished sweep.
+    /// Writes the result to a file if that was requested. Then prints it as JSON, or prints the command that
+    /// continues an unfinished sweep.
     fn finish(&self, report: &SweepReport, sweep: &Sweep) -> Result<(), Problem> {
         let json = serde_json::to_string_pretty(report).expect("plain data serializes") + "\n";
         if let Some(directory) = &self.out {

@@ -12,7 +12,7 @@ use super::{Problem, STATUS_CLEAN};
 
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The directory of the remote. An empty directory gets a new remote, otherwise its remote is resumed.
+    /// The directory of the remote. An empty directory gets a new remote. Otherwise its remote is resumed.
     #[arg(long, value_name = "DIR", default_value = "remote")]
     data: PathBuf,
     /// The address to listen on. Port 0 selects a free port.

@@ -44,8 +44,8 @@ fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, 
     }
     let [index, count] = KUBERNETES;
     if let Some(at) = number(index)? {
-        // Kubernetes does not pass the number of pods to a pod. With a guess, every pod would run the same
-        // seeds.
+        // Kubernetes does not pass the number of pods to a pod. If the number were guessed to be 1, every pod
+        // would run the same seeds.
         let of = number(count)?.ok_or_else(|| {
             format!(
                 "{index} is set but {count} is not: set it to the job's `completions`, or pass --shard I/N"

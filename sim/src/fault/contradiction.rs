@@ -12,18 +12,20 @@ pub enum Contradiction {
     Generation(i8),
     /// The number of frames is off by this much.
     MaxFrameNo(i8),
-    /// The status word is `ok`.
-    Word,
+    /// The status word is `ok`, whatever the true one is.
+    #[serde(rename = "word")]
+    StatusWord,
 }
 
 impl Contradiction {
-    /// The body with the false statement. `None` if the body has nothing to falsify, or is already like that.
+    /// The body with the false statement. `None` if the body has no such member, or if its number would not
+    /// change, because a number does not go below 0.
     pub(super) fn distort(self, body: &[u8]) -> Option<Bytes> {
         let mut object: serde_json::Value = serde_json::from_slice(body).ok()?;
         let (members, by): (&[&str], i8) = match self {
             Self::Generation(by) => (&["generation", "current_generation"], by),
             Self::MaxFrameNo(by) => (&["max_frame_no"], by),
-            Self::Word => {
+            Self::StatusWord => {
                 *object.get_mut("status")? = "ok".into();
                 return serde_json::to_vec(&object).ok().map(Bytes::from);
             }
@@ -48,7 +50,7 @@ mod tests {
         };
         assert_eq!(distort(Contradiction::Generation(1), status).unwrap()["generation"], 2);
         assert_eq!(distort(Contradiction::MaxFrameNo(-2), status).unwrap()["max_frame_no"], 2);
-        assert_eq!(distort(Contradiction::Word, status).unwrap()["status"], "ok");
+        assert_eq!(distort(Contradiction::StatusWord, status).unwrap()["status"], "ok");
         assert_eq!(
             distort(Contradiction::Generation(-1), br#"{"current_generation":1}"#).unwrap()["current_generation"],
             0

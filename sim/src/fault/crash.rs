@@ -1,7 +1,7 @@
 //! Crashes as plain data: the place, the kind of crash, and the operations that survive.
 //!
 //! A crash names its place by meaning ("before the 2nd sync of synced-wal"), so it keeps its meaning when
-//! other parts of the schedule are deleted. The world's disk carries it out.
+//! other parts of the schedule are deleted. The world's disk performs the crash.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,8 +19,9 @@ use super::{FileClass, OperationPlace};
 pub enum Survival {
     Nothing,
     Everything,
-    /// The oldest ones.
+    /// The oldest operations.
     Prefix {
+        /// The number of operations that survive.
         operations: u32,
     },
     /// A pseudo-random subset. Whether an operation survives depends only on the key and on its number.
@@ -30,14 +31,15 @@ pub enum Survival {
         /// Selects one of the subsets.
         key: u64,
     },
-    /// Those on files of these roles, directory entries included: for example metadata without data, or data
-    /// without metadata.
+    /// The operations on files of these roles and on the directory entries of these files. So metadata can
+    /// survive without data, or data without metadata.
     Files {
-        /// The roles, by the names of the files at the moment of the crash.
+        /// The roles. The name of a file at the moment of the crash determines its role.
         keep: Vec<FileClass>,
     },
-    /// Exactly these. Numbers beyond the last operation are ignored.
+    /// The operations with these numbers.
     List {
+        /// The numbers. Those beyond the last operation are ignored.
         indices: Vec<u32>,
     },
 }
@@ -104,9 +106,9 @@ pub const SECTOR_BYTES: u32 = 512;
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(untagged)]
 pub enum Tear {
-    /// This many of its first bytes.
+    /// The first bytes of the write, up to this number.
     Bytes(u32),
-    /// Some of the sectors that it touches, because disks write sectors in any order.
+    /// Some of the sectors that the write touches. Disks write the sectors of a write in any order.
     #[serde(rename_all = "snake_case")]
     Sectors {
         /// Bit `n` selects the `n`-th touched sector, from 0. From the 64th sector on, the bits repeat.

@@ -5,8 +5,8 @@
 //! operating systems do: reads still return it, no later sync makes it durable, and the next power loss
 //! removes it. An error that lasts survives restarts of the machine and ends with the heal.
 //!
-//! Absent: errors of `size` and of removals, and damage that no call reports, which is bit rot
-//! ([`Damage`](super::Damage)).
+//! Not simulated: errors of `size` and of removals. Not in this module: damage that no call reports, which is
+//! bit rot ([`Damage`](super::Damage)).
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -33,7 +33,7 @@ pub enum DiskErrorKind {
     /// A write that would extend the file fails, because the disk is full.
     NoSpace,
     ReadFails,
-    /// A read returns only the first half, and reports that length.
+    /// A read returns only the first half of the requested bytes, and reports the shorter length.
     ShortRead,
     /// A sync fails. A later sync can still make the data durable.
     SyncFails,
@@ -45,13 +45,13 @@ pub enum DiskErrorKind {
     OpenFails,
     /// A rename fails and changes nothing.
     RenameFails,
-    /// A sync of the directory fails. It can be retried.
+    /// A sync of the directory fails. A later sync can still make its entries durable.
     #[strum(serialize = "sync-dir-fails")]
     SyncDirectoryFails,
 }
 
 impl DiskErrorKind {
-    /// All kinds, sizes set to zero.
+    /// All kinds, with their sizes set to zero.
     pub const ALL: [Self; 11] = [
         Self::WriteFails,
         Self::PartialWrite { bytes: 0 },
@@ -105,9 +105,10 @@ impl DiskErrorKind {
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Lasts {
-    /// It hits one operation.
+    /// The error hits one access.
     Once,
-    /// It hits that operation and every later one, until the heal.
+    /// The error hits one access and, until the heal, every later access of the same kind to files of the
+    /// same role.
     UntilHealed,
 }
 
@@ -117,11 +118,12 @@ pub enum Lasts {
 #[serde(deny_unknown_fields)]
 pub struct DiskError {
     pub file: FileClass,
-    /// The number of the access, among those of its kind to such files in the step, from 1.
+    /// The number of the access in the step, from 1. Only accesses of its kind to files of this role count.
     pub nth: u32,
     pub error: DiskErrorKind,
     pub lasts: Lasts,
-    /// Whether the call itself fails, as with blocking I/O, or its completion, as with queued I/O.
+    /// Whether the call itself fails, as with blocking I/O. Otherwise its completion fails, as with queued
+    /// I/O.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_once: bool,
 }

@@ -10,10 +10,10 @@
 //! | `disk` | file operations that fail |
 //! | `network`, `contradiction` | faults of a request or of its response |
 //! | `rot` | bytes of a file that change silently |
-//! | `place`, `route`, `ordinal` | the places of faults: files, operations, requests, and their number in the step |
+//! | `place`, `route`, `ordinal` | the places of faults: files, operations, requests, and their numbers |
 //! | [`atlas`] | the FaultAtlas: every fault at every place, and the promise |
 //!
-//! Absent: the disk, the network and the schedule. Nothing here runs.
+//! Not in this module: the disk, the network and the schedule. Nothing here runs.
 
 pub mod atlas;
 mod contradiction;
@@ -66,7 +66,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// How the client crashes, if it does.
+    /// The kind of the client's crash, if the fault is one.
     pub fn crash_kind(&self) -> Option<&CrashKind> {
         match self {
             Self::Crash(point) => Some(&point.kind),

@@ -1,7 +1,7 @@
 //! Network faults: plain data, and the effect of each fault on an exchange.
 //!
-//! The [`atlas`](super::atlas) has the promises. Absent: a body of well-formed frames that are not the
-//! remote's.
+//! The [`atlas`](super::atlas) has the promises. Not simulated: a body of well-formed frames that the remote
+//! does not have.
 
 use std::fmt;
 
@@ -27,8 +27,8 @@ pub enum NetworkFault {
     LoseResponse,
     /// The remote's machine crashes while it serves the request, and starts again. There is no response.
     RemoteCrash {
-        /// The crash happens before the file operation of this number, from 1, among those of the request
-        /// that change something. If the request makes fewer, the crash happens after the request has taken
+        /// The crash happens before this file operation of the request. The operations that change something
+        /// are numbered from 1. If the request makes fewer of them, the crash happens after it has taken
         /// effect.
         operation: u32,
         kind: CrashKind,
@@ -40,19 +40,20 @@ pub enum NetworkFault {
     Duplicate { until: Arrival },
     /// The connection is lost after this many bytes of the response's body.
     Cut {
-        /// If the body is shorter, all of it arrives, but not its end.
+        /// The number of bytes that arrive. If the body is shorter, all of its bytes arrive, and then the
+        /// connection is lost.
         bytes: u32,
     },
     /// The response's body ends cleanly after this many bytes.
     EndEarly {
-        /// The fault is not injected into a body that is not longer.
+        /// The number of bytes that arrive. The fault is injected only into a longer body.
         bytes: u32,
     },
     /// The response's body arrives in chunks of this many bytes.
     Chunks { bytes: u32 },
     /// The response's body is replaced by random bytes.
     Garbage {
-        /// One byte is added if this is a multiple of a frame's size.
+        /// The number of random bytes. If it is a multiple of a frame's size, one more byte is sent.
         bytes: u32,
     },
     /// The response has an error status that the protocol does not specify for the request.
@@ -61,20 +62,22 @@ pub enum NetworkFault {
         /// Whether the request still takes effect.
         takes_effect: bool,
     },
-    /// The response's status object, or that of `/info`, contains a false statement. The fault is not
-    /// injected into other responses.
+    /// The response contains a false statement. The fault is injected only into responses that have a status
+    /// object, and into those of `/info`.
     Contradict(Contradiction),
     /// The response is the one that the remote would have sent earlier. The fault is not injected into
     /// requests that write, nor while the remote has no earlier state.
     Stale {
-        /// The response is from the end of the generation this many before the current one.
+        /// The number of the response's generation, counted back from the current one. The response is from
+        /// the end of that generation.
         generations: u64,
-        /// If `generations` is 0: the response is from this many transactions ago.
+        /// Used only if `generations` is 0: the number of transactions that were committed since the response
+        /// was true.
         transactions: usize,
     },
 }
 
-/// The kind of a network fault, as the atlas distinguishes them.
+/// The kind of a network fault. Each row of the atlas is about one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum NetworkFaultKind {
@@ -126,7 +129,7 @@ impl NetworkFault {
             Self::EndEarly { .. } => Kind::EndEarly,
             Self::Chunks { .. } => Kind::TinyChunks,
             Self::Garbage { .. } => Kind::Garbage,
-            // The protocol uses 400 on these routes; here it is the body that is wrong.
+            // On these routes the protocol itself uses 400, so here only the body is wrong.
             Self::WrongStatus { code: 400, .. } if matches!(route, Route::PullFrames | Route::PushFrames) => {
                 Kind::WrongStatus
             }
@@ -139,8 +142,8 @@ impl NetworkFault {
     }
 }
 
-/// When a message in transit arrives. A message that has not arrived by then arrives at the start of the
-/// heal.
+/// The moment when a delayed request arrives. If the schedule ends before that moment, the request arrives at
+/// the start of the heal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -164,7 +167,7 @@ pub trait Wire {
     fn serve_and_crash(&mut self, operation: u32, kind: &CrashKind);
 
     /// The response of an earlier moment, with the generation and frame at which the remote's log ended then.
-    /// `None` if there is none.
+    /// `None` if there is no such response.
     fn serve_stale(&mut self, generations: u64, transactions: usize) -> Option<(Response<Bytes>, [u64; 2])>;
 
     /// Lets the request arrive later.
@@ -173,8 +176,8 @@ pub trait Wire {
     /// A key that is the same each time that this request is sent in this step of this history.
     fn garbage_key(&self) -> u64;
 
-    /// Reports that the fault is injected, with numbers and bytes for the trace. A fault that does not call this
-    /// counts as not reached.
+    /// Reports that the fault is injected, with numbers and bytes for the trace. A fault that does not call
+    /// this counts as not reached.
     fn inject(&mut self, numbers: &[u64], body: &[u8]);
 }
 
@@ -334,7 +337,7 @@ pub(super) fn write_network(
         NetworkFault::Contradict(Contradiction::MaxFrameNo(by)) => {
             write!(f, "the response to the {at} has a last frame that is off by {by}")
         }
-        NetworkFault::Contradict(Contradiction::Word) => {
+        NetworkFault::Contradict(Contradiction::StatusWord) => {
             write!(f, "the response to the {at} has a wrong status word")
         }
         NetworkFault::Stale { generations: 0, transactions } => {
@@ -361,7 +364,7 @@ impl fmt::Display for Arrival {
 pub(super) mod tests {
     use super::*;
 
-    /// Faults of this kind, varied so that one of them finds its place in every history of some length.
+    /// Faults of this kind with different parameters, so that a long enough history reaches at least one.
     pub fn examples(kind: NetworkFaultKind) -> Vec<NetworkFault> {
         let arrivals =
             [Arrival::AtOnce, Arrival::AfterRequests(2), Arrival::AfterNextStep, Arrival::AtStep(8)];
@@ -394,7 +397,7 @@ pub(super) mod tests {
                 Contradiction::Generation(-1),
                 Contradiction::MaxFrameNo(1),
                 Contradiction::MaxFrameNo(-1),
-                Contradiction::Word,
+                Contradiction::StatusWord,
             ]
             .map(NetworkFault::Contradict)
             .to_vec(),

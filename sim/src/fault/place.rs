@@ -51,7 +51,7 @@ impl FileClass {
         self.into()
     }
 
-    /// The role of the file at `path`. [`FileClass::Any`] if it has none.
+    /// The role of the file at `path`. [`FileClass::Any`] if the file has no role.
     #[must_use]
     pub fn of(path: &str) -> Self {
         const ENDS: [(&str, FileClass); 7] = [
@@ -96,6 +96,7 @@ pub enum OperationKind {
     /// A sync of the directory that holds the file.
     #[strum(serialize = "sync-dir")]
     SyncDirectory,
+    /// An operation of any of these kinds.
     #[strum(serialize = "operation")]
     AnyMutation,
 }
@@ -114,8 +115,8 @@ impl OperationKind {
 pub struct OperationPlace {
     pub file: FileClass,
     pub operation: OperationKind,
-    /// The number of the operation, among those of this kind on such files in the step, from 1. The number 0
-    /// is never reached.
+    /// The number of the operation in the step, from 1. Only operations of this kind on files of this role
+    /// count. The number 0 is never reached.
     pub nth: u32,
 }
 

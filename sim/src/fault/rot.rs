@@ -10,9 +10,9 @@ use super::SECTOR_BYTES;
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Damage {
-    /// Flips one bit of a byte: bit `n` modulo 8.
+    /// Flips one bit of the byte: bit `n` modulo 8.
     Bit(u8),
-    /// Changes the byte's whole sector.
+    /// Changes the whole sector that contains the byte.
     Sector {
         /// Determines the new bytes.
         key: u64,

@@ -63,7 +63,7 @@ impl fmt::Display for Route {
 #[serde(deny_unknown_fields)]
 pub struct RequestPlace {
     pub route: Route,
-    /// The number of the request among those of its route in the step, from 1.
+    /// The number of the request in the step, from 1. Only requests of this route count.
     pub nth: u32,
 }
 

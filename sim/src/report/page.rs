@@ -1,10 +1,10 @@
-//! A history as an HTML page: lanes side by side, filters, details on a click, plots, and the data that a
-//! power loss after each step would remove.
+//! A history as an HTML page. It has lanes side by side, filters, details on a click, and plots. After each
+//! step it shows the data that a power loss would remove.
 //!
 //! Guarantees: the page is a single file and makes no network requests. The content of the history cannot
 //! end the script that contains it.
 //!
-//! Absent: the interpretation of the data, which is the job of the template's JavaScript.
+//! Not in this module: the interpretation of the data. The template's JavaScript does that.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ use crate::world::run::Outcome;
 use crate::world::trace::{Lane, Verb};
 
 const TEMPLATE: &str = include_str!("page.html");
-/// The start of the comments that hold a schedule's finding.
+/// The beginnings of the comments that hold a schedule's finding.
 pub const FINDING: [&str; 2] = ["violation: ", "signature: "];
 /// The placeholder for the history in the template.
 const PLACE: &str = "\"HISTORY\"";
@@ -26,9 +26,9 @@ const PLACE: &str = "\"HISTORY\"";
 pub struct Heading {
     /// The seed or the file.
     pub source: String,
-    /// The command line that replays it, ready to paste.
+    /// The command line that replays the history, ready to paste.
     pub replay: String,
-    /// The command line that shrinks it.
+    /// The command line that shrinks the schedule.
     pub shrink: String,
 }
 
@@ -87,7 +87,7 @@ struct PageRow {
     mark: &'static str,
 }
 
-/// Lines over event indices.
+/// Lines over the indices of events.
 #[derive(Serialize)]
 struct Plot {
     title: String,
@@ -209,8 +209,7 @@ impl Section {
     }
 }
 
-/// Each planned fault of a step, and whether it was injected. The faults of a step that did not run were
-/// not.
+/// Each planned fault of a step, and whether it was injected. If the step did not run, no fault was injected.
 fn outcomes_of<'a>(step: &'a Step, outcome: &Outcome) -> Vec<(&'a Fault, bool)> {
     let is_run = !outcome.fault_outcomes.not_run.contains(&step.id);
     let mut unreached: Vec<&Fault> = outcome

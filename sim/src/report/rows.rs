@@ -1,7 +1,8 @@
-//! The events of a history as lines in English. Each line belongs to a lane; consecutive writes to one file
-//! share a line.
+//! The events of a history as rows, each with a line of English. Each row belongs to a lane. Consecutive
+//! writes to one file share a row.
 //!
-//! Guarantees: every event is in exactly one row, in order. Absent: layout.
+//! Guarantees: every event is in exactly one row, in order, except that the end of a step has no row. Not in
+//! this module: layout.
 
 use std::borrow::Cow;
 

@@ -33,9 +33,9 @@ pub struct SweepReport {
     pub shards: Vec<Shard>,
     /// The faults that the seeds could draw.
     pub profile: Profile,
-    /// The duration; for several shards the longest.
+    /// The duration in seconds. For several shards, the longest duration.
     pub seconds: f64,
-    /// The number of histories that ran at once; for several shards the sum.
+    /// The number of histories that ran at once. For several shards, the sum of these numbers.
     pub jobs: u64,
     /// For each shard that stopped early, the seed to continue with.
     pub unfinished: BTreeMap<u64, u64>,
@@ -67,7 +67,7 @@ pub struct Example {
     pub violation: String,
     /// The number of steps up to the violation plus the number of their faults.
     pub size: usize,
-    /// The path of its schedule file, relative to the report.
+    /// The path of the failure's schedule file, relative to the report.
     pub schedule: Option<String>,
     /// The path of the shrunk schedule file, if it was shrunk.
     pub shrunk: Option<String>,
@@ -374,5 +374,5 @@ impl SweepReport {
     }
 }
 
-/// The most unreached marks that the summary lists.
+/// The maximum number of unreached marks that the summary lists.
 const MARKS_SHOWN_MAX: usize = 8;

@@ -1,8 +1,8 @@
-//! A history in lanes, for a terminal: one line per event, each lane at its own indentation, virtual time
-//! on the left.
+//! A history in lanes, for a terminal. It has one line per row of events, with the virtual time on the left.
+//! Each lane has its own indentation.
 //!
-//! Guarantees: faults and the violation have a mark in the margin that needs no colours. After each step
-//! the timeline shows the data that a power loss would remove.
+//! Guarantees: faults and the violation have a mark in the margin, which is visible without colours. After
+//! each step the timeline shows the data that a power loss would remove.
 
 use std::fmt::Write;
 

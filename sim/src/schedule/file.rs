@@ -3,7 +3,7 @@
 //! Guarantees: `parse(print(s)) == s`, comments included. An unreadable file is refused with the line and
 //! the field. An unknown field is an error.
 //!
-//! Absent: blank lines and the order of a line's fields are not preserved.
+//! Blank lines and the order of a line's fields are not preserved.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub enum ScheduleError {
         message: String,
     },
     /// The header has the format of another version.
-    #[error("line {line}, field `format`: this is format {format}, this simulator reads format {FORMAT}")]
+    #[error("line {line}, field `format`: this is format {format}, but this simulator reads format {FORMAT}")]
     Format {
         /// The line, counted from 1.
         line: usize,
@@ -52,7 +52,7 @@ pub enum ScheduleError {
         format: u32,
     },
     /// A step names a client that the header does not provide.
-    #[error("line {line}, field `client`: client {client}, but the header has {clients}, counted from 0")]
+    #[error("line {line}, field `client`: client {client} does not exist: {}", known_clients(*.clients))]
     Client {
         /// The line, counted from 1.
         line: usize,
@@ -80,6 +80,14 @@ pub enum ScheduleError {
     /// The file has no header line.
     #[error("no header line")]
     Empty,
+}
+
+fn known_clients(clients: u8) -> String {
+    match clients.checked_sub(1) {
+        None => "the header has no clients".to_owned(),
+        Some(0) => "the header has 1 client, numbered 0".to_owned(),
+        Some(last) => format!("the header has {clients} clients, numbered 0 to {last}"),
+    }
 }
 
 fn of_field(field: &str) -> String {
@@ -154,7 +162,7 @@ fn value<T: DeserializeOwned>(line: usize, text: &str) -> Result<T, ScheduleErro
     let mut json = serde_json::Deserializer::from_str(text);
     let refused = |field: String, error: serde_json::Error| {
         let message = error.to_string();
-        // Remove the parser's own position: it counts within this one line.
+        // Remove the parser's own position, because it counts within this one line.
         let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
         let field = if field == "." { String::new() } else { field };
         ScheduleError::Line { line, column: error.column(), field, message: message.to_owned() }

@@ -13,14 +13,14 @@ pub struct Header {
     /// The source of all values that must look random.
     pub key: u64,
     pub clients: u8,
-    /// Frames per request of a pull.
+    /// The number of frames per request of a pull.
     pub pull_batch_frames: u64,
-    /// The most statements in one request of a push.
+    /// The maximum number of statements in one request of a push.
     pub push_batch_statements_max: usize,
     /// The form of a push's requests.
     #[serde(default)]
     pub push_mode: PushMode,
-    /// Frames per request of a push that sends frames.
+    /// The number of frames per request of a push that sends frames.
     #[serde(default = "Header::push_batch_frames_default")]
     pub push_batch_frames: u64,
     /// When Synced's WAL has this many frames, a pull moves them into the main file.
@@ -31,12 +31,12 @@ pub struct Header {
     /// When the change log has this many records, a push also pulls.
     #[serde(default = "change_log_records_max_default")]
     pub change_log_records_max: u64,
-    /// Bytes per chunk of a response's body.
+    /// The number of bytes per chunk of a response's body.
     pub chunk_bytes: usize,
-    /// Whether responses have a length.
+    /// Whether responses have a `Content-Length` header.
     #[serde(default = "yes")]
     pub content_length: bool,
-    /// Whether the remote's `/info` has a lineage id.
+    /// Whether the remote's `/info` has a history id.
     #[serde(default = "yes")]
     pub remote_names_history: bool,
 }
@@ -91,7 +91,7 @@ impl Header {
             .change_log_records_max(self.change_log_records_max)
     }
 
-    /// Ordinary values; none of the limits is tiny.
+    /// A header with ordinary values: none of the limits is tiny.
     pub fn new(key: u64) -> Self {
         Self {
             format: FORMAT,

@@ -12,7 +12,8 @@ use crate::fault::{CrashKind, Damage, Fault, FileClass};
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// A unique and stable number. Tokens and random-looking values are derived from it.
+    /// A unique number, which stays the same when other steps are deleted. The tokens of the step's writes
+    /// and all values that must look random are derived from it.
     pub id: u32,
     pub action: Action,
     /// The faults to inject during the action.
@@ -63,7 +64,8 @@ pub enum Action {
     Transaction {
         /// The client's number, from 0.
         client: u8,
-        /// The writes after the first row of `log`, which every transaction writes.
+        /// The transaction's writes. Unless the first one is `quiet` or `void`, the simulator inserts a row
+        /// into `log` before them.
         writes: Vec<Write>,
         /// How the transaction ends.
         end: TransactionEnd,
@@ -75,7 +77,7 @@ pub enum Action {
         /// How the transaction ends.
         end: TransactionEnd,
     },
-    /// The application opens a reader and keeps it open: a snapshot, and a cursor in it.
+    /// The application opens a reader and keeps it open. A reader has a snapshot, and a cursor in it.
     OpenReader {
         /// The client's number, from 0.
         client: u8,
@@ -112,7 +114,8 @@ pub enum Action {
     },
     /// Another writer commits a transaction on the remote.
     RemoteTransaction {
-        /// The writes after the first row of `log`, which every transaction writes.
+        /// The transaction's writes. Unless the first one is `quiet` or `void`, the simulator inserts a row
+        /// into `log` before them.
         writes: Vec<Write>,
     },
     /// The remote starts a new generation.
@@ -126,7 +129,7 @@ pub enum Action {
     },
     /// The remote stops serving all generations except the current one.
     RemotePrune,
-    /// The remote is restored to an older state: the end of a transaction, or the closest state that it
+    /// The remote is restored to an older state: to the end of a transaction, or to the oldest state that it
     /// still has.
     RemoteRestore {
         /// The number of generations before the current one.
@@ -149,15 +152,15 @@ pub enum Action {
         /// The role of the file.
         file: FileClass,
     },
-    /// Bit rot: bytes of one of the client's files change while its process is not running; a running
-    /// process is killed first. Only bytes that the metadata names change. If there are none, the step does
-    /// nothing.
+    /// Bit rot: bytes of one of the client's files change while its process is not running. A running process
+    /// is killed first. The damage hits a byte that a checksum covers. If the file has no such byte, the step
+    /// does nothing.
     Rot {
         /// The client's number, from 0.
         client: u8,
         /// The role of the file.
         file: FileClass,
-        /// The position of the damage. It wraps around at the end of the named bytes.
+        /// The position of the damaged byte, modulo the number of covered bytes at the start of the file.
         offset: u32,
         /// The damage to the bytes.
         damage: Damage,
@@ -189,7 +192,7 @@ impl Action {
         }
     }
 
-    /// The same number, for changing it.
+    /// The number of the client that acts, if a client does, as a reference that can change it.
     pub fn client_mut(&mut self) -> Option<&mut u8> {
         match self {
             Self::Transaction { client, .. }
@@ -233,6 +236,6 @@ impl ActionKind {
 pub enum TransactionEnd {
     Commit,
     Rollback,
-    /// It stays open until another step ends it or its process ends.
+    /// The transaction stays open until another step ends it or its process ends.
     HeldOpen,
 }

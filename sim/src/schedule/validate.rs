@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Action, Header, ScheduleError, Step};
-use crate::fault::atlas::{is_promised, is_rot_promised};
+use crate::fault::atlas::{has_row, is_rot_promised};
 
 /// Checks the steps of one schedule in order.
 #[derive(Default)]
@@ -33,9 +33,10 @@ impl Check {
     }
 }
 
-/// Checks that the atlas has every fault of a step. `within` is the path to the step in the line's object.
+/// Checks that the atlas has a row for every fault of a step. `within` is the path to the step in the line's
+/// object.
 fn check_promised(line: usize, within: &str, step: &Step) -> Result<(), ScheduleError> {
-    if let Some(index) = step.faults.iter().position(|fault| !is_promised(fault)) {
+    if let Some(index) = step.faults.iter().position(|fault| !has_row(fault)) {
         let field = format!("{within}faults[{index}]");
         let fault = serde_json::to_string(&step.faults[index]).expect("plain data serializes");
         return Err(ScheduleError::Unpromised { line, field, fault });

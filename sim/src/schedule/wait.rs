@@ -1,4 +1,4 @@
-//! Moments inside an operation of the engine when other steps can run, addressed by meaning.
+//! Moments inside an operation of the engine when other steps can run. A moment is named by its meaning.
 
 use plimsoll_engine::events::EventName;
 use serde::de::Error as _;
@@ -21,11 +21,11 @@ pub enum Wait {
         /// The number of the chunk, from 1.
         nth: u32,
     },
-    /// The engine has emitted an event since its last wait.
+    /// The engine has reported an event since its last suspension.
     #[serde(rename = "told")]
     Reported {
         event: EngineEvent,
-        /// The number of the event among those of its name in the step, from 1.
+        /// The number of the event in the step, from 1. Only events of this name count.
         nth: u32,
     },
     /// Any suspension. The engine also suspends before and after each durable step.
@@ -35,7 +35,7 @@ pub enum Wait {
     },
 }
 
-/// One of the engine's events. A schedule file contains its name.
+/// One of the engine's events. A schedule file contains the event's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineEvent(pub EventName);
 

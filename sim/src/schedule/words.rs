@@ -58,7 +58,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// Counts the writes, including the row of `log` that every transaction writes.
+/// The number of writes, plus one for the row of `log`, which only quiet and void transactions do not insert.
 fn rows(writes: &[Write]) -> String {
     counted(writes.len() as u64 + 1, "write")
 }

@@ -14,7 +14,7 @@ const POST_MORTEM: &str = "Post-mortem:";
 /// The placeholder in a skeleton that the author must replace.
 const UNWRITTEN: &str = "TO BE WRITTEN";
 
-/// The reason why a file of the corpus fails or tests nothing.
+/// The reason why a file of the corpus is not valid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Defect {
@@ -45,7 +45,7 @@ pub enum Defect {
 /// Judges the text of one file of the corpus.
 ///
 /// # Errors
-/// The first [`Defect`] of the history, or else of the file.
+/// The first [`Defect`] of the history. If the history has none, the first defect of the file.
 pub fn judge(text: &str) -> Result<(), Defect> {
     let schedule = Schedule::parse(text)?;
     let outcome = run(&schedule, RunOptions::default());

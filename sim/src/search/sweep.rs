@@ -78,7 +78,7 @@ impl Shard {
     /// Shard `index` of `count`.
     ///
     /// # Errors
-    /// If `count` is 0 or out of range, or `index` is not below it.
+    /// If `count` is 0 or too large, or `index` is not below `count`.
     pub fn of(index: u64, count: u64) -> Result<Self, String> {
         // Larger counts could overflow the arithmetic on seeds, and no sweep has so many machines.
         const COUNT_MAX: u64 = u32::MAX as u64;
@@ -94,8 +94,8 @@ impl Shard {
 pub struct Failure {
     pub seed: u64,
     pub violation: Violation,
-    /// The number of steps up to the violation plus the number of their faults: the amount that a reader
-    /// has to understand.
+    /// The number of steps up to the violation plus the number of their faults. A reader has to understand
+    /// all of these.
     pub size: usize,
 }
 
@@ -110,7 +110,7 @@ pub struct Group {
     pub seeds: Vec<u64>,
 }
 
-/// The number of seeds that a group keeps.
+/// The maximum number of seeds that a group keeps.
 pub const SEEDS_MAX: usize = 10;
 
 impl Group {
@@ -146,7 +146,7 @@ impl SweepOutcome {
         self.groups.values().map(|group| group.count).sum()
     }
 
-    /// The known failure with the lowest seed, and the signature of its group.
+    /// The failure with the lowest seed among the smallest examples of all groups.
     pub fn first_failure(&self) -> Option<&Failure> {
         self.groups.values().map(|group| &group.smallest).min_by_key(|failure| failure.seed)
     }
@@ -175,7 +175,7 @@ fn size(schedule: &Schedule, last: Option<u32>) -> usize {
 }
 
 impl Sweep {
-    /// Runs the seeds in order, `jobs` at a time. Calls `on_done` after each, on the thread that ran it.
+    /// Runs the seeds in order, `jobs` at a time. Calls `on_done` after each seed, on the thread that ran it.
     /// Starts no further seed once `stop` is set, or after the first failure unless `keep_going` is set.
     pub fn run(&self, stop: &AtomicBool, on_done: impl Fn(u64) + Sync) -> SweepOutcome {
         self.run_with(stop, on_done, |schedule| run(schedule, RunOptions::default()))

@@ -27,8 +27,8 @@ fn a_local_commit_is_crashed_in_every_way_and_again_during_recovery() {
 }
 
 #[test]
-fn unexplored_steps_are_reported() {
+fn unexplored_units_are_reported() {
     let output = explore(&["--only", "sync", "--jobs", "1", "--minutes", "0.001"]);
     assert!(output.status.success(), "{output:?}");
-    assert!(number_before(&output, " steps not explored for lack of time") > 0, "{output:?}");
+    assert!(number_before(&output, " units not explored for lack of time") > 0, "{output:?}");
 }

@@ -1,4 +1,4 @@
-//! Runs the fuzz targets, each for its share of the time.
+//! Runs the fuzz targets. Each runs for its share of the time.
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::findings;
 use crate::parts::{Ground, Outcome, PartError, last_lines, status_of};
 use crate::report::{Finding, Status};
 
-/// Disables the core's debug assertions, which abort the process at an invalid page.
+/// Options that disable the core's debug assertions, which abort the process at an invalid page.
 const AS_RELEASED: [&str; 3] = ["--release", "--sanitizer", "none"];
 /// The time limit for building with coverage.
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
@@ -94,7 +94,8 @@ fn run_target(ground: &Ground, target: &str, limit: Duration) -> TargetOutcome {
     Ok((line, Some(Finding { signature, part: "fuzz", what, files, schedule: None })))
 }
 
-/// The finding of a schedule: shrunk, and with the signature that a sweep would give it.
+/// The finding of an artefact that is a schedule. It is shrunk, and has the signature that a sweep would give
+/// it.
 fn of_history(ground: &Ground, artefact: &Path, directory: &Path) -> Result<Option<Finding>, PartError> {
     let shrunk = directory.join("found.min.jsonl");
     let mut command = Command::new(ground.plimsoll());

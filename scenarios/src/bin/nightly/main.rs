@@ -5,7 +5,7 @@
 //! number determines the seeds, so every night searches other seeds, and any night can be repeated. The exit
 //! status is 1 if there are findings, and 2 if a part could not run.
 //!
-//! Absent: the parts' own work (`parts`), and notifications (`.ci/report-findings`).
+//! Not in this module: the parts' own work (`parts`), and notifications (`.ci/report-findings`).
 #![expect(clippy::disallowed_methods, reason = "a command has real files, processes and real time")]
 
 mod findings;
@@ -62,7 +62,7 @@ struct Arguments {
 /// A search for bugs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Part {
-    /// Generated histories. For a whole sweep, also the marks that it did not reach
+    /// Generated histories. A sweep that is not sharded also reports the marks that it did not reach
     Sweep,
     /// Short schedules, with a fault injected at every possible place
     Explore,
@@ -122,7 +122,7 @@ impl Arguments {
         let total = Duration::from_secs(self.minutes * 60);
         let begin = Instant::now();
         for (index, part) in chosen.iter().enumerate() {
-            // The other parts get the unused time of this one.
+            // If this part does not use all its time, the later parts get the rest.
             let weight_left: u32 = chosen[index..].iter().map(|part| part.weight()).sum();
             let limit = total.saturating_sub(begin.elapsed()) * part.weight() / weight_left;
             eprintln!("{}: up to {} minutes", part.name(), limit.as_secs().div_ceil(60));

@@ -1,4 +1,4 @@
-//! The commands of each part, and its findings.
+//! Runs the commands of each part, and collects its findings.
 
 use std::io;
 use std::num::NonZero;
@@ -17,8 +17,8 @@ use crate::Part;
 use crate::findings;
 use crate::report::{Finding, Status};
 
-/// The number of base seeds from which a planted bug is hunted. Few bases leave time for more bugs, at the
-/// cost of less certain medians.
+/// The number of base seeds from which a planted bug is hunted. Few bases leave time for more bugs, but the
+/// medians are less certain.
 const PLANTED_BASES: u64 = 3;
 /// The number of seeds of each profile that a mutant must survive.
 const MUTANT_SEEDS: u64 = 150;
@@ -150,7 +150,7 @@ impl Ground {
         let report: SweepReport = serde_json::from_str(&ended.stdout)
             .map_err(|source| PartError::Report { command: ended.command.clone(), source })?;
         let mut found = findings::of_directory(&self.plimsoll(), &directory, &self.out, "sweep")?;
-        // A single shard need not reach rare marks.
+        // One of several shards need not reach rare marks.
         if self.shard == Shard::WHOLE {
             found.extend(report.counts.marks.missing().map(|mark| Finding {
                 signature: format!("mark never reached: {}", mark.name),
@@ -234,12 +234,12 @@ impl Ground {
             let line = "cargo-mutants is not installed: cargo install cargo-mutants --locked";
             return Ok((Status::Skipped, vec![line.into()], Vec::new()));
         }
-        // Many small shards. A night takes one of them, or one per machine.
+        // The mutants are divided into many small shards. In one night each machine runs one of them.
         const SHARDS: u64 = 64;
         let shard = (self.night * self.shard.count + self.shard.index) % SHARDS;
         let directory = self.out.join("mutants");
-        // Each run copies the sources. Dependencies are built once, and the workspace's crates only where
-        // they have changed.
+        // Each run copies the sources. With one target directory, dependencies are built only once, and the
+        // workspace's crates only where they have changed.
         let tuned = |mut command: Command| {
             command
                 .env("CARGO_TARGET_DIR", self.root.join("target/mutants"))
@@ -264,7 +264,7 @@ impl Ground {
             .arg("--output")
             .arg(&directory);
         let ended = self.run_command(&mut command, limit.max(GRACE))?;
-        // 0: all caught. 2 and 3: some missed, some timed out.
+        // Status 0: all mutants were caught. 2: some were missed. 3: some timed out. None: the time was over.
         if !matches!(ended.code(), None | Some(0 | 2 | 3)) {
             return Err(PartError::command(ended));
         }

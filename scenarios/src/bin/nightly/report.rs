@@ -12,7 +12,7 @@ pub struct Report {
     pub shard: Shard,
     pub minutes: u64,
     pub parts: Vec<PartReport>,
-    /// Each signature once.
+    /// The findings. Each signature is listed once.
     pub findings: Vec<Finding>,
 }
 

@@ -18,7 +18,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(1800);
 /// The time limit for shrinking.
 const SHRINK_SECONDS: &str = "300";
 
-/// A history without faults in which two clients meet. A bug that fails here is too easy to find.
+/// A history without faults in which two clients meet. A bug that makes this history fail is too easy to
+/// find.
 const CALM: &str = r#"{"format":1,"key":1,"clients":2,"pull_batch_frames":64,"push_batch_statements_max":1000,"synced_wal_frames_max":1000,"chunk_bytes":16384}
 {"id":1,"action":{"transaction":{"client":0,"writes":[{"append":{"payload_bytes":10}}],"end":"commit"}}}
 {"id":2,"action":{"push":{"client":0}}}
@@ -28,7 +29,7 @@ const CALM: &str = r#"{"format":1,"key":1,"clients":2,"pull_batch_frames":64,"pu
 {"id":6,"action":{"pull":{"client":0}}}
 "#;
 
-/// Invariants of the files, which no application sees.
+/// The invariants of the files. An application does not see that one of them is broken.
 const BENEATH: &[&str] =
     &["synced-prefix", "no-local-residue", "watermark", "durable-first", "named-intact", "monotone"];
 
@@ -48,14 +49,14 @@ pub struct Found {
     pub invariant: String,
     /// The violation in one sentence.
     pub violation: String,
-    /// The number of seeds until the finding.
+    /// The number of seeds up to the finding.
     pub seeds: u64,
-    /// The time until the finding, in seconds.
+    /// The time up to the finding, in seconds.
     pub seconds: f64,
     pub shrunk: Option<Shrunk>,
 }
 
-/// The result of a hunt.
+/// The size of a shrunk schedule, and the time for shrinking it.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
     pub steps: usize,
@@ -81,9 +82,10 @@ pub enum HuntError {
 }
 
 impl Hunt {
-    /// Sweeps from every base. With `until_found`, the first failure ends a base.
-    pub fn sweep_all(&self, plimsoll: &Path, name: &str, until_found: bool) -> Result<Outcomes, HuntError> {
-        let mut shrinks_left = if until_found { self.shrinks } else { 0 };
+    /// Sweeps from every base, each up to its first failure. If `may_shrink` is set, shrinks the first
+    /// `shrinks` findings.
+    pub fn sweep_all(&self, plimsoll: &Path, name: &str, may_shrink: bool) -> Result<Outcomes, HuntError> {
+        let mut shrinks_left = if may_shrink { self.shrinks } else { 0 };
         let mut outcomes = Outcomes::new();
         for base in 1..=self.bases {
             let directory = self.out.join(name).join(base.to_string());

@@ -1,11 +1,11 @@
-//! `planted`: builds the engine with each planted bug, sweeps, and reports what found it, after how many
-//! seeds, and how small the schedule became.
+//! `planted`: builds the engine with each planted bug and sweeps. Reports which invariant found the bug,
+//! after how many seeds, and how small the shrunk schedule is.
 //!
 //! Guarantees: the command builds a copy of the sources and changes nothing in the working tree. Every bug is
 //! swept over the same seeds as the unpatched engine, which must be clean on them. The exit status is 1 if a
 //! bug was not found or the unpatched engine was not clean, and 2 if the command could not run.
 //!
-//! Absent: the definition of a bug (`plimsoll_scenarios::planted`).
+//! Not in this module: the definition of a bug (`plimsoll_scenarios::planted`).
 #![expect(clippy::disallowed_methods, reason = "a command has real files, processes and real time")]
 
 mod hunt;
@@ -62,7 +62,7 @@ struct Arguments {
     /// This machine's share of the bugs
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
     shard: Shard,
-    /// Rotate the order of the bugs; each night's number gives another first one
+    /// Rotate the order of the bugs by N, so that each night can start with another bug
     #[arg(long, value_name = "N", default_value_t = 0)]
     rotate: u64,
     /// Do not sweep the unpatched engine
@@ -211,5 +211,5 @@ fn progress_bar(steps: usize) -> ProgressBar {
     ProgressBar::new(steps as u64).with_style(style.expect("the template is sound"))
 }
 
-/// The finding of one base, if there is one.
+/// For each base, its finding, if there is one.
 type Outcomes = Vec<Option<Found>>;

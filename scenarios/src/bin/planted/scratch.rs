@@ -1,5 +1,5 @@
-//! The scratch copy of the workspace: its sources, with or without a bug, and its own target directory, so
-//! that unchanged crates are compiled once.
+//! The scratch copy of the workspace. It has the sources, with or without a bug, and its own target
+//! directory, so that unchanged crates are compiled only once.
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
@@ -63,7 +63,7 @@ impl Scratch {
             .arg("--target-dir")
             .arg(&self.target)
             .current_dir(&self.copy)
-            // Two bugs differ in a few functions: an incremental build takes 5 s instead of 45 s.
+            // Two bugs differ only in a few functions. So an incremental build takes 5 s instead of 45 s.
             .env("CARGO_INCREMENTAL", "1")
             .output()
             .map_err(|source| ScratchError::Cargo { source })?;
@@ -74,8 +74,8 @@ impl Scratch {
         Ok(self.target.join("release").join(format!("plimsoll{}", std::env::consts::EXE_SUFFIX)))
     }
 
-    /// Copies a file or directory from the workspace, except for the edits. Leaves identical files untouched,
-    /// because cargo would rebuild them.
+    /// Copies a file or directory from the workspace, with the edits applied. Does not write files that are
+    /// identical already, because cargo would rebuild them.
     fn copy(&self, path: &Path, edited: &[Edited]) -> Result<(), ScratchError> {
         let (from, to) = (self.root.join(path), self.copy.join(path));
         let failed = |source| ScratchError::Copy { path: path.display().to_string(), source };

@@ -25,11 +25,11 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// The bugs for which there was no time.
     pub not_reached: Vec<String>,
-    /// The bugs that fail without a fault, which any test would find.
+    /// The bugs that fail without a fault. Any test would find them.
     pub strawmen: Vec<String>,
 }
 
-/// The unpatched engine over the same seeds.
+/// The result of the unpatched engine over the same seeds.
 #[derive(Debug, Serialize)]
 pub struct Baseline {
     /// The violations, at most one per base.
@@ -43,13 +43,13 @@ pub struct Row {
     pub like: String,
     /// The number of bases that found the bug.
     pub found_in: usize,
-    /// The invariants that found it, with counts.
+    /// The invariants that found the bug, each with the number of bases.
     pub invariants: BTreeMap<String, usize>,
-    /// The median number of seeds over the bases; `None` if most bases have not found the bug.
+    /// The median over the bases of the number of seeds; `None` if most bases have not found the bug.
     pub seeds: Option<u64>,
-    /// The median time in seconds.
+    /// The median over the bases of the time, in seconds.
     pub seconds: Option<f64>,
-    /// The size of the largest shrunk finding.
+    /// The largest number of steps in a shrunk finding. The next two fields are also the largest values.
     pub steps: Option<usize>,
     pub faults: Option<usize>,
     pub shrink_seconds: Option<f64>,

@@ -9,8 +9,8 @@
 //! | `kinds` | the kinds of faults |
 //! | `rows` | the table |
 //!
-//! No row permits a silent failure: a wrong answer, a lost transaction or a panic is a violation under every
-//! promise.
+//! No promise permits a silent failure: a wrong answer, a lost transaction or a panic is always a violation.
+//! No schedule can contain a fault whose row has [`Promise::Nothing`].
 
 mod kinds;
 mod rows;
@@ -24,7 +24,7 @@ use crate::fault::Fault;
 use crate::fault::FileClass;
 use crate::fault::Route;
 
-/// The engine's promise under a fault. An operation that succeeds keeps every promise.
+/// The engine's promise under a fault. An operation that succeeds in spite of the fault breaks no promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
     /// The operation that the fault hits succeeds. After a crash the process can be started again, with no
@@ -52,7 +52,7 @@ impl fmt::Display for Promise {
     }
 }
 
-/// The place of a fault, as the atlas distinguishes them.
+/// The place of a fault. Each row of the atlas is about one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// An operation on a file of this role.
@@ -87,7 +87,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Its name in counts and messages: `kill/draft-wal`.
+    /// The row's name in counts and messages, for example `kill/draft-wal`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.kind, self.target)
     }
@@ -104,7 +104,7 @@ pub fn is_rot_promised(file: FileClass) -> bool {
 }
 
 /// The rows that apply to `fault`: one for a specific place, several if a crash may hit any file. Empty if
-/// the atlas promises nothing about it.
+/// the atlas has no row for the fault.
 pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
     let (kind, target) = match fault {
         Fault::Crash(point) => (FaultKind::from(&point.kind), Target::File(point.place.file)),
@@ -122,12 +122,12 @@ pub fn rows_of(fault: &Fault) -> Vec<&'static Row> {
 }
 
 /// Whether the atlas has a row for this fault at its place. A schedule with any other fault is refused.
-pub fn is_promised(fault: &Fault) -> bool {
+pub fn has_row(fault: &Fault) -> bool {
     !rows_of(fault).is_empty()
 }
 
-/// Judges an error of the class `shown` by the rows of the injected faults: at least one of them must allow
-/// it.
+/// Judges an operation that ended with an error, by the rows of the injected faults. `shown` is the promise
+/// that allows such an error. At least one of the rows must have this promise.
 ///
 /// # Errors
 /// A description of the broken promise.

@@ -7,12 +7,12 @@ const fn at(kind: FaultKind, target: Target, promise: Promise, reason: &'static 
     Row { kind, target, promise, reason }
 }
 
-/// A file operation fails. Every disk error is reported, and none does harm.
+/// A row for a file operation that fails, with the promise that the error is reported.
 const fn fails(error: DiskErrorKind, file: FileClass, reason: &'static str) -> Row {
     at(FaultKind::Disk(error), Target::File(file), Promise::Reported, reason)
 }
 
-/// A fault of a request of this route, or of its response.
+/// A row for a fault of a request of this route, or of its response.
 const fn on(kind: NetworkFaultKind, route: Route, promise: Promise, reason: &'static str) -> Row {
     at(FaultKind::Network(kind), Target::Route(route), promise, reason)
 }
@@ -62,7 +62,7 @@ pub const ATLAS: &[Row] = {
             PowerLoss,
             file(Metadata),
             Masked,
-            "its directory is synced before anything that it names may change",
+            "the directory is synced after the rename, before bytes that the old version names may change",
         ),
         at(PowerLoss, file(MetadataTemporary), Masked, "it is synced before it is renamed"),
         at(PowerLoss, Suspension, Masked, "each durable step leaves a state that can be resumed"),
@@ -85,7 +85,7 @@ pub const ATLAS: &[Row] = {
             RestoreDirectory,
             Between,
             Refused,
-            "if the remote has transactions that the copy never sent, the user decides about the copy's own",
+            "if the remote knows more than the copy, the user decides whether to keep the copy's transactions",
         ),
         at(
             Rot,
@@ -172,7 +172,7 @@ pub const ATLAS: &[Row] = {
         fails(
             SyncDirectoryFails,
             Metadata,
-            "either version may be durable; everything that either names is kept",
+            "either version may be the durable one, so everything that either names is kept",
         ),
         // Faults of requests and responses.
         on(LoseRequest, Info, Reported, "the next operation asks again"),
@@ -192,7 +192,7 @@ pub const ATLAS: &[Row] = {
             LoseResponse,
             Pipeline,
             Reported,
-            "the acknowledgement row shows the next push that it was applied",
+            "the acknowledgement row tells the next push whether this one was applied",
         ),
         on(Delay, Info, Reported, "the next operation asks again"),
         on(Delay, Export, Reported, "the bootstrap starts over"),
@@ -201,7 +201,7 @@ pub const ATLAS: &[Row] = {
             Delay,
             Pipeline,
             Reported,
-            "the guard rejects it once anything else is acknowledged; until then it is the first to arrive",
+            "the guard rejects it if another push was acknowledged first; otherwise it is applied once",
         ),
         on(Duplicate, Info, Masked, "reading twice changes nothing"),
         on(Duplicate, Export, Masked, "reading twice changes nothing"),
@@ -210,26 +210,36 @@ pub const ATLAS: &[Row] = {
             Duplicate,
             Pipeline,
             Masked,
-            "the guard rejects the second; the acknowledgement of the first is found",
+            "the guard rejects the second copy; the acknowledgement row shows that the first was applied",
         ),
         on(Cut, Info, Reported, "a truncated JSON text does not parse"),
-        on(Cut, Export, Reported, "its header has the number of pages"),
+        on(Cut, Export, Reported, "its header has the number of pages, so a missing page is noticed"),
         on(
             Cut,
             PullFrames,
             Reported,
             "only whole frames count, and a body never determines the end of the log",
         ),
-        on(Cut, Pipeline, Reported, "the acknowledgement row shows the next push that it was applied"),
+        on(
+            Cut,
+            Pipeline,
+            Reported,
+            "the acknowledgement row tells the next push whether this one was applied",
+        ),
         on(EndEarly, Info, Reported, "a truncated JSON text does not parse"),
-        on(EndEarly, Export, Reported, "its header has the number of pages"),
+        on(EndEarly, Export, Reported, "its header has the number of pages, so a missing page is noticed"),
         on(
             EndEarly,
             PullFrames,
             Reported,
             "only whole frames count, and a body never determines the end of the log",
         ),
-        on(EndEarly, Pipeline, Reported, "the acknowledgement row shows the next push that it was applied"),
+        on(
+            EndEarly,
+            Pipeline,
+            Reported,
+            "the acknowledgement row tells the next push whether this one was applied",
+        ),
         on(TinyChunks, Info, Masked, "bodies are read as streams"),
         on(TinyChunks, Export, Masked, "bodies are read as streams"),
         on(TinyChunks, PullFrames, Masked, "bodies are read as streams"),
@@ -242,7 +252,12 @@ pub const ATLAS: &[Row] = {
             Reported,
             "it is not a whole number of frames; frames appended from it are cut off",
         ),
-        on(Garbage, Pipeline, Reported, "the acknowledgement row shows the next push what was applied"),
+        on(
+            Garbage,
+            Pipeline,
+            Reported,
+            "the acknowledgement row tells the next push whether this one was applied",
+        ),
         on(WrongStatus, Info, Reported, "the engine concludes nothing from it"),
         on(WrongStatus, Export, Reported, "the engine concludes nothing from it"),
         on(WrongStatus, PullFrames, Reported, "the engine concludes nothing from it"),
@@ -250,7 +265,7 @@ pub const ATLAS: &[Row] = {
             WrongStatus,
             Pipeline,
             Reported,
-            "the acknowledgement row shows the next push whether it was applied",
+            "the acknowledgement row tells the next push whether this one was applied",
         ),
         on(BlamingStatus, Info, Refused, "the engine only concludes that a retry does not help"),
         on(BlamingStatus, Export, Refused, "the engine only concludes that a retry does not help"),
@@ -259,7 +274,7 @@ pub const ATLAS: &[Row] = {
             BlamingStatus,
             Pipeline,
             Refused,
-            "if it was applied anyway, the acknowledgement row shows it to the next push",
+            "the acknowledgement row tells the next push whether this one was applied anyway",
         ),
         on(
             BlamingStatus,
@@ -296,7 +311,7 @@ pub const ATLAS: &[Row] = {
             "the next walk finds the frames at the same numbers, with the acknowledgement",
         ),
         on(Delay, PushFrames, Reported, "its frame numbers fit only the state that it was built on"),
-        on(Duplicate, PushFrames, Masked, "the second equals the existing frames"),
+        on(Duplicate, PushFrames, Masked, "the second copy equals the frames that the remote already has"),
         on(Cut, PushFrames, Reported, "the next walk finds the accepted frames"),
         on(EndEarly, PushFrames, Reported, "the next walk finds the accepted frames"),
         on(TinyChunks, PushFrames, Masked, "bodies are read as streams"),

@@ -22,7 +22,7 @@ use crate::schedule::{Action, Header, PushMode, Schedule, ScheduleError, Step, T
 use crate::world::run::{Outcome, RunOptions, run};
 use crate::world::trace::{Event, Lane, Verb};
 
-/// The fault of a row, in each of the variants in which it may find its place.
+/// The fault of a row, with different parameters, so that at least one variant reaches its place.
 fn faults(row: &Row) -> Vec<Fault> {
     let power_loss = || CrashKind::PowerLoss { survival: Survival::Nothing, torn: None };
     let crash = |kind: CrashKind| match row.target {
@@ -86,7 +86,7 @@ fn actions() -> Vec<Action> {
     ]
 }
 
-/// A fault that must be injected before the row's fault can be, and its action.
+/// A fault that must be injected before the row's fault can be reached, and the index of its action.
 fn earlier(row: &Row) -> Option<(usize, Fault)> {
     let leaves_a_temporary = (row.kind, row.target)
         == (FaultKind::Disk(DiskErrorKind::TruncateFails), Target::File(FileClass::MetadataTemporary));
@@ -100,7 +100,7 @@ fn header(push_mode: PushMode) -> Header {
     Header { clients: 1, synced_wal_frames_max: 3, push_mode, ..Header::new(1) }
 }
 
-/// The form in which the clients push when this target is tested.
+/// The form of the clients' pushes in the test of this target.
 fn push_mode(target: Target) -> PushMode {
     if target == Target::Route(Route::PushFrames) { PushMode::Frames } else { PushMode::Statements }
 }
@@ -200,7 +200,7 @@ fn histories(row: &Row, quiet: &Quiet) -> Vec<Outcome> {
 fn damaged_after(row: &Row, step: usize) -> Outcome {
     let renamed = OperationPlace { file: FileClass::Synced, operation: OperationKind::Rename, nth: 1 };
     let damage = match (row.kind, row.target) {
-        // Inside a WAL's first frame. The metadata is shorter; there the offset wraps around.
+        // This offset is inside a WAL's first frame. In the metadata, which is shorter, it wraps around.
         (FaultKind::Rot, Target::File(file)) => {
             Action::Rot { client: 0, file, offset: 1000, damage: Damage::Bit(3) }
         }
@@ -279,7 +279,7 @@ fn every_rows_fault_is_injected_and_its_promise_kept() {
     assert_eq!(broken_promises.into_inner().unwrap(), Vec::<String>::new());
 }
 
-/// Otherwise a row could be made to pass by promising nothing.
+/// Without this test, a failing row could be made to pass by promising nothing.
 #[test]
 fn only_rot_in_files_without_checksums_has_no_promise() {
     let rows = ATLAS.iter().filter(|row| row.promise == Promise::Nothing);

@@ -5,7 +5,7 @@ use turso_core::Value;
 use super::row::row_name;
 use super::{Writer, own};
 
-/// Queries for all rows of the initial tables, by name. Extra tables and the writers' own tables need
+/// Queries for the rows of the initial tables, by name. Extra tables and the writers' own tables need
 /// separate queries.
 const ROWS: [&str; 9] = [
     "SELECT 'item/' || k, token FROM item",
@@ -25,16 +25,16 @@ pub const LOG: &str = "SELECT token FROM log ORDER BY rowid";
 /// The tokens of `quiet`, one per writer.
 pub const QUIET: &str = "SELECT token FROM quiet ORDER BY writer";
 
-/// The rows of `loose`, and whether the unique index on it exists. The acknowledged transactions do not
-/// determine this content, because the index of one writer may fail on the rows of another. At the end it
-/// must be the same in every database.
+/// The rows of `loose`, and whether its unique index exists. The acknowledged transactions do not determine
+/// this content, because the index of one writer may fail on the rows of another. At the end the content must
+/// be the same in every database.
 pub const LOOSE: &str = "SELECT 'row', v, count(*) FROM loose GROUP BY v \
      UNION ALL SELECT 'rule', name, 1 FROM sqlite_schema WHERE name = 'loose_rule' ORDER BY 1, 2";
 
 const EXTRA_TABLES: &str =
     "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'extra%' ORDER BY name";
 
-/// Temporary tables that have become permanent.
+/// Finds a temporary table that has become permanent, which must not happen.
 const SCRATCH_TABLES: &str = "SELECT name, type FROM sqlite_schema WHERE name = 'scratch'";
 
 /// The name of a writer's row in `quiet`.

@@ -1,16 +1,16 @@
 //! The writes of applications: the tables, the writes as plain data, and their SQL.
 //!
 //! Every row carries a *token* that is unique for its write (`client.step.index`) and so identifies the
-//! writer. `log` has no key and only grows: a row that is applied twice is there twice, and the order of
-//! rows is the order in which transactions took effect. Keys are either shared or owned by one writer.
-//! Every writer sets shared keys; only the remote's writer deletes them.
+//! writer. `log` has no key and only grows: a row that is applied twice is in it twice, and its rows are in
+//! the order in which their transactions took effect. Keys are either shared or owned by one writer. Every
+//! writer sets the rows of shared keys; only the remote's writer deletes them.
 //!
 //! Two kinds of transaction do not write to `log`:
 //!
 //! * A *quiet* transaction touches only the writer's own rows and sets its row of `quiet`. The token in
 //!   that row shows how many of the writer's transactions are present.
-//! * A *void* transaction only deletes a row that every writer may delete and no writer creates again. It
-//!   can lose all effect because of another writer's delete.
+//! * A *void* transaction only deletes a row that every writer may delete and no writer creates again. If
+//!   another writer has deleted the row first, the transaction has no effect.
 //!
 //! | module | holds |
 //! |---|---|
@@ -78,7 +78,7 @@ pub const INITIAL_ROWS: [(&str, &str); 5] = [
     ("ballast/5", "10"),
 ];
 
-/// The rows of `ballast` that void transactions delete. Transactions with tokens delete the others.
+/// The rows of `ballast` that void transactions delete. Other transactions delete the other rows.
 pub const VOID_BALLAST: std::ops::RangeInclusive<u8> = 3..=5;
 
 /// The tables with keys that a write can name.
@@ -92,9 +92,9 @@ pub enum Table {
     Note,
     /// `pair`, with a key of two columns.
     Pair,
-    /// `odd "table`, whose names need quotes.
+    /// `odd "table`. The names of the table and of its columns need quotes.
     Odd,
-    /// `tag`, with a key that ignores case. Queries look it up in upper case.
+    /// `tag`, with a key that ignores case. Statements look up the key in upper case.
     Tag,
 }
 
@@ -119,18 +119,18 @@ impl Table {
     }
 }
 
-/// The owner of a key.
+/// A key, by its number among the shared keys or among the writer's own keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
-    /// Every writer may set it; the last write to reach the remote wins.
+    /// Every writer may set the row. The write that reaches the remote last wins.
     Shared(u8),
-    /// Only its writer touches it.
+    /// Only the key's owner touches the row.
     Own(u8),
 }
 
-/// The effect of a write on the rows. It is known once the write has found its row or not.
+/// The effect of a write on the rows. It may depend on whether the write finds its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// `log` has a new row with this token.
@@ -139,7 +139,7 @@ pub enum Effect {
     Set(String, String),
     /// The row with this name is deleted.
     Gone(String),
-    /// Two rows, or their absence, have changed places.
+    /// The rows with these two names have changed places. If one of them did not exist, only the other moves.
     Swapped(String, String),
     /// The row now has this token. Any other row of the table with the same label is deleted.
     Claimed {
@@ -148,7 +148,7 @@ pub enum Effect {
         label: String,
         token: String,
     },
-    /// The number of equal rows of this name changed by this much.
+    /// The number of equal rows with this name has changed by this much.
     Counted(String, i64),
     /// The rows whose names begin with the prefix are exactly these.
     Replaced {

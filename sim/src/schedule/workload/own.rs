@@ -1,8 +1,8 @@
 //! A writer's own tables. Only that writer changes their schema.
 //!
-//! Their names begin with `own_` and the writer. Before each commit the simulator reads the result of a
-//! change back on the writer's own connection. The application has seen this result, so every database must
-//! show it at the end.
+//! The names of these tables begin with `own_` and the writer. Before each commit the simulator reads the
+//! result of a change back on the writer's own connection. The application has seen this result, so every
+//! database must show it at the end.
 
 use serde::{Deserialize, Serialize};
 use turso_core::Value;
@@ -25,6 +25,7 @@ pub enum OwnChange {
         /// The number of the row.
         id: u8,
     },
+    /// Deletes a row.
     Erase {
         /// The number of the row.
         id: u8,
@@ -39,18 +40,19 @@ pub enum OwnChange {
     RenameTable,
     /// `DROP TABLE`.
     DropTable,
-    /// Creates an index, or drops it.
+    /// Creates the index, or drops it if it exists.
     Index,
-    /// Creates a view, or drops it.
+    /// Creates the view, or drops it if it exists.
     View,
-    /// Creates a view, or replaces it.
+    /// Drops the view if it exists, and creates another one with the same name.
     ReplaceView,
-    /// Creates a trigger that writes to a second table, or drops it.
+    /// Creates the trigger, which writes to a second table, or drops it if it exists.
     Trigger,
 }
 
 impl OwnChange {
-    /// The changes that a generated history draws from, for a row.
+    /// The changes from which the generator draws. Some are listed several times, so that they are more
+    /// likely.
     pub fn drawn(row: u8) -> [Self; 18] {
         [
             Self::Set { id: row },
@@ -85,7 +87,7 @@ impl OwnChange {
         };
         let table = format!("\"{table}\"");
         let extra = state.columns.get(2..).and_then(<[String]>::last).map(|column| format!("\"{column}\""));
-        // turso_core does not follow every rename into views and triggers.
+        // turso_core does not adapt every view and trigger to a changed table, so they are dropped first.
         let clear = || {
             vec![
                 format!("DROP VIEW IF EXISTS {}", named("view")),
@@ -137,7 +139,7 @@ impl OwnChange {
     }
 }
 
-/// The objects that a writer owns.
+/// The objects of the schema that a writer owns.
 #[derive(Debug, Default)]
 pub(crate) struct OwnState {
     table: Option<String>,
@@ -171,8 +173,8 @@ impl OwnState {
     }
 }
 
-/// The common prefix of the names of a writer's objects. It must not need quotes: if a view's name does,
-/// turso_core refuses every `DROP COLUMN` in that database.
+/// The common prefix of the names of a writer's objects. It must not need quotes: if the name of a view needs
+/// quotes, turso_core refuses every `DROP COLUMN` in that database.
 pub(crate) fn prefix(writer: Writer) -> String {
     format!("own_{writer}_")
 }
@@ -189,9 +191,9 @@ fn columns<E>(
     Ok(rows.iter().map(|row| row[1].to_string()).collect())
 }
 
-/// The content of a writer's own objects, by name: each table's columns; its rows with the number of equal
-/// ones; indexes; triggers; views with their rows. The rows that a trigger adds belong to the transaction
-/// that fired it.
+/// The content of a writer's own objects, by name: tables and views with their columns and rows, indexes, and
+/// triggers. For each row it has the number of equal rows. The rows that a trigger adds belong to the
+/// transaction that fired it.
 pub(crate) fn contents<E>(
     prefix: &str,
     query: &mut impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>,

@@ -31,7 +31,7 @@ impl Row {
         }
     }
 
-    /// The same row under a key that no other write uses, because the key is derived from the token.
+    /// The same row under a key that is derived from the token. So no other write uses this key.
     pub(super) fn with_fresh_key(&self, token: &str) -> Self {
         let number =
             token.bytes().fold(7u64, |number, byte| number.wrapping_mul(131).wrapping_add(u64::from(byte)));

@@ -1,19 +1,19 @@
-//! The shapes of SQL that the applications of a sweep must have used. Most of them must be used by a client
-//! and by another writer on the remote.
+//! The shapes of SQL that the writers of a sweep must have used. Most shapes must be used by clients and also
+//! by another writer on the remote.
 //!
-//! Absent: tables WITHOUT ROWID and generated columns, which turso_core accepts only with experimental
-//! features. Temporary tables are absent too: once a write has failed in a transaction that created one,
-//! turso_core fails every statement on that connection with "Database schema changed".
+//! A shape counts only if one of its statements has run and found its row, and the transaction has committed.
+//! A write that does nothing has no shape.
 //!
-//! The statement that has run and found its row determines the shape, not the write that was drawn. A shape
-//! counts once its transaction has committed.
+//! Not in this module: tables WITHOUT ROWID and generated columns, which turso_core accepts only with
+//! experimental features, and temporary tables. Once a write has failed in a transaction that created a
+//! temporary table, turso_core fails every statement on that connection with "Database schema changed".
 
 use super::{Table, Write, Writer};
 
 /// A statement that has run.
 #[derive(Debug, Clone, Copy)]
 pub struct RanStatement<'a> {
-    /// The write that it belongs to.
+    /// The write that the statement belongs to.
     pub write: &'a Write,
     pub sql: &'a str,
 }
@@ -21,7 +21,7 @@ pub struct RanStatement<'a> {
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub name: &'static str,
-    /// The sides that must use it.
+    /// The sides that must use the shape.
     pub by: &'static [Side],
     /// Whether a statement has this shape.
     pub holds: fn(&RanStatement<'_>) -> bool,

@@ -1,6 +1,6 @@
 //! The writes, and the SQL and the effects of each.
 //!
-//! A new kind of write is a variant here, its arm in [`plan`], and an entry in the generator's table of
+//! To add a kind of write, add a variant here, an arm in [`plan`], and an entry in the generator's table of
 //! features.
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::{Effect, Key, Table, Writer};
 pub enum Write {
     /// Appends a row to `log`.
     Append {
-        /// Bytes of the payload. A value of several thousand needs overflow pages.
+        /// The size of the payload in bytes. Several thousand bytes need overflow pages.
         payload_bytes: u32,
     },
     /// Sets a row that may or may not exist (`ON CONFLICT DO UPDATE`).
@@ -28,24 +28,24 @@ pub enum Write {
     /// Deletes one of the writer's own rows.
     Delete {
         table: Table,
-        /// Its number among the writer's own keys.
+        /// The row's number among the writer's own keys.
         own: u8,
     },
-    /// Deletes a shared row, which others may be changing. Only the remote's writer does this; for a client
-    /// the write does nothing. A rebase drops a delete that does not find its row, so the effect of a
-    /// client's delete would depend on the time of its pull.
+    /// Deletes a shared row, which others may be changing. In a client's transaction this write does nothing;
+    /// only the remote's writer deletes shared rows. The reason: a rebase drops a delete that does not find
+    /// its row, so the effect of a client's delete would depend on the time of its pull.
     Erase {
         table: Table,
-        /// Its number among the shared keys.
+        /// The row's number among the shared keys.
         shared: u8,
     },
     /// Gives one of the writer's own rows a key that was never used.
     Rekey {
         table: Table,
-        /// Its number among the writer's own keys.
+        /// The row's number among the writer's own keys.
         own: u8,
     },
-    /// Swaps the keys of two of the writer's own rows, by way of a third key.
+    /// Swaps the keys of two of the writer's own rows. Meanwhile, one of them has a third key.
     Swap {
         table: Table,
         /// The first row's number among the writer's own keys.
@@ -53,7 +53,8 @@ pub enum Write {
         /// The second row's number among the writer's own keys.
         with: u8,
     },
-    /// Sets a row of `badge`. Its label may belong to another of the writer's rows, which is then replaced.
+    /// Sets a row of `badge`, with a unique label. If another row of the writer has the label, that row is
+    /// deleted.
     Claim {
         /// The row's number among the writer's own keys.
         own: u8,
@@ -65,7 +66,7 @@ pub enum Write {
         /// The value of the row.
         n: u8,
     },
-    /// Changes one of several equal rows of `tally`.
+    /// Changes the value of one of several equal rows of `tally`.
     Recount {
         /// The old value.
         n: u8,
@@ -81,7 +82,7 @@ pub enum Write {
     Unload,
     /// Changes the writer's own table or its schema.
     Own(OwnChange),
-    /// Adds a column to a shared table. No write sets it.
+    /// Adds a column to a shared table. No write sets this column.
     Widen { table: Table },
     /// Drops or renames a column that the writer has added.
     Narrow {
@@ -89,11 +90,11 @@ pub enum Write {
         /// Whether the column is renamed instead of dropped.
         rename: bool,
     },
-    /// Makes the transaction quiet. It must come first; it skips `log` and sets the writer's row of
-    /// `quiet`. Only writes to the writer's own rows may follow.
+    /// Makes the transaction quiet: it inserts no row into `log`, and sets the writer's row of `quiet`
+    /// instead. This must be the first write. Only writes to the writer's own rows may follow.
     Quiet,
-    /// Makes the transaction void. It must be the only write; it skips `log` and deletes a row of `ballast`
-    /// that other writers may delete too.
+    /// Makes the transaction void: it inserts no row into `log`, and only deletes a row of `ballast` that
+    /// other writers may delete too. This must be the only write.
     Void {
         /// The number of the row, from [`VOID_BALLAST`](super::VOID_BALLAST).
         k: u8,
@@ -103,11 +104,11 @@ pub enum Write {
         /// The value of the row.
         n: u8,
     },
-    /// Creates the unique index on `loose` if its rows are unique, or drops it. In another database the
-    /// rows may not be unique, and the index is refused there.
+    /// Drops the unique index on `loose` if it exists. Otherwise creates it if the rows are unique. In
+    /// another database the rows may not be unique, and the index is refused there.
     Rule,
-    /// Writes to a temporary table, which must stay invisible elsewhere. The remote's writer does nothing.
-    /// Only hand-written schedules use it; [`shapes`](super::shapes) explains why.
+    /// Writes to a temporary table, which must stay invisible elsewhere. In a transaction on the remote this
+    /// write does nothing. Only hand-written schedules use it; [`shapes`](super::shapes) explains why.
     Scratch { n: u8 },
     /// Creates a table with an index if it does not exist, and sets one of its rows.
     Extra {
@@ -119,7 +120,7 @@ pub enum Write {
 }
 
 impl Write {
-    /// Whether the write touches only what belongs to the writer.
+    /// Whether the write changes only rows, columns and tables that belong to the writer.
     pub fn is_own(self) -> bool {
         match self {
             Self::Upsert { key, .. } | Self::Update { key, .. } | Self::Replace { key, .. } => {
@@ -155,12 +156,12 @@ impl Write {
 /// One SQL statement of a write, and its effects.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
-    /// A query that returns a row if the statement finds its row; `None` for a statement that needs none.
-    /// turso_core's count of changed rows includes those of the change capture, so it cannot be used.
+    /// A query that returns a row if the statement finds its row; `None` for a statement that needs no row.
+    /// The query is needed because turso_core's count of changed rows includes those of the change capture.
     pub(crate) finds: Option<String>,
     /// The statement with its values written into it.
     pub(crate) sql: String,
-    /// The effects, if the statement finds its row.
+    /// The effects that the statement has if it finds its row.
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -303,7 +304,7 @@ pub(crate) fn plan(writer: Writer, write: Write, token: &str) -> Vec<Planned> {
         Write::Loose { n } => {
             vec![Planned::always(format!("INSERT OR IGNORE INTO loose VALUES ({n})"), Vec::new())]
         }
-        // These writes depend on the current content.
+        // These writes depend on the current content, so other functions plan them.
         Write::Own(_) | Write::Widen { .. } | Write::Narrow { .. } | Write::Rule => Vec::new(),
         Write::Extra { number, own } => extra(number, &format!("{writer}-{own}"), token),
     }
@@ -322,7 +323,7 @@ fn rekey(row: &Row, token: &str) -> Vec<Planned> {
     vec![Planned::on_row(row, sql, vec![row.gone(), fresh.set(token)])]
 }
 
-/// Swaps the keys of two own rows, by way of a third key.
+/// Swaps the keys of two of the writer's own rows.
 fn swap(table: Table, writer: Writer, own: [u8; 2], token: &str) -> Vec<Planned> {
     let [one, other] = own.map(|own| Row::new(table, writer, Key::Own(own)));
     let middle = one.with_fresh_key(token);

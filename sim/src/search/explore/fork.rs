@@ -1,11 +1,11 @@
 //! Processes and their shared memory: how an exploration forks a history.
 //!
-//! A fork copies the whole state of a history, including unfinished operations of the engine. Only a
-//! process can copy those. The child has only the forking thread, so the caller must make sure that no
-//! other thread holds a lock that the child needs. Each process of an exploration therefore runs one
-//! history at a time.
+//! The fork of a process copies the whole state of a history, including the engine's unfinished operations,
+//! which nothing else could copy. The child has only the forking thread, so the caller must make sure that no
+//! other thread holds a lock that the child needs. Each process of an exploration therefore runs one history
+//! at a time.
 //!
-//! Absent: systems without `fork`.
+//! Not in this module: systems without `fork`.
 
 use std::io;
 use std::num::NonZero;
@@ -18,10 +18,10 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
-/// The number of slots in the set of visited states; a power of two.
+/// The number of slots in the set of visited states. It is a power of two.
 const VISITED_MAX: usize = 1 << 22;
 
-/// The process in which a fork returns.
+/// The process in which the call of `fork` returns. It returns in both.
 pub(super) enum Side {
     Child,
     Parent(Child),
@@ -42,8 +42,8 @@ pub(super) fn fork() -> io::Result<Side> {
     }
 }
 
-/// Ignores Ctrl-C, which reaches all processes: the first process stops the others. If it is killed, they
-/// die too.
+/// Lets this child ignore Ctrl-C, which reaches all processes: the first process stops the others. If a
+/// parent is killed, its children die too.
 fn leave_signals_to_the_parent() -> io::Result<()> {
     // SAFETY: no signal handler is installed.
     unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }?;
@@ -78,19 +78,19 @@ pub(super) struct Totals {
     /// The number of the next unit to take.
     pub(super) next_unit: AtomicU64,
     pub(super) units_done: AtomicU64,
-    /// Histories that ran to their end.
+    /// The number of histories that ran to their end.
     pub(super) histories: AtomicU64,
-    /// Variants that led to a visited state.
+    /// The number of variants that were skipped because their state had been visited before.
     pub(super) deduplicated: AtomicU64,
     pub(super) crashed_twice: AtomicU64,
     pub(super) violations: AtomicU64,
-    /// The sum of the histories' trace hashes, which does not depend on the process that ran each history.
+    /// The sum of the histories' trace hashes. It does not depend on which process ran which history.
     pub(super) hash: AtomicU64,
-    /// The sum of the histories' hashes over bytes alone.
+    /// The sum of `Outcome::bytes_hash` over all histories.
     pub(super) bytes_hash: AtomicU64,
-    /// Not 0 once no further history may start.
+    /// 0 as long as further histories may start.
     pub(super) stopped: AtomicU64,
-    /// Processes that ended with an unexpected status.
+    /// The number of processes that ended with an unexpected status.
     pub(super) broken: AtomicU64,
 }
 

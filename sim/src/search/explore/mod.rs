@@ -1,22 +1,26 @@
-//! Exhaustive exploration of a short schedule: every crash at every file operation of one step, with every
-//! survival, and every outcome of its requests. Then another crash at every operation of the recovery.
+//! Explores units exhaustively. A unit is one step of a short schedule. The step runs once for each crash
+//! that is possible in it, and once for each message that can be lost. After each crash, the recovery runs
+//! again with another crash at each of its file operations.
 //!
-//! A history forks its process wherever a fault could be injected (see `pilot`), so all variants share the
-//! prefix, unfinished operations included. A visited state is not visited again. Of several recoveries that
-//! make the same operations on the same files, only the first is crashed again.
+//! A history forks its process wherever a fault could be injected (see `pilot`). So all variants share the
+//! events before the fault, and also the operations that are unfinished at that moment. A state that a
+//! history has visited is not explored again. Of several recoveries that make the same operations on the same
+//! files, only the first is crashed again.
 //!
 //! The variants of the target step:
 //!
-//! * each of its mutating file operations on the client's machine: a crash before, after and inside it, a
-//!   write torn at each sector;
-//! * a kill, and power losses after which nothing, everything, each prefix, or everything but one of the
-//!   unsynced operations survives, with the last write of each prefix torn at each sector;
-//! * each request lost, or its response lost.
+//! * The client's machine crashes at each file operation that changes something: before the operation, after
+//!   it, and, if it is a write, inside it after each sector.
+//! * Each of these crashes is a kill or a power loss. There is one power loss for each of these sets of
+//!   unsynced operations that survive it: none, all, each prefix, and all but one operation. For each prefix
+//!   that ends with a write there are more power losses, which tear this write after each sector, or lose its
+//!   first sector.
+//! * Each request is lost, or its response is lost.
 //!
-//! After a lost request, and in the steps that recover from a crash, the crashes are kills and power losses
-//! after which nothing unsynced survives.
+//! After a lost request or response, and in the recovery, there are only two kinds of crash: a kill, and a
+//! power loss that no unsynced operation survives.
 //!
-//! Absent: crashes of the remote's machine and disk errors. The generator draws those.
+//! Not in this module: crashes of the remote's machine and disk errors. The generator draws those.
 
 mod fork;
 mod pilot;
@@ -38,7 +42,7 @@ use crate::world::pilot::SharedPilot;
 use crate::world::run::run_piloted;
 use fork::{Child, Shared, Side, count};
 
-/// One step of one schedule, to be explored with every fault.
+/// One step of one schedule, which is explored with every fault.
 #[derive(Debug, Clone)]
 pub struct Unit {
     /// The name in reports.
@@ -54,7 +58,7 @@ pub struct Unit {
 pub struct Options {
     /// The number of processes.
     pub jobs: usize,
-    /// The most crashes in one history; 2 adds a crash in the recovery.
+    /// The maximum number of crashes in one history. With 2, the recovery is crashed as well.
     pub crashes_max: u32,
 }
 
@@ -62,16 +66,16 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     pub units_done: u64,
-    /// Histories that ran to their end and were judged.
+    /// The number of histories that ran to their end and were judged.
     pub histories: u64,
     /// The number of these histories with a second crash.
     pub crashed_twice: u64,
-    /// Variants that were skipped because they lead to a visited state.
+    /// The number of variants that were skipped because their state had been visited before.
     pub deduplicated: u64,
     pub violations: u64,
     /// The sum of the histories' trace hashes.
     pub hash: u64,
-    /// The sum of the histories' hashes over bytes alone.
+    /// The sum of `Outcome::bytes_hash` over all histories.
     pub bytes_hash: u64,
 }
 

@@ -1,15 +1,15 @@
 //! The pilot of an explored history. At every place where a fault could be injected, it forks a process and
 //! injects the fault there.
 //!
-//! The original history continues without the fault. The forked history has the fault, runs to its end in
-//! the ordinary code, is judged there, and ends its process. On the way it forks again while it may have
-//! another fault. A state that any history has visited is not visited again. Two states are equal if disk,
-//! remote, acknowledgements and the position in the schedule are equal.
+//! The original history continues without the fault. The forked history has the fault, runs to its end in the
+//! ordinary code, is judged there, and ends its process. On the way it forks again while it may have another
+//! fault. A state that any history has visited is not explored again. Two states are equal if disk, remote,
+//! acknowledgements and the position in the schedule are equal.
 //!
-//! In a recovery the path determines the state: the operations since the crash and their files. Of all
-//! recoveries with the same path, the pilot crashes only the first and ignores the content of their disks.
-//! Their disks differ in thousands of irrelevant ways: how much of a log survived to be written again, and
-//! which bytes the recovery neither reads nor overwrites.
+//! In a recovery, two states also count as equal if their paths are equal. A path is the list of the
+//! operations since the crash, with their files. The content of the disks is ignored then, because the disks
+//! differ in thousands of irrelevant ways: how much of a log survived to be written again, and which bytes
+//! the recovery neither reads nor overwrites.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -33,8 +33,7 @@ use crate::world::disk::Site;
 use crate::world::pilot;
 use crate::world::run::Outcome;
 
-/// A write that reached the disk except for its first sector, which contains the header of a frame, for
-/// example.
+/// A write that reached the disk except for its first sector. That sector may contain the header of a frame.
 const ALL_BUT_THE_FIRST_SECTOR: Tear = Tear::Sectors { sectors: !1 };
 
 /// The exit status of a forked process after a panic of the simulator.
@@ -69,7 +68,7 @@ pub struct Pilot {
     context: u64,
     crashes: u32,
     crashes_max: u32,
-    /// A hash of the crash's kind and of every operation since then.
+    /// A hash of the last crash's kind and of every operation since that crash.
     recovery: u64,
     request_faults: u32,
     is_child: bool,
@@ -95,8 +94,8 @@ impl Pilot {
         }
     }
 
-    /// Ends the history. The process that started the exploration continues; a forked one reports its
-    /// finding and exits.
+    /// Ends the history, and reports it if it has failed. The process that started the exploration continues;
+    /// a forked one exits.
     pub fn finish(&mut self, outcome: &Outcome) {
         let totals = self.shared.totals();
         count(&totals.histories);
@@ -111,7 +110,7 @@ impl Pilot {
             let finding = ExploredFailure { unit: self.unit.clone(), schedule: self.schedule.clone() };
             let mut line = serde_json::to_vec(&finding).expect("plain data serializes");
             line.push(b'\n');
-            // A single call, because other processes append to the same file.
+            // The line is written in a single call, because other processes append to the same file.
             status = i32::from((&*self.findings).write_all(&line).is_err());
         }
         if self.is_child {
@@ -137,7 +136,7 @@ impl Pilot {
         may_inject.then_some(if is_fine { Grain::Fine } else { Grain::Coarse })
     }
 
-    /// Forks. In the child the fault is added to the schedule. Returns whether this is the child.
+    /// Forks, and adds the fault to the child's schedule. Returns whether this process is the child.
     fn fork(&mut self, fault: Fault) -> bool {
         match fork::fork().expect("a process can be forked") {
             Side::Child => {
@@ -161,9 +160,9 @@ impl Pilot {
         self.shared.visit(self.state(place))
     }
 
-    /// Whether this history has already considered a crash that these operations survive. This is a cheap
-    /// filter before the set of visited states: from one operation to the next, hardly any new survivors
-    /// appear.
+    /// Whether this history has already considered a crash with the same surviving operations. This is a
+    /// cheap filter before the set of visited states: the crashes at one operation leave almost the same sets
+    /// of survivors as the crashes at the operation before.
     fn is_considered(&mut self, survivors: Option<u64>) -> bool {
         survivors.is_some_and(|survivors| !self.considered.insert(self.state(survivors)))
     }
@@ -179,9 +178,8 @@ impl Pilot {
         xxh3_64(&state) ^ xxh3_64(self.unit.as_bytes())
     }
 
-    /// The position of the recovery at `site`, if there is a recovery: the hash of the path up to the
-    /// operation, for a crash before it, and the hash of the path including the operation, for a crash
-    /// after it.
+    /// Extends the path of the recovery by the operation at `site`. Returns the hashes of the path without
+    /// and with this operation, for crashes before and after it; `None` if there is no recovery.
     fn advance_recovery(&mut self, site: &Site<'_>) -> Option<[u64; 2]> {
         if self.crashes == 0 {
             return None;
@@ -223,10 +221,10 @@ impl pilot::Pilot for Pilot {
         for moment in moments(site, grain) {
             let aftermath = site.at(moment);
             for kind in kinds(&aftermath.unsynced(), moment, grain) {
-                let is_trodden = recovery.is_some_and(|path| {
+                let is_known_path = recovery.is_some_and(|path| {
                     !self.is_new(kind_hash(path[usize::from(moment == Moment::After)], &kind))
                 });
-                if is_trodden
+                if is_known_path
                     || self.is_considered(aftermath.hash_of_survivors(&kind))
                     || !self.is_new(aftermath.hash_after(&kind))
                 {
@@ -245,7 +243,8 @@ impl pilot::Pilot for Pilot {
     }
 }
 
-/// A hash of a crash at `place`. A kill leaves the written data to the next process, a power loss does not.
+/// A hash of a crash at `place`. A kill and a power loss have different hashes, because only a kill leaves
+/// the written data to the next process.
 fn kind_hash(place: u64, kind: &CrashKind) -> u64 {
     let mut state = [0; 9];
     state[..8].copy_from_slice(&place.to_le_bytes());
@@ -267,8 +266,9 @@ fn tears(bytes: u32) -> impl Iterator<Item = u32> {
     (1..).map(|sector| sector * SECTOR_BYTES).take_while(move |torn| *torn < bytes)
 }
 
-/// Every crash at a moment with these unsynced operations. Inside a write, only a power loss that
-/// everything survives is new: the others equal those of the moment before the write.
+/// Every crash at a moment with these unsynced operations. Inside a write there is only one power loss, which
+/// all operations survive: if the unfinished write is lost, the result is that of a power loss before the
+/// write.
 fn kinds(unsynced: &[Option<u32>], moment: Moment, grain: Grain) -> Vec<CrashKind> {
     let power_loss = |survival| CrashKind::PowerLoss { survival, torn: None };
     let operation_count = unsynced.len() as u32;

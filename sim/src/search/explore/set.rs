@@ -1,5 +1,5 @@
-//! The units to explore: the default set of flows, every short sequence of operations, or the steps of a
-//! given schedule.
+//! The units to explore: the default set, every short sequence of operations, or the steps of a given
+//! schedule.
 
 use super::Unit;
 use crate::schedule::workload::{Key, Table, Write};
@@ -7,10 +7,11 @@ use crate::schedule::{Action, Header, Schedule, Step, TransactionEnd};
 
 /// The client whose steps are explored.
 const TARGET: u8 = 0;
-/// A client that is only present.
+/// Another client, whose steps are not explored.
 const OTHER: u8 = 1;
 
-/// Every flow of the engine, with and without local changes that the remote has not acknowledged.
+/// The default set: one unit for each flow of the engine, and one more for the flow with local changes that
+/// the remote has not acknowledged.
 pub fn default_set() -> Vec<Unit> {
     let flows = [
         ("bootstrap", vec![remote_commit()], pull()),
@@ -56,7 +57,8 @@ pub fn default_set() -> Vec<Unit> {
     let mut units = Vec::new();
     for (name, before, target) in flows {
         units.push(unit(name.to_owned(), before.clone(), target.clone()));
-        // A client that was never open bootstraps first.
+        // Before the first bootstrap there are no local changes: to make some, the client would have to
+        // bootstrap.
         let is_bootstrap = before.iter().all(|action| action.client().is_none());
         if !is_bootstrap {
             let mut before = before;
@@ -88,7 +90,7 @@ pub fn of_length(length: u32) -> Vec<Unit> {
     units.collect()
 }
 
-/// Each client's step of a schedule in turn. The step's own faults stay.
+/// One unit for each step of a client in a schedule. The steps keep their own faults.
 pub fn of_schedule(schedule: &Schedule) -> Vec<Unit> {
     let is_client_step = |step: &&Step| {
         step.action.client().is_some() && !matches!(step.action, Action::Crash { .. } | Action::Close { .. })
@@ -101,8 +103,8 @@ pub fn of_schedule(schedule: &Schedule) -> Vec<Unit> {
     schedule.steps.iter().filter(is_client_step).map(unit).collect()
 }
 
-/// A unit. After the target step the application writes before the first sync, because only then a silent
-/// divergence becomes visible.
+/// A unit. After the target step the application commits a transaction before the client syncs, so that a
+/// silent divergence of the client's databases becomes visible.
 fn unit(name: String, before: Vec<Action>, target: Action) -> Unit {
     let target_step = before.len() as u32 + 1;
     let actions = before.into_iter().chain([target, commit(TARGET), sync(TARGET)]);

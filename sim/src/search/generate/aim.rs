@@ -1,7 +1,7 @@
-//! Places for faults: the file operations that a step is likely to make, and how often.
+//! Estimates the places that faults can reach: the file accesses that a step is likely to make, and how many.
 //!
-//! The result is an estimate. It considers the earlier steps, but not the effects of their faults. The
-//! numbers were measured in histories without faults.
+//! The estimate follows the earlier steps without running them. The numbers of accesses were measured in
+//! histories without faults.
 
 use std::sync::LazyLock;
 
@@ -12,22 +12,23 @@ use crate::schedule::{Action, Step, TransactionEnd};
 
 /// The likely state of a client before a step.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Standing {
-    /// It has been opened before and needs no bootstrap.
+pub(super) struct LikelyState {
+    /// The client has been opened before and needs no bootstrap.
     pub was_opened: bool,
     pub is_running: bool,
-    /// It has transactions to push.
+    /// The client has transactions to push.
     pub has_pending: bool,
-    /// The remote has frames that it has not pulled.
+    /// The remote has frames that the client has not pulled.
     pub has_news: bool,
-    /// Its application holds a transaction open.
+    /// The client's application holds a transaction open.
     pub holds_open: bool,
-    /// Its application has an open reader.
+    /// The client's application has an open reader.
     pub reads: bool,
 }
 
-impl Standing {
-    /// The state inside an operation. It is unknown, so the client is assumed to be in use.
+impl LikelyState {
+    /// The assumed state of a client for a step that runs inside an operation. The actual state is unknown
+    /// then.
     pub const IN_USE: Self = Self {
         was_opened: true,
         is_running: true,
@@ -39,17 +40,17 @@ impl Standing {
 }
 
 /// Updates the states with the likely effect of a step.
-pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
+pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
     let is_injected = !step.faults.is_empty();
     let Some(number) = step.action.client() else {
         let is_news = matches!(
             step.action,
             Action::RemoteTransaction { .. } | Action::RemoteCheckpoint | Action::RemoteRestore { .. }
         );
-        standings.iter_mut().for_each(|standing| standing.has_news |= is_news);
+        states.iter_mut().for_each(|state| state.has_news |= is_news);
         return;
     };
-    let own = &mut standings[usize::from(number)];
+    let own = &mut states[usize::from(number)];
     let pushes = matches!(step.action, Action::Push { .. } | Action::Sync { .. });
     let is_news_for_others = pushes && own.has_pending;
     own.is_running = !step.faults.iter().any(|fault| fault.crash_kind().is_some());
@@ -83,22 +84,22 @@ pub(super) fn take_step(standings: &mut [Standing], step: &Step) {
     own.holds_open &= own.is_running;
     own.reads &= own.is_running;
     if is_news_for_others {
-        for (other, standing) in standings.iter_mut().enumerate() {
-            standing.has_news |= other != usize::from(number);
+        for (other, state) in states.iter_mut().enumerate() {
+            state.has_news |= other != usize::from(number);
         }
     }
 }
 
 /// A kind of access to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Access {
+pub(super) enum SpotAccess {
     Mutation(OperationKind),
     Read,
     Open,
 }
 
-/// A file, an access, and its typical number in a step that makes it at all.
-pub(super) type Spot = (FileClass, Access, u32);
+/// A file, a kind of access to it, and the usual number of such accesses in a step that makes at least one.
+pub(super) type Spot = (FileClass, SpotAccess, u32);
 
 /// A part of a step in which the engine accesses files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray, IntoStaticStr)]
@@ -116,57 +117,55 @@ enum Phase {
     Pull,
 }
 
-/// The phases of a step that are likely to access files.
-fn phases(action: &Action, standing: Standing) -> Vec<Phase> {
+/// The phases that a step is likely to have.
+fn phases(action: &Action, state: LikelyState) -> Vec<Phase> {
     // Without a running process there is no transaction to end and no open reader.
     let opens = !matches!(action, Action::EndTransaction { .. } | Action::CloseReader { .. });
-    let opening = match standing {
-        Standing { was_opened: false, .. } if opens => Some(Phase::Bootstrap),
-        Standing { is_running: false, .. } if opens => Some(Phase::Reopening),
+    let opening = match state {
+        LikelyState { was_opened: false, .. } if opens => Some(Phase::Bootstrap),
+        LikelyState { is_running: false, .. } if opens => Some(Phase::Reopening),
         _ => None,
     };
     let own = match action {
         Action::Transaction { end: TransactionEnd::Commit, .. } => Some(Phase::Commit),
-        Action::EndTransaction { end: TransactionEnd::Commit, .. } if standing.holds_open => {
-            Some(Phase::Commit)
-        }
-        _ if rebases(action, standing) => Some(Phase::Pull),
-        Action::Push { .. } if standing.has_pending => Some(Phase::Push),
-        Action::Push { .. } if standing.has_news => Some(Phase::Walk),
+        Action::EndTransaction { end: TransactionEnd::Commit, .. } if state.holds_open => Some(Phase::Commit),
+        _ if rebases(action, state) => Some(Phase::Pull),
+        Action::Push { .. } if state.has_pending => Some(Phase::Push),
+        Action::Push { .. } if state.has_news => Some(Phase::Walk),
         _ => None,
     };
     opening.into_iter().chain(own).collect()
 }
 
 /// The accesses that a step is likely to make; empty for a step that is likely to do nothing.
-pub(super) fn spots(action: &Action, standing: Standing) -> Vec<Spot> {
-    let phases = phases(action, standing);
+pub(super) fn spots(action: &Action, state: LikelyState) -> Vec<Spot> {
+    let phases = phases(action, state);
     let usual = USUAL.iter().filter(|(phase, _)| phases.contains(phase)).map(|(_, spot)| *spot);
-    // These places count more than once: there are few of them, and faults there do the most harm.
-    let moving = if rebases(action, standing) { [MOVING; 3].concat() } else { Vec::new() };
-    usual.chain(moving).collect()
+    // The critical places count three times: there are few of them, and faults there do the most harm.
+    let critical = if rebases(action, state) { [CRITICAL; 3].concat() } else { Vec::new() };
+    usual.chain(critical).collect()
 }
 
 /// Whether a step is likely to rebase local transactions onto new remote ones.
-pub(super) fn rebases(action: &Action, standing: Standing) -> bool {
+pub(super) fn rebases(action: &Action, state: LikelyState) -> bool {
     match action {
-        Action::Pull { .. } => standing.has_news,
-        Action::Sync { .. } => standing.has_news || standing.has_pending,
+        Action::Pull { .. } => state.has_news,
+        Action::Sync { .. } => state.has_news || state.has_pending,
         _ => false,
     }
 }
 
 /// Whether a step of the engine is likely to find nothing to do.
-pub(super) fn is_idle(action: &Action, standing: Standing) -> bool {
-    spots(action, standing).is_empty()
+pub(super) fn is_idle(action: &Action, state: LikelyState) -> bool {
+    spots(action, state).is_empty()
 }
 
-use Access::Mutation;
 use FileClass::{Draft, DraftWal, Metadata, Synced, SyncedWal};
 use OperationKind::{Sync, SyncDirectory, Write};
+use SpotAccess::Mutation;
 
-/// The accesses of each phase, as fault-free histories make them. A test measures them and keeps the file; run
-/// it with `INSTA_UPDATE=always` after a change of the engine.
+/// The usual accesses of each phase, from the file `usual.snap`. The test below measures them in histories
+/// without faults. After a change of the engine, run it with `INSTA_UPDATE=always` to update the file.
 static USUAL: LazyLock<Vec<(Phase, Spot)>> = LazyLock::new(|| {
     let (_, table) = include_str!("usual.snap").rsplit_once("---\n").expect("the file has a heading");
     table.lines().map(|line| parse(line).expect("the test has written this line")).collect()
@@ -184,9 +183,9 @@ fn parse(line: &str) -> Option<(Phase, Spot)> {
 }
 
 /// The accesses that are counted.
-const ACCESSES: [Access; 10] = [
-    Access::Open,
-    Access::Read,
+const ACCESSES: [SpotAccess; 10] = [
+    SpotAccess::Open,
+    SpotAccess::Read,
     Mutation(OperationKind::Create),
     Mutation(OperationKind::Write),
     Mutation(OperationKind::Sync),
@@ -197,7 +196,7 @@ const ACCESSES: [Access; 10] = [
     Mutation(OperationKind::AnyMutation),
 ];
 
-impl Access {
+impl SpotAccess {
     fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -207,10 +206,11 @@ impl Access {
     }
 }
 
-/// The places that a rebase relies on, and those where a checkpoint or a compaction moves a WAL into its
-/// main file. Synced's syncs are listed twice because a checkpoint is rare. So are those of Draft's log,
-/// because it is synced before a push, in a rebase and around a compaction.
-const MOVING: &[Spot] = &[
+/// The places where a fault does the most harm: a rebase relies on them, or a checkpoint or a compaction
+/// moves a WAL into its main file there. Two syncs are listed twice, so that they are drawn more often: that
+/// of Synced, because a checkpoint is rare, and that of Draft's WAL, because it happens before a push, in a
+/// rebase and around a compaction.
+const CRITICAL: &[Spot] = &[
     (SyncedWal, Mutation(Write), 20),
     (DraftWal, Mutation(Sync), 2),
     (DraftWal, Mutation(Sync), 2),
@@ -236,14 +236,15 @@ mod tests {
 
     /// The number of histories that are measured.
     const HISTORIES: u64 = 40;
-    /// An access is usual if at least one in so many steps makes it.
+    /// An access is usual if at least one step in `ONE_IN` makes it.
     const ONE_IN: usize = 20;
 
-    /// The numbers of each access in steps that consist of one phase.
+    /// The measurements of steps that consist of a single phase: the number of these steps, and for each
+    /// access its number in each step that makes it.
     #[derive(Default)]
     struct Measured {
         steps: BTreeMap<Phase, usize>,
-        counts: BTreeMap<(Phase, FileClass, Access), Vec<u32>>,
+        counts: BTreeMap<(Phase, FileClass, SpotAccess), Vec<u32>>,
     }
 
     impl Measured {
@@ -253,16 +254,16 @@ mod tests {
             let trace = Arc::new(Mutex::new(Trace::new(false)));
             let mut world = World::new(schedule.header.clone(), trace, Inbox::default(), false);
             world.keep_copies_for(&schedule.steps);
-            let mut standings = vec![Standing::default(); schedule.header.clients.into()];
+            let mut states = vec![LikelyState::default(); schedule.header.clients.into()];
             for step in &schedule.steps {
                 let phases = match step.action.client() {
                     Some(number) if step.during.is_empty() => {
-                        phases(&step.action, standings[usize::from(number)])
+                        phases(&step.action, states[usize::from(number)])
                     }
                     _ => Vec::new(),
                 };
                 world.step(step).expect("a history without faults breaks no invariant");
-                take_step(&mut standings, step);
+                take_step(&mut states, step);
                 if let ([phase], Some(client)) = (&phases[..], step.action.client()) {
                     self.count(*phase, &world, client);
                 }
@@ -274,14 +275,14 @@ mod tests {
             *self.steps.entry(phase).or_default() += 1;
             for file in FileClass::ALL.into_iter().chain([FileClass::Any]) {
                 for access in ACCESSES {
-                    // On any file only the kind that stands for all others is of interest, and only there.
+                    // `AnyMutation` is counted only for `FileClass::Any`, and nothing else is counted for it.
                     if (file == FileClass::Any) != (access == Mutation(OperationKind::AnyMutation)) {
                         continue;
                     }
                     let number = match access {
-                        Access::Open => disk.accesses(file, crate::fault::Access::Open),
-                        Access::Read => disk.accesses(file, crate::fault::Access::Read),
-                        Access::Mutation(operation) => disk.operations(file, operation),
+                        SpotAccess::Open => disk.accesses(file, crate::fault::Access::Open),
+                        SpotAccess::Read => disk.accesses(file, crate::fault::Access::Read),
+                        SpotAccess::Mutation(operation) => disk.operations(file, operation),
                     };
                     if number > 0 {
                         self.counts.entry((phase, file, access)).or_default().push(number);
@@ -290,7 +291,7 @@ mod tests {
             }
         }
 
-        /// The usual accesses, one per line, with the upper quartile of their numbers.
+        /// The usual accesses, one per line, each with the upper quartile of its numbers.
         fn table(&mut self) -> String {
             let mut table = String::new();
             for ((phase, file, access), numbers) in &mut self.counts {
@@ -298,9 +299,9 @@ mod tests {
                     continue;
                 }
                 numbers.sort_unstable();
-                let often = numbers[numbers.len() * 3 / 4];
+                let usual_count = numbers[numbers.len() * 3 / 4];
                 let (phase, file, access) = (<&str>::from(*phase), file.name(), access.name());
-                writeln!(table, "{phase:<10} {file:<18} {access:<14} {often}").expect("a string grows");
+                writeln!(table, "{phase:<10} {file:<18} {access:<14} {usual_count}").expect("a string grows");
             }
             table
         }

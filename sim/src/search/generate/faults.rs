@@ -4,7 +4,7 @@ use plimsoll_engine::events::EventName;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
-use super::aim::{Access, Standing, is_idle, rebases, spots};
+use super::aim::{LikelyState, SpotAccess, is_idle, rebases, spots};
 use super::{Mix, pick};
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{self, FaultKind, Target, is_rot_promised};
@@ -16,35 +16,35 @@ use crate::fault::{
 use crate::fault::{Damage, Fault};
 use crate::schedule::{Action, EngineEvent, Header, PushMode, Wait};
 
-/// The metadata files. They may become durable before the data, or after it.
+/// The metadata files. After some power losses only unsynced operations on these files survive.
 const METADATA: [FileClass; 2] = [FileClass::Metadata, FileClass::MetadataTemporary];
-/// The database files.
+/// The database files. After some power losses only unsynced operations on these files survive.
 const DATA: [FileClass; 4] = [FileClass::Draft, FileClass::DraftWal, FileClass::Synced, FileClass::SyncedWal];
 
 /// A crash at a place that the step is likely to reach; `None` if it is likely to reach none.
-pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, standing: Standing) -> Option<Fault> {
+pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, state: LikelyState) -> Option<Fault> {
     let kind = crash_kind(rng, mix);
     if is_engine_operation(action) && rng.random_ratio(1, 5) {
-        return Some(Fault::CrashSuspended { nth: suspension(rng, action, standing), kind });
+        return Some(Fault::CrashSuspended { nth: suspension(rng, action, state), kind });
     }
-    let places: Vec<(FileClass, OperationKind, u32)> = spots(action, standing)
+    let places: Vec<(FileClass, OperationKind, u32)> = spots(action, state)
         .into_iter()
-        .filter_map(|(file, access, often)| match access {
-            Access::Mutation(operation) => Some((file, operation, often)),
-            Access::Read | Access::Open => None,
+        .filter_map(|(file, access, usual_count)| match access {
+            SpotAccess::Mutation(operation) => Some((file, operation, usual_count)),
+            SpotAccess::Read | SpotAccess::Open => None,
         })
         .collect();
-    // A kill loses no data. It matters most where a change is visible before it is durable.
+    // A kill loses no data. It does the most harm where a change is visible before it is durable.
     let visible_before_durable = (FileClass::Metadata, OperationKind::SyncDirectory);
     let aimed = places.iter().find(|(file, operation, _)| (*file, *operation) == visible_before_durable);
-    if let Some(&(file, operation, often)) =
+    if let Some(&(file, operation, usual_count)) =
         aimed.filter(|_| kind == CrashKind::Kill && rng.random_ratio(1, 3))
     {
-        let place = OperationPlace { file, operation, nth: nth(rng, often) };
+        let place = OperationPlace { file, operation, nth: nth(rng, usual_count) };
         return Some(Fault::Crash(CrashPoint { place, moment: Moment::Before, kind }));
     }
-    let (file, operation, often) = *places.choose(rng)?;
-    let place = OperationPlace { file, operation, nth: nth(rng, often) };
+    let (file, operation, usual_count) = *places.choose(rng)?;
+    let place = OperationPlace { file, operation, nth: nth(rng, usual_count) };
     let moment = match rng.random_range(0..3) {
         0 => Moment::Before,
         1 => Moment::Inside { bytes: rng.random_range(0..5000) },
@@ -53,31 +53,31 @@ pub(super) fn crash(rng: &mut impl Rng, mix: &Mix, action: &Action, standing: St
     Some(Fault::Crash(CrashPoint { place, moment, kind }))
 }
 
-/// A number up to `often`; sometimes a number beyond it.
-fn nth(rng: &mut impl Rng, often: u32) -> u32 {
-    let nth_max = if rng.random_ratio(1, 8) { 2 * often } else { often };
+/// The number of an access: at most `usual_count`, and sometimes up to twice as much.
+fn nth(rng: &mut impl Rng, usual_count: u32) -> u32 {
+    let nth_max = if rng.random_ratio(1, 8) { 2 * usual_count } else { usual_count };
     rng.random_range(1..=nth_max)
 }
 
 /// A disk error from the atlas, at a place that the step is likely to reach; `None` if it is likely to
 /// reach none.
-pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, standing: Standing) -> Option<Fault> {
-    let places: Vec<(FileClass, DiskErrorKind, u32)> = spots(action, standing)
+pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, state: LikelyState) -> Option<Fault> {
+    let places: Vec<(FileClass, DiskErrorKind, u32)> = spots(action, state)
         .into_iter()
-        .flat_map(|(file, access, often)| {
+        .flat_map(|(file, access, usual_count)| {
             let errors = DiskErrorKind::ALL.into_iter().filter(move |error| can_fail_at(*error, access));
-            errors.map(move |error| (file, error, often))
+            errors.map(move |error| (file, error, usual_count))
         })
         .filter(|(file, error, _)| atlas::row((*error).into(), Target::File(*file)).is_some())
         .collect();
-    // These errors leave changes that are visible but not durable. Later operations must not rely on them.
+    // Errors of syncs leave changes that are visible but not durable. Later operations must not rely on them.
     let is_aimed_at: fn(&DiskErrorKind) -> bool = match rng.random_range(0..10) {
         0..2 => |error| matches!(error, DiskErrorKind::SyncDirectoryFails),
         2..5 => |error| matches!(error, DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops),
         _ => |_| true,
     };
     let aimed: Vec<_> = places.iter().filter(|(_, error, _)| is_aimed_at(error)).copied().collect();
-    let (file, error, often) = aimed.choose(rng).or_else(|| places.choose(rng)).copied()?;
+    let (file, error, usual_count) = aimed.choose(rng).or_else(|| places.choose(rng)).copied()?;
     let error = match error {
         DiskErrorKind::PartialWrite { .. } => {
             DiskErrorKind::PartialWrite { bytes: *pick(rng, &[0, 1, 24, 512, 4096, 4119, 5000]) }
@@ -85,11 +85,17 @@ pub(super) fn disk_error(rng: &mut impl Rng, action: &Action, standing: Standing
         error => error,
     };
     let lasts = if rng.random_ratio(1, 8) { Lasts::UntilHealed } else { Lasts::Once };
-    Some(Fault::Disk(DiskError { file, nth: nth(rng, often), error, lasts, at_once: rng.random_bool(0.5) }))
+    Some(Fault::Disk(DiskError {
+        file,
+        nth: nth(rng, usual_count),
+        error,
+        lasts,
+        at_once: rng.random_bool(0.5),
+    }))
 }
 
 /// Whether an error can be injected into this kind of access.
-fn can_fail_at(error: DiskErrorKind, access: Access) -> bool {
+fn can_fail_at(error: DiskErrorKind, access: SpotAccess) -> bool {
     let operation = match error {
         DiskErrorKind::WriteFails | DiskErrorKind::PartialWrite { .. } | DiskErrorKind::NoSpace => {
             OperationKind::Write
@@ -98,10 +104,10 @@ fn can_fail_at(error: DiskErrorKind, access: Access) -> bool {
         DiskErrorKind::TruncateFails => OperationKind::Truncate,
         DiskErrorKind::RenameFails => OperationKind::Rename,
         DiskErrorKind::SyncDirectoryFails => OperationKind::SyncDirectory,
-        DiskErrorKind::ReadFails | DiskErrorKind::ShortRead => return access == Access::Read,
-        DiskErrorKind::OpenFails => return access == Access::Open,
+        DiskErrorKind::ReadFails | DiskErrorKind::ShortRead => return access == SpotAccess::Read,
+        DiskErrorKind::OpenFails => return access == SpotAccess::Open,
     };
-    access == Access::Mutation(operation)
+    access == SpotAccess::Mutation(operation)
 }
 
 /// The kind of a crash.
@@ -145,13 +151,13 @@ pub(super) fn network_faults(
     header: &Header,
     id: u32,
     action: &Action,
-    standing: Standing,
+    state: LikelyState,
 ) -> Vec<Fault> {
-    let pushes = standing.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
+    let pushes = state.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
     let pulls = !matches!(action, Action::Push { .. });
     let (route, nth) = match rng.random_range(0..10) {
-        0..6 if !standing.was_opened => (*pick(rng, &[Route::Info, Route::Export, Route::Export]), 1),
-        // The requests that decide whether a transaction is lost or applied twice.
+        0..6 if !state.was_opened => (*pick(rng, &[Route::Info, Route::Export, Route::Export]), 1),
+        // These requests decide whether a transaction is lost or applied twice.
         2..9 if pushes || !pulls => match header.push_mode {
             _ if !pushes => return Vec::new(),
             // In a young generation a push sends statements instead of frames.
@@ -160,15 +166,16 @@ pub(super) fn network_faults(
         },
         // If the remote can lose transactions, the replica is fetched again.
         9 if mix.independent_writes => (Route::Export, 1),
-        _ if !standing.has_news => (Route::PullFrames, 1),
+        _ if !state.has_news => (Route::PullFrames, 1),
         _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),
     };
     let at = RequestPlace { route, nth };
-    let fault = what_befalls(rng, mix, route, id);
-    // Only a response about the remote's state can be untrue or stale.
+    let fault = draw_network_fault(rng, mix, route, id);
+    // Only a response about the remote's state can be untrue or stale. For another route, the fault moves to
+    // a request for frames.
     let has_row = atlas::row(FaultKind::Network(fault.kind(route)), Target::Route(route)).is_some();
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
-    // A server that lags behind does so for several requests.
+    // A server that lags behind often lags for several requests.
     let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
     let in_a_row = if is_lagging && header.remote_names_history { *pick(rng, &[1, 3]) } else { 1 };
     (0..in_a_row)
@@ -176,7 +183,7 @@ pub(super) fn network_faults(
         .collect()
 }
 
-fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
+fn draw_network_fault(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
     const OF_A_BODY: [NetworkFaultKind; 5] = [
         NetworkFaultKind::Cut,
         NetworkFaultKind::EndEarly,
@@ -220,7 +227,7 @@ fn what_befalls(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> Network
         NetworkFaultKind::UntrueAnswer => NetworkFault::Contradict(match rng.random_range(0..5) {
             0..2 => Contradiction::Generation(*pick(rng, &[-1, 1, 2])),
             2..4 => Contradiction::MaxFrameNo(*pick(rng, &[-3, -1, 1, 2])),
-            _ => Contradiction::Word,
+            _ => Contradiction::StatusWord,
         }),
         NetworkFaultKind::StaleAnswer => {
             NetworkFault::Stale { generations: rng.random_range(0..3), transactions: rng.random_range(1..4) }
@@ -249,30 +256,30 @@ fn body_bytes(rng: &mut impl Rng, route: Route) -> u32 {
 }
 
 /// A wait that an operation is likely to reach.
-pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, standing: Standing) -> Wait {
+pub(super) fn wait(rng: &mut impl Rng, header: &Header, action: &Action, state: LikelyState) -> Wait {
     let place = |route: Route, nth: u32| RequestPlace { route, nth };
-    let nth = if standing.has_news { *pick(rng, &[1, 1, 2, 3]) } else { 1 };
+    let nth = if state.has_news { *pick(rng, &[1, 1, 2, 3]) } else { 1 };
     let frames = place(Route::PullFrames, nth);
     let push = match header.push_mode {
         PushMode::Statements => place(Route::Pipeline, 1),
         PushMode::Frames => place(Route::PushFrames, *pick(rng, &[1, 1, 2])),
     };
-    let pushes = standing.has_pending && !matches!(action, Action::Pull { .. });
+    let pushes = state.has_pending && !matches!(action, Action::Pull { .. });
     if rng.random_ratio(1, 3) {
-        return reported(rng, header, action, pushes, standing);
+        return reported(rng, header, action, pushes, state);
     }
     match rng.random_range(0..8) {
         0 if pushes => Wait::Request(push),
         1 if pushes => Wait::Response(push),
         2 => Wait::Request(frames),
         3 => Wait::Response(frames),
-        4 if standing.has_news => Wait::Chunk { of: frames, nth: rng.random_range(1..4) },
-        _ => Wait::Suspension { nth: suspension(rng, action, standing) },
+        4 if state.has_news => Wait::Chunk { of: frames, nth: rng.random_range(1..4) },
+        _ => Wait::Suspension { nth: suspension(rng, action, state) },
     }
 }
 
 /// An event that an operation is likely to emit.
-fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, standing: Standing) -> Wait {
+fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, state: LikelyState) -> Wait {
     const COMPACTION: &[EventName] = &[EventName::CompactionAnnounced, EventName::CompactionCheckpointed];
     const PUSH: &[EventName] = &[EventName::BatchSent, EventName::BatchAcknowledged];
     const PULL: &[EventName] = &[
@@ -284,7 +291,7 @@ fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, 
         EventName::RebootstrapBegins,
         EventName::ReplacingSynced,
     ];
-    // More frequent than the others, because most of a pull happens between this event and the next.
+    // Listed six times, because most of a pull happens between this event and the next.
     const REBASE: &[EventName] = &[EventName::RebaseBegins; 6];
     const ALWAYS: &[EventName] = &[
         EventName::EndOfHistory,
@@ -292,13 +299,13 @@ fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, 
         EventName::NothingToPull,
         EventName::MetadataWritten,
     ];
-    let often = if header.draft_wal_frames_max <= 10 { 3 } else { 2 };
-    let compacts = header.draft_wal_frames_max < 100 && rng.random_ratio(often, 6);
+    let compaction_sixths = if header.draft_wal_frames_max <= 10 { 3 } else { 2 };
+    let compacts = header.draft_wal_frames_max < 100 && rng.random_ratio(compaction_sixths, 6);
     let events: Vec<EventName> = [
         (compacts, COMPACTION),
         (pushes && !compacts, PUSH),
-        (standing.has_news && !compacts, PULL),
-        (rebases(action, standing) && !compacts, REBASE),
+        (state.has_news && !compacts, PULL),
+        (rebases(action, state) && !compacts, REBASE),
         (!compacts, ALWAYS),
     ]
     .into_iter()
@@ -309,9 +316,9 @@ fn reported(rng: &mut impl Rng, header: &Header, action: &Action, pushes: bool, 
     Wait::Reported { event, nth: *pick(rng, &[1, 1, 1, 2]) }
 }
 
-/// A suspension that an operation is likely to reach. Most operations have few.
-pub(super) fn suspension(rng: &mut impl Rng, action: &Action, standing: Standing) -> u32 {
-    let nth_max = if is_idle(action, standing) { 4 } else { *pick(rng, &[6, 15, 40]) };
+/// The number of a suspension that an operation is likely to reach. Most operations have few suspensions.
+pub(super) fn suspension(rng: &mut impl Rng, action: &Action, state: LikelyState) -> u32 {
+    let nth_max = if is_idle(action, state) { 4 } else { *pick(rng, &[6, 15, 40]) };
     rng.random_range(1..=nth_max)
 }
 

@@ -1,5 +1,5 @@
 //! The limits of generated schedules. They exclude combinations for which the engine makes no promise. Other
-//! generators can check their schedules here.
+//! sources of schedules, for example the fuzzer, can check theirs here.
 
 use crate::fault::Fault;
 use crate::fault::NetworkFault;
@@ -7,13 +7,13 @@ use crate::schedule::{Action, Schedule};
 
 /// Whether a schedule stays within these limits.
 ///
-/// * If the remote sends no lineage id, a restore in the middle of an operation looks like a remote that
-///   contradicts itself. A restore to before the start of a generation is not detectable at all. So
-///   a schedule without a lineage id contains neither.
-/// * A remote without a lineage id must not lag behind for more than one response, because that looks like
-///   a restore.
-/// * If a remote, a directory or a file can lose transactions, later transactions must not depend on them.
-///   All writes are independent then.
+/// * A remote without a history id must not be restored in the middle of an operation, because the engine
+///   could combine halves of two transactions. It must not be restored to an earlier generation either,
+///   because a client that holds only an export may not notice it.
+/// * A remote without a history id must not lag behind for more than one response in a step, because that
+///   looks like a restore.
+/// * If the remote, a directory or a file can lose transactions, later transactions must not depend on them:
+///   all writes are independent.
 pub fn is_within_limits(schedule: &Schedule) -> bool {
     let steps = schedule.all_steps();
     let can_lose_transactions = |action: &Action| {
@@ -41,9 +41,9 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
     );
     let is_stale = |fault: &Fault| matches!(fault, Fault::Network { fault: NetworkFault::Stale { .. }, .. });
     let lags = steps.iter().any(|step| step.faults.iter().filter(|fault| is_stale(fault)).count() > 1);
-    let is_followed =
+    let log_is_identifiable =
         schedule.header.remote_names_history || !(restores_inside || restores_generations || lags);
-    is_followed && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
+    log_is_identifiable && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
 }
 
 #[cfg(test)]

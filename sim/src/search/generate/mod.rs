@@ -1,10 +1,12 @@
 //! Generates a schedule from a seed.
 //!
-//! This is swarm testing: each seed first draws which steps, writes and faults are likely, which never
-//! occur, and how small the limits are. So a thousand seeds differ in kind and not only in order. All
-//! random numbers are drawn here and none while a schedule runs. `writes` draws the content of
-//! transactions, `faults` draws the faults of a step, and `aim` estimates the places that these faults can
-//! reach.
+//! This is swarm testing: each seed first draws the header, with the sizes of batches and WALs, and then a
+//! mix: the kinds of steps, writes and faults that can occur, and how often. So two seeds differ in the kinds
+//! of events, not only in their order. All random numbers are drawn here; a running schedule
+//! draws none.
+//!
+//! `writes` draws the content of transactions, `faults` draws the faults of a step, and `aim` estimates the
+//! places that these faults can reach.
 
 mod aim;
 mod faults;
@@ -27,7 +29,7 @@ use crate::fault::atlas::rows_of;
 use crate::fault::{CrashKind, DiskErrorKind, FileClass, Survival};
 use crate::schedule::workload::{Key, Table, Write};
 use crate::schedule::{Action, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
-use aim::{Standing, take_step};
+use aim::{LikelyState, take_step};
 use faults::{crash, crash_kind, disk_error, is_engine_operation, network_faults, rot, suspension, wait};
 use writes::{WriteKind, features, is_own_only, remote_writes, shared_rows, writes};
 
@@ -66,7 +68,7 @@ struct Mix {
     writes_max: u32,
     weights: Vec<(Kind, u32)>,
     write_weights: Vec<(WriteKind, u32)>,
-    /// Only writes that do not depend on earlier transactions, because earlier transactions may be lost.
+    /// Whether all writes must be independent of earlier transactions, because those may be lost.
     independent_writes: bool,
     network: Vec<(NetworkFaultKind, u32)>,
     inside_percent: u32,
@@ -100,14 +102,16 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let header = header(&mut rng, seed);
     let mix = Mix::draw(&mut rng, profile);
     let mut steps: Vec<Step> = Vec::new();
-    let mut standings = vec![Standing::default(); header.clients.into()];
+    let mut states = vec![LikelyState::default(); header.clients.into()];
     for id in 1..=STEPS {
-        let doubtful = client_with_unsynced_data(&steps).filter(|_| mix.crash_percent > 0);
-        let step = match doubtful.filter(|(_, (chance, of))| rng.random_ratio(*chance, *of)) {
+        let power_loss_candidate = client_with_unsynced_data(&steps).filter(|_| mix.crash_percent > 0);
+        let drawn = power_loss_candidate
+            .filter(|(_, (numerator, denominator))| rng.random_ratio(*numerator, *denominator));
+        let step = match drawn {
             Some((client, _)) => Step::new(id, Action::Crash { client, kind: blackout() }),
-            None => step(&mut rng, &mix, &header, id, &steps, &standings),
+            None => step(&mut rng, &mix, &header, id, &steps, &states),
         };
-        take_step(&mut standings, &step);
+        take_step(&mut states, &step);
         steps.push(step);
     }
     Schedule::new(header, steps)
@@ -173,8 +177,8 @@ impl Mix {
                 weights.push((kind, rng.random_range(0..to)));
             }
         }
-        // Rare events of servers and directories. Those that may lose transactions occur in at most half of
-        // the seeds; in the others, writes can depend on earlier writes.
+        // Rare events of servers and directories. At most half of the seeds have events that may lose
+        // transactions. In the other seeds, writes can depend on earlier writes.
         let forgets = matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
         let rare = [
             (Kind::RemotePrune, profile == Profile::Swarm, 25),
@@ -228,19 +232,19 @@ fn network_weights(rng: &mut impl Rng) -> Vec<(NetworkFaultKind, u32)> {
     weights
 }
 
-/// An event in a step that a client's next step is likely to expose.
+/// An effect of a step that may hide a bug. The next step is chosen to expose the bug.
 #[derive(Clone, Copy)]
-enum Exposed {
+enum HiddenEffect {
     /// The client's process has crashed.
     Crashed(u8),
-    /// The client's process continues after an error. Work may be unfinished, or less durable than it
-    /// seems.
+    /// The client's process continues after a disk error. Its work may be unfinished, or less durable than
+    /// it seems.
     Failed(u8),
     /// The remote has deleted a shared row.
     Erased { table: Table, shared: u8 },
 }
 
-impl Exposed {
+impl HiddenEffect {
     fn of(step: &Step) -> Option<Self> {
         if let Action::RemoteTransaction { writes } = &step.action
             && let Some(&Write::Erase { table, shared }) = writes.last()
@@ -259,15 +263,17 @@ impl Exposed {
     }
 }
 
-/// Whether a step's process continues after a sync may have failed.
+/// Whether a sync may have failed in the step, and the client's process continues.
 fn is_in_doubt(step: &Step) -> bool {
     use DiskErrorKind::{SyncDirectoryFails, SyncDrops, SyncFails};
     let is_of_a_sync = |fault: &Fault| matches!(fault, Fault::Disk(error) if matches!(error.error, SyncFails | SyncDrops | SyncDirectoryFails));
     step.faults.iter().any(is_of_a_sync) && step.faults.iter().all(|fault| fault.crash_kind().is_none())
 }
 
-/// The client that may have worked on data that a power loss could still remove, because a killed process
-/// left it or its sync failed. Returns also the chance of a power loss: in this step, or in its next one.
+/// The client that may have worked on data that a power loss could still remove: a killed process left the
+/// data unsynced, or a sync failed. Also returns the chance, as numerator and denominator, that the next step
+/// is a power loss of this client. The chance is higher if the kill or the failed sync was in the step before
+/// the last one, because then the whole last step has worked on the data.
 fn client_with_unsynced_data(steps: &[Step]) -> Option<(u8, (u32, u32))> {
     let [.., previous, last] = steps else { return None };
     let client = last.action.client().filter(|_| is_engine_operation(&last.action))?;
@@ -283,27 +289,27 @@ fn blackout() -> CrashKind {
     CrashKind::PowerLoss { survival: Survival::Nothing, torn: None }
 }
 
-/// Draws one step. After a step with a fault, often the same client acts again:
+/// Draws one step. If the last step has a [`HiddenEffect`], half of the drawn steps expose it:
 ///
-/// * After a crash, a write before the first sync exposes a wrong recovery. Another crash tests the
-///   recovery itself.
-/// * After an error, an operation that relies on the written data exposes damage.
-/// * After a delete on the remote, a client continues to change the deleted row.
+/// * After a crash, the same client acts again. A transaction before the client's next pull or push exposes a
+///   wrong recovery. Any other step may crash as well, which tests the recovery itself.
+/// * After a disk error, the same client pulls, pushes or syncs. If the written data is damaged, this shows.
+/// * After a delete on the remote, a client changes the deleted row.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
     header: &Header,
     id: u32,
     before: &[Step],
-    standings: &[Standing],
+    states: &[LikelyState],
 ) -> Step {
-    let set = shared_rows(before);
-    let follow_up = before.last().and_then(Exposed::of).filter(|_| rng.random_bool(0.5));
+    let rows_written = shared_rows(before);
+    let follow_up = before.last().and_then(HiddenEffect::of).filter(|_| rng.random_bool(0.5));
     let (client, kind) = match follow_up {
-        Some(Exposed::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
-        Some(Exposed::Crashed(client)) => (client, mix.kind(rng)),
-        Some(Exposed::Failed(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
-        Some(Exposed::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
+        Some(HiddenEffect::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
+        Some(HiddenEffect::Crashed(client)) => (client, mix.kind(rng)),
+        Some(HiddenEffect::Failed(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
+        Some(HiddenEffect::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
         None => (rng.random_range(0..header.clients), mix.kind(rng)),
     };
     let mut action = match kind {
@@ -315,7 +321,9 @@ fn step(
         Kind::Sync => Action::Sync { client },
         Kind::Close => Action::Close { client },
         Kind::Crash => Action::Crash { client, kind: crash_kind(rng, mix) },
-        Kind::RemoteTransaction => Action::RemoteTransaction { writes: remote_writes(rng, mix, &set) },
+        Kind::RemoteTransaction => {
+            Action::RemoteTransaction { writes: remote_writes(rng, mix, &rows_written) }
+        }
         Kind::RemoteCheckpoint => Action::RemoteCheckpoint,
         Kind::RemoteRestart => Action::RemoteRestart,
         Kind::RemoteCrash => Action::RemoteCrash { kind: crash_kind(rng, mix) },
@@ -344,7 +352,7 @@ fn step(
         },
         Kind::Rot => rot(rng, client),
     };
-    if let (Some(Exposed::Erased { table, shared }), Action::Transaction { writes, .. }) =
+    if let (Some(HiddenEffect::Erased { table, shared }), Action::Transaction { writes, .. }) =
         (follow_up, &mut action)
         && !is_own_only(writes)
     {
@@ -359,40 +367,40 @@ fn step(
             | Action::LoseFile { .. }
             | Action::Rot { .. }
     );
-    let standing = standings[usize::from(client)];
+    let state = states[usize::from(client)];
     if is_operation && action.client().is_some() {
         let has_network = is_engine_operation(&action);
         if rng.random_range(0..100) < mix.crash_percent {
-            faults.extend(crash(rng, mix, &action, standing));
+            faults.extend(crash(rng, mix, &action, state));
         }
         // A client bootstraps only once, so its first requests get more faults.
-        let network_percent = mix.network_percent * if standing.was_opened { 1 } else { 2 };
+        let network_percent = mix.network_percent * if state.was_opened { 1 } else { 2 };
         if has_network && rng.random_range(0..100) < network_percent {
-            faults.extend(network_faults(rng, mix, header, id, &action, standing));
+            faults.extend(network_faults(rng, mix, header, id, &action, state));
         }
         if has_network && rng.random_range(0..100) < mix.abandon_percent {
-            let nth = suspension(rng, &action, standing);
+            let nth = suspension(rng, &action, state);
             faults.push(Fault::Abandon { nth, arrives: rng.random_bool(0.5) });
         }
-        // After a crash an error is seldom reached.
-        let is_second = faults.iter().any(|fault| matches!(fault, Fault::Crash(_)));
-        if rng.random_range(0..100) < mix.disk_percent && (!is_second || rng.random_ratio(1, 4)) {
-            faults.extend(disk_error(rng, &action, standing));
+        // A step that crashes seldom reaches a disk error.
+        let has_crash = faults.iter().any(|fault| matches!(fault, Fault::Crash(_)));
+        if rng.random_range(0..100) < mix.disk_percent && (!has_crash || rng.random_ratio(1, 4)) {
+            faults.extend(disk_error(rng, &action, state));
         }
     }
     for fault in &faults {
-        assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, but the atlas has no promise for it");
+        assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, but the atlas has no row for it");
     }
     let is_interrupted = is_engine_operation(&action) && rng.random_range(0..100) < mix.inside_percent;
     let during =
-        if is_interrupted { during(rng, mix, header, &action, standing, &set, id) } else { Vec::new() };
+        if is_interrupted { during(rng, mix, header, &action, state, &rows_written, id) } else { Vec::new() };
     Step { id, action, faults, during }
 }
 
 fn remote_restore(rng: &mut impl Rng, header: &Header) -> Action {
     Action::RemoteRestore {
-        // Across the start of a generation only a lineage id distinguishes two histories: see the engine's
-        // documentation.
+        // After a restore to an earlier generation, a client can recognise the server's new log only by the
+        // history id: see the limits in the engine's documentation.
         generations_back: if header.remote_names_history { rng.random_range(0..3) } else { 0 },
         transactions_back: rng.random_range(0..4),
     }
@@ -408,31 +416,32 @@ fn during(
     mix: &Mix,
     header: &Header,
     operation: &Action,
-    standing: Standing,
-    set: &[(Table, u8)],
+    state: LikelyState,
+    rows_written: &[(Table, u8)],
     id: u32,
 ) -> Vec<During> {
     let client = operation.client().expect("an operation belongs to a client");
-    let mut at = wait(rng, header, operation, standing);
+    let mut at = wait(rng, header, operation, state);
     let count = *pick(rng, &[1, 1, 1, 2, 3, 5]);
     (1..=count)
         .map(|number| {
             if rng.random_ratio(1, 3) {
-                at = wait(rng, header, operation, standing);
+                at = wait(rng, header, operation, state);
             }
-            // The client's own application is most likely to disturb the operation right after a decision.
+            // The client's own application is most likely to disturb the operation right after the engine has
+            // reported an event.
             let is_disturbing =
-                standing.was_opened && matches!(at, Wait::Reported { .. }) && rng.random_bool(0.5);
+                state.was_opened && matches!(at, Wait::Reported { .. }) && rng.random_bool(0.5);
             let action = if is_disturbing {
                 Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) }
             } else {
-                action_inside(rng, mix, header, client, standing, set)
+                action_inside(rng, mix, header, client, state, rows_written)
             };
             let id = id * INSIDE_IDS + number;
             let is_injected =
                 is_engine_operation(&action) && rng.random_range(0..100) < mix.network_percent / 2;
             let faults = if is_injected {
-                network_faults(rng, mix, header, id, &action, Standing::IN_USE)
+                network_faults(rng, mix, header, id, &action, LikelyState::IN_USE)
             } else {
                 Vec::new()
             };
@@ -446,15 +455,15 @@ fn action_inside(
     mix: &Mix,
     header: &Header,
     client: u8,
-    standing: Standing,
-    set: &[(Table, u8)],
+    state: LikelyState,
+    rows_written: &[(Table, u8)],
 ) -> Action {
     let draws = |kind: Kind| mix.weights.iter().any(|(drawn, _)| *drawn == kind);
     if draws(Kind::RemotePrune) && rng.random_ratio(1, 6) {
         return Action::RemotePrune;
     }
-    // Without a lineage id, two halves of a transaction from before and after a restore look like a server
-    // that contradicts itself.
+    // Without a history id, the engine can combine halves of two transactions from before and after a
+    // restore. It makes no promise for that.
     if draws(Kind::RemoteRestore) && header.remote_names_history && rng.random_ratio(1, 6) {
         return remote_restore(rng, header);
     }
@@ -462,18 +471,18 @@ fn action_inside(
     match rng.random_range(0..18) {
         16 => Action::RemoteRestart,
         17 => Action::RemoteCrash { kind: crash_kind(rng, mix) },
-        0..3 => Action::RemoteTransaction { writes: remote_writes(rng, mix, set) },
-        // Longer than a batch of frames.
+        0..3 => Action::RemoteTransaction { writes: remote_writes(rng, mix, rows_written) },
+        // This transaction does not fit into a small batch of frames.
         3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
         4..7 => Action::RemoteCheckpoint,
-        // A client that is not open has no application.
-        7..10 | 11..16 if !standing.was_opened => Action::Sync { client: other },
+        // Only a client that has been opened has an application that can act.
+        7..10 | 11..16 if !state.was_opened => Action::Sync { client: other },
         7..10 => Action::Transaction { client, writes: writes(rng, mix), end: transaction_end(rng) },
         10 => Action::Sync { client: other },
         11 => Action::Sync { client },
-        13 if standing.holds_open => Action::EndTransaction { client, end: transaction_end(rng) },
+        13 if state.holds_open => Action::EndTransaction { client, end: transaction_end(rng) },
         12 | 13 => Action::Transaction { client, writes: writes(rng, mix), end: TransactionEnd::HeldOpen },
-        15 if standing.reads => Action::CloseReader { client },
+        15 if state.reads => Action::CloseReader { client },
         _ => Action::OpenReader { client },
     }
 }

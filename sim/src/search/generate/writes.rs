@@ -23,12 +23,12 @@ pub(super) fn writes(rng: &mut impl Rng, mix: &Mix) -> Vec<Write> {
     }
 }
 
-/// The writes of a remote transaction. Sometimes it also deletes one of the shared rows that were `set`, or
-/// all of one table, while clients may be changing them.
-pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix, set: &[(Table, u8)]) -> Vec<Write> {
+/// The writes of a remote transaction. Some transactions also delete shared rows that clients may be
+/// changing: one of `rows_written`, or all shared rows of its table.
+pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix, rows_written: &[(Table, u8)]) -> Vec<Write> {
     let mut writes = writes(rng, mix);
     if !is_own_only(&writes)
-        && let Some(&(table, one)) = set.choose(rng)
+        && let Some(&(table, one)) = rows_written.choose(rng)
         && rng.random_ratio(2, 5)
     {
         let shared = if rng.random_bool(0.5) { one..one + 1 } else { 0..mix.keys };
@@ -37,12 +37,12 @@ pub(super) fn remote_writes(rng: &mut impl Rng, mix: &Mix, set: &[(Table, u8)]) 
     writes
 }
 
-/// Whether the transaction may contain only writes to the writer's own rows.
+/// Whether the transaction is quiet or void. Such a transaction must not write to shared rows.
 pub(super) fn is_own_only(writes: &[Write]) -> bool {
     matches!(writes.first(), Some(Write::Quiet | Write::Void { .. }))
 }
 
-/// The shared rows that the steps may have set.
+/// The shared rows that the steps may have written.
 pub(super) fn shared_rows(steps: &[Step]) -> Vec<(Table, u8)> {
     let writes = steps.iter().flat_map(|step| match &step.action {
         Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => writes.as_slice(),
@@ -72,20 +72,20 @@ pub(super) struct Drawn {
     table: Table,
     /// The number of a key or a value.
     number: u8,
-    /// The number of another one, or of the same one.
+    /// A second number, which may be equal to the first.
     other: u8,
-    /// The key with that number, shared or owned.
+    /// The key with `number`, either shared or the writer's own.
     key: Key,
     big_rows: bool,
 }
 
-/// A kind of write: makes one from the drawn parameters.
+/// A kind of write, as the function that makes one from the drawn parameters.
 pub(super) type WriteKind = fn(&Drawn, &mut dyn Rng) -> Write;
 
 /// Kinds of writes with weights. A seed has all of them or none.
 struct Feature {
     kinds: &'static [(WriteKind, u32)],
-    /// The percentage of seeds that have it, among those that may.
+    /// The percentage of seeds that have the feature, among the seeds that may have it.
     percent: u32,
     /// Must equal [`Write::is_independent`] of the writes; a test over generated seeds checks this.
     is_independent: bool,
@@ -123,7 +123,7 @@ const FEATURES: &[Feature] = &[
     Feature { kinds: &[(UNLOAD, 1)], percent: 25, is_independent: false },
     Feature { kinds: &[(WIDEN, 3), (NARROW, 3)], percent: 33, is_independent: false },
     Feature { kinds: &[(RULE, 2), (LOOSE, 4)], percent: 33, is_independent: false },
-    // A trigger takes three writes to create, and the fourth fires it.
+    // It takes three such writes to create a trigger, and a fourth one to fire it.
     Feature { kinds: &[(OWN, 30)], percent: 50, is_independent: false },
 ];
 

@@ -3,14 +3,15 @@
 //! Guarantees:
 //!
 //! * The result has the same [`Signature`] as the original: it breaks the same invariant at the same place.
-//!   It was run again and had the same trace.
-//! * Every step and fault in the result is needed: removing any one of them, or a pair of steps, loses the
-//!   failure.
+//! * The result is run a second time. [`Shrunk::is_deterministic`] tells whether the trace was the same.
+//! * If the search was not cut short, every step and every fault in the result is needed: without it the
+//!   failure is lost. In a short result, every pair of steps is needed as well.
 //! * The result depends only on the schedule, not on the number of jobs.
-//! * The search ends, because each candidate is smaller by a measure that cannot decrease for ever. The
-//!   number of runs is bounded too.
+//! * The search ends: each success makes the schedule smaller, and no schedule can become smaller without
+//!   end. The number of runs is limited too.
 //!
-//! Absent: the candidates themselves (`reduce`, `weaken`, `moved`), and any knowledge of the engine.
+//! Not in this module: the candidates themselves (`reduce`, `weaken`, `moved`), and any knowledge of the
+//! engine.
 
 mod moved;
 mod reduce;
@@ -35,13 +36,13 @@ use reduce::Pass;
 pub struct Shrink<'a> {
     /// The number of candidates that run at once.
     pub jobs: usize,
-    /// The most histories to run.
+    /// The maximum number of histories to run.
     pub runs_max: u64,
     /// Ends the search when it is set from outside. The result is then the smallest schedule so far.
     pub stop: &'a AtomicBool,
 }
 
-/// Enough for every generated history, and thirty times the need of the planted bugs.
+/// The usual maximum. It is enough for every generated history. The planted bugs need a thirtieth of it.
 pub const RUNS_MAX: u64 = 20_000;
 
 /// The progress of a search.
@@ -51,7 +52,7 @@ pub struct Progress {
     pub runs: u64,
     /// The number of steps in the smallest schedule so far.
     pub steps: usize,
-    /// The number of its faults.
+    /// The number of faults in that schedule.
     pub faults: usize,
 }
 
@@ -91,15 +92,15 @@ impl Shrink<'_> {
             signature,
             best: Candidate { schedule: schedule.clone(), outcome },
             runs: 1,
-            tried: BTreeSet::new(),
+            rejected: BTreeSet::new(),
         };
         search.exhaust_all();
         Some(search.finish())
     }
 }
 
-/// The schedules that are smaller than one with this outcome, the most promising first. The caller must
-/// check whether they still fail.
+/// Smaller versions of a schedule that had this outcome, the most promising first. The caller must check
+/// whether they still fail.
 pub fn smaller(schedule: &Schedule, outcome: &Outcome) -> Vec<Schedule> {
     let passes = Pass::round(schedule.steps.len());
     passes.into_iter().flat_map(|pass| pass.candidates(schedule, outcome)).collect()
@@ -117,12 +118,13 @@ struct Search<'a> {
     signature: Signature,
     best: Candidate,
     runs: u64,
-    /// Hashes of the candidates that did not fail.
-    tried: BTreeSet<u64>,
+    /// Hashes of the candidates that passed or failed in another way.
+    rejected: BTreeSet<u64>,
 }
 
 impl Search<'_> {
-    /// Repeats all passes until none succeeds. Then tries the pass with the most candidates.
+    /// Repeats all passes until none succeeds. Then tries [`Pass::Moved`], which has the most candidates, and
+    /// starts again if it succeeds.
     fn exhaust_all(&mut self) {
         loop {
             let mut found = false;
@@ -135,8 +137,9 @@ impl Search<'_> {
         }
     }
 
-    /// Runs one pass from its first candidate to its last. After a success it continues at the same number,
-    /// because the next candidate has moved up to it.
+    /// Runs one pass from its first candidate to its last. A success gives a new schedule and so a new list
+    /// of candidates. The pass continues there at the index of the success, where the following candidate now
+    /// is.
     fn exhaust(&mut self, pass: Pass) -> bool {
         let mut found = false;
         let mut number = 0;
@@ -161,7 +164,7 @@ impl Search<'_> {
         let mut fresh: Vec<(usize, u64, &Schedule)> = Vec::new();
         for (index, schedule) in candidates.iter().enumerate() {
             let hash = xxh3_64(schedule.print().as_bytes());
-            if !self.tried.contains(&hash) && fresh.iter().all(|(_, earlier, _)| *earlier != hash) {
+            if !self.rejected.contains(&hash) && fresh.iter().all(|(_, earlier, _)| *earlier != hash) {
                 fresh.push((index, hash, schedule));
             }
         }
@@ -185,7 +188,7 @@ impl Search<'_> {
                 if signature.as_ref() == Some(&self.signature) {
                     return Some((*index, Candidate { schedule: (*schedule).clone(), outcome }));
                 }
-                self.tried.insert(*hash);
+                self.rejected.insert(*hash);
             }
         }
         None

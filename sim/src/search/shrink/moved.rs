@@ -1,18 +1,19 @@
 //! Smaller schedules in which a remaining fault moves to another place.
 //!
-//! If a step is dropped, the client's next step does the work that the dropped step did first, for example a
-//! bootstrap. The place of a fault then has another number. If a fault is dropped, an operation may already
-//! be finished when a later step was going to run it. Another operation must then reach the place.
+//! If a step is dropped, the client's next step also does the dropped step's work, for example a bootstrap. A
+//! fault in that next step then needs another number to hit the same place. If a fault is dropped, its step
+//! may finish work that a later step did before. A fault in that later step then needs another action to
+//! reach its place.
 //!
-//! Guarantees: each candidate has a step or a fault less than its original.
+//! Guarantees: each candidate has fewer steps or fewer faults than its original.
 
 use super::reduce::{edited, without_chunks, without_each_fault, without_pairs};
 use crate::fault::Fault;
 use crate::schedule::{Action, Schedule};
 
-/// The most steps for which this is tried, because there are very many candidates.
+/// The maximum number of steps of a schedule for which this is tried. A longer one has too many candidates.
 const STEPS_MAX: usize = 8;
-/// The differences that are tried for the number of a place.
+/// The numbers that are added to the number of a fault's place.
 const SHIFTS: [i32; 7] = [0, 1, 2, 3, 4, -1, -2];
 
 pub(super) fn with_moved_faults(schedule: &Schedule) -> Vec<Schedule> {
@@ -42,7 +43,7 @@ fn with_one_moved(schedule: &Schedule) -> Vec<Schedule> {
     candidates
 }
 
-/// An action, and other actions of the client that may reach the place of a fault.
+/// The action itself, and other actions of its client that may reach the place of a fault.
 fn alternatives(action: &Action) -> Vec<Action> {
     let mut actions = vec![action.clone()];
     if let Some(client) = action.client() {

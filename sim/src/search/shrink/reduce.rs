@@ -1,4 +1,4 @@
-//! The candidates: smaller versions of a schedule, one kind of reduction after another.
+//! The candidates: smaller versions of a schedule. There is one pass for each kind of reduction.
 //!
 //! Guarantees: each candidate is smaller than its original. The search finds out whether it still fails.
 
@@ -13,7 +13,8 @@ use crate::world::run::Outcome;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pass {
-    /// Drop the steps that never ran, and make the rest explicit: survivors as a list, places by file and
+    /// Drop the steps after the violation, and the faults and inner steps that were not reached. Replace each
+    /// crash by an explicit one with the same effect, which lists the survivors and names the file and
     /// operation.
     Settle,
     /// Drop this many steps in a row, starting from the end.
@@ -22,19 +23,19 @@ pub(super) enum Pass {
     Pairs,
     /// Drop the steps inside others, or run them afterwards.
     Inside,
-    /// Drop faults: all, all of a step, or each one. Move a crash from the inside of an operation to
-    /// between two operations.
+    /// Drop faults: all faults, all faults of one step, or one fault. Replace a step in which the client
+    /// crashes with a crash between two steps.
     Faults,
     /// Replace a fault by a weaker one.
     WeakerFaults,
     SmallerActions,
-    /// Drop clients, and use ordinary limits.
+    /// Drop clients, and use ordinary values of the header.
     Header,
     /// Drop a step or a fault, and move a remaining fault elsewhere. This is the last resort.
     Moved,
 }
 
-/// The most steps for which all pairs are tried.
+/// The maximum number of steps for which all pairs are tried.
 const PAIRS_STEPS_MAX: usize = 14;
 
 impl Pass {
@@ -205,7 +206,8 @@ pub(super) fn without_each_fault(schedule: &Schedule) -> Vec<Schedule> {
     numbers.map(|(id, number)| edited(schedule, id, |step| drop(step.faults.remove(number)))).collect()
 }
 
-/// Removes the steps inside others: all of them, each one, and each one with its step run afterwards.
+/// For each step with steps inside it, a schedule without these inner steps. For each inner step, a schedule
+/// without it, and one that runs it after the outer step.
 fn without_steps_inside(schedule: &Schedule) -> Vec<Schedule> {
     let mut candidates = Vec::new();
     for step in schedule.steps.iter().filter(|step| !step.during.is_empty()).rev() {
@@ -255,7 +257,7 @@ fn with_smaller_actions(schedule: &Schedule) -> Vec<Schedule> {
 fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
     let mut candidates = with_fewer_clients(schedule);
     let plain = Header::new(schedule.header.key);
-    // The pattern lists all fields, so that a new one is not forgotten here.
+    // The pattern lists all fields, so that a new field cannot be forgotten here.
     let Header {
         format: _,
         key: _,

@@ -1,5 +1,5 @@
-//! The search on pretended histories. The failure is a property of the schedule, so the expected result is
-//! known.
+//! Tests the search without running histories. Each test defines which schedules fail, so the expected result
+//! is known.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -165,8 +165,9 @@ fn a_place_moves_when_a_dropped_step_made_earlier_operations() {
     let push = Action::Push { client: 0 };
     let steps =
         vec![Step::new(1, Action::Pull { client: 0 }), step(2, push.clone(), 2), step(3, push.clone(), 1)];
-    // The first push fails at its second place. Without the pull before it that is the fourth place. Only
-    // this first push needs the second crash.
+    // The schedule fails if the first push crashes at its 2nd sync of the metadata, and the second push at
+    // its 1st. A push without a pull before it also makes the pull's two syncs. So it fails at its 4th sync,
+    // and needs no other push.
     let fails = |schedule: &Schedule| {
         let nth = |step: &Step| {
             step.faults.first().map_or(0, |fault| match fault {

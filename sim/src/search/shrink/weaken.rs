@@ -1,7 +1,6 @@
-//! Weaker faults and smaller actions. Each kind has one `match`, so a new variant needs a line here.
+//! Weaker faults and smaller actions.
 //!
-//! Guarantees: every returned value is simpler than its original, in an order that cannot decrease for
-//! ever.
+//! Guarantees: every returned value is simpler than its original, and no value can be simplified without end.
 
 use crate::fault::Fault;
 use crate::fault::{Arrival, NetworkFault};
@@ -25,7 +24,8 @@ pub(super) fn weaker_fault(fault: &Fault) -> Vec<Fault> {
     }
 }
 
-/// Once instead of lasting, late instead of at once, and no effect instead of half of it.
+/// An error that happens once is simpler than one that lasts. An error of the completion is simpler than one
+/// of the call. A plain error is simpler than one that leaves a partial effect or drops data.
 fn weaker_error(error: &DiskError) -> Vec<DiskError> {
     let mut weaker = Vec::new();
     if error.lasts == Lasts::UntilHealed {
@@ -130,7 +130,7 @@ fn weaker_kind(kind: &CrashKind) -> Vec<CrashKind> {
     weaker
 }
 
-/// Tears that lose fewer sectors, one by one.
+/// For each lost sector, a tear that keeps this sector as well.
 fn lesser_tears(tear: Tear) -> Vec<Tear> {
     let Tear::Sectors { sectors } = tear else { return Vec::new() };
     let lost = (0..64).filter(|nth| sectors >> nth & 1 == 0);
@@ -185,11 +185,11 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
                 generations_back,
                 transactions_back,
             };
-            let less_generations =
+            let fewer_generations =
                 (0..*generations_back).map(|generations| to(generations, *transactions_back));
-            let less_transactions =
+            let fewer_transactions =
                 (0..*transactions_back).map(|transactions| to(*generations_back, transactions));
-            less_generations.chain(less_transactions).collect()
+            fewer_generations.chain(fewer_transactions).collect()
         }
         Action::Crash { client, kind } => {
             weaker_kind(kind).into_iter().map(|kind| Action::Crash { client: *client, kind }).collect()
@@ -215,7 +215,7 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
 
 fn smaller_writes(writes: &[Write]) -> Vec<Vec<Write>> {
     let mut smaller = all_fewer(writes);
-    // A transaction that does not write to `log` must stay so.
+    // A quiet or void transaction ignores appends, so it is no use to replace one of its writes by an append.
     if matches!(writes.first(), Some(Write::Quiet | Write::Void { .. })) {
         return smaller;
     }
@@ -241,7 +241,8 @@ fn smaller_write(write: &Write) -> Vec<Write> {
     }
 }
 
-/// `items` without all, without each half, each quarter, and so on down to each single item.
+/// Shorter versions of `items`: the empty list, then `items` without one half, without one quarter, and so
+/// on, down to `items` without one item.
 fn all_fewer<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     let mut chunk = items.len();
     let mut shorter = Vec::new();
@@ -252,7 +253,7 @@ fn all_fewer<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     shorter
 }
 
-/// `items` without `chunk` items in a row, the last ones first.
+/// Divides `items` into chunks of `chunk` items from the end. Returns `items` without each chunk in turn.
 pub(super) fn fewer<T: Clone>(items: &[T], chunk: usize) -> Vec<Vec<T>> {
     let mut shorter = Vec::new();
     let mut end = items.len();
