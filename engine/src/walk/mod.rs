@@ -140,8 +140,9 @@ impl<R: Remote> Walker<'_, R> {
                 FrameAnswer::Frames(body) => self.receive(place, body).await?,
                 FrameAnswer::Gone(suspicion) => return Err(self.explain(suspicion).await),
                 FrameAnswer::End(status) => match (self.position, self.classify(&status, place).await?) {
-                    // The walk checks the history before it enters the generation. The answer arrived before
-                    // that check, so it does not decide where the generation ends. The walk asks again.
+                    // The next generation exists and has sent no frame. The history is checked now, and the
+                    // answer is older than that check. So the walk enters the generation and asks it again
+                    // where it ends.
                     (Position::Leaving, _) => self.enter_empty().await?,
                     (Position::Within, End::OfGeneration) => self.leave(place)?,
                     (Position::Within, End::OfLog) => return self.finish().await,
@@ -181,7 +182,7 @@ impl<R: Remote> Walker<'_, R> {
     /// Makes the whole transactions that have arrived part of the replica. Between two generations the same
     /// write of the metadata enters the next one.
     async fn commit(&mut self) -> Result<(), Stop> {
-        // The check comes after the frames have arrived, so they belong to the checked log or to an earlier
+        // The frames arrived before this check, so they cannot be of a log that is newer than the checked
         // one.
         self.check_history().await?;
         let is_crossing = self.position == Position::Leaving;

@@ -65,7 +65,7 @@ invariants! {
     RESUMES = "resumes", Always,
         "the engine opens every image that a crash at any moment could leave";
     ENDS = "ends", Always,
-        "every operation ends after a limited number of suspensions, and of waits in a row without a file operation";
+        "every operation ends: the numbers of its suspensions and of its waits in a row without a file operation are limited";
     NOTHING_LOST = "nothing-lost", Eventually,
         "I6: every committed local transaction is on the remote";
     LIVENESS = "liveness", Eventually,

@@ -138,7 +138,8 @@ pub enum Action {
         transactions_back: u8,
     },
     /// The client's process is killed, and its directory becomes what it was at the end of an earlier step.
-    /// If an older copy of the directory has been adopted since then, the step does nothing.
+    /// The step does nothing if the client has been adopted since then: the engine had refused an older copy
+    /// of the directory, and the user had decided to continue with it as a new client.
     RestoreDirectory {
         /// The client's number, from 0.
         client: u8,

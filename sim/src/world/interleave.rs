@@ -42,7 +42,8 @@ impl World {
         }
         self.recorder.counts.steps_inside += 1;
         self.record(Lane::World, Verb::StepInside, &step.action.to_string(), &[u64::from(step.id)]);
-        // While an operation runs on the machine, the disk stays in the step of that operation.
+        // While an operation runs on the machine, the disk keeps the counters and armed faults of the
+        // operation's step.
         let machine = client.filter(|&number| !outer.is_operating(number));
         if let Some(number) = client {
             // Disk errors injected so far belong to the operation around this step.

@@ -8,8 +8,8 @@
 //!
 //! In a recovery, two states also count as equal if their paths are equal. A path is the list of the
 //! operations since the crash, with their files. The content of the disks is ignored then, because the disks
-//! differ in thousands of irrelevant ways: how much of a log survived to be written again, and which bytes
-//! the recovery neither reads nor overwrites.
+//! differ in thousands of irrelevant ways: in a part of a log that the recovery writes again anyway, and in
+//! bytes that the recovery neither reads nor overwrites.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -266,8 +266,8 @@ fn tears(bytes: u32) -> impl Iterator<Item = u32> {
     (1..).map(|sector| sector * SECTOR_BYTES).take_while(move |torn| *torn < bytes)
 }
 
-/// Every crash at a moment with these unsynced operations. Inside a write there is only one power loss, which
-/// all operations survive: if the unfinished write is lost, the result is that of a power loss before the
+/// Every crash at a moment with these unsynced operations. Inside a write, the only power loss is the one that
+/// all operations survive. Without the unfinished write, the result would be that of a power loss before the
 /// write.
 fn kinds(unsynced: &[Option<u32>], moment: Moment, grain: Grain) -> Vec<CrashKind> {
     let power_loss = |survival| CrashKind::PowerLoss { survival, torn: None };

@@ -10,8 +10,8 @@ const TARGET: u8 = 0;
 /// Another client, whose steps are not explored.
 const OTHER: u8 = 1;
 
-/// The default set: one unit for each flow of the engine, and one more for the flow with local changes that
-/// the remote has not acknowledged.
+/// The default set: one unit for each flow of the engine. Each flow except the bootstrap also has a second
+/// unit, in which there are local changes that the remote has not acknowledged.
 pub fn default_set() -> Vec<Unit> {
     let flows = [
         ("bootstrap", vec![remote_commit()], pull()),

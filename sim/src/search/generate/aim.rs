@@ -239,8 +239,8 @@ mod tests {
     /// An access is usual if at least one step in `ONE_IN` makes it.
     const ONE_IN: usize = 20;
 
-    /// The measurements of steps that consist of a single phase: the number of these steps, and for each
-    /// access its number in each step that makes it.
+    /// The measurements of steps that consist of a single phase: how many steps there are, and how many times
+    /// each step makes each access.
     #[derive(Default)]
     struct Measured {
         steps: BTreeMap<Phase, usize>,

@@ -278,7 +278,8 @@ impl Disk {
         lock(&self.machine).with_files(|_, files| files.unsynced_ranges(path))
     }
 
-    /// From here on, guards the bytes that metadata versions refer to. `reader` reads them from a version.
+    /// From here on, guards the bytes that metadata versions refer to. `reader` parses a version and returns
+    /// what it refers to.
     pub fn guard_names(&self, reader: NameReader) {
         lock(&self.machine).names.set_reader(reader);
     }
