@@ -3,7 +3,8 @@
 //! Within one log, frames are only ever appended. A server that was restored to an older state starts another
 //! log, and frames of the two must not be mixed. In the answer to `/info`, some servers send a `history_id`,
 //! which identifies the log. For other servers, the engine requests one frame again: the newest one
-//! that Synced holds. The frame must have the same page and the same checksum, which covers all frames before it.
+//! that Synced holds. The frame must have the same page and the same checksum, which covers all frames before
+//! it.
 //!
 //! A re-bootstrap is expensive. So the engine does not trust a single answer that shows another log: it asks
 //! a second time.

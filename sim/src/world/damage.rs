@@ -56,7 +56,8 @@ impl Copies {
 
     /// Drops the copies of a client after an adoption. The adopted directory sends its transactions under a
     /// new identity. A copy from before the adoption also holds these transactions, but does not know
-    /// that they were sent under that identity, and would send them again. The engine's documentation describes this limit.
+    /// that they were sent under that identity, and would send them again. The engine's documentation
+    /// describes this limit.
     fn outdate(&mut self, client: u8) {
         self.wanted.iter_mut().filter(|((of, _), _)| *of == client).for_each(|(_, copy)| *copy = None);
     }

@@ -17,7 +17,8 @@
 //! A *void* transaction only deletes rows and leaves no token, so no row shows that the transaction is
 //! present. The deleted rows are never created again. If such a row is back, the transaction is lost.
 //!
-//! Views, triggers, and the names that renames give to tables and columns are content like rows. They arrive with the transaction that made them.
+//! Views, triggers, and the names that renames give to tables and columns are content like rows. They arrive
+//! with the transaction that made them.
 //!
 //! When the remote is restored to an older state, a new *epoch* starts: the order of transactions continues
 //! from a prefix of the old order. A client may follow an older epoch for a while, but it never returns to
@@ -389,8 +390,8 @@ impl Ledger {
         }
     }
 
-    /// The rows that a void transaction has deleted or may have deleted. They may be present or absent, because
-    /// a database may not have received the delete yet.
+    /// The rows that a void transaction has deleted or may have deleted. They may be present or absent,
+    /// because a database may not have received the delete yet.
     fn void_rows(&self) -> BTreeSet<&str> {
         let effective = self.void.iter().filter(|void| void.commit_state != CommitState::Absent);
         effective.flat_map(|void| &void.rows).map(String::as_str).collect()

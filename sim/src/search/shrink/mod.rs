@@ -138,8 +138,8 @@ impl Search<'_> {
     }
 
     /// Runs one pass from its first candidate to its last. A success gives a new schedule and so a new list
-    /// of candidates. The pass continues in the new list, at the same index: the accepted candidate is gone, and
-    /// the next one has moved up to its index.
+    /// of candidates. The pass continues in the new list, at the same index: the accepted candidate is gone,
+    /// and the next one has moved up to its index.
     fn exhaust(&mut self, pass: Pass) -> bool {
         let mut found = false;
         let mut number = 0;

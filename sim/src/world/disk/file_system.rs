@@ -1,9 +1,10 @@
 //! The file system of one boot: its current state, its durable state, and the log of operations between them.
 //!
 //! Guarantees: the current state is the durable state plus the whole log, in order, plus writes that a failed
-//! sync has dropped from the log: they can still be read, and no later sync makes them durable. A sync of a file makes that file's logged writes and truncates durable and nothing else.
-//! A sync of a directory makes the creations, renames and removals in it durable and nothing else. So a
-//! file's content can be durable while its name is not, and the other way round.
+//! sync has dropped from the log: they can still be read, and no later sync makes them durable. A sync of a
+//! file makes that file's logged writes and truncates durable and nothing else. A sync of a directory makes
+//! the creations, renames and removals in it durable and nothing else. So a file's content can be durable
+//! while its name is not, and the other way round.
 //!
 //! Not in this module: access by processes, crashes of the machine, and the trace. They are in `io` and
 //! `machine`.
