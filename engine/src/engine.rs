@@ -26,7 +26,7 @@ use crate::remote::Remote;
 use crate::report::{PullReport, PushReport, RebootstrapReason, SyncReport};
 use crate::state::State;
 use crate::stats::Stats;
-use crate::storage::Storage;
+use crate::storage::{LockGuard, Storage};
 use crate::tape::Tape;
 use crate::wal::wal_frames;
 use crate::wire::Wire;
@@ -66,12 +66,16 @@ pub struct SyncEngine<R> {
     draft: Draft,
     poison: Poison,
     state: Mutex<State>,
+    /// Connections share it. The last field, because fields are dropped in order: the lock ends when the
+    /// files are closed.
+    lock: Arc<LockGuard>,
 }
 
 impl<R: Remote> SyncEngine<R> {
     /// Opens the database at `path`. The first call bootstraps it from the remote; later calls resume it. The
     /// files are `path` with the suffixes `-draft`, `-draft-wal`, `-synced`, `-synced-wal` and `-info`, and
-    /// temporarily `-synced-next` and `-info.tmp`.
+    /// temporarily `-synced-next` and `-info.tmp`. The empty file with the suffix `-lock` is locked as long as the
+    /// engine or one of its connections lives, and never removed.
     ///
     /// Returns only after the database has been in sync with the remote at least once. If the first call is
     /// interrupted, the next call finishes the first pull before it returns. So the application never sees
@@ -79,7 +83,7 @@ impl<R: Remote> SyncEngine<R> {
     /// network.
     ///
     /// # Errors
-    /// [`Error::ForeignFile`], [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] mean
+    /// [`Error::InUse`] while another engine has the database open. [`Error::ForeignFile`], [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] mean
     /// that the engine refuses the files in their present state. For every other error,
     /// [`Error::is_retryable`] says whether a retry can succeed.
     pub async fn open(
@@ -89,8 +93,9 @@ impl<R: Remote> SyncEngine<R> {
         path: &str,
         options: Options,
     ) -> Result<Self> {
-        event!(OpenBegins);
         let files = Files::new(io, storage, path);
+        let lock = Arc::new(files.lock()?);
+        event!(OpenBegins);
         let wire = Wire::new(remote);
         let mut state = load_or_begin(&files, &options).await?;
         if state.metadata.phase == Phase::Bootstrapping {
@@ -101,7 +106,7 @@ impl<R: Remote> SyncEngine<R> {
         }
         let draft = Draft::open(&files, &state.metadata).await?;
         let poison = state.poison.clone();
-        let engine = Self { files, wire, options, draft, poison, state: Mutex::new(state) };
+        let engine = Self { files, wire, options, draft, poison, state: Mutex::new(state), lock };
         engine.finish_opening().await?;
         Ok(engine)
     }
@@ -130,7 +135,8 @@ impl<R: Remote> SyncEngine<R> {
     pub fn connect(&self) -> Result<LocalConnection> {
         let busy_timeout = Duration::from_millis(self.options.busy_timeout_ms);
         self.poison.check()?;
-        LocalConnection::open(&self.draft, &self.files.draft, busy_timeout, self.poison.clone())
+        let (poison, lock) = (self.poison.clone(), self.lock.clone());
+        LocalConnection::open(&self.draft, &self.files.draft, busy_timeout, poison, lock)
     }
 
     /// Brings the remote's transactions into the local database and replays the unacknowledged local ones on

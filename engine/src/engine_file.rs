@@ -22,6 +22,8 @@ pub enum FileRole {
     Metadata,
     /// New metadata that will replace the metadata file.
     MetadataNext,
+    /// The empty file whose lock keeps other processes out.
+    Lock,
 }
 
 impl FileRole {
@@ -35,6 +37,7 @@ impl FileRole {
             Self::SyncedNext => "-synced-next",
             Self::Metadata => "-info",
             Self::MetadataNext => "-info.tmp",
+            Self::Lock => "-lock",
         }
     }
 }

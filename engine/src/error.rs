@@ -30,6 +30,8 @@ pub enum FileOperation {
     Rename,
     /// Making the entries of the file's directory durable.
     SyncDirectory,
+    /// Locking the file.
+    Lock,
 }
 
 impl fmt::Display for FileOperation {
@@ -42,6 +44,7 @@ impl fmt::Display for FileOperation {
             Self::Truncate => "truncate",
             Self::Rename => "rename",
             Self::SyncDirectory => "sync the directory of",
+            Self::Lock => "lock",
         })
     }
 }
@@ -101,6 +104,12 @@ pub enum Error {
     #[error("{file} is busy: another connection holds its write lock")]
     Busy {
         /// The database's main file.
+        file: EngineFile,
+    },
+    /// Another engine has the database open, in this process or in another one. Nothing was read or changed.
+    #[error("{file} is locked: another engine has this database open, in this process or in another one")]
+    InUse {
+        /// The lock file.
         file: EngineFile,
     },
     /// Another `pull`, `push` or `sync` of this engine is still running.
@@ -259,7 +268,10 @@ impl Error {
                     | LimboError::SqlError(_)
                     | LimboError::Constraint(_)
             ),
-            Self::Busy { .. } | Self::OperationInProgress | Self::PushOvertaken { .. } => true,
+            Self::Busy { .. }
+            | Self::InUse { .. }
+            | Self::OperationInProgress
+            | Self::PushOvertaken { .. } => true,
             Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::HistoryUnsettled { .. } => true,
             Self::UnexpectedStatus { status, .. } => is_passing_status(*status),
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),

@@ -16,7 +16,7 @@ use crate::error::{Error, FileOperation, Result};
 use crate::events::event;
 use crate::metadata::Metadata;
 use crate::pause::pause;
-use crate::storage::Storage;
+use crate::storage::{LockGuard, Storage};
 
 /// The maximum length of a metadata file, in bytes.
 const METADATA_BYTES_MAX: u64 = 1 << 20;
@@ -36,6 +36,7 @@ pub(crate) struct Files {
     pub(crate) metadata: EngineFile,
     /// New metadata that will replace the metadata file.
     metadata_next: EngineFile,
+    lock: EngineFile,
 }
 
 impl Files {
@@ -51,7 +52,16 @@ impl Files {
             synced_next: file(FileRole::SyncedNext),
             metadata: file(FileRole::Metadata),
             metadata_next: file(FileRole::MetadataNext),
+            lock: file(FileRole::Lock),
         }
+    }
+
+    /// Locks the database against other engines.
+    pub(crate) fn lock(&self) -> Result<LockGuard> {
+        self.storage.lock(&self.lock).map_err(|source| match source.kind() {
+            ErrorKind::WouldBlock => Error::InUse { file: self.lock.clone() },
+            _ => Error::Directory { operation: FileOperation::Lock, file: self.lock.clone(), source },
+        })
     }
 
     /// The four database files: Draft and Synced, main file and WAL.

@@ -299,4 +299,4 @@ pub use progress::Progress;
 pub use remote::{Remote, RemoteError};
 pub use report::{PullReport, PushReport, RebootstrapReason, SyncReport};
 pub use stats::Stats;
-pub use storage::{LocalStorage, Storage};
+pub use storage::{LocalStorage, LockGuard, Storage};

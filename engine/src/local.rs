@@ -21,6 +21,7 @@ use crate::error::{DatabaseContext, Error, Result};
 use crate::guard::{self, Allowed};
 use crate::poison::Poison;
 use crate::schema_statement::SchemaStatement;
+use crate::storage::LockGuard;
 use crate::temporary::TemporaryTablesOfOne;
 
 /// A connection to the local database. Clones share one connection; for concurrent work, open another one
@@ -33,6 +34,8 @@ pub struct LocalConnection {
     temporary: TemporaryTablesOfOne,
     file: EngineFile,
     poison: Poison,
+    /// Keeps other engines out as long as this connection can write.
+    _lock: Arc<LockGuard>,
 }
 
 impl LocalConnection {
@@ -41,13 +44,14 @@ impl LocalConnection {
         file: &EngineFile,
         busy_timeout: Duration,
         poison: Poison,
+        lock: Arc<LockGuard>,
     ) -> Result<Self> {
         let connection = database::connect(&draft.database, Capture::On).while_doing("connecting", file)?;
         if !busy_timeout.is_zero() {
             connection.set_busy_timeout(busy_timeout);
         }
         let temporary = draft.temporary.of_new_connection();
-        Ok(Self { connection, temporary, file: file.clone(), poison })
+        Ok(Self { connection, temporary, file: file.clone(), poison, _lock: lock })
     }
 
     /// Runs the statements of a text in order and discards their rows. The text does not form a transaction.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use plimsoll_engine::{Remote, RemoteError, Storage};
+use plimsoll_engine::{LockGuard, Remote, RemoteError, Storage};
 use turso_core::io::{FileId, FileSyncType};
 use turso_core::{
     Buffer, Clock, Completion, File, IO, MonotonicInstant, OpenFlags, Result, WallClockInstant,
@@ -134,6 +134,10 @@ impl Storage for MeteredFiles {
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         self.meter.counts().syncs += 1;
         self.storage.sync_dir(path)
+    }
+
+    fn lock(&self, path: &str) -> io::Result<LockGuard> {
+        self.storage.lock(path)
     }
 }
 

@@ -28,8 +28,15 @@ pub struct Sandbox {
 
 /// Keeps the files alive.
 enum Keep {
-    Simulated { disk: Disk, _clock: ClockGuard },
-    Real { _directory: tempfile::TempDir },
+    Simulated {
+        disk: Disk,
+        _clock: ClockGuard,
+    },
+    Real {
+        _directory: tempfile::TempDir,
+    },
+    /// Another sandbox keeps the files.
+    Elsewhere,
 }
 
 impl Sandbox {
@@ -60,6 +67,17 @@ impl Sandbox {
             directory: directory.path().display().to_string(),
             remote: new_remote(),
             keep: Keep::Real { _directory: directory },
+        }
+    }
+
+    /// The same files and the same remote, by another path to the directory.
+    pub fn seen_from(&self, directory: &str) -> Self {
+        Self {
+            io: self.io.clone(),
+            storage: self.storage.clone(),
+            directory: directory.into(),
+            remote: self.remote.clone(),
+            keep: Keep::Elsewhere,
         }
     }
 
@@ -151,7 +169,7 @@ impl Sandbox {
     fn disk(&self) -> &Disk {
         match &self.keep {
             Keep::Simulated { disk, .. } => disk,
-            Keep::Real { .. } => panic!("real files are not copied"),
+            Keep::Real { .. } | Keep::Elsewhere => panic!("only a simulated disk is copied"),
         }
     }
 

@@ -21,6 +21,7 @@ mod growth;
 mod histories;
 mod http;
 mod imports;
+mod lock;
 mod network;
 mod planted;
 mod properties;

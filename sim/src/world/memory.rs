@@ -8,16 +8,19 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plimsoll_engine::Storage;
+use plimsoll_engine::{LockGuard, Storage};
 use turso_core::io::FileId;
 use turso_core::{
     Buffer, Clock, Completion, File, IO, MemoryIO, MonotonicInstant, OpenFlags, WallClockInstant,
 };
 
+use super::locks::Locks;
+
 /// The core's `MemoryIO`, with distinct file ids and with the rename that it lacks.
 pub struct Memory {
     files: MemoryIO,
     id: u64,
+    locks: Locks,
 }
 
 impl Memory {
@@ -25,7 +28,11 @@ impl Memory {
     #[must_use]
     pub fn create() -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Self { files: MemoryIO::new(), id: NEXT.fetch_add(1, Ordering::Relaxed) })
+        Arc::new(Self {
+            files: MemoryIO::new(),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            locks: Locks::default(),
+        })
     }
 }
 
@@ -69,5 +76,9 @@ impl Storage for Memory {
 
     fn sync_dir(&self, _path: &str) -> io::Result<()> {
         Ok(())
+    }
+
+    fn lock(&self, path: &str) -> io::Result<LockGuard> {
+        self.locks.take(path)
     }
 }

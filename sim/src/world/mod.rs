@@ -49,6 +49,7 @@ mod heal;
 pub mod in_process;
 mod interleave;
 pub mod listener;
+mod locks;
 pub mod memory;
 pub mod network;
 mod operations;

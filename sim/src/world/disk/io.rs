@@ -5,8 +5,8 @@
 //! completion may start further operations. Time is virtual; random bytes are hashes (see `machine`). A
 //! handle stays on its file through renames, removals and crashes, as an open file descriptor does.
 //!
-//! Not simulated: file locks and read-only handles (they are granted but not enforced), holes, shared WAL
-//! memory, and direct I/O (it is ordinary I/O here).
+//! Not simulated: the core's own file locks and read-only handles (they are granted but not enforced), holes,
+//! shared WAL memory, and direct I/O (it is ordinary I/O here).
 
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use plimsoll_engine::Storage;
+use plimsoll_engine::{LockGuard, Storage};
 use turso_core::io::{FileId, FileSyncType};
 use turso_core::{
     Buffer, Clock, Completion, CompletionError, File, IO, MonotonicInstant, OpenFlags, Result,
@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::errors::InjectedError;
 use super::file_system::{FileSystem, directory_of};
 use super::image::{Inode, Operation};
-use super::machine::{Boot, Machine, Mutation, Purpose};
+use super::machine::{Boot, Machine, Mutation, Purpose, next_device};
 use crate::fault::{Access, DiskErrorKind};
 use crate::lock::lock;
 use crate::world::clock;
@@ -42,11 +42,21 @@ pub struct Hang;
 /// The file system as the processes of one boot see it.
 pub struct SimIo {
     mount: Mount,
+    /// The device that the process sees. Each process has its own, so that the core keeps their databases
+    /// apart, as two real processes would.
+    device: u64,
 }
 
 impl SimIo {
+    /// The view of the process that runs in this boot.
     pub(super) fn new(machine: Arc<Mutex<Machine>>, boot: Arc<Boot>) -> Self {
-        Self { mount: Mount { machine, boot } }
+        let device = boot.device;
+        Self { mount: Mount { machine, boot }, device }
+    }
+
+    /// The view of another process on the same machine.
+    pub(super) fn of_another_process(&self) -> Self {
+        Self { mount: self.mount.clone(), device: next_device() }
     }
 }
 
@@ -115,7 +125,7 @@ impl IO for SimIo {
     }
 
     fn file_id(&self, path: &str) -> Result<FileId> {
-        Ok(FileId { dev: self.mount.boot.device, ino: xxh3_64(path.as_bytes()) })
+        Ok(FileId { dev: self.device, ino: xxh3_64(path.as_bytes()) })
     }
 }
 
@@ -144,6 +154,10 @@ impl Storage for SimIo {
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         let synced = self.mount.perform(path, Mutation::SyncDirectory);
         synced.map_err(|injected| injected.kind.error_kind().into())
+    }
+
+    fn lock(&self, path: &str) -> io::Result<LockGuard> {
+        self.mount.boot.locks.take(path)
     }
 }
 

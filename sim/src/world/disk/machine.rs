@@ -22,6 +22,7 @@ use crate::fault::{
 };
 use crate::judge::MetadataVersion;
 use crate::lock::lock;
+use crate::world::locks::Locks;
 use crate::world::pilot::SharedPilot;
 use crate::world::trace::{Lane, SharedTrace, Verb};
 
@@ -39,18 +40,24 @@ pub(super) struct Boot {
     /// running processes.
     pub(super) zombie_draws: AtomicU64,
     pub(super) waits: AtomicU32,
+    pub(super) locks: Locks,
+}
+
+/// A device number that no other process of a simulation has.
+pub(super) fn next_device() -> u64 {
+    // Far above the host's device numbers, so that the core's registry cannot confuse the two.
+    static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 63);
+    NEXT_DEVICE.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Boot {
     pub(super) fn start(files: FileSystem) -> Arc<Self> {
-        // Far above the host's device numbers, so that the core's registry cannot confuse the two.
-        static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 63);
-        let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
-            device,
+            device: next_device(),
             files: Mutex::new(files),
             zombie_draws: AtomicU64::new(0),
             waits: AtomicU32::new(0),
+            locks: Locks::default(),
         })
     }
 }

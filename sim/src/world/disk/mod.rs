@@ -96,6 +96,15 @@ impl Disk {
         Arc::new(SimIo::new(Arc::clone(&self.machine), Arc::clone(&machine.boot)))
     }
 
+    /// The file system as a second process beside the one of [`io`](Self::io) sees it.
+    ///
+    /// # Panics
+    /// If the machine is down.
+    #[must_use]
+    pub fn io_of_another_process(&self) -> Arc<SimIo> {
+        Arc::new(self.io().of_another_process())
+    }
+
     /// Starts step `step`: places are counted from here, and armed faults are disarmed.
     pub fn begin_step(&self, step: u32) {
         let mut machine = lock(&self.machine);
