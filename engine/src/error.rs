@@ -125,13 +125,18 @@ pub enum Error {
         source: RemoteError,
     },
     /// The server answered with a status that the protocol does not define for this request. A retry can
-    /// succeed unless the status blames the request itself, as 401 and 403 do.
-    #[error("{request}: the server answered {status}: {detail}")]
+    /// succeed unless the status blames the request itself, as 401 and 403 do, or says that the server has
+    /// moved for good, as 301 does. The engine follows no redirect.
+    #[error("{request}: the server answered {status}{}: {detail}", in_words(location.as_deref(), retry_after.as_deref()))]
     UnexpectedStatus {
         /// Method and path.
         request: String,
         /// The HTTP status.
         status: u16,
+        /// The header `Location`, if there is one.
+        location: Option<String>,
+        /// The header `Retry-After`, if there is one: a number of seconds, or a date (RFC 9110, 10.2.3).
+        retry_after: Option<String>,
         /// The beginning of the answer's body.
         detail: String,
     },
@@ -290,12 +295,19 @@ impl Error {
     }
 }
 
-/// Returns whether a later try of the same request may get a different HTTP status. A 4xx status blames the
-/// request, with two exceptions: the temporary ones (408 Request Timeout, 425 Too Early, 429 Too Many
+/// The headers of an unexpected status, as a part of its message.
+fn in_words(location: Option<&str>, retry_after: Option<&str>) -> String {
+    let location = location.map(|location| format!(" (location: {location})"));
+    let retry_after = retry_after.map(|delay| format!(" (retry after: {delay})"));
+    [location, retry_after].into_iter().flatten().collect()
+}
+
+/// Returns whether a later try of the same request may get a different HTTP status. 301 and 308 are permanent
+/// redirects. A 4xx status blames the request, with two exceptions: the temporary ones (408 Request Timeout, 425 Too Early, 429 Too Many
 /// Requests), and those of a server that lags behind or that was asked for a generation or frame from an
 /// earlier wrong answer (404 Not Found, 410 Gone).
 fn is_passing_status(status: u16) -> bool {
-    !matches!(status, 400..=499) || matches!(status, 404 | 408 | 410 | 425 | 429)
+    !matches!(status, 301 | 308 | 400..=499) || matches!(status, 404 | 408 | 410 | 425 | 429)
 }
 
 /// Adds the database and the action to an error of the core.
@@ -320,12 +332,13 @@ mod tests {
     fn a_status_is_worth_another_try_unless_it_blames_the_request() {
         let is_retryable = |status| {
             let (request, detail) = ("GET /info".into(), String::new());
-            Error::UnexpectedStatus { request, status, detail }.is_retryable()
+            let (location, retry_after) = (None, None);
+            Error::UnexpectedStatus { request, status, location, retry_after, detail }.is_retryable()
         };
         for status in [204, 302, 404, 408, 410, 425, 429, 500, 502, 503, 504] {
             assert!(is_retryable(status), "{status}");
         }
-        for status in [400, 401, 403, 409, 413, 422] {
+        for status in [301, 308, 400, 401, 403, 409, 413, 422] {
             assert!(!is_retryable(status), "{status}");
         }
     }

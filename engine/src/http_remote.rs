@@ -2,26 +2,31 @@
 //! requires the feature `https`.
 //!
 //! Connections are kept and reused. Bodies are streamed with back-pressure: only hyper's own buffer reads
-//! ahead of the engine. Every wait has a time limit on tokio's clock: connecting, the head of an answer, and
-//! each chunk of its body. A request is never sent twice; the engine decides about retries.
+//! ahead of the engine. Every wait has a time limit on tokio's clock: connecting, each part of a request's
+//! body, the head of the answer, and each chunk of its body.
+//!
+//! A request is sent a second time only if that is safe: if the server has closed a kept connection before
+//! anything was sent on it, or if a GET found the connection closed without an answer. The engine decides
+//! about all other retries.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::uri::{InvalidUri, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use crate::remote::{Remote, RemoteError};
 
@@ -104,7 +109,7 @@ pub enum HttpRemoteError {
 /// ```
 #[derive(Clone)]
 pub struct HttpRemote {
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<Connector, Upload>,
     base: Uri,
     headers: HeaderMap,
     response_timeout: Duration,
@@ -168,8 +173,9 @@ impl HttpRemoteBuilder {
         self
     }
 
-    /// The time limit for the head of an answer, including connecting and sending the request; default 60
-    /// seconds.
+    /// The time limit for the head of an answer, counted from the last progress of the request; default 60
+    /// seconds. Connecting counts, and so does every wait for the network to take more of the request's body:
+    /// a slow upload is no error, one that stands still is.
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self
@@ -208,9 +214,13 @@ impl HttpRemoteBuilder {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(self.connect_timeout));
         connector.set_nodelay(true);
-        // The client retries only requests that were never sent; the engine's own retries cover them.
-        let client =
-            Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build(secured(connector));
+        // What waits in a buffer counts as sent. Small buffers let the progress of an upload be seen.
+        connector.set_send_buffer_size(Some(SEND_BUFFER_BYTES));
+        let client = Client::builder(TokioExecutor::new())
+            .http1_max_buf_size(SEND_BUFFER_BYTES)
+            // Only requests of which nothing was sent.
+            .retry_canceled_requests(true)
+            .build(secured(connector));
         Ok(HttpRemote {
             client,
             base,
@@ -246,13 +256,101 @@ impl Remote for HttpRemote {
         for (name, value) in &self.headers {
             parts.headers.insert(name, value.clone());
         }
-        let request = Request::from_parts(parts, Full::new(body));
-        let limit = self.response_timeout;
-        let response = timeout(limit, self.client.request(request))
-            .await
-            .map_err(|_| HttpRemoteError::TimedOut { awaited: "answer", limit })?
-            .map_err(|source| HttpRemoteError::Connection { source })?;
+        let response = match self.try_once(parts.clone(), body.clone()).await {
+            // The server may have closed a kept connection while this request was on its way. It may not
+            // have closed the next one, which is new.
+            Err(HttpRemoteError::Connection { source })
+                if parts.method == Method::GET && !source.is_connect() =>
+            {
+                self.try_once(parts, body).await?
+            }
+            outcome => outcome?,
+        };
         Ok(response.map(|body| HttpBody::new(body, self.body_idle_timeout)))
+    }
+}
+
+impl HttpRemote {
+    async fn try_once(
+        &self,
+        parts: http::request::Parts,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, HttpRemoteError> {
+        let progress = UploadProgress::default();
+        let request = Request::from_parts(parts, Upload { rest: body, progress: progress.clone() });
+        let limit = self.response_timeout;
+        match with_progress(self.client.request(request), &progress, limit).await {
+            Some(outcome) => outcome.map_err(|source| HttpRemoteError::Connection { source }),
+            None => Err(HttpRemoteError::TimedOut { awaited: "answer", limit }),
+        }
+    }
+}
+
+/// Waits for `answer`; `None` if there was no progress for as long as `limit`.
+#[expect(clippy::disallowed_methods, reason = "a transport over a real network has real time limits")]
+async fn with_progress<T>(
+    answer: impl Future<Output = T>,
+    progress: &UploadProgress,
+    limit: Duration,
+) -> Option<T> {
+    let (mut answer, begin) = (pin!(answer), Instant::now());
+    loop {
+        if let Ok(output) = timeout_at(progress.deadline(begin, limit), &mut answer).await {
+            return Some(output);
+        }
+        if progress.deadline(begin, limit) <= Instant::now() {
+            return None;
+        }
+    }
+}
+
+/// The size of the buffers between a request's body and the network, in bytes.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// The size of the parts in which a request's body is handed to the network, in bytes.
+const UPLOAD_PART_BYTES: usize = 16 * 1024;
+
+/// The time when the network last took a part of a request's body.
+#[derive(Clone, Default)]
+struct UploadProgress(Arc<Mutex<Option<Instant>>>);
+
+impl UploadProgress {
+    /// The time at which a request that began at `begin` has stood still for as long as `limit`.
+    fn deadline(&self, begin: Instant, limit: Duration) -> Instant {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(begin) + limit
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a transport over a real network has real time limits")]
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
+
+/// The body of a request, in parts.
+struct Upload {
+    rest: Bytes,
+    progress: UploadProgress,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.progress.note();
+        let length = self.rest.len().min(UPLOAD_PART_BYTES);
+        let part = self.rest.split_to(length);
+        Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
     }
 }
 
@@ -333,5 +431,24 @@ mod tests {
     fn a_token_stays_out_of_debug_output() {
         let remote = HttpRemote::builder("http://localhost").bearer_token("secret").build().unwrap();
         assert!(!format!("{remote:?} {:?}", remote.headers).contains("secret"));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the deadline is a time; the test waits for none")]
+    fn each_part_of_a_request_body_puts_the_deadline_off() {
+        let mut upload = Upload { rest: vec![7; 40_000].into(), progress: UploadProgress::default() };
+        let (begin, limit) = (Instant::now(), Duration::from_secs(1));
+        let mut deadline = upload.progress.deadline(begin, limit);
+        assert_eq!(deadline, begin + limit);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut lengths = Vec::new();
+        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut upload).poll_frame(&mut context) {
+            lengths.push(frame.into_data().unwrap().len());
+            let later = upload.progress.deadline(begin, limit);
+            assert!(later >= deadline, "each part puts the deadline off");
+            deadline = later;
+        }
+        assert_eq!(lengths, [16384, 16384, 7232]);
+        assert!(upload.is_end_stream() && deadline > begin + limit);
     }
 }

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use serde::de::DeserializeOwned;
 
@@ -238,11 +238,18 @@ pub(crate) struct BodyStream<B> {
     body: B,
     received_bytes: u64,
     announced_bytes: Option<u64>,
+    headers: HeaderMap,
+    /// The first bytes of the body, to say what it is if it is not what the protocol says.
+    beginning: Vec<u8>,
 }
+
+/// How many first bytes of a body are kept.
+const BEGINNING_BYTES: usize = 16;
 
 impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
     fn new(request: String, response: Response<B>) -> Result<Self> {
-        let announced_bytes = match response.headers().get(CONTENT_LENGTH) {
+        let (parts, body) = response.into_parts();
+        let announced_bytes = match parts.headers.get(CONTENT_LENGTH) {
             None => None,
             Some(value) => match value.to_str().ok().and_then(|text| text.parse().ok()) {
                 Some(length) => Some(length),
@@ -254,7 +261,14 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
                 }
             },
         };
-        Ok(Self { request, body: response.into_body(), received_bytes: 0, announced_bytes })
+        Ok(Self {
+            request,
+            body,
+            received_bytes: 0,
+            announced_bytes,
+            headers: parts.headers,
+            beginning: Vec::new(),
+        })
     }
 
     /// Returns the next chunk; `None` at the end, if the body has the announced length.
@@ -280,6 +294,8 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
                         && !chunk.is_empty()
                     {
                         self.received_bytes += chunk.len() as u64;
+                        let wanted = BEGINNING_BYTES.saturating_sub(self.beginning.len());
+                        self.beginning.extend_from_slice(&chunk[..wanted.min(chunk.len())]);
                         return match self.announced_bytes {
                             Some(announced) if self.received_bytes > announced => {
                                 Err(self.bad(format!("a body of more than the announced {announced} bytes")))
@@ -305,7 +321,31 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
 
     /// Builds an error about this answer.
     pub(crate) fn bad(&self, problem: String) -> Error {
+        let problem = match self.foreign_format() {
+            Some(format) => format!("{format} instead of a body of the protocol ({problem})"),
+            None => problem,
+        };
         Error::BadAnswer { request: self.request.clone(), problem }
+    }
+
+    /// The format of a body that a proxy or another server has sent, if it is a common one.
+    fn foreign_format(&self) -> Option<String> {
+        let begins_with = |text: &str| {
+            let body = self.beginning.trim_ascii_start();
+            body.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes()))
+        };
+        if let Some(encoding) = self.header(&CONTENT_ENCODING).filter(|encoding| encoding != "identity") {
+            return Some(format!("a body with the encoding {encoding}"));
+        }
+        let formats = [("<!doctype html", "an HTML page"), ("<html", "an HTML page"), ("<?xml", "XML")];
+        if self.beginning.starts_with(&[0x1f, 0x8b]) {
+            return Some("gzip".to_owned());
+        }
+        formats.into_iter().find(|(start, _)| begins_with(start)).map(|(_, format)| format.to_owned())
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<String> {
+        self.headers.get(name).map(|value| shortened(&String::from_utf8_lossy(value.as_bytes())))
     }
 
     async fn expect(&mut self, actual: StatusCode, expected: StatusCode) -> Result<()> {
@@ -333,6 +373,8 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
         Error::UnexpectedStatus {
             request: self.request.clone(),
             status: actual.as_u16(),
+            location: self.header(&LOCATION),
+            retry_after: self.header(&RETRY_AFTER),
             detail: shortened(&String::from_utf8_lossy(detail)),
         }
     }

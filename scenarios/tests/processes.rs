@@ -105,7 +105,9 @@ fn a_second_process_is_refused(place: &Sandbox, number: usize) -> Result<(), Fai
     let expected = format!("{0}|{0}", 2 * (number + 1));
     let distinct = "SELECT count(*), count(DISTINCT v) FROM t";
     let (here, there) = (rows(&engine.connect()?, distinct), place.remote_rows(distinct));
-    if (here.as_slice(), there.as_slice()) != (&[expected.clone()], &[expected.clone()]) {
+    if (here.as_slice(), there.as_slice())
+        != (std::slice::from_ref(&expected), std::slice::from_ref(&expected))
+    {
         return Err(format!("round {number}: {here:?} here and {there:?} there instead of {expected}").into());
     }
     Ok(())

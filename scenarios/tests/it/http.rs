@@ -327,3 +327,78 @@ fn headers_and_the_token_go_with_every_request() {
         }
     });
 }
+
+/// Answers requests with these bytes, in order, and closes a connection after its `per_connection` answers,
+/// without saying so. What is left over gets no answer.
+async fn answering_in_turn(answers: &'static [&'static [u8]], per_connection: usize) -> String {
+    let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut left = answers.iter();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4000];
+            for answer in left.by_ref().take(per_connection) {
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                stream.write_all(answer).await.unwrap();
+            }
+            // The next request arrives, and the connection is closed on it.
+            let _received = stream.read(&mut request).await;
+        }
+    });
+    url
+}
+
+const INFO: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n{\"current_generation\": 1}";
+
+#[test]
+fn a_kept_connection_that_the_server_closes_costs_no_get() {
+    runtime().block_on(async {
+        let url = answering_in_turn(&[INFO; 8], 2).await;
+        let remote = HttpRemote::builder(url).build().unwrap();
+        for number in 0..8 {
+            let request = http::Request::get("/info").body(bytes::Bytes::new()).unwrap();
+            let response = remote.send(request).await;
+            assert_eq!(response.unwrap_or_else(|error| panic!("request {number}: {error:?}")).status(), 200);
+        }
+    });
+}
+
+#[test]
+fn a_push_is_not_sent_twice() {
+    runtime().block_on(async {
+        let url = answering_in_turn(&[INFO; 2], 1).await;
+        let remote = HttpRemote::builder(url).build().unwrap();
+        let get = || http::Request::get("/info").body(bytes::Bytes::new()).unwrap();
+        let post = http::Request::post("/v2/pipeline").body(bytes::Bytes::from_static(b"{}")).unwrap();
+        assert!(remote.send(get()).await.is_ok());
+        assert!(remote.send(post).await.is_err(), "it is unknown whether the server has run it");
+        assert!(remote.send(get()).await.is_ok());
+    });
+}
+
+#[test]
+fn an_answer_of_something_in_between_is_called_what_it_is() {
+    const HTML: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\n<!DOCTYPE html><title>Sign in";
+    const GZIP: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00";
+    const ENCODED: &[u8] =
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 4\r\n\r\n\x01\x02\x03\x04";
+    const MOVED: &[u8] =
+        b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://new.example/\r\ncontent-length: 0\r\n\r\n";
+    const BUSY: &[u8] = b"HTTP/1.1 503 Unavailable\r\nretry-after: 120\r\ncontent-length: 0\r\n\r\n";
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        for (answer, words, is_retryable) in [
+            (HTML, "an HTML page instead of a body of the protocol", true),
+            (GZIP, "gzip instead of a body of the protocol", true),
+            (ENCODED, "a body with the encoding br", true),
+            (MOVED, "301 (location: https://new.example/)", false),
+            (BUSY, "503 (retry after: 120)", true),
+        ] {
+            let remote = HttpRemote::builder(answering(answer, true).await).build().unwrap();
+            let error = open(remote, directory.path()).await;
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.is_retryable(), is_retryable, "{error}");
+        }
+    });
+}
