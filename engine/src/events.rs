@@ -48,6 +48,7 @@ macro_rules! events {
 }
 
 events! {
+    DatabaseInUse = "database in use", "", "another engine has the database open, so this one is refused";
     OpenBegins = "open begins", "", "before the metadata is read";
     IdentityChosen = "identity chosen", "client", "a client without files starts";
     Resume = "resume", "phase", "metadata was found and read";

@@ -59,7 +59,10 @@ impl Files {
     /// Locks the database against other engines.
     pub(crate) fn lock(&self) -> Result<LockGuard> {
         self.storage.lock(&self.lock).map_err(|source| match source.kind() {
-            ErrorKind::WouldBlock => Error::InUse { file: self.lock.clone() },
+            ErrorKind::WouldBlock => {
+                event!(DatabaseInUse);
+                Error::InUse { file: self.lock.clone() }
+            }
             _ => Error::Directory { operation: FileOperation::Lock, file: self.lock.clone(), source },
         })
     }

@@ -180,6 +180,12 @@ impl<'a> ClientSentence<'a> {
         self.scenario.add(Action::Sync { client })
     }
 
+    /// A second process opens the database, and is refused.
+    pub fn is_opened_again(self) -> StepBuilder<'a> {
+        let client = self.client;
+        self.scenario.add(Action::SecondProcess { client })
+    }
+
     /// The process is killed, and one of its files is lost.
     pub fn loses(self, file: FileClass) -> StepBuilder<'a> {
         let client = self.client;

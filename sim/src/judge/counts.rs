@@ -23,6 +23,8 @@ pub struct Counts {
     pub steps_inside: u64,
     /// Operations that were refused because another one was in progress.
     pub second_operations: u64,
+    /// Second processes on a client's database that were refused.
+    pub second_processes: u64,
     /// Operations and transactions that correctly found the database busy.
     pub busy: u64,
     /// Transactions that were held open across steps.
@@ -84,6 +86,7 @@ impl Counts {
             steps,
             steps_inside,
             second_operations,
+            second_processes,
             busy,
             held_open,
             readers_held,

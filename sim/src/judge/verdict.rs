@@ -60,6 +60,8 @@ invariants! {
         "after a successful pull or sync, Synced is at the end of the remote's log";
     NO_SURPRISE = "no-surprise", Always,
         "an operation fails only where a fault was injected, and as the atlas allows: with a retryable error, or with an error that names the damage";
+    ONE_PROCESS = "one-process", Always,
+        "while a process has a client's database open, no other process can open it";
     NO_PANIC = "no-panic", Always,
         "the engine does not panic";
     RESUMES = "resumes", Always,

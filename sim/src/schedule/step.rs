@@ -100,6 +100,12 @@ pub enum Action {
         /// The client's number, from 0.
         client: u8,
     },
+    /// A second process opens the database of a client whose process is running. It must be refused. If no
+    /// process is running, the step does nothing.
+    SecondProcess {
+        /// The client's number, from 0.
+        client: u8,
+    },
     /// The client's process closes its database and exits.
     Close {
         /// The client's number, from 0.
@@ -179,6 +185,7 @@ impl Action {
             | Self::Pull { client }
             | Self::Push { client }
             | Self::Sync { client }
+            | Self::SecondProcess { client }
             | Self::Close { client }
             | Self::Crash { client, .. }
             | Self::RestoreDirectory { client, .. }
@@ -203,6 +210,7 @@ impl Action {
             | Self::Pull { client }
             | Self::Push { client }
             | Self::Sync { client }
+            | Self::SecondProcess { client }
             | Self::Close { client }
             | Self::Crash { client, .. }
             | Self::RestoreDirectory { client, .. }

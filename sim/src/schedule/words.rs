@@ -31,6 +31,9 @@ impl fmt::Display for Action {
             Self::Pull { client } => write!(f, "client {client} pulls"),
             Self::Push { client } => write!(f, "client {client} pushes"),
             Self::Sync { client } => write!(f, "client {client} syncs"),
+            Self::SecondProcess { client } => {
+                write!(f, "a second process opens client {client}'s database")
+            }
             Self::Close { client } => write!(f, "client {client} closes"),
             Self::Crash { client, kind } => write!(f, "client {client} crashes: {kind}"),
             Self::RemoteTransaction { writes } => {

@@ -75,7 +75,7 @@ impl World {
     fn can_run_inside(&self, action: &Action, outer: &StepContext) -> bool {
         let Some(number) = action.client().filter(|&number| outer.is_operating(number)) else { return true };
         match action {
-            Action::Crash { .. } => true,
+            Action::Crash { .. } | Action::SecondProcess { .. } => true,
             // The running operation keeps the engine alive, so the application cannot close it.
             Action::Close { .. } => false,
             // A client's files are not replaced while an operation runs.

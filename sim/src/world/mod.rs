@@ -27,6 +27,7 @@
 //! | a step from start to end; steps that run inside another | `step`, `interleave` |
 //! | an engine operation, its suspensions and its requests | `operations`, `drive`, `exchange` |
 //! | transactions and readers | `transactions`, [`application`], [`writes`], [`sql`] |
+//! | a second process | `second_process` |
 //! | damage to a client's files | `damage` |
 //! | the heal | `heal` |
 //!
@@ -58,6 +59,7 @@ mod recorder;
 mod referee;
 pub mod remote;
 pub mod run;
+mod second_process;
 mod server;
 pub mod snapshot;
 pub mod sql;

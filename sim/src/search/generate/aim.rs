@@ -50,6 +50,9 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
         states.iter_mut().for_each(|state| state.has_news |= is_news);
         return;
     };
+    if matches!(step.action, Action::SecondProcess { .. }) {
+        return;
+    }
     let own = &mut states[usize::from(number)];
     let pushes = matches!(step.action, Action::Push { .. } | Action::Sync { .. });
     let is_news_for_others = pushes && own.has_pending;
@@ -73,7 +76,8 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
         | Action::RestoreDirectory { .. }
         | Action::LoseFile { .. }
         | Action::Rot { .. } => own.is_running = false,
-        Action::RemoteTransaction { .. }
+        Action::SecondProcess { .. }
+        | Action::RemoteTransaction { .. }
         | Action::RemoteCheckpoint
         | Action::RemoteRestart
         | Action::RemoteCrash { .. }
@@ -120,7 +124,10 @@ enum Phase {
 /// The phases that a step is likely to have.
 fn phases(action: &Action, state: LikelyState) -> Vec<Phase> {
     // Without a running process there is no transaction to end and no open reader.
-    let opens = !matches!(action, Action::EndTransaction { .. } | Action::CloseReader { .. });
+    let opens = !matches!(
+        action,
+        Action::EndTransaction { .. } | Action::CloseReader { .. } | Action::SecondProcess { .. }
+    );
     let opening = match state {
         LikelyState { was_opened: false, .. } if opens => Some(Phase::Bootstrap),
         LikelyState { is_running: false, .. } if opens => Some(Phase::Reopening),

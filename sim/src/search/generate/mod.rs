@@ -90,6 +90,7 @@ enum Kind {
     EndTransaction,
     OpenReader,
     CloseReader,
+    SecondProcess,
     RemotePrune,
     RemoteRestore,
     RestoreDirectory,
@@ -173,6 +174,7 @@ impl Mix {
                 (Kind::EndTransaction, 12),
                 (Kind::OpenReader, 5),
                 (Kind::CloseReader, 8),
+                (Kind::SecondProcess, 3),
             ] {
                 weights.push((kind, rng.random_range(0..to)));
             }
@@ -333,6 +335,7 @@ fn step(
         Kind::EndTransaction => Action::EndTransaction { client, end: transaction_end(rng) },
         Kind::OpenReader => Action::OpenReader { client },
         Kind::CloseReader => Action::CloseReader { client },
+        Kind::SecondProcess => Action::SecondProcess { client },
         Kind::RemotePrune => Action::RemotePrune,
         Kind::RemoteRestore => remote_restore(rng, header),
         Kind::RestoreDirectory => Action::RestoreDirectory { client, to_step: rng.random_range(1..=id) },
@@ -361,7 +364,8 @@ fn step(
     let mut faults = Vec::new();
     let is_operation = !matches!(
         action,
-        Action::Close { .. }
+        Action::SecondProcess { .. }
+            | Action::Close { .. }
             | Action::Crash { .. }
             | Action::RestoreDirectory { .. }
             | Action::LoseFile { .. }
@@ -468,8 +472,9 @@ fn action_inside(
         return remote_restore(rng, header);
     }
     let other = (client + rng.random_range(1..header.clients)) % header.clients;
-    match rng.random_range(0..18) {
+    match rng.random_range(0..19) {
         16 => Action::RemoteRestart,
+        18 => Action::SecondProcess { client },
         17 => Action::RemoteCrash { kind: crash_kind(rng, mix) },
         0..3 => Action::RemoteTransaction { writes: remote_writes(rng, mix, rows_written) },
         // This transaction does not fit into a small batch of frames.

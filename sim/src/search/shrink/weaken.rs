@@ -148,6 +148,7 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
         | Action::Pull { .. }
         | Action::Push { .. }
         | Action::Sync { .. }
+        | Action::SecondProcess { .. }
         | Action::Close { .. }
         | Action::RemoteTransaction { .. }
         | Action::RemoteCheckpoint
@@ -203,6 +204,7 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         | Action::CloseReader { .. }
         | Action::Pull { .. }
         | Action::Push { .. }
+        | Action::SecondProcess { .. }
         | Action::Close { .. }
         | Action::RemoteCheckpoint
         | Action::RemoteRestart

@@ -95,6 +95,11 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         let _findings = world.clients[0].disk.take_touched_names();
         world.step(&Step::new(90, Action::Pull { client: 0 }))
     }),
+    (ONE_PROCESS, |world| {
+        world.open_second_process(0, &StepContext::default())?;
+        world.clients[0].disk.forget_locks();
+        world.open_second_process(0, &StepContext::default())
+    }),
     (NO_PANIC, |world| {
         world
             .drive(0, Operation::Push, &mut StepContext::default(), async { panic!("on purpose") })
