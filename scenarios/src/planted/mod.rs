@@ -26,8 +26,18 @@ use std::path::{Path, PathBuf};
 pub use patch::{Edited, PatchError, PlantedBug};
 
 /// The parts of the engine among which the bugs are distributed.
-pub const AREAS: &[&str] =
-    &["bootstrap", "pull", "push", "rebase", "reset", "generation", "metadata", "replay", "error path"];
+pub const AREAS: &[&str] = &[
+    "bootstrap",
+    "pull",
+    "push",
+    "rebase",
+    "reset",
+    "generation",
+    "metadata",
+    "replay",
+    "lock",
+    "error path",
+];
 
 #[must_use]
 pub fn workspace() -> PathBuf {

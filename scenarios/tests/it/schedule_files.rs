@@ -41,3 +41,41 @@ fn a_fault_that_nothing_is_promised_about_is_refused_by_line_and_field() {
     let error = Schedule::parse(&text).unwrap_err().to_string();
     assert!(error.starts_with("line 2, field `faults[0]`: the atlas has no promise"), "{error}");
 }
+
+#[test]
+fn a_number_that_no_history_can_have_is_refused_with_its_range() {
+    let good = Schedule::new(Header::new(7), Vec::new()).print();
+    let header = |from: &str, to: &str| {
+        assert!(good.contains(from), "{good}");
+        good.replacen(from, to, 1)
+    };
+    let step = |line: &str| format!("{good}{line}\n");
+    for (text, message) in [
+        (header("\"clients\":2", "\"clients\":128"), "line 1, field `clients`: 128 is not from 1 to 64"),
+        (header("\"clients\":2", "\"clients\":0"), "line 1, field `clients`: 0 is not from 1 to 64"),
+        (
+            header("\"chunk_bytes\":16384", "\"chunk_bytes\":0"),
+            "line 1, field `chunk_bytes`: 0 is not from 1 to 1073741824",
+        ),
+        (
+            step(
+                r#"{"id":1,"action":{"remote_transaction":{"writes":[{"append":{"payload_bytes":300000000}}]}}}"#,
+            ),
+            "line 2, field `action.remote_transaction.writes[0].append.payload_bytes`: 300000000 is not from 0 to 16777216",
+        ),
+        (
+            step(
+                r#"{"id":1,"action":{"pull":{"client":0}},"faults":[{"abandon":{"nth":0,"arrives":true}}]}"#,
+            ),
+            "line 2, field `faults[0].abandon.nth`: 0 is not from 1 to 4294967295",
+        ),
+        (
+            step(
+                r#"{"id":1,"action":{"pull":{"client":0}},"during":[{"at":{"suspension":{"nth":0}},"step":{"id":2,"action":"remote_prune"}}]}"#,
+            ),
+            "line 2, field `during[0].at.suspension.nth`: 0 is not from 1 to 4294967295",
+        ),
+    ] {
+        assert_eq!(Schedule::parse(&text).unwrap_err().to_string(), message);
+    }
+}

@@ -98,9 +98,9 @@ impl Add {
             stem.strip_suffix(".min").unwrap_or(stem).to_owned()
         });
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if name.is_empty() || !name.chars().all(is_plain) {
+        if name.is_empty() || name.starts_with('-') || !name.chars().all(is_plain) {
             return Err(Problem::Usage(format!(
-                "{name:?} is not a valid name: pass --name with lower case letters, digits and hyphens"
+                "{name:?} is not a valid name: pass --name with lower case letters, digits and hyphens, and no hyphen first"
             )));
         }
         Ok(name)

@@ -38,7 +38,7 @@ pub struct Explore {
     #[arg(long, value_name = "N", value_parser = super::minutes)]
     minutes: Option<Duration>,
     /// The number of processes. Defaults to one per core.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::job_count)]
     jobs: Option<NonZero<usize>>,
     /// The maximum number of crashes in one history. With 2, the recovery is crashed as well.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3))]
@@ -56,8 +56,16 @@ impl Explore {
             (None, None) => explore::default_set(),
         };
         if let Some(text) = &self.only {
+            let names: Vec<String> = units.iter().map(|unit| unit.name.clone()).collect();
             units.retain(|unit| unit.name.contains(text.as_str()));
+            if units.is_empty() {
+                let names = listed(&names);
+                return Err(Problem::Usage(format!(
+                    "no unit's name contains {text:?}; the units are:{names}"
+                )));
+            }
         }
+        files::prepare(&self.out, false)?;
         let bar = progress_bar(&units);
         let show = |progress: Progress| {
             bar.set_position(progress.units_done);
@@ -99,10 +107,10 @@ impl Explore {
             status = status_of(violation.expectation);
             let mut schedule = schedule.clone();
             schedule.comments.head.push(format!("explored: {unit}"));
-            let kept = Kept::write(schedule, violation, path)?;
-            println!("\n{unit}: {}", kept.violation);
-            println!("  signature  {}", kept.violation.signature());
-            println!("  schedule   {}: {}", kept.path.display(), kept.size());
+            println!("\n{unit}: {violation}");
+            println!("  signature  {}", violation.signature());
+            let kept = Kept::write(schedule, violation, path);
+            kept.print_place("schedule");
             failure::print_next(&kept, true);
         }
         if findings.len() > SHOWN_MAX {
@@ -110,6 +118,16 @@ impl Explore {
         }
         Ok(status)
     }
+}
+
+/// The names, one per line, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const LISTED_MAX: usize = 40;
+    let mut list: String = names.iter().take(LISTED_MAX).map(|name| format!("\n  {name}")).collect();
+    if names.len() > LISTED_MAX {
+        list += &format!("\n  and {} more", names.len() - LISTED_MAX);
+    }
+    list
 }
 
 fn progress_bar(units: &[Unit]) -> ProgressBar {

@@ -22,11 +22,14 @@ pub struct Kept {
     pub schedule: Schedule,
     pub violation: Violation,
     pub path: PathBuf,
+    /// Whether the file could be written. If not, the schedule was printed instead.
+    pub is_saved: bool,
 }
 
 impl Kept {
-    /// Writes the schedule's file, with the finding in the comments at its top.
-    pub fn write(mut schedule: Schedule, violation: Violation, path: PathBuf) -> Result<Self, Problem> {
+    /// Writes the schedule's file, with the finding in the comments at its top. If the file cannot be written,
+    /// prints why, and the schedule: a finding must not be lost because a disk is full.
+    pub fn write(mut schedule: Schedule, violation: Violation, path: PathBuf) -> Self {
         let head = &mut schedule.comments.head;
         // A file that was written by an earlier run already has these lines.
         head.retain(|line| FINDING.iter().all(|beginning| !line.starts_with(beginning)));
@@ -34,8 +37,17 @@ impl Kept {
         head.extend(
             FINDING.iter().zip(finding).map(|(beginning, text)| one_line(&format!("{beginning}{text}"))),
         );
-        files::write(&path, &schedule.print())?;
-        Ok(Self { schedule, violation, path })
+        let written = files::write(&path, &schedule.print());
+        if let Err(problem) = &written {
+            eprintln!("plimsoll: {problem}; the schedule is printed instead:\n{}", schedule.print());
+        }
+        Self { schedule, violation, path, is_saved: written.is_ok() }
+    }
+
+    /// Prints where the schedule is, and its size.
+    pub fn print_place(&self, label: &str) {
+        let place = if self.is_saved { self.path.display().to_string() } else { "printed above".into() };
+        println!("  {label:<9}  {place}: {}", self.size());
     }
 
     /// For example "20 steps, 9 faults".
@@ -93,7 +105,7 @@ pub fn shrink(
         None if !is_deterministic => Some("the shrunk schedule did not run the same way twice".to_owned()),
         difference => difference,
     };
-    let kept = Kept::write(smaller, violation, path)?;
+    let kept = Kept::write(smaller, violation, path);
     Ok(Some(Smaller { kept, runs, is_cut_short, nondeterminism }))
 }
 
@@ -121,7 +133,8 @@ fn print_step(step: &Step, margin: &str) {
 pub fn print_smaller(smaller: &Smaller) {
     let Smaller { kept, runs, is_cut_short, nondeterminism } = smaller;
     let how = if *is_cut_short { ", stopped by the time limit" } else { "" };
-    println!("  shrunk     {}: {} after {runs} runs{how}", kept.path.display(), kept.size());
+    kept.print_place("shrunk");
+    println!("             after {runs} runs{how}");
     print_steps(&kept.schedule);
     if let Some(difference) = nondeterminism {
         println!("  {difference}");
@@ -132,6 +145,9 @@ pub fn print_smaller(smaller: &Smaller) {
 pub fn print_next(kept: &Kept, can_be_shrunk: bool) {
     let outcome = run(&kept.schedule, RunOptions { keep_events: true, ..RunOptions::default() });
     print_last_events(&outcome.events);
+    if !kept.is_saved {
+        return;
+    }
     let path = kept.path.display().to_string();
     let page = kept.path.with_extension("html").display().to_string();
     println!("  replay     {}", shell_line(&["replay", &path]));

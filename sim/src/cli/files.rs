@@ -61,6 +61,11 @@ impl Source {
         }
     }
 
+    /// The command-line arguments that replay it.
+    pub fn replay(&self, profile: Profile) -> Vec<String> {
+        ["replay".to_owned()].into_iter().chain(self.arguments(profile)).collect()
+    }
+
     /// The command-line arguments that name the source.
     pub fn arguments(&self, profile: Profile) -> Vec<String> {
         match self {
@@ -99,6 +104,18 @@ pub fn read(path: &Path) -> Result<String, Problem> {
         path: path.display().to_string(),
         source,
     })
+}
+
+/// Checks before long work that files can be written to the directory. Creates the directory if it `must_exist`
+/// afterwards.
+pub fn prepare(directory: &Path, must_exist: bool) -> Result<(), Problem> {
+    let failed = |source| Problem::File { what: "write to", path: directory.display().to_string(), source };
+    if must_exist {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    } else if !directory.exists() {
+        return Ok(());
+    }
+    tempfile::tempfile_in(directory).map(drop).map_err(failed)
 }
 
 /// Writes a file, and creates its directory if necessary.

@@ -43,7 +43,7 @@ pub struct Fingerprint {
     #[arg(long, value_name = "DIR", default_value = corpus::DIRECTORY)]
     corpus: PathBuf,
     /// The number of histories that run at the same time. Defaults to one per core.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::job_count)]
     jobs: Option<NonZero<usize>>,
     /// Write the lines to a file instead of printing them.
     #[arg(long, value_name = "FILE")]

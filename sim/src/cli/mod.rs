@@ -156,6 +156,21 @@ fn minutes(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a number of jobs.
+fn job_count(text: &str) -> Result<NonZero<usize>, String> {
+    /// More threads or processes than this take gigabytes and make nothing faster.
+    const JOBS_MAX: usize = 512;
+    match text.parse::<NonZero<usize>>() {
+        Ok(jobs) if jobs.get() <= JOBS_MAX => Ok(jobs),
+        _ => Err(format!("expected a number from 1 to {JOBS_MAX}")),
+    }
+}
+
+/// Borrows the words of a command line.
+fn words(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
 /// The requested number of jobs. Defaults to one per core.
 #[expect(clippy::disallowed_methods, reason = "the number of threads does not affect any history")]
 fn jobs(requested: Option<NonZero<usize>>) -> usize {

@@ -13,11 +13,12 @@ use plimsoll_sim::search::sweep::{Shard, Sweep};
 use plimsoll_sim::world::run::{RunOptions, run};
 
 use super::failure::{self, Kept};
+use super::files::Source;
 use super::interrupt::Interrupt;
 use super::shard::ShardOption;
 use super::{
     Problem, STATUS_CLEAN, STATUS_INTERRUPTED, STATUS_MARKS, STATUS_NONDETERMINISM, files, jobs, shell_line,
-    status_of,
+    status_of, words,
 };
 
 /// The time limit of the automatic shrink of one failure.
@@ -33,7 +34,7 @@ Examples:
   plimsoll run --minutes 30 --out nightly              as many seeds as half an hour allows
   plimsoll run --seeds 0..100000 --shard 2/8 --out r2  this machine's share; see `plimsoll merge`")]
 pub struct Run {
-    /// The seeds from A up to but not including B. Without B there is no end. Defaults to 0..1000; with
+    /// The seeds from A up to but not including B, or one seed. Without B there is no end. Defaults to 0..1000; with
     /// --minutes it has no end.
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     seeds: Option<Range<u64>>,
@@ -46,7 +47,7 @@ pub struct Run {
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
     /// The number of histories that run at the same time. Defaults to one per core.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::job_count)]
     jobs: Option<NonZero<usize>>,
     /// Continue after a failure, and report all failures, grouped by signature.
     #[arg(long)]
@@ -67,8 +68,12 @@ pub struct Run {
 }
 
 pub fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let (start, end) = text.split_once("..").ok_or("expected A..B, for instance 0..1000")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
+    let Some((start, end)) = text.split_once("..") else {
+        let seed = number(text)
+            .map_err(|error| format!("{error}; expected A..B, for instance 0..1000, or a seed"))?;
+        return if seed == u64::MAX { Err("the seed is too large".into()) } else { Ok(seed..seed + 1) };
+    };
     let (start, end) = (number(start)?, if end.is_empty() { u64::MAX } else { number(end)? });
     if start >= end { Err(format!("{start}..{end} is empty")) } else { Ok(start..end) }
 }
@@ -83,6 +88,7 @@ impl Run {
             jobs: jobs(self.jobs),
             keep_going: self.keep_going,
         };
+        files::prepare(self.directory(), self.out.is_some())?;
         let interrupt = Interrupt::listen()?;
         let bar = progress_bar(&sweep);
         let outcome = interrupt.within(self.minutes, |stop| sweep.run(stop, |_| bar.inc(1)));
@@ -129,20 +135,25 @@ impl Run {
             );
             return Ok(false);
         };
-        let kept = Kept::write(schedule, violation, failure::path_of(self.directory(), seed))?;
-        failure.smallest.schedule = Some(file_name(&kept.path));
+        // The finding is printed before anything is written, because writing may fail.
+        if !self.json {
+            println!("\nseed {seed}: {violation}");
+            println!("  signature  {}", failure.signature);
+            print_seeds(failure);
+            println!("  again      {}", shell_line(&words(&Source::Seed(seed).replay(self.profile))));
+        }
+        let kept = Kept::write(schedule, violation, failure::path_of(self.directory(), seed));
+        failure.smallest.schedule = kept.is_saved.then(|| file_name(&kept.path));
         let smaller = if should_shrink {
             let path = kept.path.with_extension("min.jsonl");
             failure::shrink(&kept.schedule, path, jobs(self.jobs), SHRINK_LIMIT, interrupt)?
         } else {
             None
         };
-        failure.smallest.shrunk = smaller.as_ref().map(|smaller| file_name(&smaller.kept.path));
+        let shrunk = smaller.as_ref().map(|smaller| &smaller.kept).filter(|kept| kept.is_saved);
+        failure.smallest.shrunk = shrunk.map(|kept| file_name(&kept.path));
         if !self.json {
-            println!("\nseed {seed}: {}", kept.violation);
-            println!("  signature  {}", failure.signature);
-            print_seeds(failure);
-            println!("  schedule   {}: {}", kept.path.display(), kept.size());
+            kept.print_place("schedule");
             match &smaller {
                 Some(smaller) => {
                     failure::print_smaller(smaller);
@@ -183,8 +194,7 @@ impl Run {
             if let Some(directory) = &self.out {
                 words.extend(["--out".into(), directory.display().to_string()]);
             }
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            println!("\nended before seed {next}; continue with: {}", shell_line(&words));
+            println!("\nended before seed {next}; continue with: {}", shell_line(&self::words(&words)));
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ pub struct Shrink {
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
     /// The number of candidates that run at the same time. Defaults to one per core.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::job_count)]
     jobs: Option<NonZero<usize>>,
     /// Stop after this many seconds, with the smallest schedule found so far.
     #[arg(long, value_name = "N", default_value_t = 300)]

@@ -116,7 +116,7 @@ pub struct OperationPlace {
     pub file: FileClass,
     pub operation: OperationKind,
     /// The number of the operation in the step, from 1. Only operations of this kind on files of this role
-    /// count. The number 0 is never reached.
+    /// count.
     pub nth: u32,
 }
 

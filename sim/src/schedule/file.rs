@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::validate::Check;
+use super::validate::{Check, check_header};
 use super::{FORMAT, Header, Schedule, Step};
 
 /// The comments of a schedule file: lines that begin with `#`, without that sign and the space after it.
@@ -59,6 +59,17 @@ pub enum ScheduleError {
         client: u8,
         /// The number of clients in the header.
         clients: u8,
+    },
+    /// A number is outside the range that a history can have.
+    #[error("line {line}, field `{field}`: {value} is not from {} to {}", .range.start(), .range.end())]
+    Limit {
+        /// The line, counted from 1.
+        line: usize,
+        /// The field, as a path through the line's object.
+        field: String,
+        value: u64,
+        /// The possible values.
+        range: std::ops::RangeInclusive<u64>,
     },
     /// Two steps have the same id.
     #[error("line {line}, field `id`: step id {id} was used before")]
@@ -128,7 +139,9 @@ impl Schedule {
                 match &mut schedule {
                     None => {
                         comments.head = lines;
-                        schedule = Some(Self::new(header(line, trimmed)?, Vec::new()));
+                        let header = header(line, trimmed)?;
+                        check_header(line, &header)?;
+                        schedule = Some(Self::new(header, Vec::new()));
                     }
                     Some(schedule) => {
                         let step: Step = value(line, trimmed)?;

@@ -1,10 +1,80 @@
-//! Checks that the steps of a schedule are possible: known clients, unique ids, and only faults from the
-//! atlas.
+//! Checks that a schedule is possible: known clients, unique ids, only faults from the atlas, and numbers that
+//! a history can have. What is outside a limit is refused when the file is read; it is no finding.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
-use super::{Action, Header, ScheduleError, Step};
+use super::workload::Write;
+use super::{Action, Header, ScheduleError, Step, Wait};
+use crate::fault::Fault;
 use crate::fault::atlas::{has_row, is_rot_promised};
+
+/// How many clients a history can have. Each has a machine of its own.
+const CLIENTS: RangeInclusive<u64> = 1..=64;
+/// The size of a chunk of a response's body, in bytes.
+const CHUNK_BYTES: RangeInclusive<u64> = 1..=1 << 30;
+/// The payload of a row, in bytes. A larger row would fill the memory that a history may use.
+const PAYLOAD_BYTES: RangeInclusive<u64> = 0..=1 << 24;
+/// Places are counted from 1.
+const NTH: RangeInclusive<u64> = 1..=u32::MAX as u64;
+
+/// Checks the header.
+///
+/// # Errors
+/// [`ScheduleError::Limit`] with the field and its range.
+pub(super) fn check_header(line: usize, header: &Header) -> Result<(), ScheduleError> {
+    check_limit(line, "", "clients", header.clients.into(), CLIENTS)?;
+    check_limit(line, "", "chunk_bytes", header.chunk_bytes as u64, CHUNK_BYTES)
+}
+
+fn check_limit(
+    line: usize,
+    within: &str,
+    field: &str,
+    value: u64,
+    range: RangeInclusive<u64>,
+) -> Result<(), ScheduleError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(ScheduleError::Limit { line, field: format!("{within}{field}"), value, range })
+}
+
+/// Checks the numbers of a step.
+fn check_limits(line: usize, within: &str, step: &Step) -> Result<(), ScheduleError> {
+    if let Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } = &step.action {
+        for (index, write) in writes.iter().enumerate() {
+            if let Write::Append { payload_bytes } = write {
+                let field =
+                    format!("action.{}.writes[{index}].append.payload_bytes", step.action.kind().name());
+                check_limit(line, within, &field, (*payload_bytes).into(), PAYLOAD_BYTES)?;
+            }
+        }
+    }
+    for (index, fault) in step.faults.iter().enumerate() {
+        let (field, nth) = match fault {
+            Fault::Crash(point) => ("crash.place.nth", point.place.nth),
+            Fault::CrashSuspended { nth, .. } => ("crash_suspended.nth", *nth),
+            Fault::Disk(error) => ("disk.nth", error.nth),
+            Fault::Network { at, .. } => ("network.at.nth", at.nth),
+            Fault::Abandon { nth, .. } => ("abandon.nth", *nth),
+        };
+        check_limit(line, within, &format!("faults[{index}].{field}"), nth.into(), NTH)?;
+    }
+    for (index, during) in step.during.iter().enumerate() {
+        let (field, nth) = match during.at {
+            Wait::Request(place) => ("request.nth", place.nth),
+            Wait::Response(place) => ("response.nth", place.nth),
+            Wait::Chunk { nth, .. } => ("chunk.nth", nth),
+            Wait::Reported { nth, .. } => ("told.nth", nth),
+            Wait::Suspension { nth } => ("suspension.nth", nth),
+        };
+        let within = format!("{within}during[{index}].");
+        check_limit(line, &within, &format!("at.{field}"), nth.into(), NTH)?;
+        check_limits(line, &format!("{within}step."), &during.step)?;
+    }
+    Ok(())
+}
 
 /// Checks the steps of one schedule in order.
 #[derive(Default)]
@@ -19,6 +89,7 @@ impl Check {
     /// # Errors
     /// The first problem of the step or of a step inside it.
     pub fn step(&mut self, line: usize, header: &Header, step: &Step) -> Result<(), ScheduleError> {
+        check_limits(line, "", step)?;
         check_promised(line, "", step)?;
         let clients = header.clients;
         for step in step.all() {

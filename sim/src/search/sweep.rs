@@ -38,7 +38,7 @@ pub struct Sweep {
 
 /// One of several machines that share a sweep. It runs the seeds whose remainder modulo `count` is `index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "ShardFields")]
 pub struct Shard {
     /// The number of this shard, from 0.
     pub index: u64,
@@ -63,6 +63,22 @@ impl fmt::Display for Shard {
     }
 }
 
+/// A shard as a report has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShardFields {
+    index: u64,
+    count: u64,
+}
+
+impl TryFrom<ShardFields> for Shard {
+    type Error = String;
+
+    fn try_from(ShardFields { index, count }: ShardFields) -> Result<Self, String> {
+        Self::of(index, count)
+    }
+}
+
 impl FromStr for Shard {
     type Err = String;
 
@@ -81,9 +97,9 @@ impl Shard {
     /// If `count` is 0 or too large, or `index` is not below `count`.
     pub fn of(index: u64, count: u64) -> Result<Self, String> {
         // Larger counts could overflow the arithmetic on seeds, and no sweep has so many machines.
-        const COUNT_MAX: u64 = u32::MAX as u64;
+        const COUNT_MAX: u64 = 1 << 16;
         if count == 0 || count > COUNT_MAX || index >= count {
-            return Err(format!("{index}/{count}: shards of N are 0 to N-1, and N is at least 1"));
+            return Err(format!("{index}/{count}: shards of N are 0 to N-1, and N is from 1 to {COUNT_MAX}"));
         }
         Ok(Self { index, count })
     }
