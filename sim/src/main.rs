@@ -20,12 +20,16 @@ fn main() -> ExitCode {
     forgo_huge_pages();
     end_with_the_reader();
     let command = cli::Arguments::parse();
-    match command.execute() {
-        Ok(status) => ExitCode::from(status),
-        Err(problem) => {
-            eprintln!("plimsoll: {problem}");
-            ExitCode::from(cli::STATUS_USAGE)
+    let status = command.execute().unwrap_or_else(|problem| {
+        eprintln!("plimsoll: {problem}");
+        cli::STATUS_USAGE
+    });
+    match cli::output::failure() {
+        Some(error) => {
+            eprintln!("plimsoll: the output is incomplete: {error}");
+            ExitCode::from(if status == cli::STATUS_CLEAN { cli::STATUS_USAGE } else { status })
         }
+        None => ExitCode::from(status),
     }
 }
 

@@ -11,6 +11,7 @@ use plimsoll_sim::text::counted;
 use plimsoll_sim::world::run::{RunOptions, run};
 
 use super::files::Source;
+use super::output::outln;
 use super::{Problem, STATUS_CLEAN, files};
 
 #[derive(Debug, Args)]
@@ -66,7 +67,7 @@ impl Add {
         }
         files::write_new(&path, &schedule.print())?;
         let faults = schedule.fault_count();
-        println!(
+        outln!(
             "added {}: {}, {}",
             path.display(),
             counted(schedule.steps.len() as u64, "step"),
@@ -74,18 +75,18 @@ impl Add {
         );
         let outcome = run(&schedule, RunOptions::default());
         match &outcome.violation {
-            Some(violation) => println!("  today      {violation}"),
+            Some(violation) => outln!("  today      {violation}"),
             None => {
-                println!("  today      no violation: check that the schedule fails when the fix is reverted")
+                outln!("  today      no violation: check that the schedule fails when the fix is reverted")
             }
         }
         if !has_text {
-            println!("  write      the post-mortem at the top of the file: the test requires it");
+            outln!("  write      the post-mortem at the top of the file: the test requires it");
         }
         if outcome.violation.is_some() {
-            println!("  fix        the engine");
+            outln!("  fix        the engine");
         }
-        println!("  test       cargo test --release -p plimsoll-scenarios --test corpus {name}");
+        outln!("  test       cargo test --release -p plimsoll-scenarios --test corpus {name}");
         Ok(STATUS_CLEAN)
     }
 

@@ -15,6 +15,7 @@ use plimsoll_sim::world::run::{RunOptions, run};
 use super::failure::{self, Kept};
 use super::files::Source;
 use super::interrupt::Interrupt;
+use super::output::outln;
 use super::{Problem, STATUS_CLEAN, STATUS_INTERRUPTED, files, jobs, status_of};
 
 /// The number of findings that are printed.
@@ -78,7 +79,7 @@ impl Explore {
             .map_err(Problem::Explore)?;
         let seconds = bar.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        println!(
+        outln!(
             "explored    {} of {} units: {} histories, {} of them crashed again in the recovery, {:.0} a second",
             progress.units_done,
             units.len(),
@@ -86,12 +87,12 @@ impl Explore {
             HumanCount(progress.crashed_twice),
             progress.histories as f64 / seconds.max(1e-9),
         );
-        println!("not rerun   {} variants whose state had been visited", HumanCount(progress.deduplicated));
+        outln!("not rerun   {} variants whose state had been visited", HumanCount(progress.deduplicated));
         if progress.units_done < units.len() as u64 {
             let left = counted(units.len() as u64 - progress.units_done, "unit");
-            println!("left        {left} not explored for lack of time");
+            outln!("left        {left} not explored for lack of time");
         }
-        println!("found       {}", counted(progress.violations, "violation"));
+        outln!("found       {}", counted(progress.violations, "violation"));
         let status = self.report(&findings)?;
         Ok(if status == STATUS_CLEAN && interrupt.is_interrupted() { STATUS_INTERRUPTED } else { status })
     }
@@ -107,14 +108,14 @@ impl Explore {
             status = status_of(violation.expectation);
             let mut schedule = schedule.clone();
             schedule.comments.head.push(format!("explored: {unit}"));
-            println!("\n{unit}: {violation}");
-            println!("  signature  {}", violation.signature());
+            outln!("\n{unit}: {violation}");
+            outln!("  signature  {}", violation.signature());
             let kept = Kept::write(schedule, violation, path);
             kept.print_place("schedule");
             failure::print_next(&kept, true);
         }
         if findings.len() > SHOWN_MAX {
-            println!("\nand {} more", findings.len() - SHOWN_MAX);
+            outln!("\nand {} more", findings.len() - SHOWN_MAX);
         }
         Ok(status)
     }

@@ -12,6 +12,7 @@ use plimsoll_sim::world::run::{RunOptions, run};
 use plimsoll_sim::world::trace::Event;
 
 use super::interrupt::Interrupt;
+use super::output::outln;
 use super::{Problem, determinism, files, shell_line};
 
 /// How many events of a failing history are printed. They are the last ones.
@@ -47,7 +48,7 @@ impl Kept {
     /// Prints where the schedule is, and its size.
     pub fn print_place(&self, label: &str) {
         let place = if self.is_saved { self.path.display().to_string() } else { "printed above".into() };
-        println!("  {label:<9}  {place}: {}", self.size());
+        outln!("  {label:<9}  {place}: {}", self.size());
     }
 
     /// For example "20 steps, 9 faults".
@@ -111,7 +112,7 @@ pub fn shrink(
 
 fn print_steps(schedule: &Schedule) {
     if schedule.steps.is_empty() {
-        println!("    no step is needed: syncing all clients once is enough");
+        outln!("    no step is needed: syncing all clients once is enough");
     }
     for step in &schedule.steps {
         print_step(step, "    ");
@@ -119,12 +120,12 @@ fn print_steps(schedule: &Schedule) {
 }
 
 fn print_step(step: &Step, margin: &str) {
-    println!("{margin}{step}");
+    outln!("{margin}{step}");
     for fault in &step.faults {
-        println!("{margin}  ! {fault}");
+        outln!("{margin}  ! {fault}");
     }
     for during in &step.during {
-        println!("{margin}  meanwhile, {}:", during.at);
+        outln!("{margin}  meanwhile, {}:", during.at);
         print_step(&during.step, &format!("{margin}    "));
     }
 }
@@ -134,10 +135,10 @@ pub fn print_smaller(smaller: &Smaller) {
     let Smaller { kept, runs, is_cut_short, nondeterminism } = smaller;
     let how = if *is_cut_short { ", stopped by the time limit" } else { "" };
     kept.print_place("shrunk");
-    println!("             after {runs} runs{how}");
+    outln!("             after {runs} runs{how}");
     print_steps(&kept.schedule);
     if let Some(difference) = nondeterminism {
-        println!("  {difference}");
+        outln!("  {difference}");
     }
 }
 
@@ -150,23 +151,41 @@ pub fn print_next(kept: &Kept, can_be_shrunk: bool) {
     }
     let path = kept.path.display().to_string();
     let page = kept.path.with_extension("html").display().to_string();
-    println!("  replay     {}", shell_line(&["replay", &path]));
-    println!("  page       {}", shell_line(&["replay", &path, "--html", &page]));
+    outln!("  replay     {}", shell_line(&["replay", &path]));
+    outln!("  page       {}", shell_line(&["replay", &path, "--html", &page]));
     if can_be_shrunk {
-        println!("  shrink     {}", shell_line(&["shrink", &path]));
+        outln!("  shrink     {}", shell_line(&["shrink", &path]));
     }
-    println!("  keep       {}", shell_line(&["corpus", "add", &path]));
+    outln!("  keep       {}", shell_line(&["corpus", "add", &path]));
 }
 
 fn print_last_events(events: &[Event]) {
     let first = events.len().saturating_sub(LAST_EVENTS);
-    println!("  the last {} of {} events:", events.len() - first, events.len());
+    outln!("  the last {} of {} events:", events.len() - first, events.len());
     for event in &events[first..] {
-        println!("    {event}");
+        outln!("    {event}");
     }
 }
 
 /// The path of a seed's schedule file.
 pub fn path_of(directory: &Path, seed: u64) -> PathBuf {
     directory.join(format!("seed-{seed}.jsonl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_sim::judge::verdict::READS;
+    use plimsoll_sim::schedule::Header;
+
+    use super::*;
+
+    /// A finding must not be lost because its file cannot be written.
+    #[test]
+    fn a_failure_whose_file_cannot_be_written_is_still_there() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        let schedule = Schedule::new(Header::new(7), Vec::new());
+        let kept = Kept::write(schedule, Violation::of(READS, "planted"), file.path().join("seed-1.jsonl"));
+        assert!(!kept.is_saved);
+        assert_eq!(kept.violation.invariant, READS.name);
+    }
 }

@@ -19,6 +19,7 @@ use plimsoll_sim::search::explore::{self, Options};
 use plimsoll_sim::search::generate::{Profile, generate};
 use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 
+use super::output::out;
 use super::{Problem, STATUS_CLEAN, files, jobs};
 
 #[derive(Debug, Args)]
@@ -70,7 +71,7 @@ impl Fingerprint {
         }
         match &self.out {
             Some(path) => files::write(path, &text)?,
-            None => print!("{text}"),
+            None => out!("{text}"),
         }
         Ok(STATUS_CLEAN)
     }

@@ -3,11 +3,12 @@
 use plimsoll_sim::judge::verdict::INVARIANTS;
 
 use super::STATUS_CLEAN;
+use super::output::outln;
 
 pub fn print() -> u8 {
     for invariant in INVARIANTS {
         let when = format!("{:?}", invariant.expectation).to_lowercase();
-        println!("{:<18}{when:<12}{}", invariant.name, invariant.meaning);
+        outln!("{:<18}{when:<12}{}", invariant.name, invariant.meaning);
     }
     STATUS_CLEAN
 }

@@ -3,10 +3,11 @@
 use plimsoll_sim::judge::marks::MARKS;
 
 use super::STATUS_CLEAN;
+use super::output::outln;
 
 pub fn print() -> u8 {
     for mark in MARKS.iter() {
-        println!("{:<44}{}", mark.name, mark.meaning);
+        outln!("{:<44}{}", mark.name, mark.meaning);
     }
     STATUS_CLEAN
 }

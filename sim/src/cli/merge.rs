@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use plimsoll_sim::report::sweep::SweepReport;
 
+use super::output::{out, outln};
 use super::run::print_seeds;
 use super::{Problem, STATUS_CLEAN, STATUS_USAGE, files, shell_line, status_of};
 
@@ -34,7 +35,7 @@ impl Merge {
         }
         let report = SweepReport::merge(reports).map_err(|error| Problem::Usage(error.to_string()))?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&report).expect("plain data serializes"));
+            outln!("{}", serde_json::to_string_pretty(&report).expect("plain data serializes"));
         } else {
             print(&report);
         }
@@ -51,20 +52,20 @@ impl Merge {
 }
 
 fn print(report: &SweepReport) {
-    print!("{report}");
+    out!("{report}");
     for failure in &report.failures {
-        println!("\nseed {}: {}", failure.smallest.seed, failure.smallest.violation);
-        println!("  signature  {}", failure.signature);
+        outln!("\nseed {}: {}", failure.smallest.seed, failure.smallest.violation);
+        outln!("  signature  {}", failure.signature);
         print_seeds(failure);
         let paths = [("schedule", &failure.smallest.schedule), ("shrunk", &failure.smallest.shrunk)];
         for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
-            println!("  {name:<11}{path}");
+            outln!("  {name:<11}{path}");
         }
         if let Some(path) = failure.smallest.shrunk.as_ref().or(failure.smallest.schedule.as_ref()) {
-            println!("  replay     {}", shell_line(&["replay", path]));
+            outln!("  replay     {}", shell_line(&["replay", path]));
         }
     }
     for (shard, seed) in &report.unfinished {
-        println!("\nshard {shard} ended before seed {seed}");
+        outln!("\nshard {shard} ended before seed {seed}");
     }
 }

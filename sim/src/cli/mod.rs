@@ -12,6 +12,7 @@ mod interrupt;
 mod invariants;
 mod marks;
 mod merge;
+pub mod output;
 mod replay;
 mod run;
 #[cfg(feature = "serve")]

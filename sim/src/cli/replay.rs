@@ -12,6 +12,7 @@ use plimsoll_sim::text::counted;
 use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 
 use super::files::Source;
+use super::output::outln;
 use super::{
     Problem, STATUS_CLEAN, STATUS_NONDETERMINISM, determinism, files, in_colour, shell_line, status_of,
 };
@@ -54,26 +55,26 @@ impl Replay {
             outcome.violation.as_ref().map_or(STATUS_CLEAN, |violation| status_of(violation.expectation));
         if self.trace || self.events {
             for event in &outcome.events {
-                println!("{event}");
+                outln!("{event}");
             }
         }
         if self.hash || self.events {
-            println!("{:016x}", outcome.hash);
+            outln!("{:016x}", outcome.hash);
             return Ok(status);
         }
         if let Some(path) = &self.html {
             files::write(path, &page(&self.heading(), &schedule, &outcome))?;
-            println!("wrote {}", path.display());
+            outln!("wrote {}", path.display());
         } else if !self.trace && !self.check_determinism {
-            println!("{}", timeline(&outcome, in_colour()));
+            outln!("{}", timeline(&outcome, in_colour()));
         }
         print_outcome(&schedule, &outcome);
         if self.check_determinism {
             if let Some(difference) = determinism::difference(&schedule, &outcome)? {
-                println!("{difference}");
+                outln!("{difference}");
                 return Ok(STATUS_NONDETERMINISM);
             }
-            println!("deterministic: two runs in this process and one in another are the same");
+            outln!("deterministic: two runs in this process and one in another are the same");
         }
         Ok(status)
     }
@@ -91,8 +92,8 @@ impl Replay {
 
 fn print_outcome(schedule: &Schedule, outcome: &Outcome) {
     let counts = &outcome.counts;
-    println!("{} events, hash {:016x}", outcome.event_count, outcome.hash);
-    println!(
+    outln!("{} events, hash {:016x}", outcome.event_count, outcome.hash);
+    outln!(
         "{}, {} crashes, {} requests, {} messages lost",
         counted(schedule.steps.len() as u64, "step"),
         counts.crashes(),
@@ -100,19 +101,19 @@ fn print_outcome(schedule: &Schedule, outcome: &Outcome) {
         counts.messages_lost(),
     );
     for (step, fault) in &outcome.fault_outcomes.unreached {
-        println!("not reached in step {step}: {fault}");
+        outln!("not reached in step {step}: {fault}");
     }
     for step in &outcome.fault_outcomes.not_run {
-        println!(
+        outln!(
             "step {step} did not run: its moment inside another step was not reached, or did not allow it"
         );
     }
     let not_run = schedule.steps.len() as u64 - counts.steps;
     if not_run > 0 {
-        println!("{not_run} later steps did not run");
+        outln!("{not_run} later steps did not run");
     }
     match &outcome.violation {
-        Some(violation) => println!("{violation}\nsignature: {}", violation.signature()),
-        None => println!("clean"),
+        Some(violation) => outln!("{violation}\nsignature: {}", violation.signature()),
+        None => outln!("clean"),
     }
 }

@@ -15,6 +15,7 @@ use plimsoll_sim::world::run::{RunOptions, run};
 use super::failure::{self, Kept};
 use super::files::Source;
 use super::interrupt::Interrupt;
+use super::output::{out, outln};
 use super::shard::ShardOption;
 use super::{
     Problem, STATUS_CLEAN, STATUS_INTERRUPTED, STATUS_MARKS, STATUS_NONDETERMINISM, files, jobs, shell_line,
@@ -96,7 +97,7 @@ impl Run {
         bar.finish_and_clear();
         let mut report = SweepReport::new(&sweep, &outcome, seconds);
         if !self.json {
-            print!("{report}");
+            out!("{report}");
         }
         let mut is_deterministic = true;
         for (number, failure) in report.failures.iter_mut().enumerate() {
@@ -129,7 +130,7 @@ impl Run {
         let again = run(&schedule, RunOptions::default());
         let Some(violation) = again.violation.filter(|violation| violation.signature() == failure.signature)
         else {
-            println!(
+            outln!(
                 "seed {seed} failed ({}) but does not fail in this way when it runs again",
                 failure.smallest.violation
             );
@@ -137,10 +138,10 @@ impl Run {
         };
         // The finding is printed before anything is written, because writing may fail.
         if !self.json {
-            println!("\nseed {seed}: {violation}");
-            println!("  signature  {}", failure.signature);
+            outln!("\nseed {seed}: {violation}");
+            outln!("  signature  {}", failure.signature);
             print_seeds(failure);
-            println!("  again      {}", shell_line(&words(&Source::Seed(seed).replay(self.profile))));
+            outln!("  again      {}", shell_line(&words(&Source::Seed(seed).replay(self.profile))));
         }
         let kept = Kept::write(schedule, violation, failure::path_of(self.directory(), seed));
         failure.smallest.schedule = kept.is_saved.then(|| file_name(&kept.path));
@@ -173,7 +174,7 @@ impl Run {
             files::write(&directory.join(result_name(sweep.shard)), &json)?;
         }
         if self.json {
-            print!("{json}");
+            out!("{json}");
             return Ok(());
         }
         if let Some(next) = report.unfinished.get(&sweep.shard.index) {
@@ -194,7 +195,7 @@ impl Run {
             if let Some(directory) = &self.out {
                 words.extend(["--out".into(), directory.display().to_string()]);
             }
-            println!("\nended before seed {next}; continue with: {}", shell_line(&self::words(&words)));
+            outln!("\nended before seed {next}; continue with: {}", shell_line(&self::words(&words)));
         }
         Ok(())
     }
@@ -216,7 +217,7 @@ pub fn print_seeds(failure: &FailureReport) {
     if failure.count > 1 {
         let seeds: Vec<String> = failure.seeds.iter().map(u64::to_string).collect();
         let more = if failure.count > failure.seeds.len() as u64 { ", …" } else { "" };
-        println!("  failures   {} with this signature: seeds {}{more}", failure.count, seeds.join(", "));
+        outln!("  failures   {} with this signature: seeds {}{more}", failure.count, seeds.join(", "));
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use plimsoll_sim::serve::{Served, Server};
 
+use super::output::outln;
 use super::{Problem, STATUS_CLEAN};
 
 #[derive(Debug, Args)]
@@ -52,12 +53,12 @@ impl Serve {
         let server = Server::bind(&self.data, self.listen, self.generation_frames_max, log).await?;
         let (generation, frames) =
             server.remote().with_remote(|remote| (remote.generation(), remote.frame_count()));
-        println!("listening on http://{}", server.address());
-        println!("serving {}: generation {generation}, {frames} frames", self.data.display());
+        outln!("listening on http://{}", server.address());
+        outln!("serving {}: generation {generation}, {frames} frames", self.data.display());
         // A process that waits for the address reads it from a pipe.
         std::io::stdout().flush().map_err(Problem::Runtime)?;
         server.run(interrupted()?).await?;
-        println!("ended");
+        outln!("ended");
         Ok(STATUS_CLEAN)
     }
 }

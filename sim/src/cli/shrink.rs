@@ -9,6 +9,7 @@ use plimsoll_sim::search::generate::Profile;
 
 use super::files::Source;
 use super::interrupt::Interrupt;
+use super::output::outln;
 use super::{Problem, STATUS_NONDETERMINISM, failure, jobs, status_of};
 
 #[derive(Debug, Args)]
@@ -44,8 +45,8 @@ impl Shrink {
             failure::shrink(&schedule, path, jobs(self.jobs), limit, &interrupt)?.ok_or_else(|| {
                 Problem::Usage(format!("{} does not fail: nothing to shrink", self.source.name()))
             })?;
-        println!("{}: {}", self.source.name(), smaller.kept.violation);
-        println!("  signature  {}", smaller.kept.violation.signature());
+        outln!("{}: {}", self.source.name(), smaller.kept.violation);
+        outln!("  signature  {}", smaller.kept.violation.signature());
         failure::print_smaller(&smaller);
         failure::print_next(&smaller.kept, smaller.is_cut_short);
         Ok(match smaller.nondeterminism {

@@ -163,3 +163,59 @@ fn an_interrupted_sweep_prints_its_summary_and_the_next_seed() {
     assert_eq!(output.status.code(), Some(130), "{text}");
     assert!(text.contains("histories") && text.contains("ended before seed "), "{text}");
 }
+
+#[test]
+fn a_selection_that_matches_nothing_is_refused_and_the_possible_values_are_listed() {
+    for (arguments, reasons) in [
+        (
+            &["explore", "--only", "nonsense"][..],
+            &["no unit's name contains \"nonsense\"", "\n  bootstrap"][..],
+        ),
+        (&["run", "--seeds", "5..5"], &["5..5 is empty"]),
+        (&["run", "--seeds", "five"], &["expected A..B, for instance 0..1000, or a seed"]),
+        (&["run", "--jobs", "100000"], &["expected a number from 1 to 512"]),
+        (&["run", "--shard", "0/1099511627776"], &["N is from 1 to 65536"]),
+        (&["corpus", "add", "-", "--name=-rf"], &["no hyphen first"]),
+    ] {
+        let output = output(arguments);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        for reason in reasons {
+            assert!(text.contains(reason), "{arguments:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn one_seed_is_swept() {
+    let output = output(&["run", "--seeds", "5"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("of seeds 5..6"), "{}", stdout(&output));
+}
+
+/// Before the sweep, not after it.
+#[test]
+fn an_output_folder_that_cannot_be_written_is_noticed_at_once() {
+    let file = directory("no-folder").join("file");
+    std::fs::write(&file, "").expect("the file can be written");
+    for arguments in
+        [["run", "--out", &file.display().to_string()], ["explore", "--out", &file.display().to_string()]]
+    {
+        let output = output(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains("cannot write to"), "{}", stderr(&output));
+        assert!(!stdout(&output).contains("histories"), "{}", stdout(&output));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_an_error_and_no_panic() {
+    for arguments in [&["invariants"][..], &["marks"], &["atlas"], &["replay", "3"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has this device");
+        let output = plimsoll(arguments).stdout(full).output().expect("the command starts");
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains("the output is incomplete") && !text.contains("panicked"), "{text}");
+    }
+}
