@@ -52,8 +52,8 @@ struct Add {
 impl Add {
     #[expect(clippy::disallowed_methods, reason = "the command uses real files, histories do not")]
     fn execute(self) -> Result<u8, Problem> {
-        let mut schedule = Source::File(self.file.clone()).schedule(Profile::default())?;
         let name = self.name()?;
+        let mut schedule = Source::File(self.file.clone()).schedule(Profile::default())?;
         if !self.into.is_dir() {
             let directory = self.into.display();
             return Err(Problem::Usage(format!(
