@@ -363,7 +363,7 @@ async fn status(remote: &HttpRemote, request: http::request::Builder) -> Option<
     Some(response.status().as_u16())
 }
 
-const INFO: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n{\"current_generation\": 1}";
+const INFO: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 25\r\n\r\n{\"current_generation\": 1}";
 
 #[test]
 fn a_kept_connection_that_the_server_closes_costs_no_get() {
