@@ -69,8 +69,28 @@ pub(crate) async fn bootstrap<R: Remote>(
 }
 
 /// Writes an export into empty files and checks that it is a database of the length in its header. Returns
-/// that length in bytes.
+/// that length in bytes. After an error the files are empty again: what a server has sent by mistake or by
+/// intention must not fill the disk.
 pub(crate) async fn download<B>(
+    body: BodyStream<B>,
+    copies: &[OpenFile],
+    progress: &ProgressListener,
+) -> Result<u64>
+where
+    B: Body<Data = Bytes, Error = RemoteError> + Unpin,
+{
+    let written = write_export(body, copies, progress).await;
+    if written.is_err() {
+        for copy in copies {
+            if let Err(error) = copy.truncate(0) {
+                tracing::warn!(%error, "a part of an export stays on the disk until the next attempt");
+            }
+        }
+    }
+    written
+}
+
+async fn write_export<B>(
     mut body: BodyStream<B>,
     copies: &[OpenFile],
     progress: &ProgressListener,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_lock::{Mutex, MutexGuard};
 use turso_core::IO;
 
+use crate::allowance::Allowance;
 use crate::bootstrap::{bootstrap, new_identity, refuse_foreign_files};
 use crate::checkpoint::checkpoint_if_due;
 use crate::compaction;
@@ -83,8 +84,9 @@ impl<R: Remote> SyncEngine<R> {
     /// network.
     ///
     /// # Errors
-    /// [`Error::InUse`] while another engine has the database open. [`Error::ForeignFile`], [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] mean
-    /// that the engine refuses the files in their present state. For every other error,
+    /// [`Error::InUse`] while another engine has the database open. [`Error::ForeignFile`],
+    /// [`Error::MissingFile`], [`Error::BadMetadata`] and [`Error::Damaged`] mean that the engine refuses the
+    /// files in their present state. For every other error,
     /// [`Error::is_retryable`] says whether a retry can succeed.
     pub async fn open(
         io: Arc<dyn IO>,
@@ -95,8 +97,18 @@ impl<R: Remote> SyncEngine<R> {
     ) -> Result<Self> {
         let files = Files::new(io, storage, path);
         let lock = Arc::new(files.lock()?);
+        let opened = Self::open_locked(files.clone(), remote, options, lock.clone()).await;
+        if let Err(error @ Error::Database { .. }) = &opened
+            && !error.is_retryable()
+        {
+            bootstrap_again_if_unused(&files).await?;
+        }
+        opened
+    }
+
+    async fn open_locked(files: Files, remote: R, options: Options, lock: Arc<LockGuard>) -> Result<Self> {
         event!(OpenBegins);
-        let wire = Wire::new(remote);
+        let wire = Wire::new(remote, Allowance::new(files.io.clone(), &options));
         let mut state = load_or_begin(&files, &options).await?;
         if state.metadata.phase == Phase::Bootstrapping {
             bootstrap(&files, &wire, &mut state, &options.on_progress).await?;
@@ -277,7 +289,9 @@ impl<R: Remote> SyncEngine<R> {
 
     fn begin_operation(&self) -> Result<MutexGuard<'_, State>> {
         self.poison.check()?;
-        self.state.try_lock().ok_or(Error::OperationInProgress)
+        let state = self.state.try_lock().ok_or(Error::OperationInProgress)?;
+        self.wire.renew_allowance();
+        Ok(state)
     }
 
     async fn push_locked(&self, state: &mut State) -> Result<PushReport> {
@@ -410,6 +424,21 @@ impl<R: Remote> SyncEngine<R> {
         }
         Ok(())
     }
+}
+
+/// After an error of the core while opening: if the client has never caught up, its application has written
+/// nothing, and the export may be what is broken. The next opening then downloads another one.
+async fn bootstrap_again_if_unused(files: &Files) -> Result<()> {
+    let metadata = files.read_metadata()?.and_then(|bytes| Metadata::decode(&bytes).ok());
+    if let Some(metadata) = metadata.filter(|metadata| metadata.phase == Phase::FirstPull) {
+        let mut state = State::new(metadata);
+        state
+            .store(files, |metadata| {
+                *metadata = Metadata::bootstrapping(metadata.client_unique_id.clone());
+            })
+            .await?;
+    }
+    Ok(())
 }
 
 /// Reads the metadata from disk, or creates a new identity if there is none. A killed process may have

@@ -140,6 +140,25 @@ pub enum Error {
         /// The beginning of the answer's body.
         detail: String,
     },
+    /// The server sent more than [`Options::operation_bytes_max`](crate::Options::operation_bytes_max) in one
+    /// operation. Whole transactions that arrived before are kept, and the next operation goes on from there.
+    #[error("{request}: the server has sent more than {bytes_max} bytes in one operation")]
+    TooManyBytes {
+        /// Method and path.
+        request: String,
+        /// The limit, in bytes.
+        bytes_max: u64,
+    },
+    /// The operation took longer than
+    /// [`Options::operation_seconds_max`](crate::Options::operation_seconds_max). Whole transactions that
+    /// arrived before are kept, and the next operation goes on from there.
+    #[error("{request}: the operation takes longer than {seconds_max} seconds")]
+    TookTooLong {
+        /// Method and path.
+        request: String,
+        /// The limit, in seconds.
+        seconds_max: u64,
+    },
     /// The server's answer contradicts the protocol, itself, or an earlier answer.
     #[error("{request}: {problem}")]
     BadAnswer {
@@ -277,6 +296,7 @@ impl Error {
             | Self::InUse { .. }
             | Self::OperationInProgress
             | Self::PushOvertaken { .. } => true,
+            Self::TooManyBytes { .. } | Self::TookTooLong { .. } => true,
             Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::HistoryUnsettled { .. } => true,
             Self::UnexpectedStatus { status, .. } => is_passing_status(*status),
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),

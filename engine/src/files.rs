@@ -24,6 +24,7 @@ const METADATA_BYTES_MAX: u64 = 1 << 20;
 const COPY_BYTES_MAX: u64 = 1 << 20;
 
 /// The files of one database, and the interfaces to reach them.
+#[derive(Clone)]
 pub(crate) struct Files {
     pub(crate) io: Arc<dyn IO>,
     storage: Arc<dyn Storage>,

@@ -240,6 +240,7 @@
 #[doc = include_str!("faults.md")]
 pub mod faults {}
 
+mod allowance;
 mod bootstrap;
 mod checkpoint;
 #[cfg(test)]

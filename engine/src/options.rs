@@ -13,6 +13,8 @@ pub struct Options {
     pub(crate) synced_wal_frames_max: u64,
     pub(crate) draft_wal_frames_max: u64,
     pub(crate) change_log_records_max: u64,
+    pub(crate) operation_bytes_max: u64,
+    pub(crate) operation_seconds_max: u64,
     pub(crate) busy_timeout_ms: u64,
     pub(crate) on_progress: ProgressListener,
 }
@@ -30,6 +32,8 @@ impl Options {
             synced_wal_frames_max: 1000,
             draft_wal_frames_max: 1000,
             change_log_records_max: 1000,
+            operation_bytes_max: 16 << 30,
+            operation_seconds_max: 6 * 60 * 60,
             busy_timeout_ms: 0,
             on_progress: ProgressListener::default(),
         }
@@ -78,6 +82,22 @@ impl Options {
     /// records are left in the log. Default 1000.
     pub fn change_log_records_max(mut self, records: u64) -> Self {
         self.change_log_records_max = records;
+        self
+    }
+
+    /// The maximum number of bytes that one operation receives from the server, bodies only; default 16 GiB. A
+    /// larger database needs a larger number for its first use. An operation that reaches the limit fails with
+    /// [`Error::TooManyBytes`](crate::Error::TooManyBytes).
+    pub fn operation_bytes_max(mut self, bytes: u64) -> Self {
+        self.operation_bytes_max = bytes;
+        self
+    }
+
+    /// The maximum time of one operation, in seconds of the `IO`'s clock; default 6 hours. It is checked when
+    /// the server answers. An operation that reaches the limit fails with
+    /// [`Error::TookTooLong`](crate::Error::TookTooLong).
+    pub fn operation_seconds_max(mut self, seconds: u64) -> Self {
+        self.operation_seconds_max = seconds;
         self
     }
 

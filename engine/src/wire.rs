@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, LOCATION, RETRY_AFTER};
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use serde::de::DeserializeOwned;
 
+use crate::allowance::Allowance;
 use crate::error::{Error, Result};
 use crate::events::event;
 use crate::metadata::GENERATION_MAX;
@@ -35,6 +37,7 @@ const PIPELINE: &str = "/v2/pipeline";
 
 pub(crate) struct Wire<R> {
     remote: R,
+    allowance: Arc<Allowance>,
 }
 
 /// The server's answer to a request for frames.
@@ -57,8 +60,13 @@ pub(crate) enum FramePush {
 }
 
 impl<R: Remote> Wire<R> {
-    pub(crate) fn new(remote: R) -> Self {
-        Self { remote }
+    pub(crate) fn new(remote: R, allowance: Allowance) -> Self {
+        Self { remote, allowance: Arc::new(allowance) }
+    }
+
+    /// An operation begins: it gets a new allowance.
+    pub(crate) fn renew_allowance(&self) {
+        self.allowance.renew();
     }
 
     pub(crate) async fn info(&self) -> Result<Info> {
@@ -196,6 +204,7 @@ impl<R: Remote> Wire<R> {
         body: Bytes,
     ) -> Result<(StatusCode, BodyStream<R::Body>)> {
         let name = format!("{method} {path}");
+        self.allowance.spend(&name, 0)?;
         event!(Request, request = name.as_str(), body_bytes = body.len());
         let request = Request::builder()
             .method(method)
@@ -208,7 +217,7 @@ impl<R: Remote> Wire<R> {
             .await
             .map_err(|source| Error::Unreachable { request: name.clone(), source })?;
         let status = response.status();
-        Ok((status, BodyStream::new(name, response)?))
+        Ok((status, BodyStream::new(name, response, self.allowance.clone())?))
     }
 }
 
@@ -239,6 +248,7 @@ pub(crate) struct BodyStream<B> {
     received_bytes: u64,
     announced_bytes: Option<u64>,
     headers: HeaderMap,
+    allowance: Arc<Allowance>,
     /// The first bytes of the body, to say what it is if it is not what the protocol says.
     beginning: Vec<u8>,
 }
@@ -247,7 +257,7 @@ pub(crate) struct BodyStream<B> {
 const BEGINNING_BYTES: usize = 16;
 
 impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
-    fn new(request: String, response: Response<B>) -> Result<Self> {
+    fn new(request: String, response: Response<B>, allowance: Arc<Allowance>) -> Result<Self> {
         let (parts, body) = response.into_parts();
         let announced_bytes = match parts.headers.get(CONTENT_LENGTH) {
             None => None,
@@ -267,6 +277,7 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
             received_bytes: 0,
             announced_bytes,
             headers: parts.headers,
+            allowance,
             beginning: Vec::new(),
         })
     }
@@ -294,6 +305,7 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
                         && !chunk.is_empty()
                     {
                         self.received_bytes += chunk.len() as u64;
+                        self.allowance.spend(&self.request, chunk.len() as u64)?;
                         let wanted = BEGINNING_BYTES.saturating_sub(self.beginning.len());
                         self.beginning.extend_from_slice(&chunk[..wanted.min(chunk.len())]);
                         return match self.announced_bytes {

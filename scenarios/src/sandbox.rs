@@ -121,7 +121,11 @@ impl Sandbox {
         self.open_as(client, remote, |options| options).await
     }
 
-    async fn open_as<R: plimsoll_engine::Remote>(
+    /// Opens a client's engine with another way to the remote, and with other options than usual.
+    ///
+    /// # Errors
+    /// Those of [`SyncEngine::open`].
+    pub async fn open_as<R: plimsoll_engine::Remote>(
         &self,
         client: &str,
         remote: R,

@@ -19,6 +19,7 @@ mod flows;
 mod generations;
 mod growth;
 mod histories;
+mod hostile;
 mod http;
 mod imports;
 mod lock;
