@@ -110,6 +110,8 @@ pub enum HttpRemoteError {
 #[derive(Clone)]
 pub struct HttpRemote {
     client: Client<Connector, Upload>,
+    /// Keeps no connection: each of its requests has a new one.
+    fresh: Client<Connector, Upload>,
     base: Uri,
     headers: HeaderMap,
     response_timeout: Duration,
@@ -216,13 +218,16 @@ impl HttpRemoteBuilder {
         connector.set_nodelay(true);
         // What waits in a buffer counts as sent. Small buffers let the progress of an upload be seen.
         connector.set_send_buffer_size(Some(SEND_BUFFER_BYTES));
-        let client = Client::builder(TokioExecutor::new())
-            .http1_max_buf_size(SEND_BUFFER_BYTES)
-            // Only requests of which nothing was sent.
-            .retry_canceled_requests(true)
-            .build(secured(connector));
+        let connector = secured(connector);
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.http1_max_buf_size(SEND_BUFFER_BYTES);
+        // Only requests of which nothing was sent.
+        builder.retry_canceled_requests(true);
+        let client = builder.build(connector.clone());
+        let fresh = builder.pool_max_idle_per_host(0).build(connector);
         Ok(HttpRemote {
             client,
+            fresh,
             base,
             headers,
             response_timeout: self.response_timeout,
@@ -256,13 +261,12 @@ impl Remote for HttpRemote {
         for (name, value) in &self.headers {
             parts.headers.insert(name, value.clone());
         }
-        let response = match self.try_once(parts.clone(), body.clone()).await {
-            // The server may have closed a kept connection while this request was on its way. It may not
-            // have closed the next one, which is new.
+        let response = match self.try_once(&self.client, parts.clone(), body.clone()).await {
+            // The server may have closed a kept connection while this request was on its way.
             Err(HttpRemoteError::Connection { source })
                 if parts.method == Method::GET && !source.is_connect() =>
             {
-                self.try_once(parts, body).await?
+                self.try_once(&self.fresh, parts, body).await?
             }
             outcome => outcome?,
         };
@@ -273,13 +277,14 @@ impl Remote for HttpRemote {
 impl HttpRemote {
     async fn try_once(
         &self,
+        client: &Client<Connector, Upload>,
         parts: http::request::Parts,
         body: Bytes,
     ) -> Result<Response<Incoming>, HttpRemoteError> {
         let progress = UploadProgress::default();
         let request = Request::from_parts(parts, Upload { rest: body, progress: progress.clone() });
         let limit = self.response_timeout;
-        match with_progress(self.client.request(request), &progress, limit).await {
+        match with_progress(client.request(request), &progress, limit).await {
             Some(outcome) => outcome.map_err(|source| HttpRemoteError::Connection { source }),
             None => Err(HttpRemoteError::TimedOut { awaited: "answer", limit }),
         }
