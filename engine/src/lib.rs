@@ -91,9 +91,11 @@
 //! | `rebase` | copies the new remote state into Draft page by page, then replays the local transactions on it |
 //! | `push` | sends each local transaction whole and once, as statements or as frames ([`PushMode`]) |
 //! | `wire`, `protocol` | requests, answers, and the checks on answers |
+//! | `allowance` | the limits on what a server can make one operation receive |
 //! | `poison` | the failures after which the engine must be reopened |
 //! | [`events`] | the names of the `tracing` events |
 //! | `http_remote` | a ready-made [`Remote`] over HTTP (feature `http`) |
+//! | `storage`, `engine_file` | renames, directory syncs and the lock ([`Storage`]); the roles of the files |
 //! | `files`, `database`, `wal` | durable file operations, connections, raw WAL sessions and frames |
 //!
 //! Imports go in one direction, from the operations down to the stored state, and never through this file.
@@ -174,6 +176,9 @@
 //! | Synced or its WAL is missing, too short or corrupt | length, stamp of the last frame, checksums, database header | re-bootstraps, because Synced holds nothing local |
 //! | Draft or its WAL is missing or too short | existence, length, stamp of the watermark's frame | refuses: [`Error::MissingFile`], [`Error::Damaged`] |
 //! | the metadata is missing or damaged | existence, checksum | refuses: [`Error::ForeignFile`], [`Error::BadMetadata`] |
+//! | a second engine opens the database, in this process or in another one | the exclusive lock on `P-lock` | refuses the second: [`Error::InUse`] |
+//! | the server sends without end, or an export that claims to be huge | [`Options::operation_bytes_max`], [`Options::operation_seconds_max`] | gives the operation up, and keeps the whole transactions that arrived |
+//! | the first export is corrupt | the core reports it before the application has a connection | fails with [`Error::Database`]; the next opening downloads another export |
 //! | the directory is an older copy, or two clients use it | the remote has applied a transaction that this copy never sent | refuses: [`Error::ForeignAcknowledgement`], until the application decides with [`SyncEngine::adopt`] |
 //!
 //! A *re-bootstrap* downloads the export of the current generation beside the old Synced. One write of the
