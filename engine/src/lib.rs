@@ -176,7 +176,7 @@
 //! | Synced or its WAL is missing, too short or corrupt | length, stamp of the last frame, checksums, database header | re-bootstraps, because Synced holds nothing local |
 //! | Draft or its WAL is missing or too short | existence, length, stamp of the watermark's frame | refuses: [`Error::MissingFile`], [`Error::Damaged`] |
 //! | the metadata is missing or damaged | existence, checksum | refuses: [`Error::ForeignFile`], [`Error::BadMetadata`] |
-//! | a second engine opens the database, in this process or in another one | the exclusive lock on `P-lock` | refuses the second: [`Error::InUse`] |
+//! | a second engine opens the database, in this process or in another one | the exclusive lock on the file with the suffix `-lock` | refuses the second: [`Error::InUse`] |
 //! | the server sends without end, or an export that claims to be huge | [`Options::operation_bytes_max`], [`Options::operation_seconds_max`] | gives the operation up, and keeps the whole transactions that arrived |
 //! | the first export is corrupt | the core reports it before the application has a connection | fails with [`Error::Database`]; the next opening downloads another export |
 //! | the directory is an older copy, or two clients use it | the remote has applied a transaction that this copy never sent | refuses: [`Error::ForeignAcknowledgement`], until the application decides with [`SyncEngine::adopt`] |
