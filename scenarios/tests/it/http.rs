@@ -195,6 +195,22 @@ fn a_restarted_server_resumes_its_generations() {
 }
 
 /// Runs a server on the directory, closes its first generation, and stops it.
+/// Two servers on one directory would answer with two logs and overwrite each other's files.
+#[test]
+fn a_second_server_on_a_directory_is_refused_until_the_first_has_stopped() {
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Running::start(directory.path()).await.unwrap();
+        server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES ('kept')"]);
+        let error = Running::start(directory.path()).await.err().unwrap();
+        assert!(matches!(error, ServeError::Archive(ArchiveError::InUse { .. })), "{error:?}");
+        server.stop().await;
+        let server = Running::start(directory.path()).await.unwrap();
+        server.execute(&["INSERT INTO t VALUES ('too')"]);
+        server.stop().await;
+    });
+}
+
 async fn closed_server(directory: &Path) {
     let server = Running::start(directory).await.unwrap();
     server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);

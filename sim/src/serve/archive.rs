@@ -1,6 +1,7 @@
 //! The directory of a served remote, from which a restart resumes it.
 //!
 //! ```text
+//!   lock               locked while a server uses the directory; empty
 //!   history-id         the history id; created once, durable before anything else
 //!   current.db, -wal   the core's database
 //!   generation-N.db    the snapshot at the start of generation N
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use plimsoll_engine::{LocalStorage, LockGuard, Storage};
 use turso_core::{IO, LimboError, PlatformIO};
 
 use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES};
@@ -39,7 +41,10 @@ pub enum ArchiveError {
     /// The files contradict each other.
     #[error("{path} is damaged")]
     Damaged { path: String, source: ResumeError },
-    /// The core cannot open the database. Another server may have it open.
+    /// Another server has locked the directory. Nothing was read or changed.
+    #[error("{path} is in use by another server")]
+    InUse { path: String },
+    /// The core cannot open the database.
     #[error("cannot open {path}")]
     Database { path: String, source: LimboError },
 }
@@ -47,6 +52,8 @@ pub enum ArchiveError {
 pub(super) struct Archive {
     directory: PathBuf,
     remote: Remote,
+    /// The last field, because fields are dropped in order: the lock ends when the files are closed.
+    _lock: LockGuard,
 }
 
 impl Archive {
@@ -59,13 +66,14 @@ impl Archive {
             })?);
         create_directory(directory)?;
         let layout = Layout { directory: directory.to_owned() };
+        let lock = layout.lock()?;
         let history_id = layout.history_id(io.as_ref())?;
         let remote = if exists(&layout.snapshot(1))? {
             layout.resume(io, history_id)?
         } else {
             layout.begin(io, history_id)?
         };
-        Ok(Self { directory: directory.to_owned(), remote })
+        Ok(Self { directory: directory.to_owned(), remote, _lock: lock })
     }
 
     pub fn remote(&mut self) -> &mut Remote {
@@ -95,6 +103,15 @@ struct Layout {
 }
 
 impl Layout {
+    /// Locks the directory against other servers.
+    fn lock(&self) -> Result<LockGuard, ArchiveError> {
+        let path = self.directory.join("lock");
+        LocalStorage.lock(&path.display().to_string()).map_err(|source| match source.kind() {
+            ErrorKind::WouldBlock => ArchiveError::InUse { path: self.directory.display().to_string() },
+            _ => file_error("lock", &path)(source),
+        })
+    }
+
     fn current(&self) -> PathBuf {
         self.directory.join("current.db")
     }
