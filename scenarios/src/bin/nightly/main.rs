@@ -70,12 +70,15 @@ pub enum Part {
     Fuzz,
     /// Planted bugs, as many as the time allows
     Planted,
+    /// The property tests, with other cases than in every change
+    Properties,
     /// Mutants of the engine, as many as the time allows
     Mutants,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Sweep, Self::Explore, Self::Fuzz, Self::Planted, Self::Mutants];
+    const ALL: [Self; 6] =
+        [Self::Sweep, Self::Explore, Self::Fuzz, Self::Planted, Self::Properties, Self::Mutants];
 
     /// The part's share of the time, relative to the others.
     fn weight(self) -> u32 {
@@ -85,6 +88,7 @@ impl Part {
             Self::Planted => 20,
             Self::Explore => 15,
             Self::Mutants => 10,
+            Self::Properties => 5,
         }
     }
 
@@ -94,6 +98,7 @@ impl Part {
             Self::Explore => "explore",
             Self::Fuzz => "fuzz",
             Self::Planted => "planted",
+            Self::Properties => "properties",
             Self::Mutants => "mutants",
         }
     }

@@ -22,6 +22,10 @@ use crate::report::{Finding, Status};
 const PLANTED_BASES: u64 = 3;
 /// The number of seeds of each profile that a mutant must survive.
 const MUTANT_SEEDS: u64 = 150;
+/// The names of the property tests contain one of these words.
+const PROPERTY_SUITES: [&str; 4] = ["codecs", "tape::record", "model", "properties"];
+/// The number of cases of each property test.
+const PROPERTY_CASES: u32 = 4000;
 /// The distance between the first seeds of two nights.
 const NIGHT_SEEDS: u64 = 1_000_000_000;
 /// The time that a part may take after its share is over.
@@ -111,6 +115,7 @@ impl Ground {
             Part::Explore => self.explore(limit),
             Part::Fuzz => crate::fuzz::run(self, limit),
             Part::Planted => self.planted(limit),
+            Part::Properties => self.properties(limit),
             Part::Mutants => self.mutants(limit),
         }
     }
@@ -226,6 +231,57 @@ impl Ground {
         let found: Vec<Finding> = missed.chain(strawmen).chain(broken).collect();
         let lines = ended.stdout.lines().map(str::to_owned).collect();
         Ok((status_of(&found), lines, found))
+    }
+
+    /// Every change tests the same cases; each night tests others, and more of them.
+    fn properties(&self, limit: Duration) -> Result<Outcome, PartError> {
+        let tests = [
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "-p",
+            "plimsoll-engine",
+            "-p",
+            "plimsoll-sim",
+            "-p",
+            "plimsoll-scenarios",
+            "--lib",
+            "--test",
+            "it",
+        ];
+        let ended = self.run_command(self.cargo().args(tests).arg("--no-run"), BUILD_LIMIT)?;
+        if ended.code() != Some(0) {
+            return Err(PartError::command(ended));
+        }
+        let mut command = self.cargo();
+        command
+            .args(tests)
+            .arg("--")
+            .args(PROPERTY_SUITES)
+            .env("PROPTEST_RNG_SEED", self.night.to_string())
+            .env("PROPTEST_CASES", PROPERTY_CASES.to_string());
+        let ended = self.run_command(&mut command, limit)?;
+        let output = ended.output();
+        let failed =
+            output.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+        let found: Vec<Finding> = failed
+            .map(|test| Finding {
+                signature: format!("property {test}"),
+                part: "properties",
+                what: format!(
+                    "repeat with PROPTEST_RNG_SEED={} PROPTEST_CASES={PROPERTY_CASES} cargo test --workspace {test}\n{}",
+                    self.night,
+                    last_lines(&output, 30)
+                ),
+                files: Vec::new(),
+                schedule: None,
+            })
+            .collect();
+        match ended.code() {
+            Some(0) | None => Ok((status_of(&found), vec![format!("{PROPERTY_CASES} cases each")], found)),
+            Some(_) if !found.is_empty() => Ok((status_of(&found), Vec::new(), found)),
+            Some(_) => Err(PartError::command(ended)),
+        }
     }
 
     fn mutants(&self, limit: Duration) -> Result<Outcome, PartError> {
