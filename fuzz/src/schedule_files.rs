@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use arbitrary::{Arbitrary, Unstructured};
-use plimsoll_sim::fault::{Fault, FileClass};
 use plimsoll_sim::fault::atlas::{is_rot_promised, rows_of};
+use plimsoll_sim::fault::{Fault, FileClass};
 use plimsoll_sim::schedule::workload::Write;
 use plimsoll_sim::schedule::{Action, Comments, Header, Schedule, ScheduleError, Step, Wait};
 use proptest::prelude::*;
