@@ -109,8 +109,8 @@ mod tests {
         let _in_virtual_time = clock::enter(0);
         let client = Client::with_history();
         let mut wal = client.read("draft-wal");
-        let last = wal.len() - 1;
-        wal[last] ^= 1;
+        // In the first frame's page. Damage after the watermark would look like the torn end that a crash leaves.
+        wal[32 + 24 + 2000] ^= 1;
         client.write("draft-wal", &wal);
         client.open(client.remote.clone(), PushMode::Statements).err().expect("its checksums are wrong");
         seal(&client);
