@@ -27,6 +27,24 @@ fn with_body(answer: &Response<Bytes>, body: Vec<u8>) -> Response<Bytes> {
     changed
 }
 
+/// Answers each request for frames with the first frame that the honest server sends, as a part of a transaction
+/// that goes on. Each answer takes this many milliseconds.
+fn transaction_without_end(
+    milliseconds: u64,
+) -> impl FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send {
+    let mut first: Option<Response<Bytes>> = None;
+    move |path, answer| {
+        clock::advance(milliseconds);
+        if !path.starts_with("/sync/") {
+            return Some(answer);
+        }
+        let mut frame = first.get_or_insert(answer).body()[..4120].to_vec();
+        // The number of pages after the transaction. 0 means that it goes on.
+        frame[4..8].fill(0);
+        Some(Response::new(Bytes::from(frame)))
+    }
+}
+
 #[test]
 fn an_export_that_claims_to_be_huge_is_given_up_and_leaves_no_file_behind() {
     let place = place();
@@ -55,16 +73,7 @@ fn a_transaction_without_end_is_given_up_and_what_the_client_had_is_kept() {
     let engine = open(&place, &way).unwrap();
     let before = place.length("a", "synced-wal");
     place.remote_executes(&["INSERT INTO t VALUES ('news')"]);
-    let mut first: Option<Response<Bytes>> = None;
-    way.answer_with(move |path, answer| {
-        if !path.starts_with("/sync/") {
-            return Some(answer);
-        }
-        let mut frame = first.get_or_insert(answer).body()[..4120].to_vec();
-        // The number of pages after the transaction. 0 means that it goes on.
-        frame[4..8].fill(0);
-        Some(Response::new(Bytes::from(frame)))
-    });
+    way.answer_with(transaction_without_end(0));
     let error = block_on(engine.pull()).unwrap_err();
     assert!(matches!(error, Error::TooManyBytes { .. }) && error.is_retryable(), "{error}");
     way.tell_the_truth();
@@ -81,16 +90,7 @@ fn an_operation_that_a_slow_server_keeps_busy_ends() {
     let engine =
         block_on(place.open_as("a", way.clone(), |options| options.operation_seconds_max(3600))).unwrap();
     place.remote_executes(&["INSERT INTO t VALUES ('news')"]);
-    let mut first: Option<Response<Bytes>> = None;
-    way.answer_with(move |path, answer| {
-        clock::advance(60_000);
-        if !path.starts_with("/sync/") {
-            return Some(answer);
-        }
-        let mut frame = first.get_or_insert(answer).body()[..4120].to_vec();
-        frame[4..8].fill(0);
-        Some(Response::new(Bytes::from(frame)))
-    });
+    way.answer_with(transaction_without_end(60_000));
     let error = block_on(engine.pull()).unwrap_err();
     assert!(matches!(error, Error::TookTooLong { seconds_max: 3600, .. }) && error.is_retryable(), "{error}");
     way.tell_the_truth();

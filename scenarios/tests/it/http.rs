@@ -19,6 +19,7 @@ use plimsoll_sim::world::driver::{Environment, Machine, run_steps};
 use plimsoll_sim::world::in_process::{InProcess, block_on};
 use plimsoll_sim::world::remote::Remote;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use turso_core::{Connection, MemoryIO, PlatformIO, Value};
@@ -273,19 +274,28 @@ async fn open(remote: HttpRemote, directory: &Path) -> Error {
 /// Listens, and answers the first request of every connection with these bytes and nothing else. The
 /// connection stays open or is closed.
 async fn answering(bytes: &'static [u8], keeps_open: bool) -> String {
-    let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
+    listening(move |mut stream| async move {
+        let mut request = [0; 1000];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
+        stream.write_all(bytes).await.unwrap();
+        if keeps_open {
+            std::future::pending::<()>().await;
+        }
+    })
+    .await
+}
+
+/// Listens, and handles all connections at once. Returns the URL.
+async fn listening<F>(handle: impl Fn(TcpStream) -> F + Send + 'static) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
-                let mut request = [0; 1000];
-                assert!(stream.read(&mut request).await.unwrap() > 0);
-                stream.write_all(bytes).await.unwrap();
-                if keeps_open {
-                    std::future::pending::<()>().await;
-                }
-            });
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(handle(stream));
         }
     });
     url
@@ -297,7 +307,7 @@ fn what_goes_wrong_on_the_way_is_said_with_its_causes() {
     runtime().block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let nobody = {
-            let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
+            let listener = TcpListener::bind(ANY_PORT).await.unwrap();
             format!("http://{}", listener.local_addr().unwrap())
         };
         let short = Duration::from_millis(100);
@@ -322,7 +332,7 @@ fn what_goes_wrong_on_the_way_is_said_with_its_causes() {
 #[test]
 fn headers_and_the_token_go_with_every_request() {
     runtime().block_on(async {
-        let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
+        let listener = TcpListener::bind(ANY_PORT).await.unwrap();
         let remote = HttpRemote::builder(format!("http://{}/base/", listener.local_addr().unwrap()))
             .bearer_token("secret")
             .header(http::HeaderName::from_static("x-tenant"), http::HeaderValue::from_static("one"))
@@ -348,23 +358,16 @@ fn headers_and_the_token_go_with_every_request() {
 /// Answers the first `count` requests of each connection with these bytes, and closes the connection on the next
 /// one.
 async fn closing_after(count: usize, answer: &'static [u8]) -> String {
-    let listener = tokio::net::TcpListener::bind(ANY_PORT).await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
-                let mut request = [0; 4000];
-                for _ in 0..count {
-                    if stream.read(&mut request).await.unwrap() > 0 {
-                        stream.write_all(answer).await.unwrap();
-                    }
-                }
-                let _received = stream.read(&mut request).await;
-            });
+    listening(move |mut stream| async move {
+        let mut request = [0; 4000];
+        for _ in 0..count {
+            if stream.read(&mut request).await.unwrap() > 0 {
+                stream.write_all(answer).await.unwrap();
+            }
         }
-    });
-    url
+        let _received = stream.read(&mut request).await;
+    })
+    .await
 }
 
 /// The status of an answer, whose body is read to its end, so that the connection can be used again.
