@@ -1,6 +1,6 @@
 //! What a server may make one operation receive, and for how long.
 //!
-//! Every answer is bounded by the server's own claims only: an export by the length in its header, a transaction
+//! An answer is bounded only by the server's own claims: an export by the length in its header, a transaction
 //! by its commit frame. A broken or hostile server can claim anything. The allowance ends the operation before
 //! the disk is full or the application has waited for ever.
 

@@ -75,8 +75,9 @@ pub struct SyncEngine<R> {
 impl<R: Remote> SyncEngine<R> {
     /// Opens the database at `path`. The first call bootstraps it from the remote; later calls resume it. The
     /// files are `path` with the suffixes `-draft`, `-draft-wal`, `-synced`, `-synced-wal` and `-info`, and
-    /// temporarily `-synced-next` and `-info.tmp`. The empty file with the suffix `-lock` is locked as long as the
-    /// engine or one of its connections lives, and never removed.
+    /// temporarily `-synced-next` and `-info.tmp`. The empty file with the suffix `-lock` is locked as long as
+    /// the engine or one of its connections lives. Nobody may remove it meanwhile: a second engine would lock
+    /// another file.
     ///
     /// Returns only after the database has been in sync with the remote at least once. If the first call is
     /// interrupted, the next call finishes the first pull before it returns. So the application never sees
@@ -98,10 +99,10 @@ impl<R: Remote> SyncEngine<R> {
         let files = Files::new(io, storage, path);
         let lock = Arc::new(files.lock()?);
         let opened = Self::open_locked(files.clone(), remote, options, lock.clone()).await;
-        if let Err(error @ Error::Database { .. }) = &opened
-            && !error.is_retryable()
+        if opened.as_ref().is_err_and(Error::is_corruption)
+            && let Err(error) = bootstrap_again_if_unused(&files).await
         {
-            bootstrap_again_if_unused(&files).await?;
+            tracing::warn!(%error, "the next opening uses the corrupt export again");
         }
         opened
     }
@@ -426,11 +427,10 @@ impl<R: Remote> SyncEngine<R> {
     }
 }
 
-/// After an error of the core while opening: if the client has never caught up, its application has written
-/// nothing, and the export may be what is broken. The next opening then downloads another one.
+/// After an opening that found a corrupt database: if the client has never caught up, its application has written nothing,
+/// and the export may be what is corrupt. The next opening then downloads another one.
 async fn bootstrap_again_if_unused(files: &Files) -> Result<()> {
-    let metadata = files.read_metadata()?.and_then(|bytes| Metadata::decode(&bytes).ok());
-    if let Some(metadata) = metadata.filter(|metadata| metadata.phase == Phase::FirstPull) {
+    if let Some(metadata) = files.read_metadata()?.filter(|metadata| metadata.phase == Phase::FirstPull) {
         let mut state = State::new(metadata);
         state
             .store(files, |metadata| {
@@ -444,9 +444,8 @@ async fn bootstrap_again_if_unused(files: &Files) -> Result<()> {
 /// Reads the metadata from disk, or creates a new identity if there is none. A killed process may have
 /// renamed the file without making that durable, so this syncs the directory before anything relies on it.
 async fn load_or_begin(files: &Files, options: &Options) -> Result<State> {
-    if let Some(bytes) = files.read_metadata()? {
+    if let Some(metadata) = files.read_metadata()? {
         files.sync_directory().await?;
-        let metadata = Metadata::decode(&bytes).map_err(|problem| files.bad_metadata(problem))?;
         event!(Resume, phase = metadata.phase.name());
         return Ok(State::new(metadata));
     }

@@ -142,6 +142,7 @@ pub enum Error {
     },
     /// The server sent more than [`Options::operation_bytes_max`](crate::Options::operation_bytes_max) in one
     /// operation. Whole transactions that arrived before are kept, and the next operation goes on from there.
+    /// Nothing of an export is kept: a database that is larger than the limit needs a larger limit.
     #[error("{request}: the server has sent more than {bytes_max} bytes in one operation")]
     TooManyBytes {
         /// Method and path.
@@ -278,6 +279,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the core has found a database that is corrupt or none at all.
+    pub(crate) fn is_corruption(&self) -> bool {
+        matches!(self, Self::Database { source: LimboError::Corrupt(_) | LimboError::NotADB, .. })
+    }
+
     /// Returns whether the same call can succeed later without a repair on this machine.
     pub fn is_retryable(&self) -> bool {
         match self {

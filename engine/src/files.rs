@@ -107,8 +107,8 @@ impl Files {
         Ok(OpenFile { io: self.io.clone(), file, name: name.clone() })
     }
 
-    /// Reads the metadata file; `None` if it is missing or empty.
-    pub(crate) fn read_metadata(&self) -> Result<Option<Vec<u8>>> {
+    /// Reads the metadata; `None` if its file is missing or empty.
+    pub(crate) fn read_metadata(&self) -> Result<Option<Metadata>> {
         let Some(file) = self.open_existing(&self.metadata)? else { return Ok(None) };
         let length = file.length()?;
         if length == 0 {
@@ -117,11 +117,12 @@ impl Files {
         if length > METADATA_BYTES_MAX {
             return Err(self.bad_metadata(format!("{length} bytes long")));
         }
-        file.read(0, length as usize).map(Some)
+        let bytes = file.read(0, length as usize)?;
+        Metadata::decode(&bytes).map(Some).map_err(|problem| self.bad_metadata(problem))
     }
 
     /// The error for a metadata file that cannot be decoded, or for metadata that cannot be encoded.
-    pub(crate) fn bad_metadata(&self, problem: String) -> Error {
+    fn bad_metadata(&self, problem: String) -> Error {
         Error::BadMetadata { file: self.metadata.clone(), problem }
     }
 

@@ -3,8 +3,6 @@
 //! For each step that was interrupted, recovery calls the module that finishes the step. If Synced is
 //! damaged, recovery marks it as severed, and the operation downloads a new one. No local data is lost.
 
-use turso_core::LimboError;
-
 use crate::checkpoint;
 use crate::compaction;
 use crate::engine_file::FileRole;
@@ -83,9 +81,8 @@ pub(crate) async fn sever_on_damage(files: &Files, state: &mut State, outcome: R
 /// Whether an error shows that the replica is not in the state that the metadata describes.
 fn is_damage_of_synced(error: &Error) -> bool {
     match error {
-        Error::MissingFile { file }
-        | Error::Damaged { file, .. }
-        | Error::Database { file, source: LimboError::Corrupt(_) | LimboError::NotADB, .. } => {
+        Error::Database { .. } if !error.is_corruption() => false,
+        Error::MissingFile { file } | Error::Damaged { file, .. } | Error::Database { file, .. } => {
             matches!(file.role(), FileRole::Synced | FileRole::SyncedWal)
         }
         _ => false,
@@ -94,6 +91,8 @@ fn is_damage_of_synced(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use turso_core::LimboError;
+
     use super::*;
     use crate::engine_file::EngineFile;
 

@@ -96,3 +96,22 @@ fn is_at(file: &std::fs::File, path: &str) -> io::Result<bool> {
 fn is_at(_file: &std::fs::File, _path: &str) -> io::Result<bool> {
     Ok(true)
 }
+
+#[cfg(all(test, unix))]
+#[expect(clippy::disallowed_methods, reason = "the adapter for real files is tested on real files")]
+mod tests {
+    use super::*;
+
+    /// A process that has opened the lock file just before it is replaced must not rely on the old file.
+    #[test]
+    fn a_file_that_was_replaced_or_removed_after_it_was_opened_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock").display().to_string();
+        let file = std::fs::File::create(&path).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+        std::fs::File::create(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+    }
+}
