@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use plimsoll_engine::{LocalConnection, LocalStorage, Options, Result, Storage, SyncEngine};
+use plimsoll_sim::fault::CrashKind;
 use plimsoll_sim::world::clock::{self, ClockGuard};
 use plimsoll_sim::world::disk::{Disk, DiskCopy};
 use plimsoll_sim::world::in_process::{InProcess, block_on};
@@ -166,6 +167,20 @@ impl Sandbox {
     /// On real files.
     pub fn put_back(&mut self, copy: &DiskCopy) {
         self.disk().put_back(copy);
+        self.start_process();
+    }
+
+    /// Kills the process and starts the next one. Only on a simulated disk.
+    ///
+    /// # Panics
+    /// On real files.
+    pub fn crash(&mut self) {
+        self.disk().crash_now(&CrashKind::Kill);
+        self.disk().restart();
+        self.start_process();
+    }
+
+    fn start_process(&mut self) {
         let io = self.disk().io();
         (self.io, self.storage) = (io.clone(), io);
     }

@@ -2,6 +2,9 @@
 
 use plimsoll_engine::Error;
 use plimsoll_scenarios::sandbox::{Sandbox, rows};
+use plimsoll_scenarios::scenario::Scenario;
+use plimsoll_sim::fault::{RequestPlace, Route};
+use plimsoll_sim::schedule::{Action, Wait};
 use plimsoll_sim::world::in_process::block_on;
 
 fn is_refused(place: &Sandbox, client: &str) -> bool {
@@ -81,15 +84,25 @@ fn another_path_to_the_same_directory_is_refused() {
     assert!(is_refused(&place.seen_from(&link.display().to_string()), "a"));
 }
 
-/// A lock on a file that is no longer in the directory protects nothing.
-#[cfg(unix)]
+/// Between two operations, and while one waits for the server.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the test replaces a real file")]
-fn a_lock_file_that_was_replaced_does_not_keep_the_next_engine_out() {
-    let place = Sandbox::real();
-    drop(place.open("a").unwrap());
-    let path = format!("{}-lock", place.path("a"));
-    std::fs::remove_file(&path).unwrap();
+fn a_second_process_of_a_simulated_client_is_refused_at_any_time() {
+    let mut t = Scenario::with_clients(1);
+    t.client(0).syncs();
+    t.client(0).is_opened_again();
+    t.remote().commits([]);
+    let request = RequestPlace { route: Route::PullFrames, nth: 1 };
+    t.client(0).pulls().meanwhile(Wait::Request(request), Action::SecondProcess { client: 0 });
+    assert_eq!(t.run_and_check().second_processes, 2);
+}
+
+/// A crash ends the process that holds the lock. What is left of it releases nothing of the next process.
+#[test]
+fn the_lock_of_a_crashed_process_is_gone_and_its_guard_releases_nothing() {
+    let mut place = Sandbox::simulated();
+    let dead = place.open("a").unwrap();
+    place.crash();
     let _engine = place.open("a").unwrap();
+    drop(dead);
     assert!(is_refused(&place, "a"));
 }
