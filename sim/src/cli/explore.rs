@@ -102,7 +102,7 @@ impl Explore {
         for (number, ExploredFailure { unit, schedule }) in findings.iter().enumerate().take(SHOWN_MAX) {
             let path = self.out.join(format!("explored-{number}.jsonl"));
             let Some(violation) = run(schedule, RunOptions::default()).violation else {
-                files::write(&path, &schedule.print())?;
+                files::write_or_print(&path, &schedule.print());
                 return Err(Problem::NotReproduced { path: path.display().to_string() });
             };
             status = status_of(violation.expectation);
@@ -111,7 +111,7 @@ impl Explore {
             outln!("\n{unit}: {violation}");
             outln!("  signature  {}", violation.signature());
             let kept = Kept::write(schedule, violation, path);
-            kept.print_place("schedule");
+            outln!("  schedule   {}", kept.place());
             failure::print_next(&kept, true);
         }
         if findings.len() > SHOWN_MAX {

@@ -28,8 +28,8 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Writes the schedule's file, with the finding in the comments at its top. If the file cannot be written,
-    /// prints why, and the schedule: a finding must not be lost because a disk is full.
+    /// Writes the schedule's file, with the finding in the comments at its top, or prints it if the
+    /// file cannot be written.
     pub fn write(mut schedule: Schedule, violation: Violation, path: PathBuf) -> Self {
         let head = &mut schedule.comments.head;
         // A file that was written by an earlier run already has these lines.
@@ -38,17 +38,14 @@ impl Kept {
         head.extend(
             FINDING.iter().zip(finding).map(|(beginning, text)| one_line(&format!("{beginning}{text}"))),
         );
-        let written = files::write(&path, &schedule.print());
-        if let Err(problem) = &written {
-            eprintln!("plimsoll: {problem}; the schedule is printed instead:\n{}", schedule.print());
-        }
-        Self { schedule, violation, path, is_saved: written.is_ok() }
+        let is_saved = files::write_or_print(&path, &schedule.print());
+        Self { schedule, violation, path, is_saved }
     }
 
-    /// Prints where the schedule is, and its size.
-    pub fn print_place(&self, label: &str) {
+    /// Where the schedule is, and its size.
+    pub fn place(&self) -> String {
         let place = if self.is_saved { self.path.display().to_string() } else { "printed above".into() };
-        outln!("  {label:<9}  {place}: {}", self.size());
+        format!("{place}: {}", self.size())
     }
 
     /// For example "20 steps, 9 faults".
@@ -134,8 +131,7 @@ fn print_step(step: &Step, margin: &str) {
 pub fn print_smaller(smaller: &Smaller) {
     let Smaller { kept, runs, is_cut_short, nondeterminism } = smaller;
     let how = if *is_cut_short { ", stopped by the time limit" } else { "" };
-    kept.print_place("shrunk");
-    outln!("             after {runs} runs{how}");
+    outln!("  shrunk     {} after {runs} runs{how}", kept.place());
     print_steps(&kept.schedule);
     if let Some(difference) = nondeterminism {
         outln!("  {difference}");
@@ -170,22 +166,4 @@ fn print_last_events(events: &[Event]) {
 /// The path of a seed's schedule file.
 pub fn path_of(directory: &Path, seed: u64) -> PathBuf {
     directory.join(format!("seed-{seed}.jsonl"))
-}
-
-#[cfg(test)]
-mod tests {
-    use plimsoll_sim::judge::verdict::READS;
-    use plimsoll_sim::schedule::Header;
-
-    use super::*;
-
-    /// A finding must not be lost because its file cannot be written.
-    #[test]
-    fn a_failure_whose_file_cannot_be_written_is_still_there() {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
-        let schedule = Schedule::new(Header::new(7), Vec::new());
-        let kept = Kept::write(schedule, Violation::of(READS, "planted"), file.path().join("seed-1.jsonl"));
-        assert!(!kept.is_saved);
-        assert_eq!(kept.violation.invariant, READS.name);
-    }
 }

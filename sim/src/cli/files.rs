@@ -126,6 +126,22 @@ pub fn write(path: &Path, text: &str) -> Result<(), Problem> {
         .map_err(|source| Problem::File { what: "write", path: path.display().to_string(), source })
 }
 
+/// Writes a file like [`write`]. If that is not possible, prints the reason and the text to standard error: a
+/// finding must not be lost because a disk is full. Returns whether the file was written.
+pub fn write_or_print(path: &Path, text: &str) -> bool {
+    match write(path, text) {
+        Ok(()) => true,
+        Err(problem) => {
+            eprintln!("{}", instead_of_file(&problem, text));
+            false
+        }
+    }
+}
+
+fn instead_of_file(problem: &Problem, text: &str) -> String {
+    format!("plimsoll: {problem}; this would have been its content:\n{text}")
+}
+
 /// Writes a file that must not exist yet.
 pub fn write_new(path: &Path, text: &str) -> Result<(), Problem> {
     std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| {
@@ -208,4 +224,24 @@ fn report(path: &Path) -> Result<SweepReport, Problem> {
         }
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_sim::schedule::Header;
+
+    use super::*;
+
+    #[test]
+    fn a_schedule_that_cannot_be_written_is_printed_so_that_it_can_be_replayed() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        let path = file.path().join("seed-1.jsonl");
+        let schedule = Schedule::new(Header::new(7), Vec::new());
+        assert!(!write_or_print(&path, &schedule.print()));
+        let problem = write(&path, &schedule.print()).expect_err("a file is no directory");
+        let text = instead_of_file(&problem, &schedule.print());
+        let (reason, printed) = text.split_once('\n').expect("the schedule follows the reason");
+        assert!(reason.contains("cannot write") && reason.contains("seed-1.jsonl"), "{reason}");
+        assert_eq!(Schedule::parse(printed).expect("it is a schedule"), schedule);
+    }
 }

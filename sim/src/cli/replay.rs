@@ -63,8 +63,12 @@ impl Replay {
             return Ok(status);
         }
         if let Some(path) = &self.html {
-            files::write(path, &page(&self.heading(), &schedule, &outcome))?;
-            outln!("wrote {}", path.display());
+            // The page can be written again. What the history has broken is what the status says.
+            match files::write(path, &page(&self.heading(), &schedule, &outcome)) {
+                Ok(()) => outln!("wrote {}", path.display()),
+                Err(problem) if status == STATUS_CLEAN => return Err(problem),
+                Err(problem) => eprintln!("plimsoll: {problem}"),
+            }
         } else if !self.trace && !self.check_determinism {
             outln!("{}", timeline(&outcome, in_colour()));
         }

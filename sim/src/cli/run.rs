@@ -18,8 +18,8 @@ use super::interrupt::Interrupt;
 use super::output::{out, outln};
 use super::shard::ShardOption;
 use super::{
-    Problem, STATUS_CLEAN, STATUS_INTERRUPTED, STATUS_MARKS, STATUS_NONDETERMINISM, files, jobs, shell_line,
-    status_of, words,
+    Problem, STATUS_CLEAN, STATUS_INTERRUPTED, STATUS_MARKS, STATUS_NONDETERMINISM, STATUS_USAGE, files,
+    jobs, shell_line, status_of, words,
 };
 
 /// The time limit of the automatic shrink of one failure.
@@ -104,11 +104,15 @@ impl Run {
             let should_shrink = !self.no_shrink && number < SHRUNK_MAX && !interrupt.is_interrupted();
             is_deterministic &= self.report(failure, should_shrink, &interrupt)?;
         }
-        self.finish(&report, &sweep)?;
+        let is_written = self.write_result(&report, &sweep);
+        if !self.json {
+            self.print_continuation(&report, &sweep);
+        }
         let clean = if interrupt.is_interrupted() { STATUS_INTERRUPTED } else { STATUS_CLEAN };
         Ok(match report.worst() {
             _ if !is_deterministic => STATUS_NONDETERMINISM,
             Some(expectation) => status_of(expectation),
+            None if !is_written => STATUS_USAGE,
             None if self.require_marks && outcome.counts.marks.missing().next().is_some() => STATUS_MARKS,
             None => clean,
         })
@@ -141,7 +145,7 @@ impl Run {
             outln!("\nseed {seed}: {violation}");
             outln!("  signature  {}", failure.signature);
             print_seeds(failure);
-            outln!("  again      {}", shell_line(&words(&Source::Seed(seed).replay(self.profile))));
+            outln!("  replay     {}", shell_line(&words(&Source::Seed(seed).replay(self.profile))));
         }
         let kept = Kept::write(schedule, violation, failure::path_of(self.directory(), seed));
         failure.smallest.schedule = kept.is_saved.then(|| file_name(&kept.path));
@@ -154,7 +158,7 @@ impl Run {
         let shrunk = smaller.as_ref().map(|smaller| &smaller.kept).filter(|kept| kept.is_saved);
         failure.smallest.shrunk = shrunk.map(|kept| file_name(&kept.path));
         if !self.json {
-            kept.print_place("schedule");
+            outln!("  schedule   {}", kept.place());
             match &smaller {
                 Some(smaller) => {
                     failure::print_smaller(smaller);
@@ -166,17 +170,19 @@ impl Run {
         Ok(smaller.is_none_or(|smaller| smaller.nondeterminism.is_none()))
     }
 
-    /// Writes the result to a file if that was requested. Then prints it as JSON, or prints the command that
-    /// continues an unfinished sweep.
-    fn finish(&self, report: &SweepReport, sweep: &Sweep) -> Result<(), Problem> {
+    /// Writes the result to a file, and prints it as JSON, where that was requested. Returns whether the file
+    /// could be written.
+    fn write_result(&self, report: &SweepReport, sweep: &Sweep) -> bool {
         let json = serde_json::to_string_pretty(report).expect("plain data serializes") + "\n";
-        if let Some(directory) = &self.out {
-            files::write(&directory.join(result_name(sweep.shard)), &json)?;
-        }
         if self.json {
             out!("{json}");
-            return Ok(());
         }
+        let path = self.out.as_ref().map(|directory| directory.join(result_name(sweep.shard)));
+        path.is_none_or(|path| files::write_or_print(&path, &json))
+    }
+
+    /// Prints the command that continues an unfinished sweep.
+    fn print_continuation(&self, report: &SweepReport, sweep: &Sweep) {
         if let Some(next) = report.unfinished.get(&sweep.shard.index) {
             let end = if sweep.seeds.end == u64::MAX { String::new() } else { sweep.seeds.end.to_string() };
             let mut words = vec!["run".to_owned(), "--seeds".into(), format!("{next}..{end}")];
@@ -197,7 +203,6 @@ impl Run {
             }
             outln!("\nended before seed {next}; continue with: {}", shell_line(&self::words(&words)));
         }
-        Ok(())
     }
 }
 
