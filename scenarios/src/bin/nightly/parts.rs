@@ -11,6 +11,7 @@ use plimsoll_scenarios::planted;
 use plimsoll_sim::report::sweep::SweepReport;
 use plimsoll_sim::schedule::ScheduleError;
 use plimsoll_sim::search::sweep::Shard;
+use plimsoll_sim::text::counted;
 use serde::Deserialize;
 
 use crate::Part;
@@ -277,11 +278,15 @@ impl Ground {
                 schedule: None,
             })
             .collect();
-        match ended.code() {
-            Some(0) | None => Ok((status_of(&found), vec![format!("{PROPERTY_CASES} cases each")], found)),
-            Some(_) if !found.is_empty() => Ok((status_of(&found), Vec::new(), found)),
-            Some(_) => Err(PartError::command(ended)),
-        }
+        let line = match ended.code() {
+            Some(0) => format!("{PROPERTY_CASES} cases of each property"),
+            None => format!("not all properties had {PROPERTY_CASES} cases for lack of time"),
+            Some(_) if !found.is_empty() => {
+                format!("{} failed", counted(found.len() as u64, "property test"))
+            }
+            Some(_) => return Err(PartError::command(ended)),
+        };
+        Ok((status_of(&found), vec![line], found))
     }
 
     fn mutants(&self, limit: Duration) -> Result<Outcome, PartError> {
