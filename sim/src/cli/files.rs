@@ -126,7 +126,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), Problem> {
         .map_err(|source| Problem::File { what: "write", path: path.display().to_string(), source })
 }
 
-/// Writes a file like [`write`]. If that is not possible, prints the reason and the text to standard error: a
+/// Writes a file like [`write()`]. If that is not possible, prints the reason and the text to standard error: a
 /// finding must not be lost because a disk is full. Returns whether the file was written.
 pub fn write_or_print(path: &Path, text: &str) -> bool {
     match write(path, text) {
