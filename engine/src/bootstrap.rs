@@ -49,6 +49,7 @@ pub(crate) async fn bootstrap<R: Remote>(
     }
     let (info, export) = wire.newest_export().await?;
     let generation = info.current_generation;
+    let predecessor = export.origin().predecessor;
     event!(BootstrapBegins, generation = generation);
     {
         let copies = [files.create_empty(draft)?, files.create_empty(synced)?];
@@ -64,6 +65,7 @@ pub(crate) async fn bootstrap<R: Remote>(
             metadata.phase = Phase::FirstPull;
             metadata.synced_generation = generation;
             metadata.history_id = info.history_id;
+            metadata.anchor = predecessor;
         })
         .await
 }

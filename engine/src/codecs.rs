@@ -166,7 +166,7 @@ proptest! {
         prop_assert_eq!((frame.page_no(), frame.database_pages()), (page_no, pages));
         prop_assert_eq!(frame.is_commit(), pages != 0);
         prop_assert_eq!(frame.page(), &page[..]);
-        let bytes: [u8; FRAME_BYTES] = frame.bytes().try_into().unwrap();
+        let bytes: [u8; FRAME_BYTES] = *frame.bytes();
         let copy = Frame::from_bytes(bytes);
         prop_assert_eq!(copy.bytes(), &bytes[..]);
         prop_assert_eq!(&bytes[8..FRAME_HEADER_BYTES], &[0; 16]);

@@ -20,7 +20,7 @@ use crate::metadata::{Attachment, Metadata, Phase};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::push::push;
-use crate::rebase::{self, acknowledged_no, rebase};
+use crate::rebase::{self, rebase};
 use crate::rebootstrap::{follow, rebootstrap};
 use crate::recovery::{settle, sever_on_damage};
 use crate::remote::Remote;
@@ -28,7 +28,7 @@ use crate::report::{PullReport, PushReport, RebootstrapReason, SyncReport};
 use crate::state::State;
 use crate::stats::Stats;
 use crate::storage::{LockGuard, Storage};
-use crate::tape::Tape;
+use crate::tape::{Tape, acknowledged_no};
 use crate::wal::wal_frames;
 use crate::wire::Wire;
 
@@ -191,7 +191,8 @@ impl<R: Remote> SyncEngine<R> {
 
     /// Replaces the replica by a new export, keeps the unacknowledged local transactions, and pulls. The
     /// engine does this automatically when it detects that it has to. Call this if you know of a reason that
-    /// the engine cannot detect.
+    /// the engine cannot detect, or to resolve [`Error::HistoryChanged`] and [`Error::UnrelatedServer`]: the
+    /// call confirms that the server is the right one.
     ///
     /// # Errors
     /// Those of [`pull`](Self::pull).
@@ -343,7 +344,7 @@ impl<R: Remote> SyncEngine<R> {
     }
 
     async fn pull_once(&self, state: &mut State, report: &mut PullReport) -> Result<()> {
-        let walked = follow(&self.files, &self.wire, state, &self.options).await?;
+        let walked = follow(&self.files, &self.wire, &self.draft, state, &self.options).await?;
         report.frames += walked.frames;
         report.body_bytes += walked.body_bytes;
         report.generations_crossed += walked.generations_crossed;
@@ -396,7 +397,7 @@ impl<R: Remote> SyncEngine<R> {
         newest_known_no: u64,
         rebootstrapped: &mut Option<RebootstrapReason>,
     ) -> Result<()> {
-        let walked = follow(&self.files, &self.wire, state, &self.options).await?;
+        let walked = follow(&self.files, &self.wire, &self.draft, state, &self.options).await?;
         *rebootstrapped = rebootstrapped.or(walked.rebootstrapped);
         let synced = state.synced(&self.files)?.connection.clone();
         let acknowledged = acknowledged_no(&synced, &state.metadata.client_unique_id)

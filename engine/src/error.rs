@@ -191,6 +191,30 @@ pub enum Error {
         /// The number of re-bootstraps in this operation.
         rebootstraps: u32,
     },
+    /// The server has another log than the one that this client follows, and
+    /// [`HistoryChange::Ask`](crate::HistoryChange::Ask) is set. Nothing was changed. To follow the server, call
+    /// [`SyncEngine::rebootstrap`](crate::SyncEngine::rebootstrap).
+    #[error(
+        "the remote no longer has generation {generation}, frame {frame_no}, which this client has reached: it was restored, or it is another server; re-bootstrap to follow it"
+    )]
+    HistoryChanged {
+        /// The generation that Synced replicates.
+        generation: u64,
+        /// The last remote frame that Synced holds.
+        frame_no: u64,
+    },
+    /// The server has another log, and it shares nothing with the local database: no table, and no acknowledgement
+    /// of this client. It is probably the wrong server. Nothing was sent to it, and the local database is
+    /// unchanged. To follow it all the same, call
+    /// [`SyncEngine::rebootstrap`](crate::SyncEngine::rebootstrap).
+    #[error(
+        "the remote{} shares no table and no acknowledgement with the local database: it is probably another server; re-bootstrap to follow it all the same",
+        named(history_id.as_deref())
+    )]
+    UnrelatedServer {
+        /// The `history_id` that the server sends, if it sends one.
+        history_id: Option<String>,
+    },
     /// The remote refused a statement of a push, and the whole request was rolled back. A retry can succeed
     /// if the statement does not belong to a local transaction but to the batch around it (for example
     /// because the remote was busy).
@@ -308,7 +332,9 @@ impl Error {
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
             // A single answer claims this; the next answer may differ.
             Self::RemoteWentBack { .. } => true,
-            Self::StatementRefused { .. }
+            Self::HistoryChanged { .. }
+            | Self::UnrelatedServer { .. }
+            | Self::StatementRefused { .. }
             | Self::Poisoned { .. }
             | Self::UnknownTable { .. }
             | Self::HiddenByTemporary { .. }
@@ -326,6 +352,10 @@ fn in_words(location: Option<&str>, retry_after: Option<&str>) -> String {
     let location = location.map(|location| format!(" (location: {location})"));
     let retry_after = retry_after.map(|delay| format!(" (retry after: {delay})"));
     [location, retry_after].into_iter().flatten().collect()
+}
+
+fn named(history_id: Option<&str>) -> String {
+    history_id.map_or_else(String::new, |id| format!(" (history {id:?})"))
 }
 
 /// Returns whether a later try of the same request may get a different HTTP status. 301 and 308 are permanent

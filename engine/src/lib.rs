@@ -170,8 +170,9 @@
 //! | event | how it is detected | reaction of the engine |
 //! |---|---|---|
 //! | the server pruned the generation that Synced has reached | 404 or 410, twice, and `/info` reports a newer generation | re-bootstraps |
-//! | the server was restored to an older state and sends a `history_id` | every pull and push compares the `history_id` in `/info` with the last one | re-bootstraps |
-//! | the server was restored to an older state and sends no `history_id` | the server's last generation or frame is older than Synced's, or the server has a different frame in the place of Synced's newest frame | re-bootstraps |
+//! | the server was restored to an older state, or a copy of it answers | twice: it does not have Synced's newest frame, or a frame does not continue the checksums of the one before, or a generation begins elsewhere | re-bootstraps, or asks: [`Options::history_change`] |
+//! | the server is another one, for example with an empty database | it has another log, none of the application's tables, and no acknowledgement of this client | refuses: [`Error::UnrelatedServer`], until the application calls [`SyncEngine::rebootstrap`] |
+//! | two servers on copies of the same files answer in turn | a push names the server that has shown its log; frames that do not fit are refused | fails with a retryable error or re-bootstraps, until one server remains |
 //! | the server is restored repeatedly while one operation runs | the operation would need a fourth re-bootstrap | fails with [`Error::HistoryUnsettled`]; the next operation continues |
 //! | Synced or its WAL is missing, too short or corrupt | length, stamp of the last frame, checksums, database header | re-bootstraps, because Synced holds nothing local |
 //! | Draft or its WAL is missing or too short | existence, length, stamp of the watermark's frame | refuses: [`Error::MissingFile`], [`Error::Damaged`] |
@@ -191,14 +192,22 @@
 //!
 //! # Limits
 //!
-//! A server without a `history_id` is identified only by the page and the checksum of the newest frame that
-//! Synced holds. This leaves three gaps:
+//! Within a generation, the checksums of the frames prove which log an answer is from. Where a generation begins,
+//! they prove nothing. `plimsoll serve` sends a proof there and names each run of the server: the response headers
+//! `plimsoll-predecessor` and `plimsoll-instance`. With a server that sends neither, these gaps are left:
 //!
-//! * If Synced holds only an export, there is no such frame. A server that was restored to a point before
-//!   that export, and that has reached the same generation since, is not recognized as restored.
+//! * If Synced holds only an export, there is no frame to compare. A server that was restored to a point before
+//!   that export, and that has reached the same generation since, is recognized only by another `history_id`. A
+//!   copy of the files has the same one.
+//! * A generation is entered if the server has Synced's newest frame before and after it sends the next ones. If
+//!   two servers on copies of the same files answer in turn, or if a cache keeps frames, the next ones can be of
+//!   another log.
 //! * If the server's answers lag behind several times in a row, the server is taken for a restored one.
-//! * If the server is restored while the frames of one transaction arrive in several answers, the engine can
-//!   combine halves of two transactions.
+//! * A push can reach another server on a copy of the files. It takes effect there only if this client's
+//!   acknowledgement row or, as frames, the newest frame is the same.
+//!
+//! If the checksums of a server's frames do not chain at all, each pull that receives frames compares Synced's
+//! newest frame instead. The engine decides that once per generation.
 //!
 //! Two limits concern copies of the directory:
 //!
@@ -225,7 +234,7 @@
 //! | pull of one row with 10,000 rows pending | 9.8 MiB | 3 | 18 | 9.0 MiB | 166 ms | 151 ms | replay of each pending row, with capture; a compaction of Draft follows |
 //! | push of 10,000 rows as statements | 5.1 MiB | 27 | 81 | 9.0 MiB | 124 ms | 98 ms | the remote, which runs 3.1 MiB of SQL; the change log is long by then, so a pull and a compaction follow |
 //! | push of 10,000 rows as frames | 5.1 MiB | 24 | 134 | 9.0 MiB | 74 ms | 32 ms | syncs, six per batch; the same pull and compaction follow |
-//! | pull with nothing new | nothing | 2 | 0 | – | 4.0 µs | 3.3 µs | two requests |
+//! | pull with nothing new | nothing | 1; 2 from a server that does not name its runs | 0 | – | 4.0 µs | 3.3 µs | the requests (measured with two) |
 //!
 //! * A bootstrap and a pull keep one chunk of a body in memory (the table also counts the remote's answer of
 //!   up to 256 frames). Memory grows with the pending local transactions, because a pull or push holds all of
@@ -247,6 +256,7 @@ pub mod faults {}
 
 mod allowance;
 mod bootstrap;
+mod chain;
 mod checkpoint;
 #[cfg(test)]
 mod codecs;
@@ -271,6 +281,7 @@ mod pages;
 mod pause;
 mod poison;
 mod progress;
+mod proof;
 mod protocol;
 mod push;
 mod rebase;
@@ -299,7 +310,7 @@ pub use error::{Error, FileOperation, Result};
 pub use http_remote::{HttpBody, HttpRemote, HttpRemoteBuilder, HttpRemoteError};
 pub use local::{LocalConnection, LocalStatement, LocalTransaction};
 pub use metadata::{Anchor, Attachment, FrameStamp, Metadata, Phase};
-pub use options::{Options, PushMode};
+pub use options::{HistoryChange, Options, PushMode};
 pub use pages::PageSet;
 pub use progress::Progress;
 pub use remote::{Remote, RemoteError};

@@ -75,7 +75,8 @@ pub enum Attachment {
     Detached,
 }
 
-/// The last frame that came from the server. It identifies the server's log.
+/// The newest frame of the server that Synced covers. It identifies the server's log. After an export, it is the last
+/// frame of the generation before, if the server names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Anchor {
@@ -83,8 +84,8 @@ pub struct Anchor {
     pub generation: u64,
     /// The frame's number in that generation.
     pub frame_no: u64,
-    /// The frame's stamp in the server's own log. `None` if this client has pushed the frame and has not read
-    /// it back since. It reads the frame back at once only from a server without a `history_id`.
+    /// The frame's stamp in the server's own log. `None` if this client has pushed the frame to a server whose
+    /// checksums do not chain, and could not read the frame back.
     pub stamp: Option<FrameStamp>,
 }
 
@@ -128,7 +129,8 @@ pub struct Metadata {
     /// The `history_id` in the server's `/info`, which identifies the log that Synced replicates; `None` if
     /// the server sends none.
     pub history_id: Option<String>,
-    /// Synced's newest remote frame; `None` while Synced holds only an export.
+    /// Synced's newest remote frame; `None` while Synced holds only an export of a server that does not say what was
+    /// before it.
     pub anchor: Option<Anchor>,
     /// How Draft relates to Synced.
     pub attachment: Attachment,

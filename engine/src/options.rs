@@ -16,6 +16,7 @@ pub struct Options {
     pub(crate) operation_bytes_max: u64,
     pub(crate) operation_seconds_max: u64,
     pub(crate) busy_timeout_ms: u64,
+    pub(crate) history_change: HistoryChange,
     pub(crate) on_progress: ProgressListener,
 }
 
@@ -35,6 +36,7 @@ impl Options {
             operation_bytes_max: 16 << 30,
             operation_seconds_max: 6 * 60 * 60,
             busy_timeout_ms: 0,
+            history_change: HistoryChange::default(),
             on_progress: ProgressListener::default(),
         }
     }
@@ -110,12 +112,32 @@ impl Options {
         self
     }
 
+    /// What to do when the server has another log than before, for example because it was restored from a backup.
+    /// Default: [`HistoryChange::Follow`].
+    pub fn history_change(mut self, reaction: HistoryChange) -> Self {
+        self.history_change = reaction;
+        self
+    }
+
     /// Calls `listener` whenever a bootstrap or a pull makes progress. The call happens between two
     /// suspensions of the operation, so it should return quickly.
     pub fn on_progress(mut self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = ProgressListener::new(listener);
         self
     }
+}
+
+/// The reaction to a server whose log no longer contains what this client has received.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HistoryChange {
+    /// Re-bootstrap. Transactions that the server has lost, and that the change log still holds, are sent again.
+    /// A server that shares nothing with the local database is refused all the same, with
+    /// [`Error::UnrelatedServer`](crate::Error::UnrelatedServer).
+    #[default]
+    Follow,
+    /// Fail with [`Error::HistoryChanged`](crate::Error::HistoryChanged), until the application calls
+    /// [`SyncEngine::rebootstrap`](crate::SyncEngine::rebootstrap) or the server has its old log again.
+    Ask,
 }
 
 /// The form in which local transactions are sent to the remote. Both forms replay the same statements under

@@ -44,7 +44,7 @@ use crate::reset::cut_local_tail;
 use crate::state::State;
 use crate::synced::Synced;
 use crate::tape::{
-    ACKNOWLEDGEMENT_TABLE, MARK_TABLE, Planner, Replayer, SCHEMA_BASE_TABLE, SchemaChange, Step, Tape,
+    MARK_TABLE, Planner, Replayer, SCHEMA_BASE_TABLE, SchemaChange, Step, Tape, acknowledged_no,
     remember_temporary,
 };
 use crate::wal::{Frame, PAGE_BYTES, RawSession, changed_pages_after};
@@ -143,17 +143,6 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         transactions_forgotten: tape.base_no().saturating_sub(acknowledged),
     };
     Ok((watermark, rebased))
-}
-
-/// Returns the highest transaction number of `client` that the remote had applied as of Synced's end; `None`
-/// if the client has no row.
-pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_core::Result<Option<u64>> {
-    if !database::has_table(synced, ACKNOWLEDGEMENT_TABLE)? {
-        return Ok(None);
-    }
-    let sql = format!("SELECT change_id FROM {ACKNOWLEDGEMENT_TABLE} WHERE client_id = ?");
-    let rows = database::run(synced, &sql, &[Value::build_text(client.to_owned())])?;
-    Ok(rows.first().and_then(|row| row[0].as_int()).map(i64::cast_unsigned))
 }
 
 /// Checks the number in the remote's acknowledgement row, and returns the highest transaction number that is

@@ -17,17 +17,19 @@
 //! every page of Draft.
 
 use crate::bootstrap::download;
-use crate::error::{Error, Result};
+use crate::draft::Draft;
+use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::metadata::{Attachment, FrameStamp, Phase};
-use crate::options::Options;
+use crate::options::{HistoryChange, Options};
 use crate::progress::ProgressListener;
 use crate::recovery::sever_if_damaged;
 use crate::remote::Remote;
 use crate::replacement;
 use crate::report::RebootstrapReason;
 use crate::state::State;
+use crate::tape::{acknowledged_no, table_names};
 use crate::walk::{WalkOutcome, Walked, walk};
 use crate::wire::Wire;
 
@@ -35,9 +37,14 @@ use crate::wire::Wire;
 const REBOOTSTRAPS_MAX: u32 = 3;
 
 /// Brings Synced to the remote's end. Re-bootstraps if a walk alone cannot.
+///
+/// # Errors
+/// [`Error::HistoryChanged`] and [`Error::UnrelatedServer`] if the application has to decide, and those of a
+/// walk.
 pub(crate) async fn follow<R: Remote>(
     files: &Files,
     wire: &Wire<R>,
+    draft: &Draft,
     state: &mut State,
     options: &Options,
 ) -> Result<Walked> {
@@ -46,10 +53,23 @@ pub(crate) async fn follow<R: Remote>(
         let reason = match sever_if_damaged(files, state).await? {
             Attachment::Severed => RebootstrapReason::ReplicaDamaged,
             _ => match walk(files, wire, state, options).await? {
-                WalkOutcome::Ended(walked) => return Ok(Walked { rebootstrapped, ..walked }),
+                WalkOutcome::Ended(walked) => {
+                    refuse_unrelated(files, draft, state)?;
+                    return Ok(Walked { rebootstrapped, ..walked });
+                }
                 WalkOutcome::LogDiverged(reason) => reason,
             },
         };
+        let is_in_use = state.metadata.phase != Phase::FirstPull;
+        if reason == RebootstrapReason::HistoryChanged
+            && options.history_change == HistoryChange::Ask
+            && is_in_use
+        {
+            return Err(Error::HistoryChanged {
+                generation: state.metadata.synced_generation,
+                frame_no: state.metadata.synced_frame(),
+            });
+        }
         if rebootstraps == REBOOTSTRAPS_MAX {
             break;
         }
@@ -57,6 +77,27 @@ pub(crate) async fn follow<R: Remote>(
         rebootstrapped.get_or_insert(reason);
     }
     Err(Error::HistoryUnsettled { rebootstraps: REBOOTSTRAPS_MAX })
+}
+
+/// Refuses a server that shares nothing with the local database, unless the application has confirmed it.
+/// Synced is already a replica of that server, but nothing of it has reached Draft, and nothing was sent.
+fn refuse_unrelated(files: &Files, draft: &Draft, state: &mut State) -> Result<()> {
+    let metadata = &state.metadata;
+    let replaces_other_log = metadata.attachment == Attachment::Detached && metadata.history_changed;
+    if !replaces_other_log || state.is_server_confirmed || metadata.phase == Phase::FirstPull {
+        return Ok(());
+    }
+    let client_id = metadata.client_unique_id.clone();
+    let synced = state.synced(files)?.connection.clone();
+    let is_known = acknowledged_no(&synced, &client_id)
+        .while_doing("reading the acknowledgement", &files.synced)?
+        .is_some();
+    let local = table_names(&draft.connect(files)?).while_doing("reading the schema", &files.draft)?;
+    let remote = table_names(&synced).while_doing("reading the schema", &files.synced)?;
+    if is_known || local.is_empty() || !local.is_disjoint(&remote) {
+        return Ok(());
+    }
+    Err(Error::UnrelatedServer { history_id: state.metadata.history_id.clone() })
 }
 
 /// Performs steps 1 to 4.
@@ -70,6 +111,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
     assert_ne!(state.metadata.attachment, Attachment::Replacing, "a complete export is not overwritten");
     let (info, export) = wire.newest_export().await?;
     let generation = info.current_generation;
+    let predecessor = export.origin().predecessor;
     event!(RebootstrapBegins, reason = reason.name(), generation = generation);
     download(export, &[files.create_empty(&files.synced_next)?], progress).await?;
     files.sync(&files.synced_next).await?;
@@ -82,7 +124,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
             metadata.history_changed |= reason == RebootstrapReason::HistoryChanged
                 || metadata.history_id.is_some() && metadata.history_id != info.history_id;
             metadata.history_id = info.history_id;
-            metadata.anchor = None;
+            metadata.anchor = predecessor;
             metadata.synced_wal_frames = 0;
             metadata.synced_wal_stamp = FrameStamp::default();
             metadata.synced_wal_match_watermark = 0;
@@ -93,5 +135,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
         .await?;
     // A restored server may have lost transactions that it had applied.
     state.acknowledged_no = 0;
+    state.proved_instance = None;
+    state.is_server_confirmed = reason == RebootstrapReason::Requested;
     replacement::finish(files, state).await
 }

@@ -3,6 +3,9 @@
 //! This module decides nothing. `reset`, `checkpoint`, `replacement`, `compaction` and `recovery` bring the
 //! files into the state that the metadata describes. Those modules are above this one.
 
+use http::HeaderValue;
+
+use crate::chain::Checksums;
 use crate::error::{Error, FileOperation, Result};
 use crate::events::event;
 use crate::files::Files;
@@ -24,6 +27,14 @@ pub(crate) struct State {
     pub(crate) compaction_deferred_at: u64,
     /// The highest transaction number of this client that the remote is known to have applied.
     pub(crate) acknowledged_no: u64,
+    /// The server's run that was the last to show that it has Synced's log. `None` if none has, or if the server
+    /// does not name its runs.
+    pub(crate) proved_instance: Option<HeaderValue>,
+    /// What is known about the checksums of the server's frames in the generation of this number.
+    checksums: (u64, Checksums),
+    /// Whether the application has confirmed that the server is the right one, although it shares nothing with
+    /// the local database.
+    pub(crate) is_server_confirmed: bool,
     /// The places at which reading the change log may start.
     pub(crate) bookmarks: Bookmarks,
     /// Set permanently when the core's view of a file may be wrong.
@@ -39,6 +50,9 @@ impl State {
             metadata_is_uncertain: false,
             compaction_deferred_at: 0,
             acknowledged_no: 0,
+            proved_instance: None,
+            checksums: (0, Checksums::default()),
+            is_server_confirmed: false,
             bookmarks: Bookmarks::default(),
             poison: Poison::default(),
             synced: None,
@@ -48,6 +62,16 @@ impl State {
     /// Whether the disk may hold another version of the metadata than memory.
     pub(crate) fn metadata_is_uncertain(&self) -> bool {
         self.metadata_is_uncertain
+    }
+
+    /// What is known about the checksums of the server's frames in a generation.
+    pub(crate) fn checksums(&self, generation: u64) -> Checksums {
+        let (known, checksums) = self.checksums;
+        if known == generation { checksums } else { Checksums::default() }
+    }
+
+    pub(crate) fn learn_checksums(&mut self, generation: u64, checksums: Checksums) {
+        self.checksums = (generation, checksums);
     }
 
     /// Changes the metadata, on disk first. If the write fails, memory keeps the previous version, and the

@@ -1,8 +1,8 @@
 //! WAL frames and raw WAL sessions.
 //!
-//! A frame is a 24-byte header and a 4096-byte page image. In frames from the network only the page number
-//! and the database size are used; salts and checksums are specific to each WAL
-//! (<https://www.sqlite.org/fileformat2.html#walformat>).
+//! A frame is a 24-byte header and a 4096-byte page image. Salts and checksums are specific to each WAL
+//! (<https://www.sqlite.org/fileformat2.html#walformat>): those of a frame from the network prove where it
+//! belongs, see `chain`, and the core computes others for the local WAL.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,8 +70,7 @@ fn sound_frames(wal: &OpenFile, frames: u64) -> Result<u64> {
         let count = (frames - sound).min(FRAMES_READ_MAX);
         let bytes = wal.read(wal_bytes(sound).max(WAL_HEADER_BYTES), count as usize * FRAME_BYTES)?;
         for frame in bytes.chunks_exact(FRAME_BYTES) {
-            sum.add(&frame[..CHECKED_FRAME_HEADER_BYTES]);
-            sum.add(&frame[FRAME_HEADER_BYTES..]);
+            sum.add_frame(frame);
             if [word(frame, 8), word(frame, 12)] != header.salts
                 || [word(frame, 16), word(frame, 20)] != sum.words
             {
@@ -93,7 +92,8 @@ impl Header {
     fn read(wal: &OpenFile) -> Result<Self> {
         let header = wal.read(0, WAL_HEADER_BYTES as usize)?;
         // The last bit of the magic number selects the byte order of the checksum.
-        let mut sum = Checksum { is_big_endian: word(&header, 0) & 1 == 1, words: [0; 2] };
+        let order = if word(&header, 0) & 1 == 1 { ByteOrder::Big } else { ByteOrder::Little };
+        let mut sum = Checksum { order, words: [0; 2] };
         sum.add(&header[..CHECKED_HEADER_BYTES]);
         if [word(&header, 24), word(&header, 28)] != sum.words {
             return Err(wal.damaged("the checksum of its header is wrong".into()));
@@ -102,20 +102,35 @@ impl Header {
     }
 }
 
+/// The byte order in which a WAL's checksums read its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ByteOrder {
+    Little,
+    Big,
+}
+
 struct Checksum {
-    is_big_endian: bool,
+    order: ByteOrder,
     words: [u32; 2],
 }
 
 impl Checksum {
     /// Adds `bytes`, whose length is a multiple of eight.
     fn add(&mut self, bytes: &[u8]) {
-        let summand =
-            |at: usize| if self.is_big_endian { word(bytes, at) } else { word(bytes, at).swap_bytes() };
+        let summand = |at: usize| match self.order {
+            ByteOrder::Big => word(bytes, at),
+            ByteOrder::Little => word(bytes, at).swap_bytes(),
+        };
         self.words = (0..bytes.len()).step_by(8).fold(self.words, |[first, second], at| {
             let first = first.wrapping_add(summand(at)).wrapping_add(second);
             [first, second.wrapping_add(summand(at + 4)).wrapping_add(first)]
         });
+    }
+
+    /// Adds the bytes of a frame that its checksum covers.
+    fn add_frame(&mut self, frame: &[u8]) {
+        self.add(&frame[..CHECKED_FRAME_HEADER_BYTES]);
+        self.add(&frame[FRAME_HEADER_BYTES..]);
     }
 }
 
@@ -161,7 +176,7 @@ impl Frame {
         Self(bytes)
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8; FRAME_BYTES] {
         &self.0
     }
 
@@ -181,6 +196,22 @@ impl Frame {
     /// The frame's salts and checksums.
     pub(crate) fn stamp(&self) -> FrameStamp {
         FrameStamp { salts: [self.word(8), self.word(12)], checksums: [self.word(16), self.word(20)] }
+    }
+
+    /// The stamp of this frame in a WAL whose frame before has the stamp `last`.
+    pub(crate) fn stamp_after(&self, last: FrameStamp, order: ByteOrder) -> FrameStamp {
+        let mut sum = Checksum { order, words: last.checksums };
+        sum.add_frame(&self.0);
+        FrameStamp { salts: last.salts, checksums: sum.words }
+    }
+
+    /// This frame with another stamp.
+    pub(crate) fn with_stamp(mut self, stamp: FrameStamp) -> Self {
+        let [salts, checksums] = [stamp.salts, stamp.checksums];
+        for (at, word) in (8..).step_by(4).zip(salts.into_iter().chain(checksums)) {
+            self.0[at..at + 4].copy_from_slice(&word.to_be_bytes());
+        }
+        self
     }
 
     pub(crate) fn page(&self) -> &[u8] {

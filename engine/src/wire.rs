@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +18,7 @@ use crate::allowance::Allowance;
 use crate::error::{Error, Result};
 use crate::events::event;
 use crate::metadata::GENERATION_MAX;
+use crate::proof::{INSTANCE, Origin};
 use crate::protocol::{CHECKPOINT_NEEDED, CONFLICT, Info, OK, PipelineAnswer, PipelineRequest, Status};
 use crate::remote::{Remote, RemoteError};
 
@@ -45,7 +46,7 @@ pub(crate) enum FrameAnswer<B> {
     /// Frames from the requested one on; not empty.
     Frames(BodyStream<B>),
     /// No frame: the log ends, or continues in another generation.
-    End(Status),
+    End(Status, Origin),
     /// The server does not have the generation. The error is for callers that did not expect this.
     Gone(Error),
 }
@@ -55,7 +56,7 @@ pub(crate) enum FramePush {
     /// The server has the frames, as part of its log or of the open transaction that the baton names.
     Taken { baton: Option<String> },
     /// The server's log continues differently or in another generation, or the server no longer has this
-    /// generation.
+    /// generation, or another server has answered.
     Stale,
 }
 
@@ -70,7 +71,7 @@ impl<R: Remote> Wire<R> {
     }
 
     pub(crate) async fn info(&self) -> Result<Info> {
-        let (status, mut body) = self.send(Method::GET, "/info".into(), Bytes::new()).await?;
+        let (status, mut body) = self.get("/info".into()).await?;
         body.expect(status, StatusCode::OK).await?;
         let info: Info = body.json().await?;
         if info.current_generation > GENERATION_MAX {
@@ -91,7 +92,7 @@ impl<R: Remote> Wire<R> {
         let mut info = self.info().await?;
         for _ in 0..EXPORT_TRIES_MAX {
             let path = format!("/export/{}", info.current_generation);
-            let (status, mut body) = self.send(Method::GET, path, Bytes::new()).await?;
+            let (status, mut body) = self.get(path).await?;
             if status == StatusCode::OK {
                 return Ok((info, body));
             }
@@ -114,7 +115,7 @@ impl<R: Remote> Wire<R> {
     /// Requests the frames `start..end` of `generation`. The server may send fewer.
     pub(crate) async fn frames(&self, generation: u64, start: u64, end: u64) -> Result<FrameAnswer<R::Body>> {
         let path = format!("/sync/{generation}/{start}/{end}");
-        let (status, mut body) = self.send(Method::GET, path, Bytes::new()).await?;
+        let (status, mut body) = self.get(path).await?;
         if is_gone(status) {
             return Ok(FrameAnswer::Gone(body.unexpected(status).await?));
         }
@@ -132,26 +133,27 @@ impl<R: Remote> Wire<R> {
                 answer.generation, answer.max_frame_no
             )));
         }
-        Ok(FrameAnswer::End(answer))
+        Ok(FrameAnswer::End(answer, body.origin))
     }
 
-    /// Pushes the frames `range` of `generation`. If the request `ends_transaction`, its frames must be in
-    /// the server's log afterwards.
+    /// Pushes frames. If the request `ends_transaction`, its frames must be in the server's log afterwards.
+    /// `instance` is the server's run that has shown that it has Synced's log, if it has a name.
     pub(crate) async fn push_frames(
         &self,
-        generation: u64,
-        range: Range<u64>,
-        baton: Option<&str>,
+        push: FrameRange<'_>,
         frames: Vec<u8>,
-        ends_transaction: bool,
+        instance: Option<&HeaderValue>,
     ) -> Result<FramePush> {
-        let Range { start, end } = range;
+        let FrameRange { generation, range: Range { start, end }, baton, ends_transaction } = push;
         let mut path = format!("/sync/{generation}/{start}/{end}");
         if let Some(baton) = baton {
             path.push('/');
             path.push_str(baton);
         }
-        let (status, mut body) = self.send(Method::POST, path, frames.into()).await?;
+        let (status, mut body) = self.send(Method::POST, path, frames.into(), instance).await?;
+        if is_of_another_instance(status, instance) {
+            return Ok(FramePush::Stale);
+        }
         if is_gone(status) {
             let error = body.unexpected(status).await?;
             let is_current = self.info().await?.current_generation == generation;
@@ -189,12 +191,24 @@ impl<R: Remote> Wire<R> {
         Ok(FramePush::Taken { baton: answer.baton })
     }
 
-    /// Sends an encoded [`PipelineRequest`].
-    pub(crate) async fn pipeline(&self, body: Bytes) -> Result<(PipelineAnswer, BodyStream<R::Body>)> {
-        let (status, mut body) = self.send(Method::POST, PIPELINE.into(), body).await?;
+    /// Sends an encoded [`PipelineRequest`]. `instance` is that of [`push_frames`](Self::push_frames). Returns `None`
+    /// if another server has answered: it has run nothing.
+    pub(crate) async fn pipeline(
+        &self,
+        body: Bytes,
+        instance: Option<&HeaderValue>,
+    ) -> Result<Option<(PipelineAnswer, BodyStream<R::Body>)>> {
+        let (status, mut body) = self.send(Method::POST, PIPELINE.into(), body, instance).await?;
+        if is_of_another_instance(status, instance) {
+            return Ok(None);
+        }
         body.expect(status, StatusCode::OK).await?;
         let answer = body.json().await?;
-        Ok((answer, body))
+        Ok(Some((answer, body)))
+    }
+
+    async fn get(&self, path: String) -> Result<(StatusCode, BodyStream<R::Body>)> {
+        self.send(Method::GET, path, Bytes::new(), None).await
     }
 
     async fn send(
@@ -202,15 +216,19 @@ impl<R: Remote> Wire<R> {
         method: Method,
         path: String,
         body: Bytes,
+        instance: Option<&HeaderValue>,
     ) -> Result<(StatusCode, BodyStream<R::Body>)> {
         let name = format!("{method} {path}");
         self.allowance.spend(&name, 0)?;
         event!(Request, request = name.as_str(), body_bytes = body.len());
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .body(body)
             .map_err(|error| Error::Unreachable { request: name.clone(), source: error.into() })?;
+        if let Some(instance) = instance {
+            request.headers_mut().insert(INSTANCE, instance.clone());
+        }
         let response = self
             .remote
             .send(request)
@@ -231,6 +249,19 @@ impl PipelineRequest {
     }
 }
 
+/// The frames `range` of a generation, as a part of the transaction that the baton names.
+pub(crate) struct FrameRange<'a> {
+    pub(crate) generation: u64,
+    pub(crate) range: Range<u64>,
+    pub(crate) baton: Option<&'a str>,
+    pub(crate) ends_transaction: bool,
+}
+
+/// Whether the status means that another server has answered than the one that the request named.
+fn is_of_another_instance(status: StatusCode, instance: Option<&HeaderValue>) -> bool {
+    instance.is_some() && status == StatusCode::PRECONDITION_FAILED
+}
+
 /// Whether the status means that the server does not have the requested object.
 fn is_gone(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
@@ -248,9 +279,17 @@ pub(crate) struct BodyStream<B> {
     received_bytes: u64,
     announced_bytes: Option<u64>,
     headers: HeaderMap,
+    origin: Origin,
     allowance: Arc<Allowance>,
     /// The first bytes of the body, to say what it is if it is not what the protocol says.
     beginning: Vec<u8>,
+}
+
+impl<B> BodyStream<B> {
+    /// What the answer says of the log that it is from.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
 }
 
 /// How many first bytes of a body are kept.
@@ -271,12 +310,15 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
                 }
             },
         };
+        let origin = Origin::read(&parts.headers)
+            .map_err(|problem| Error::BadAnswer { request: request.clone(), problem })?;
         Ok(Self {
             request,
             body,
             received_bytes: 0,
             announced_bytes,
             headers: parts.headers,
+            origin,
             allowance,
             beginning: Vec::new(),
         })

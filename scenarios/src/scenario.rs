@@ -235,7 +235,12 @@ impl<'a> RemoteSentence<'a> {
     /// The remote is restored to the end of the generation that is `generations_back` before the current one,
     /// without the last `transactions_back` transactions of that generation.
     pub fn is_restored(self, generations_back: u8, transactions_back: u8) -> StepBuilder<'a> {
-        self.scenario.add(Action::RemoteRestore { generations_back, transactions_back })
+        self.scenario.add(Action::RemoteRestore { generations_back, transactions_back, keeps_name: false })
+    }
+
+    /// Like [`is_restored`](Self::is_restored), from a copy of the files, which keeps its history id.
+    pub fn is_restored_under_its_name(self, generations_back: u8, transactions_back: u8) -> StepBuilder<'a> {
+        self.scenario.add(Action::RemoteRestore { generations_back, transactions_back, keeps_name: true })
     }
 }
 

@@ -30,14 +30,14 @@ use crate::events::event;
 use crate::files::Files;
 use crate::metadata::Attachment;
 use crate::options::{Options, PushMode};
-use crate::rebase::{acknowledged_no, check_acknowledgement, rebase};
+use crate::rebase::{check_acknowledgement, rebase};
 use crate::rebootstrap::follow;
 use crate::remote::Remote;
 use crate::report::PushReport;
 use crate::reset::cut_local_tail;
 use crate::state::State;
 use crate::synced::Synced;
-use crate::tape::{Planner, Refusal, Replayer, SchemaChange, Step, Tape, Transaction};
+use crate::tape::{Planner, Refusal, Replayer, SchemaChange, Step, Tape, Transaction, acknowledged_no};
 use crate::wire::Wire;
 
 use batch::Stop;
@@ -117,7 +117,8 @@ impl<R: Remote> Push<'_, R> {
         let row = self.remote_no()?;
         let tape = self.record_and_read(row.unwrap_or(0))?;
         let acknowledged = check_acknowledgement(self.files, &self.state.metadata, tape.last_no, row)?;
-        self.state.acknowledged_no = self.state.acknowledged_no.max(row.unwrap_or(0));
+        // A restored server may have lost transactions that it had acknowledged.
+        self.state.acknowledged_no = row.unwrap_or(0);
         let pending = tape.after(acknowledged);
         match mem::replace(&mut self.position, Position::Sending) {
             Position::Sending => self.send(row, pending).await,
@@ -144,7 +145,7 @@ impl<R: Remote> Push<'_, R> {
     /// Brings Synced to the remote's end, and rebases Draft if the push cannot be planned otherwise. Returns
     /// whether Synced has changed.
     async fn catch_up(&mut self) -> Result<bool> {
-        let walked = follow(self.files, self.wire, self.state, self.options).await?;
+        let walked = follow(self.files, self.wire, self.draft, self.state, self.options).await?;
         self.report.frames += walked.frames;
         self.report.body_bytes += walked.body_bytes;
         self.report.generations_crossed += walked.generations_crossed;

@@ -70,8 +70,7 @@ impl<R: Remote> Sending<'_, '_, R> {
     async fn send_request(&mut self, batch: Batch, conflicts: &mut Conflicts) -> Result<(), Stop> {
         match self.mode {
             PushMode::Statements => {
-                let client = &self.state.metadata.client_unique_id;
-                statements::send(self.wire, client, self.acknowledged, batch, self.report).await
+                statements::send(self.wire, self.state, self.acknowledged, batch, self.report).await
             }
             PushMode::Frames => {
                 let push = FramesPush {

@@ -3,8 +3,10 @@
 //! A batch consists of `BEGIN IMMEDIATE`, a guard, the statements, the new acknowledgement row, and `COMMIT`.
 //! The guard fails unless the remote's acknowledgement row and triggers have the values that were read. A
 //! request that arrives late or twice finds a different row and changes nothing. A half-failed request is
-//! rolled back.
+//! rolled back. The request also names the server's run that has shown that it has Synced's log, so that a
+//! server on a copy of the log refuses it.
 
+use http::HeaderValue;
 use turso_core::Value;
 
 use super::batch::{Batch, Stop, acknowledge, create_acknowledgement_table};
@@ -12,17 +14,19 @@ use crate::error::{Error, Result};
 use crate::protocol::{BatchResult, PipelineRequest, RequestResult, StatementError};
 use crate::remote::Remote;
 use crate::report::PushReport;
+use crate::state::State;
 use crate::tape::{ACKNOWLEDGEMENT_TABLE, Statement};
 use crate::wire::{Wire, shortened};
 
 pub(super) async fn send<R: Remote>(
     wire: &Wire<R>,
-    client: &str,
+    state: &State,
     acknowledged: Option<u64>,
     batch: Batch,
     report: &mut PushReport,
 ) -> Result<(), Stop> {
-    BatchRequest::new(client, acknowledged, batch).send(wire, report).await
+    let client = &state.metadata.client_unique_id;
+    BatchRequest::new(client, acknowledged, batch).send(wire, state.proved_instance.as_ref(), report).await
 }
 
 /// One request, and the role of each of its statements.
@@ -55,13 +59,18 @@ impl BatchRequest {
         Self { statements }
     }
 
-    async fn send<R: Remote>(&self, wire: &Wire<R>, report: &mut PushReport) -> Result<(), Stop> {
+    async fn send<R: Remote>(
+        &self,
+        wire: &Wire<R>,
+        instance: Option<&HeaderValue>,
+        report: &mut PushReport,
+    ) -> Result<(), Stop> {
         let chain =
             self.statements.iter().map(|(_, statement)| (statement.sql.as_str(), statement.args.as_slice()));
         let request = PipelineRequest::chained(chain).encode()?;
         report.requests += 1;
         report.sent_bytes += request.len() as u64;
-        let (answer, body) = wire.pipeline(request).await?;
+        let (answer, body) = wire.pipeline(request, instance).await?.ok_or(Stop::Stale)?;
         let result = match <[RequestResult; 1]>::try_from(answer.results) {
             Ok([RequestResult::Ok { response }]) => response.result,
             Ok([RequestResult::Error { error }]) => {

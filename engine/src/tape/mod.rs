@@ -34,6 +34,7 @@ mod replay;
 mod schema;
 mod statements;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use turso_core::{Connection, Value};
@@ -291,6 +292,24 @@ impl Group {
         }
         Ok(())
     }
+}
+
+/// Returns the highest transaction number of `client` that the remote had applied as of Synced's end; `None`
+/// if the client has no row.
+pub(crate) fn acknowledged_no(synced: &Arc<Connection>, client: &str) -> turso_core::Result<Option<u64>> {
+    if !database::has_table(synced, ACKNOWLEDGEMENT_TABLE)? {
+        return Ok(None);
+    }
+    let sql = format!("SELECT change_id FROM {ACKNOWLEDGEMENT_TABLE} WHERE client_id = ?");
+    let rows = database::run(synced, &sql, &[Value::build_text(client.to_owned())])?;
+    Ok(rows.first().and_then(|row| row[0].as_int()).map(i64::cast_unsigned))
+}
+
+/// The names of the application's tables, in the form in which names are compared.
+pub(crate) fn table_names(connection: &Arc<Connection>) -> turso_core::Result<BTreeSet<String>> {
+    let rows = database::run(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'", &[])?;
+    let names = rows.iter().filter_map(|row| row.first()?.to_text());
+    Ok(names.filter(|name| !is_internal(name)).map(schema::folded).collect())
 }
 
 /// Whether an object belongs to the engine or the core, and so is never replayed on the remote.

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::chain::{Chain, Checksums, Link};
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
@@ -25,17 +26,60 @@ pub(super) struct Appender {
     wal_frames: u64,
     /// The server's stamp of the newest commit frame.
     stamp: Option<FrameStamp>,
+    /// The chain of the server's frames, up to the last appended one.
+    pub(super) chain: Chain,
+    /// Whether the appended frames that are not part of the replica yet are known to continue it.
+    pub(super) is_proved: bool,
+}
+
+/// The result of reading a body of frames.
+pub(super) enum Appended {
+    /// All its frames were appended: this many.
+    Frames(u64),
+    /// A frame does not continue the one before it. The frames before it were appended.
+    Broken(Broken),
+}
+
+/// A frame whose checksum does not continue that of the frame before it.
+pub(super) struct Broken {
+    pub(super) frame_no: u64,
+    /// The stamp of the frame before it.
+    pub(super) before: FrameStamp,
+    pub(super) stamp: FrameStamp,
 }
 
 impl Appender {
     pub(super) fn begin(files: &Files, state: &mut State) -> Result<Self> {
         let wal_frames = state.metadata.synced_wal_frames;
         let synced = state.synced(files)?.clone();
-        Ok(Self { synced, session: None, uncommitted: 0, whole_frames: 0, wal_frames, stamp: None })
+        let generation = state.metadata.synced_generation;
+        let anchor = state.metadata.anchor.filter(|anchor| anchor.generation == generation);
+        Ok(Self {
+            synced,
+            session: None,
+            uncommitted: 0,
+            whole_frames: 0,
+            wal_frames,
+            stamp: None,
+            chain: Chain::after(anchor.and_then(|anchor| anchor.stamp), state.checksums(generation)),
+            is_proved: true,
+        })
     }
 
-    /// Appends the frames of one body and returns their number.
-    pub(super) async fn append<B>(&mut self, mut body: BodyStream<B>, frames_max: u64) -> Result<u64>
+    /// The next frames are the first of a generation. `is_proved` says whether they are known to continue the
+    /// replica: their own checksums do not show it.
+    pub(super) fn begin_generation(&mut self, is_proved: bool, checksums: Checksums) {
+        self.chain = Chain::after(None, checksums);
+        self.is_proved = is_proved;
+    }
+
+    /// Appends the frames of one body, the first of which has the number `start`.
+    pub(super) async fn append<B>(
+        &mut self,
+        mut body: BodyStream<B>,
+        start: u64,
+        frames_max: u64,
+    ) -> Result<Appended>
     where
         B: http_body::Body<Data = Bytes, Error = RemoteError> + Unpin,
     {
@@ -50,7 +94,20 @@ impl Appender {
                 }
                 let mut bytes = [0; FRAME_BYTES];
                 bytes.copy_from_slice(&rest.split_to(FRAME_BYTES));
-                self.append_frame(&Frame::from_bytes(bytes)).map_err(|problem| match problem {
+                let frame = Frame::from_bytes(bytes);
+                let before = self.chain.last();
+                let frame_no = start + received - 1;
+                match self.chain.add(&frame) {
+                    Link::Continues => {}
+                    // The caller judges the first frame of a generation.
+                    Link::Unknown if frame_no == 1 => {}
+                    Link::Unknown => self.is_proved = false,
+                    Link::Broken => {
+                        let before = before.expect("only a chain with an end can break");
+                        return Ok(Appended::Broken(Broken { frame_no, before, stamp: frame.stamp() }));
+                    }
+                }
+                self.append_frame(&frame).map_err(|problem| match problem {
                     Rejected::Frame(problem) => body.bad(format!("frame {received} of the body: {problem}")),
                     Rejected::Core(error) => error,
                 })?;
@@ -65,7 +122,7 @@ impl Appender {
         if received == 0 {
             return Err(body.bad("an empty body instead of frames".into()));
         }
-        Ok(received)
+        Ok(Appended::Frames(received))
     }
 
     fn append_frame(&mut self, frame: &Frame) -> std::result::Result<(), Rejected> {
@@ -97,6 +154,7 @@ impl Appender {
     pub(super) async fn commit(&mut self, files: &Files, state: &mut State, is_crossing: bool) -> Result<()> {
         state.adopt_frames(files, self.whole_frames, is_crossing, self.stamp).await?;
         self.wal_frames = state.metadata.synced_wal_frames;
+        self.is_proved = true;
         event!(FramesCommitted, frames = self.whole_frames, wal_frames = self.wal_frames);
         self.whole_frames = 0;
         Ok(())

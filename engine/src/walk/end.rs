@@ -75,7 +75,7 @@ pub(super) fn classify_end(
 /// of that generation.
 pub(super) fn is_complete<B>(answer: &FrameAnswer<B>, generation: u64) -> bool {
     match answer {
-        FrameAnswer::End(status) => status.generation > generation,
+        FrameAnswer::End(status, _) => status.generation > generation,
         // The generation was pruned meanwhile, and only complete generations are pruned.
         FrameAnswer::Gone(_) => true,
         FrameAnswer::Frames(_) => false,
@@ -85,6 +85,7 @@ pub(super) fn is_complete<B>(answer: &FrameAnswer<B>, generation: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proof::Origin;
 
     fn at(generation: u64, max_frame_no: u64) -> Status {
         Status { baton: None, status: String::new(), generation, max_frame_no }
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_generation_is_complete_when_a_later_one_has_begun_or_it_is_gone() {
-        let answer = FrameAnswer::<()>::End;
+        let answer = |status| FrameAnswer::<()>::End(status, Origin::default());
         assert!(is_complete(&answer(at(4, 0)), 3));
         assert!(!is_complete(&answer(at(3, 7)), 3));
         assert!(is_complete(&FrameAnswer::<()>::Gone(Error::OperationInProgress), 3));

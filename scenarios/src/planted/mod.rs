@@ -33,6 +33,7 @@ pub const AREAS: &[&str] = &[
     "rebase",
     "reset",
     "generation",
+    "continuity",
     "metadata",
     "replay",
     "lock",

@@ -66,10 +66,11 @@ fn what_a_restored_remote_has_forgotten_is_sent_again_if_it_is_still_there() {
     write(&engine, "mine");
     block_on(engine.push()).unwrap();
     assert_eq!(remote(&place), ["mine"]);
-    place.remote.with_remote(|remote| remote.restore(0, 1));
+    place.remote.with_remote(|remote| remote.restore(0, 1, false));
     assert_eq!(remote(&place), Vec::<String>::new());
     let report = block_on(engine.sync()).unwrap();
-    assert_eq!(report.push.rebootstrapped, Some(RebootstrapReason::HistoryChanged));
+    // The remote still has every frame that the client has received, so the replica stays.
+    assert_eq!(report.push.rebootstrapped, None);
     assert_eq!(report.push.transactions, 1);
     assert_eq!(remote(&place), ["mine"]);
     assert_eq!(local(&engine), ["mine"]);
@@ -80,7 +81,7 @@ fn what_is_lost_with_a_restored_remote_is_reported() {
     let (place, engine) = place();
     write(&engine, "mine");
     block_on(engine.sync()).unwrap();
-    place.remote.with_remote(|remote| remote.restore(0, 1));
+    place.remote.with_remote(|remote| remote.restore(0, 1, false));
     let report = block_on(engine.pull()).unwrap();
     assert_eq!(report.transactions_forgotten, 1);
     assert_eq!(local(&engine), Vec::<String>::new());
@@ -99,7 +100,7 @@ fn restored_and_grown_again(names_history: bool) {
     place.remote_executes(&["INSERT INTO t VALUES ('before')"]);
     block_on(engine.pull()).unwrap();
     write(&engine, "mine");
-    place.remote.with_remote(|remote| remote.restore(0, 1));
+    place.remote.with_remote(|remote| remote.restore(0, 1, false));
     place.remote_executes(&["INSERT INTO t VALUES ('after')"]);
     let (generation, frames) = place.remote.with_remote(|remote| (remote.generation(), remote.frame_count()));
     let metadata = engine.metadata().unwrap();
@@ -128,7 +129,7 @@ fn a_restored_remote_without_a_name_is_told_apart_also_when_it_has_grown_past_th
     place.remote_executes(&["CREATE TABLE t (v)", "CREATE TABLE u (v)"]);
     place.remote_executes(&["INSERT INTO t VALUES ('before')"]);
     let engine = place.open("a").unwrap();
-    place.remote.with_remote(|remote| remote.restore(0, 1));
+    place.remote.with_remote(|remote| remote.restore(0, 1, false));
     // No new frame contains the page with the row `before`. If the new frames were appended to the client's
     // frames, this row would stay.
     for _ in 0..5 {
@@ -156,7 +157,7 @@ fn a_remote_that_is_restored_in_the_middle_of_a_pull_is_followed() {
     way.answer_with(move |path, honest| {
         if path.starts_with("/sync/") && !std::mem::replace(&mut is_restored, true) {
             restored.with_remote(|remote| {
-                remote.restore(0, 3);
+                remote.restore(0, 3, false);
                 remote.transact(|connection| connection.execute("INSERT INTO t VALUES ('new')")).unwrap();
             });
         }
@@ -171,20 +172,28 @@ fn a_remote_that_is_restored_in_the_middle_of_a_pull_is_followed() {
 fn a_remote_that_is_restored_again_and_again_ends_the_operation_and_loses_nothing() {
     for (restores_inside, is_settled) in [(2, true), (3, false)] {
         let place = Sandbox::simulated();
-        place.remote_executes(&["CREATE TABLE t (v)"]);
+        place.remote_executes(&["CREATE TABLE t (v)", "CREATE TABLE u (v)"]);
+        checkpoint(&place);
+        place.remote_executes(&["INSERT INTO u VALUES ('lost')"]);
         let way = Lying::to(&place.remote);
         let engine = block_on(place.open_through("a", way.clone())).unwrap();
         engine.connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();
+        // The second generation begins after another frame each time.
+        let restore = |remote: &mut Remote| {
+            remote.restore(1, 0, false);
+            remote.transact(|connection| connection.execute("INSERT INTO u VALUES ('new')")).unwrap();
+            assert!(remote.checkpoint());
+        };
         let restored = place.remote.clone();
         let mut exports = 0;
         way.answer_with(move |path, honest| {
             exports += u32::from(path.starts_with("/export/"));
             if path.starts_with("/export/") && exports <= restores_inside {
-                restored.with_remote(|remote| remote.restore(0, 0));
+                restored.with_remote(restore);
             }
             Some(honest)
         });
-        place.remote.with_remote(|remote| remote.restore(0, 0));
+        place.remote.with_remote(restore);
         match block_on(engine.sync()) {
             Ok(_) => assert!(is_settled),
             Err(error) => {
@@ -204,8 +213,9 @@ fn pruned_before_its_export(is_first: bool) {
     checkpoint(&place);
     let way = Lying::to(&place.remote);
     if !is_first {
+        place.remote_executes(&["INSERT INTO t VALUES ('lost')"]);
         drop(block_on(place.open_through("a", way.clone())).unwrap());
-        place.remote.with_remote(|remote| remote.restore(0, 0));
+        place.remote.with_remote(|remote| remote.restore(0, 1, false));
     }
     let pruned = place.remote.clone();
     let mut is_pruned = false;
@@ -243,7 +253,7 @@ fn a_client_that_is_behind_the_restored_state_of_a_remote_without_a_name_walks_o
     for v in ["kept", "lost"] {
         place.remote_executes(&[&format!("INSERT INTO t VALUES ('{v}')")]);
     }
-    place.remote.with_remote(|remote| remote.restore(0, 1));
+    place.remote.with_remote(|remote| remote.restore(0, 1, false));
     assert_eq!(block_on(engine.pull()).unwrap().rebootstrapped, None);
     assert_eq!(local(&engine), ["kept"]);
 }
@@ -256,7 +266,7 @@ fn a_table_that_a_restored_remote_has_forgotten_comes_back_with_the_rows_that_ne
     connection.execute("CREATE INDEX u_v ON u (v)").unwrap();
     block_on(engine.sync()).unwrap();
     connection.execute("INSERT INTO u VALUES (1, 'mine')").unwrap();
-    place.remote.with_remote(|remote| remote.restore(0, 1));
+    place.remote.with_remote(|remote| remote.restore(0, 1, false));
     block_on(engine.sync()).unwrap();
     assert_eq!(place.remote_rows("SELECT * FROM u"), ["1|mine"]);
     assert_eq!(rows(&engine.connect().unwrap(), "SELECT * FROM u"), ["1|mine"]);
@@ -285,8 +295,8 @@ fn one_wrong_answer_is_no_reason_to_re_bootstrap() {
             }
             Some(honest)
         });
-        let error = block_on(engine.pull()).unwrap_err();
-        assert!(error.is_retryable(), "{error}");
+        // The walk asks again, because the remote still has the client's newest frame.
+        assert_eq!(block_on(engine.pull()).unwrap().rebootstrapped, None, "{status}");
     }
     way.tell_the_truth();
     assert_eq!(block_on(engine.pull()).unwrap().rebootstrapped, None);
@@ -315,7 +325,9 @@ fn a_bad_export_is_refused_and_the_next_try_works() {
                 // The export of a re-bootstrap.
                 let engine = block_on(place.open_through("a", way.clone())).unwrap();
                 engine.connect().unwrap().execute("INSERT INTO t VALUES ('mine')").unwrap();
-                place.remote.with_remote(|remote| remote.restore(0, 0));
+                place.remote_executes(&["INSERT INTO t VALUES ('lost')"]);
+                block_on(engine.pull()).unwrap();
+                place.remote.with_remote(|remote| remote.restore(0, 1, false));
             }
             way.answer_with(move |path, honest| {
                 if !path.starts_with("/export/") {
@@ -423,7 +435,7 @@ fn a_copy_that_is_put_in_place_again_sends_again_what_it_has_sent_after_its_adop
     // The remote loses the original's second transaction.
     block_on(engine.sync()).unwrap();
     drop(engine);
-    place.remote.with_remote(|remote| remote.restore(0, 1));
+    place.remote.with_remote(|remote| remote.restore(0, 1, false));
     for _ in 0..2 {
         place.put_back(&copy);
         let engine = place.open("a").unwrap();

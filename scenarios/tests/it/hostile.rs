@@ -21,6 +21,12 @@ fn open(place: &Sandbox, way: &Lying) -> Result<SyncEngine<Lying>, Error> {
     block_on(place.open_as("a", way.clone(), |options| options.operation_bytes_max(LIMIT)))
 }
 
+/// Brings the client to the start of a generation, in which it has seen no checksums yet.
+fn begin_generation(place: &Sandbox, engine: &SyncEngine<Lying>) {
+    place.remote.with_remote(|remote| assert!(remote.checkpoint()));
+    block_on(engine.pull()).unwrap();
+}
+
 fn with_body(answer: &Response<Bytes>, body: Vec<u8>) -> Response<Bytes> {
     let mut changed = Response::new(Bytes::from(body));
     *changed.status_mut() = answer.status();
@@ -28,7 +34,8 @@ fn with_body(answer: &Response<Bytes>, body: Vec<u8>) -> Response<Bytes> {
 }
 
 /// Answers each request for frames with the first frame that the honest server sends, as a part of a transaction
-/// that goes on. Each answer takes this many milliseconds.
+/// that goes on. Each answer takes this many milliseconds. The checksums of these frames do not chain, also if the
+/// client requests two frames at once to see that.
 fn transaction_without_end(
     milliseconds: u64,
 ) -> impl FnMut(&str, Response<Bytes>) -> Option<Response<Bytes>> + Send {
@@ -41,7 +48,9 @@ fn transaction_without_end(
         let mut frame = first.get_or_insert(answer).body()[..4120].to_vec();
         // The number of pages after the transaction. 0 means that it goes on.
         frame[4..8].fill(0);
-        Some(Response::new(Bytes::from(frame)))
+        let range: Vec<u64> = path.split('/').filter_map(|number| number.parse().ok()).collect();
+        let is_pair = matches!(range[..], [_, start, end] if end - start == 2);
+        Some(Response::new(Bytes::from(frame.repeat(if is_pair { 2 } else { 1 }))))
     }
 }
 
@@ -71,6 +80,7 @@ fn a_transaction_without_end_is_given_up_and_what_the_client_had_is_kept() {
     let place = place();
     let way = Lying::to(&place.remote);
     let engine = open(&place, &way).unwrap();
+    begin_generation(&place, &engine);
     let before = place.length("a", "synced-wal");
     place.remote_executes(&["INSERT INTO t VALUES ('news')"]);
     way.answer_with(transaction_without_end(0));
@@ -89,6 +99,7 @@ fn an_operation_that_a_slow_server_keeps_busy_ends() {
     let way = Lying::to(&place.remote);
     let engine =
         block_on(place.open_as("a", way.clone(), |options| options.operation_seconds_max(3600))).unwrap();
+    begin_generation(&place, &engine);
     place.remote_executes(&["INSERT INTO t VALUES ('news')"]);
     way.answer_with(transaction_without_end(60_000));
     let error = block_on(engine.pull()).unwrap_err();

@@ -10,6 +10,7 @@ mod applications;
 mod canonical;
 mod concurrency;
 mod conformance;
+mod continuity;
 mod core;
 mod cost;
 mod determinism;

@@ -191,6 +191,7 @@ fn a_remote_that_contradicts_itself_is_not_believed() {
         t.client(A).pulls();
         t.client(A).commits([append(10)]);
         t.client(A).pushes().faults([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
+        t.client(A).pulls();
         t.client(A).pulls().faults([on(Route::PullFrames, 1, NetworkFault::Contradict(how))]);
         t.client(A).syncs();
         let counts = t.run_and_check();

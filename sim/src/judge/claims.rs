@@ -25,7 +25,15 @@ pub struct Claims {
     pub(crate) attempted_transaction_no: u64,
     /// The history id of the log that Synced replicates.
     pub history_id: Option<String>,
+    /// The newest frame of the remote that Synced holds.
+    pub(crate) anchor: Option<AnchorClaim>,
     pub(crate) attachment: String,
+}
+
+/// A frame of the remote.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct AnchorClaim {
+    generation: u64,
 }
 
 /// The part of a WAL frame that distinguishes one WAL from the next.
@@ -58,6 +66,11 @@ impl Claims {
     /// Whether the metadata claims that Synced is a replica of the remote.
     pub fn has_replica(&self) -> bool {
         self.has_databases() && matches!(self.attachment.as_str(), "attached" | "detached")
+    }
+
+    /// Whether the client knows a frame of the remote that it can ask for again.
+    pub fn has_remote_frame(&self) -> bool {
+        !self.has_never_caught_up() && self.anchor.as_ref().is_some_and(|anchor| anchor.generation > 0)
     }
 
     /// Whether Draft's watermark is unrelated to Synced.

@@ -53,6 +53,9 @@ pub struct Counts {
     pub prunes: u64,
     /// Times a remote was restored to an older state.
     pub remote_restores: u64,
+    /// Times a second server started on a copy of a remote's files.
+    #[serde(default)]
+    pub remote_forks: u64,
     pub rebootstraps: u64,
     /// Older copies of a client's files that were reopened as a new client.
     pub adoptions: u64,
@@ -103,6 +106,7 @@ impl Counts {
             images_opened,
             prunes,
             remote_restores,
+            remote_forks,
             rebootstraps,
             adoptions,
             checks,

@@ -133,6 +133,7 @@ mod tests {
             draft_wal_moving_stamp: Stamp { salts: [0, 0] },
             attempted_transaction_no: 9,
             history_id: None,
+            anchor: None,
             attachment: "attached".into(),
         }
     }

@@ -7,8 +7,8 @@
 //! * Frames are only appended, under the same salts, in complete transactions.
 //! * A new snapshot is the old one with the generation's frames folded in, page by page.
 //!
-//! When the remote is restored to an older state, a new *epoch* starts from that state. Earlier epochs are
-//! kept for the checkers. Pruned generations are kept too; the remote only stops serving them.
+//! When the remote is restored to an older state, a new *epoch* starts from that state. The same happens each
+//! time that another of two servers on copies of the files takes over. Earlier epochs are kept for the checkers. Pruned generations are kept too; the remote only stops serving them.
 
 use bytes::Bytes;
 
@@ -25,9 +25,18 @@ pub struct RemoteLog {
     generations: Vec<Generation>,
     /// The generations of earlier epochs, oldest first.
     past: Vec<Vec<Generation>>,
+    /// The log of the other server, while two servers on copies of the files answer in turn.
+    other: Option<OtherLog>,
     first_served: u64,
     /// The oldest generation and frame that a backup covers.
     oldest_backup: (u64, u64),
+}
+
+/// The log of a second server.
+#[derive(Debug)]
+struct OtherLog {
+    generations: Vec<Generation>,
+    first_served: u64,
 }
 
 /// A position where the log ends, or once ended.
@@ -78,7 +87,13 @@ pub enum ResumeError {
 
 impl RemoteLog {
     fn empty() -> RemoteLog {
-        RemoteLog { generations: Vec::new(), past: Vec::new(), first_served: 1, oldest_backup: (1, 0) }
+        RemoteLog {
+            generations: Vec::new(),
+            past: Vec::new(),
+            other: None,
+            first_served: 1,
+            oldest_backup: (1, 0),
+        }
     }
 
     /// Starts generation 1 with the bytes of a main file.
@@ -155,7 +170,7 @@ impl RemoteLog {
         self.first_served
     }
 
-    /// The number of times the remote was restored.
+    /// The number of times the remote was restored, or another server took over.
     pub fn epoch(&self) -> usize {
         self.past.len()
     }
@@ -258,6 +273,30 @@ impl RemoteLog {
         last.header = last.header.filter(|_| commit > 0);
         self.past.push(std::mem::replace(&mut self.generations, generations));
         self.current()
+    }
+
+    /// Starts a second log with the content of this one.
+    pub(crate) fn fork(&mut self) {
+        self.other =
+            Some(OtherLog { generations: self.generations.clone(), first_served: self.first_served });
+    }
+
+    /// Makes the other log the current one, as a new epoch.
+    pub(crate) fn switch(&mut self) {
+        self.past.push(self.generations.clone());
+        self.swap();
+    }
+
+    /// Exchanges the two logs, in the same epoch.
+    pub(crate) fn swap(&mut self) {
+        let other = self.other.as_mut().expect("there are two logs");
+        std::mem::swap(&mut self.generations, &mut other.generations);
+        std::mem::swap(&mut self.first_served, &mut other.first_served);
+    }
+
+    /// Drops the other log.
+    pub(crate) fn join(&mut self) {
+        self.other = None;
     }
 
     fn push(&mut self, snapshot: Bytes) {

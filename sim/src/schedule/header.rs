@@ -39,6 +39,9 @@ pub struct Header {
     /// Whether the remote's `/info` has a history id.
     #[serde(default = "yes")]
     pub remote_names_history: bool,
+    /// Whether the remote's responses prove which log they are from.
+    #[serde(default)]
+    pub remote_sends_proofs: bool,
 }
 
 fn yes() -> bool {
@@ -107,6 +110,7 @@ impl Header {
             chunk_bytes: 16 << 10,
             content_length: true,
             remote_names_history: true,
+            remote_sends_proofs: true,
         }
     }
 }

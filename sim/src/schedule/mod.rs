@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use file::{Comments, ScheduleError};
 pub use header::{Header, PushMode};
-pub use step::{Action, ActionKind, During, Step, TransactionEnd};
+pub use step::{Action, ActionKind, Alternation, During, Step, TransactionEnd};
 pub use wait::{EngineEvent, Wait};
 
 /// The version of the file format that this simulator writes and reads.

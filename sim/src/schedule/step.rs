@@ -5,7 +5,7 @@ use strum::{EnumDiscriminants, IntoStaticStr};
 
 use super::Wait;
 use super::workload::Write;
-use crate::fault::{CrashKind, Damage, Fault, FileClass};
+use crate::fault::{CrashKind, Damage, Fault, FileClass, Route};
 
 /// One step of a schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -142,6 +142,29 @@ pub enum Action {
         generations_back: u8,
         /// The number of transactions before the end of that generation.
         transactions_back: u8,
+        /// Whether the remote has the same history id as before, as after a copy of its files was put back.
+        #[serde(default, skip_serializing_if = "is_no")]
+        keeps_name: bool,
+    },
+    /// A second server starts on a copy of the remote's files, under the same address. From then on the two answer
+    /// in turn, until one of them is shut down. If there are two already, the step does nothing.
+    RemoteFork {
+        /// How they take turns.
+        alternates: Alternation,
+    },
+    /// One of the two servers is shut down.
+    RemoteJoin {
+        /// Whether the other one remains than the one whose turn it is.
+        keeps_other: bool,
+    },
+    /// A cache keeps the answers to the remote's GET requests of a route from now on, and never asks again.
+    RemoteCache { route: Route },
+    /// The cache forgets all answers and stops.
+    RemoteCacheExpires,
+    /// The client syncs once with a wrong server, whose database is empty.
+    WrongServer {
+        /// The client's number, from 0.
+        client: u8,
     },
     /// The client's process is killed, and its directory becomes what it was at the end of an earlier step.
     /// The step does nothing if the client has been adopted since then: the engine had refused an older copy
@@ -174,6 +197,10 @@ pub enum Action {
     },
 }
 
+fn is_no(flag: &bool) -> bool {
+    !flag
+}
+
 impl Action {
     /// The number of the client that acts, if a client does.
     pub fn client(&self) -> Option<u8> {
@@ -186,6 +213,7 @@ impl Action {
             | Self::Push { client }
             | Self::Sync { client }
             | Self::SecondProcess { client }
+            | Self::WrongServer { client }
             | Self::Close { client }
             | Self::Crash { client, .. }
             | Self::RestoreDirectory { client, .. }
@@ -196,7 +224,11 @@ impl Action {
             | Self::RemoteRestart
             | Self::RemoteCrash { .. }
             | Self::RemotePrune
-            | Self::RemoteRestore { .. } => None,
+            | Self::RemoteRestore { .. }
+            | Self::RemoteFork { .. }
+            | Self::RemoteJoin { .. }
+            | Self::RemoteCache { .. }
+            | Self::RemoteCacheExpires => None,
         }
     }
 
@@ -211,6 +243,7 @@ impl Action {
             | Self::Push { client }
             | Self::Sync { client }
             | Self::SecondProcess { client }
+            | Self::WrongServer { client }
             | Self::Close { client }
             | Self::Crash { client, .. }
             | Self::RestoreDirectory { client, .. }
@@ -221,7 +254,11 @@ impl Action {
             | Self::RemoteRestart
             | Self::RemoteCrash { .. }
             | Self::RemotePrune
-            | Self::RemoteRestore { .. } => None,
+            | Self::RemoteRestore { .. }
+            | Self::RemoteFork { .. }
+            | Self::RemoteJoin { .. }
+            | Self::RemoteCache { .. }
+            | Self::RemoteCacheExpires => None,
         }
     }
 
@@ -236,6 +273,17 @@ impl ActionKind {
     pub fn name(self) -> &'static str {
         self.into()
     }
+}
+
+/// How two servers under one address take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[serde(rename_all = "snake_case")]
+pub enum Alternation {
+    /// Each request goes to the other one.
+    Requests,
+    /// Each step's requests go to the other one, as if each operation had its own connection.
+    Operations,
 }
 
 /// How an application's transaction ends.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::workload::Write;
-use super::{Action, Step, TransactionEnd, Wait};
+use super::{Action, Alternation, Step, TransactionEnd, Wait};
 use crate::fault::{Damage, Ordinal};
 use crate::text::counted;
 
@@ -43,10 +43,24 @@ impl fmt::Display for Action {
             Self::RemoteRestart => write!(f, "the remote's server restarts"),
             Self::RemoteCrash { kind } => write!(f, "the remote's machine crashes: {kind}"),
             Self::RemotePrune => write!(f, "the remote stops serving all generations except the current one"),
-            Self::RemoteRestore { generations_back, transactions_back } => write!(
+            Self::RemoteRestore { generations_back, transactions_back, keeps_name } => write!(
                 f,
-                "the remote is restored to {transactions_back} transactions before the end of the generation {generations_back} before the current one"
+                "the remote is restored to {transactions_back} transactions before the end of the generation {generations_back} before the current one{}",
+                if *keeps_name { ", and keeps its history id" } else { "" }
             ),
+            Self::RemoteFork { alternates: Alternation::Requests } => {
+                write!(f, "a second server starts on a copy of the remote, and they answer requests in turn")
+            }
+            Self::RemoteFork { alternates: Alternation::Operations } => {
+                write!(f, "a second server starts on a copy of the remote, and they serve steps in turn")
+            }
+            Self::RemoteJoin { keeps_other: false } => {
+                write!(f, "the server whose turn it is not is shut down")
+            }
+            Self::RemoteJoin { keeps_other: true } => write!(f, "the server whose turn it is is shut down"),
+            Self::RemoteCache { route } => write!(f, "a cache keeps the responses to each {route}"),
+            Self::RemoteCacheExpires => write!(f, "the cache expires"),
+            Self::WrongServer { client } => write!(f, "client {client} syncs with a wrong, empty server"),
             Self::RestoreDirectory { client, to_step } => {
                 write!(f, "client {client}'s directory is restored to its state after step {to_step}")
             }

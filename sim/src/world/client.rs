@@ -39,6 +39,8 @@ pub struct Client {
     pub durable: Option<Durable>,
     /// The external damage to its files, without damage that is known to be repaired.
     pub external_damage: Vec<ExternalDamage>,
+    /// Whether its replica may be one of a wrong server.
+    pub follows_wrong_server: bool,
     /// The remote's epoch at the start of this client's last successful operation.
     pub followed_epoch: usize,
 }
@@ -120,6 +122,7 @@ impl Client {
             is_recovering: false,
             durable: None,
             external_damage: Vec::new(),
+            follows_wrong_server: false,
             followed_epoch: 0,
         }
     }
@@ -180,7 +183,7 @@ impl Client {
     /// # Errors
     /// The broken invariant.
     pub fn epochs(&self, claims: &Claims, log: &RemoteLog) -> Result<Option<Epochs>, Violation> {
-        if self.is_damaged() || !claims.has_replica() {
+        if self.is_damaged() || self.follows_wrong_server || !claims.has_replica() {
             return Ok(None);
         }
         self.files().judge(claims, log, self.process.is_none()).map(Some)

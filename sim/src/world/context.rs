@@ -92,12 +92,13 @@ impl StepContext {
         self.operating == Some(client) || self.operating_around.contains(&client)
     }
 
-    /// How often the remote was pruned or restored, by steps inside this one and inside the steps around it.
+    /// How often the remote was pruned, restored or replaced by a copy, by steps inside this one and inside the steps around it.
     pub fn times_remote_forgot(&self) -> usize {
-        let inside = self
-            .inside
-            .iter()
-            .filter(|action| matches!(action, ActionKind::RemotePrune | ActionKind::RemoteRestore));
+        let forgets = |action: &&ActionKind| {
+            use ActionKind::{RemoteFork, RemoteJoin, RemotePrune, RemoteRestore};
+            matches!(action, RemotePrune | RemoteRestore | RemoteFork | RemoteJoin)
+        };
+        let inside = self.inside.iter().filter(forgets);
         self.remote_forgot_around + inside.count()
     }
 

@@ -138,9 +138,10 @@ impl World {
         &mut self,
         generations_back: u64,
         transactions_back: u64,
+        keeps_name: bool,
     ) -> Result<(), Violation> {
         self.referee.judge_remote(&self.server)?;
-        self.server.restore(generations_back, transactions_back);
+        self.server.restore(generations_back, transactions_back, keeps_name);
         let (log, quiet) = self.server.tokens();
         let started = self.referee.ledger.begin_epoch(&log, &quiet);
         started.map_err(|finding| judge::violation(finding, "the restored remote"))?;

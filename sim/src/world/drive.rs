@@ -19,7 +19,7 @@ use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{FaultKind, Target};
 use crate::fault::{Fault, RequestPlace, Route};
 use crate::judge::verdict::{ENDS, Violation};
-use crate::schedule::Wait;
+use crate::schedule::{Alternation, Wait};
 
 /// The maximum number of suspensions in one step. Suspensions that wait for a chunk of a body do not count: a
 /// body in tiny chunks has as many chunks as bytes, but it ends. Among 300 swarm seeds, no step suspended
@@ -162,6 +162,7 @@ impl World {
         if !self.is_up(number, crashes_before) {
             return Ok(());
         }
+        self.alternate(Alternation::Requests)?;
         let answer = self.exchange(number, request, place, context);
         let remote_crashes = self.server.crashes();
         self.interleave_at(place, Wait::Response, context)?;

@@ -48,7 +48,7 @@ pub(super) fn deliver(requests: Vec<Request<Bytes>>, server: &mut Server, record
 
 /// Serves one request whose sender has given up, and drops the response.
 pub(super) fn serve_and_drop_response(request: &Request<Bytes>, server: &mut Server, recorder: &Recorder) {
-    let response = server.remote.serve(request);
+    let response = server.serve(request);
     let status = u64::from(response.status().as_u16());
     recorder.record_bytes(Lane::Remote, Verb::UnreadResponse, &line_of(request), &[status], response.body());
 }
@@ -83,7 +83,15 @@ impl Exchange<'_> {
     }
 
     fn serve(&mut self) -> Response<Bytes> {
-        let response = self.server.remote.serve(self.request);
+        let mut response = self.server.serve(self.request);
+        let mut end = self.server.remote.end();
+        if let Some((kept, kept_end)) = self.server.cache.answer(self.request, &response, end) {
+            // The headers name the server's run.
+            if (kept.body(), kept.headers()) != (response.body(), response.headers()) {
+                self.note_stale_cache();
+            }
+            (response, end) = (kept, kept_end);
+        }
         self.steering.inform(self.server, self.ledger);
         let status = u64::from(response.status().as_u16());
         self.recorder.record_bytes(
@@ -93,8 +101,14 @@ impl Exchange<'_> {
             &[status],
             response.body(),
         );
-        self.note_end(&response, self.server.remote.end());
+        self.note_end(&response, end);
         response
+    }
+
+    /// Notes that a cache has answered with something that is not true any more.
+    fn note_stale_cache(&mut self) {
+        let route = self.place.expect("only known routes are cached").route;
+        self.context.injected.push(self.recorder.note_injected(FaultKind::StaleCache, Target::Route(route)));
     }
 
     fn answer(&self, delivery: Delivery) -> Answer {

@@ -24,6 +24,8 @@ impl World {
     /// The first broken invariant.
     pub fn heal_and_judge(&mut self) -> Result<(), Violation> {
         let mut context = self.begin_healing();
+        self.server.cache.expire();
+        self.join_remote(false)?;
         self.end_held_connections(&mut context)?;
         self.settle(&mut context)?;
         if self.referee.is_judging() {

@@ -47,6 +47,7 @@ mod exchange;
 pub mod fault_outcomes;
 pub mod final_databases;
 mod heal;
+mod impostors;
 pub mod in_process;
 mod interleave;
 pub mod listener;

@@ -138,6 +138,7 @@ impl World {
             Driven::Done(Ok(reason)) => {
                 // The client has seen everything that happened to the remote before the operation.
                 self.clients[number].followed_epoch = epoch_before;
+                self.clients[number].follows_wrong_server = false;
                 self.accept_reported_rebootstrap(number, reason, context).map(|()| true)
             }
             Driven::Done(Err(Error::Busy { .. }))
@@ -243,6 +244,7 @@ impl World {
         error: &Error,
         context: &mut StepContext,
     ) -> Result<(), Violation> {
+        context.injected.extend(self.row_of_fork(context));
         self.referee.judge_error(&self.clients[number], what, error, context, &mut self.recorder)
     }
 

@@ -13,13 +13,14 @@ use plimsoll_engine::Storage;
 use super::client::read_content;
 use super::disk::Disk;
 use super::final_databases::{FinalDatabase, read_tables};
+use super::impostors::Cache;
 use super::remote::Remote;
 use super::trace::{Lane, SharedTrace};
 use crate::fault::CrashKind;
 use crate::judge::ledger::Content;
 use crate::judge::remote_log::{LogEnd, RemoteLog};
-use crate::schedule::Header;
 use crate::schedule::workload::{LOG, QUIET, SCHEMA};
+use crate::schedule::{Alternation, Header};
 
 const PATH: &str = "remote.db";
 const READABLE: &str = "a judged database is readable";
@@ -30,6 +31,12 @@ pub(super) struct Server {
     crashes: u32,
     /// The end of the log right after the schema was created. No stale answer is older than that.
     schema_end: LogEnd,
+    /// How two servers alternate, while there are two.
+    alternation: Option<Alternation>,
+    pub cache: Cache,
+    /// A wrong server, which answers in the remote's place.
+    wrong: Option<Remote>,
+    wrong_servers: u32,
 }
 
 impl Server {
@@ -39,13 +46,68 @@ impl Server {
         let mut remote = Remote::create(disk.io(), PATH);
         disk.io().sync_dir(PATH).expect("the disk of a new machine has no faults");
         remote.set_names_history(header.remote_names_history);
+        remote.set_sends_proofs(header.remote_sends_proofs);
         remote
             .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
             .expect("the schema is valid SQL");
         let schema_end = remote.end();
         // A remote without the workload's tables is useless, so no restore goes back beyond this point.
         remote.forget_older_backups();
-        Self { remote, disk, crashes: 0, schema_end }
+        Self {
+            remote,
+            disk,
+            crashes: 0,
+            schema_end,
+            alternation: None,
+            cache: Cache::default(),
+            wrong: None,
+            wrong_servers: 0,
+        }
+    }
+
+    pub fn fork(&mut self, alternation: Alternation) {
+        self.remote.fork();
+        self.disk.io().sync_dir(PATH).expect("the disk of the remote's machine has no faults");
+        self.alternation = Some(alternation);
+    }
+
+    pub fn switch(&mut self) {
+        self.remote.switch();
+    }
+
+    pub fn join(&mut self) {
+        self.remote.join();
+        self.alternation = None;
+    }
+
+    pub fn is_forked(&self) -> bool {
+        self.alternation.is_some()
+    }
+
+    pub fn alternation(&self) -> Option<Alternation> {
+        self.alternation
+    }
+
+    /// Lets a new server with an empty database answer until [`end_wrong`](Self::end_wrong).
+    pub fn begin_wrong(&mut self, header: &Header) {
+        self.wrong_servers += 1;
+        let mut wrong =
+            Remote::begin(self.disk.io(), &format!("wrong-{}.db", self.wrong_servers), "w1".into())
+                .expect("the disk of the remote's machine has no faults");
+        wrong.set_names_history(header.remote_names_history);
+        wrong.set_sends_proofs(header.remote_sends_proofs);
+        self.wrong = Some(wrong);
+    }
+
+    /// Ends the wrong server. Returns whether its database is still empty.
+    pub fn end_wrong(&mut self) -> bool {
+        let wrong = self.wrong.take().expect("there is a wrong server");
+        wrong.end() == LogEnd { generation: 1, frame_no: 0 }
+    }
+
+    /// Answers a request.
+    pub fn serve(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
+        self.wrong.as_mut().unwrap_or(&mut self.remote).serve(request)
     }
 
     /// Restarts the server between two requests.
@@ -94,8 +156,8 @@ impl Server {
         Some((response, end))
     }
 
-    pub fn restore(&mut self, generations_back: u64, transactions_back: u64) {
-        self.remote.restore(generations_back, transactions_back);
+    pub fn restore(&mut self, generations_back: u64, transactions_back: u64, keeps_name: bool) {
+        self.remote.restore(generations_back, transactions_back, keeps_name);
         self.disk.io().sync_dir(PATH).expect("the disk of the remote's machine has no faults");
     }
 

@@ -8,11 +8,11 @@ use super::exchange::deliver;
 use super::operations::{Operation, rebootstrap_of};
 use super::trace::{Lane, Verb};
 use crate::fault::Fault;
-use crate::fault::atlas::{FaultKind, Target};
+use crate::fault::atlas::{FaultKind, Row, Target};
 use crate::judge::marks::FinishedStep;
 use crate::judge::verdict::Violation;
 use crate::schedule::workload::Writer;
-use crate::schedule::{Action, Step, TransactionEnd};
+use crate::schedule::{Action, Alternation, Step, TransactionEnd};
 
 /// How far virtual time moves before each step.
 pub(super) const STEP_MS: u64 = 1_000;
@@ -24,6 +24,7 @@ impl World {
     /// The first broken invariant.
     pub fn step(&mut self, step: &Step) -> Result<(), Violation> {
         let mut context = self.begin_step(step);
+        self.alternate(Alternation::Operations)?;
         let acted = self.act(step, &mut context);
         self.end_step(step, context);
         acted?;
@@ -188,9 +189,20 @@ impl World {
                 self.recorder.counts.prunes += u64::from(self.server.remote.prune());
                 Ok(())
             }
-            Action::RemoteRestore { generations_back, transactions_back } => {
-                self.restore_remote((*generations_back).into(), (*transactions_back).into())
+            Action::RemoteRestore { generations_back, transactions_back, keeps_name } => {
+                self.restore_remote((*generations_back).into(), (*transactions_back).into(), *keeps_name)
             }
+            Action::RemoteFork { alternates } => self.fork_remote(*alternates, context),
+            Action::RemoteJoin { keeps_other } => self.join_remote(*keeps_other),
+            Action::RemoteCache { route } => {
+                self.server.cache.keep(*route);
+                Ok(())
+            }
+            Action::RemoteCacheExpires => {
+                self.server.cache.expire();
+                Ok(())
+            }
+            Action::WrongServer { client } => self.sync_with_wrong_server(*client, context),
             Action::RestoreDirectory { client, to_step } => {
                 self.restore_directory(*client, *to_step, context);
                 Ok(())
@@ -208,7 +220,10 @@ impl World {
 
     /// Checks that a client has caught up with the remote after its pull or sync succeeded.
     pub(super) fn judge_caught_up(&mut self, number: u8, context: &StepContext) -> Result<(), Violation> {
-        let remote_forgot = context.times_remote_forgot() > 0;
+        let is_cached = |row: &&Row| row.kind == FaultKind::StaleCache;
+        let remote_forgot = context.times_remote_forgot() > 0
+            || self.server.is_forked()
+            || context.injected.iter().any(is_cached);
         self.referee.judge_caught_up(&self.clients[number], &self.server, remote_forgot)
     }
 }

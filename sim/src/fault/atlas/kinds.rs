@@ -18,6 +18,12 @@ pub enum FaultKind {
     RemoteCrash,
     /// The remote's server restarts between two requests.
     RemoteRestart,
+    /// A second server answers in turn with the remote, on a copy of its files.
+    RemoteFork,
+    /// A cache answers with something that is not true any more.
+    StaleCache,
+    /// The client's address leads to a wrong server.
+    WrongServer,
     /// The application abandons an operation. Its process keeps running.
     Abandon,
     /// A file is lost.
@@ -37,6 +43,9 @@ impl FaultKind {
             Self::Disk(error) => error.name(),
             Self::RemoteCrash => "remote-crash",
             Self::RemoteRestart => "remote-restart",
+            Self::RemoteFork => "remote-fork",
+            Self::StaleCache => "stale-cache",
+            Self::WrongServer => "wrong-server",
             Self::Abandon => "abandon",
             Self::LoseFile => "lose-file",
             Self::RestoreDirectory => "restore-directory",

@@ -326,5 +326,26 @@ pub const ATLAS: &[Row] = {
         on(RemoteCrash, Pipeline, Reported, "the acknowledgement row exists exactly if the transaction does"),
         on(RemoteCrash, PushFrames, Reported, "the next walk finds the surviving frames"),
         at(Abandon, Suspension, Masked, "each durable step leaves a state that can be resumed"),
+        // Answers from somebody else.
+        at(
+            FaultKind::RemoteFork,
+            Between,
+            Reported,
+            "frames prove which log they continue; a push names the server that has proved its log",
+        ),
+        at(FaultKind::WrongServer, Between, Refused, "it shares nothing with the local database"),
+        at(
+            FaultKind::StaleCache,
+            Target::Route(Info),
+            Reported,
+            "no decision relies on it where the client has a frame of the server",
+        ),
+        at(
+            FaultKind::StaleCache,
+            Target::Route(Export),
+            Reported,
+            "the first frames after an export must continue it",
+        ),
+        at(FaultKind::StaleCache, Target::Route(PullFrames), Reported, "frames that do not fit are refused"),
     ]
 };

@@ -18,7 +18,7 @@ use crate::fault::{
 use crate::fault::{NetworkFaultKind, RequestPlace};
 use crate::lock::lock;
 use crate::schedule::workload::Write;
-use crate::schedule::{Action, Header, PushMode, Schedule, ScheduleError, Step, TransactionEnd};
+use crate::schedule::{Action, Alternation, Header, PushMode, Schedule, ScheduleError, Step, TransactionEnd};
 use crate::world::run::{Outcome, RunOptions, run};
 use crate::world::trace::{Event, Lane, Verb};
 
@@ -52,11 +52,14 @@ fn faults(row: &Row) -> Vec<Fault> {
         FaultKind::Abandon => [(1, true), (3, false), (5, true), (9, true)]
             .map(|(nth, arrives)| Fault::Abandon { nth, arrives })
             .to_vec(),
-        FaultKind::LoseFile | FaultKind::RestoreDirectory | FaultKind::Rot => vec![],
+        FaultKind::LoseFile | FaultKind::RestoreDirectory | FaultKind::Rot | FaultKind::StaleCache => vec![],
         FaultKind::Network(kind) => {
             examples(kind).into_iter().map(|fault| Fault::Network { at: request(), fault }).collect()
         }
-        FaultKind::RemoteRestart | FaultKind::RemoteCrash => {
+        FaultKind::RemoteRestart
+        | FaultKind::RemoteCrash
+        | FaultKind::RemoteFork
+        | FaultKind::WrongServer => {
             panic!("{} is injected between operations", row.kind)
         }
     }
@@ -81,7 +84,7 @@ fn actions() -> Vec<Action> {
         commit(),
         Action::Pull { client: 0 },
         commit(),
-        Action::RemoteRestore { generations_back: 1, transactions_back: 1 },
+        Action::RemoteRestore { generations_back: 1, transactions_back: 1, keeps_name: false },
         Action::Sync { client: 0 },
     ]
 }
@@ -180,6 +183,9 @@ fn histories(row: &Row, quiet: &Quiet) -> Vec<Outcome> {
     if row.target == Target::Between && row.kind != FaultKind::RestoreDirectory {
         return vec![crashed_between(row)].into_iter().filter(is_injected).collect();
     }
+    if let (FaultKind::StaleCache, Target::Route(route)) = (row.kind, row.target) {
+        return vec![cached(route)].into_iter().filter(is_injected).collect();
+    }
     let places: Vec<usize> = (0..actions().len()).filter(|at| quiet.has_place(row, *at)).collect();
     let first_and_last = |history: &dyn Fn(usize) -> Outcome| {
         let try_at = |at: &usize| Some((*at, history(*at))).filter(|(_, outcome)| is_injected(outcome));
@@ -229,11 +235,42 @@ fn crashed_between(row: &Row) -> Outcome {
         FaultKind::PowerLoss => Action::Crash { client: 0, kind: power_loss },
         FaultKind::RemoteCrash => Action::RemoteCrash { kind: power_loss },
         FaultKind::RemoteRestart => Action::RemoteRestart,
+        FaultKind::RemoteFork => Action::RemoteFork { alternates: Alternation::Requests },
+        FaultKind::WrongServer => Action::WrongServer { client: 0 },
         kind => panic!("{kind} is injected inside an operation"),
     };
     let actions = actions().into_iter().flat_map(|action| [action, down.clone()]);
     let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
     run(&Schedule::new(Header::new(1), steps), RunOptions::default())
+}
+
+/// A history with a cache for a route, and with a remote that is restored and reaches the same generation again.
+fn cached(route: Route) -> Outcome {
+    let append = || vec![Write::Append { payload_bytes: 100 }];
+    let remote_commit = || Action::RemoteTransaction { writes: append() };
+    let restore = || Action::RemoteRestore { generations_back: 1, transactions_back: 0, keeps_name: false };
+    let actions = [
+        remote_commit(),
+        Action::Pull { client: 0 },
+        remote_commit(),
+        Action::RemoteCheckpoint,
+        remote_commit(),
+        Action::Pull { client: 0 },
+        Action::RemoteCache { route },
+        Action::LoseFile { client: 0, file: FileClass::Synced },
+        Action::Sync { client: 0 },
+        restore(),
+        remote_commit(),
+        Action::RemoteCheckpoint,
+        remote_commit(),
+        Action::Sync { client: 0 },
+        Action::RemoteCheckpoint,
+        Action::Sync { client: 0 },
+        Action::RemoteCacheExpires,
+        Action::Sync { client: 0 },
+    ];
+    let steps = (1..).zip(actions).map(|(id, action)| Step::new(id, action)).collect();
+    run(&Schedule::new(Header { clients: 1, ..Header::new(1) }, steps), RunOptions::default())
 }
 
 /// The broken promise of a row, if any.

@@ -48,6 +48,31 @@ impl Ledger {
         Ok(())
     }
 
+    /// Records that a second server starts on a copy of the remote's files.
+    pub fn fork(&mut self) {
+        self.other = Some((self.remote_order.clone(), self.remote_log_rows));
+    }
+
+    /// Records that the other server answers from now on.
+    pub fn switch(&mut self) {
+        let (order, rows) = self.other.as_mut().expect("there are two servers");
+        std::mem::swap(&mut self.remote_order, order);
+        std::mem::swap(&mut self.remote_log_rows, rows);
+        let former = order.clone();
+        let missing: Vec<usize> =
+            former.iter().copied().filter(|number| !self.remote_order.contains(number)).collect();
+        self.past_orders.push(former);
+        let epoch = self.epoch();
+        for number in missing {
+            self.entries[number].make_optional_from(epoch);
+        }
+    }
+
+    /// Records that the other server has stopped.
+    pub fn join(&mut self) {
+        self.other = None;
+    }
+
     /// The current state, for [`go_back`](Self::go_back).
     pub fn moment(&self) -> Moment {
         Moment {

@@ -21,7 +21,8 @@
 //! with the transaction that made them.
 //!
 //! When the remote is restored to an older state, a new *epoch* starts: the order of transactions continues
-//! from a prefix of the old order. A client may follow an older epoch for a while, but it never returns to
+//! from a prefix of the old order. While two servers on copies of the remote's files answer in turn, each has
+//! its own order, and each turn starts an epoch. A client may follow an older epoch for a while, but it never returns to
 //! one. The remote loses transactions in the restore. Such a transaction may come back once, if its client
 //! still holds it and sends it again. *Withdrawn* transactions may come back once, too: those that an older
 //! copy of the client's files does not hold, and those that the client's user gave up.
@@ -67,6 +68,8 @@ pub struct Ledger {
     void: Vec<VoidDelete>,
     /// The orders at the time of each restore of the remote, oldest first.
     past_orders: Vec<Vec<usize>>,
+    /// The order on the other server, and the rows of its log, while two servers on copies answer in turn.
+    other: Option<(Vec<usize>, usize)>,
     /// The oldest epoch that each client may still follow.
     client_epochs: BTreeMap<u8, usize>,
 }
@@ -130,7 +133,7 @@ impl Ledger {
         self.entries.iter().filter(is_kept).count()
     }
 
-    /// The number of times the remote was restored.
+    /// The number of times the remote was restored, or another server took over.
     pub fn epoch(&self) -> usize {
         self.past_orders.len()
     }

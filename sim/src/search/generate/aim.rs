@@ -45,7 +45,11 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
     let Some(number) = step.action.client() else {
         let is_news = matches!(
             step.action,
-            Action::RemoteTransaction { .. } | Action::RemoteCheckpoint | Action::RemoteRestore { .. }
+            Action::RemoteTransaction { .. }
+                | Action::RemoteCheckpoint
+                | Action::RemoteRestore { .. }
+                | Action::RemoteFork { .. }
+                | Action::RemoteJoin { .. }
         );
         states.iter_mut().for_each(|state| state.has_news |= is_news);
         return;
@@ -82,7 +86,12 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
         | Action::RemoteRestart
         | Action::RemoteCrash { .. }
         | Action::RemotePrune
-        | Action::RemoteRestore { .. } => {}
+        | Action::RemoteRestore { .. }
+        | Action::RemoteFork { .. }
+        | Action::RemoteJoin { .. }
+        | Action::RemoteCache { .. }
+        | Action::RemoteCacheExpires
+        | Action::WrongServer { .. } => {}
     }
     own.has_pending &= !pushes || is_injected;
     own.holds_open &= own.is_running;

@@ -2,16 +2,18 @@
 //! sources of schedules, for example the fuzzer, can check theirs here.
 
 use crate::fault::Fault;
-use crate::fault::NetworkFault;
-use crate::schedule::{Action, Schedule};
+use crate::fault::{NetworkFault, Route};
+use crate::schedule::{Action, Header, PushMode, Schedule};
 
 /// Whether a schedule stays within these limits.
 ///
-/// * A remote without a history id must not be restored in the middle of an operation, because the engine
-///   could combine halves of two transactions. It must not be restored to an earlier generation either,
-///   because a client that holds only an export may not notice it.
-/// * A remote without a history id must not lag behind for more than one response in a step, because that
-///   looks like a restore.
+/// * A remote that sends no proofs must not be restored to an earlier generation under the same name or
+///   without a name, because a client that holds only an export may not notice it.
+/// * Two servers on copies of a remote that sends no proofs must stay in one generation, because a client cannot
+///   tell them apart in the next one, and they must not get pushes of frames. For the same reason no cache may
+///   keep their exports and frames.
+/// * A remote that sends neither proofs nor a history id must not lag behind for more than one response in a
+///   step, because that looks like a restore.
 /// * If the remote, a directory or a file can lose transactions, later transactions must not depend on them:
 ///   all writes are independent.
 pub fn is_within_limits(schedule: &Schedule) -> bool {
@@ -20,6 +22,7 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
         matches!(
             action,
             Action::RemoteRestore { .. }
+                | Action::RemoteFork { .. }
                 | Action::RestoreDirectory { .. }
                 | Action::LoseFile { .. }
                 | Action::Rot { .. }
@@ -32,18 +35,25 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
         }
         _ => true,
     };
-    let is_restore = |action: &Action| matches!(action, Action::RemoteRestore { .. });
-    let restores_inside = schedule.steps.iter().any(|step| {
-        step.all().iter().filter(|inside| inside.id != step.id).any(|inside| is_restore(&inside.action))
-    });
-    let restores_generations = steps.iter().any(
-        |step| matches!(step.action, Action::RemoteRestore { generations_back, .. } if generations_back > 0),
-    );
+    let Header { remote_names_history, remote_sends_proofs, push_mode, .. } = schedule.header;
+    let has = |is: fn(&Action) -> bool| steps.iter().any(|step| is(&step.action));
+    let forks = has(|action| matches!(action, Action::RemoteFork { .. }));
+    let is_confusing = forks
+        && (push_mode == PushMode::Frames || has(|action| matches!(action, Action::RemoteCheckpoint)))
+        || has(|action| matches!(action, Action::RemoteCache { route } if *route != Route::Info));
+    let is_unrecognizable = |action: &Action| match *action {
+        Action::RemoteRestore { generations_back, keeps_name, .. } => {
+            generations_back > 0 && (keeps_name || !remote_names_history)
+        }
+        _ => false,
+    };
     let is_stale = |fault: &Fault| matches!(fault, Fault::Network { fault: NetworkFault::Stale { .. }, .. });
     let lags = steps.iter().any(|step| step.faults.iter().filter(|fault| is_stale(fault)).count() > 1);
-    let log_is_identifiable =
-        schedule.header.remote_names_history || !(restores_inside || restores_generations || lags);
-    log_is_identifiable && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
+    let is_recognizable = remote_sends_proofs
+        || !is_confusing
+            && !steps.iter().any(|step| is_unrecognizable(&step.action))
+            && (remote_names_history || !lags);
+    is_recognizable && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 //! of events, not only in their order. All random numbers are drawn here; a running schedule
 //! draws none.
 //!
-//! `writes` draws the content of transactions, `faults` draws the faults of a step, and `aim` estimates the
-//! places that these faults can reach.
+//! `mix` draws what a seed can do, `writes` draws the content of transactions, `faults` draws the faults of a step,
+//! and `aim` estimates the places that these faults can reach.
 
 mod aim;
 mod faults;
 mod limits;
+mod mix;
 mod writes;
 
 pub use limits::is_within_limits;
@@ -21,17 +22,15 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
-use strum::VariantArray;
-
 use crate::fault::Fault;
-use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::rows_of;
-use crate::fault::{CrashKind, DiskErrorKind, FileClass, Survival};
+use crate::fault::{CrashKind, DiskErrorKind, FileClass, Route, Survival};
 use crate::schedule::workload::{Key, Table, Write};
-use crate::schedule::{Action, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
+use crate::schedule::{Action, Alternation, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use aim::{LikelyState, take_step};
 use faults::{crash, crash_kind, disk_error, is_engine_operation, network_faults, rot, suspension, wait};
-use writes::{WriteKind, features, is_own_only, remote_writes, shared_rows, writes};
+use mix::{Kind, Mix};
+use writes::{is_own_only, remote_writes, shared_rows, writes};
 
 /// The number of steps before the heal.
 const STEPS: u32 = 20;
@@ -55,53 +54,10 @@ pub enum Profile {
     Swarm,
 }
 
-/// The frequencies that one seed has drawn.
-struct Mix {
-    crash_percent: u32,
-    network_percent: u32,
-    disk_percent: u32,
-    abandon_percent: u32,
-    kill_percent: u32,
-    tables: Vec<Table>,
-    big_rows: bool,
-    keys: u8,
-    writes_max: u32,
-    weights: Vec<(Kind, u32)>,
-    write_weights: Vec<(WriteKind, u32)>,
-    /// Whether all writes must be independent of earlier transactions, because those may be lost.
-    independent_writes: bool,
-    network: Vec<(NetworkFaultKind, u32)>,
-    inside_percent: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Transaction,
-    Pull,
-    Push,
-    Sync,
-    Close,
-    Crash,
-    RemoteTransaction,
-    RemoteCheckpoint,
-    RemoteRestart,
-    RemoteCrash,
-    HoldOpen,
-    EndTransaction,
-    OpenReader,
-    CloseReader,
-    SecondProcess,
-    RemotePrune,
-    RemoteRestore,
-    RestoreDirectory,
-    LoseFile,
-    Rot,
-}
-
 pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let header = header(&mut rng, seed);
-    let mix = Mix::draw(&mut rng, profile);
+    let mix = Mix::draw(&mut rng, profile, &header);
     let mut steps: Vec<Step> = Vec::new();
     let mut states = vec![LikelyState::default(); header.clients.into()];
     for id in 1..=STEPS {
@@ -132,106 +88,13 @@ fn header(rng: &mut impl Rng, seed: u64) -> Header {
         chunk_bytes: *pick(rng, &[1000, 4096, 4120, 5000, 16 << 10, 64 << 10]),
         content_length: rng.random_ratio(3, 5),
         remote_names_history: rng.random_ratio(3, 4),
+        remote_sends_proofs: rng.random_ratio(1, 2),
         ..Header::new(seed)
     }
 }
 
 fn pick<'a, T>(rng: &mut impl Rng, from: &'a [T]) -> &'a T {
     from.choose(rng).expect("the list is not empty")
-}
-
-impl Mix {
-    fn draw(rng: &mut impl Rng, profile: Profile) -> Self {
-        let (crashes, network, disk_errors) = match profile {
-            Profile::Calm => (false, false, false),
-            Profile::Crash => (true, false, false),
-            Profile::Network => (false, true, false),
-            Profile::DiskErrors => (false, false, true),
-            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(3, 4)),
-        };
-        let mut weights = vec![(Kind::Transaction, rng.random_range(20..40))];
-        for (kind, from, to) in [
-            (Kind::Pull, 5, 20),
-            (Kind::Push, 5, 20),
-            (Kind::Sync, 5, 25),
-            (Kind::RemoteTransaction, 0, 15),
-            (Kind::RemoteCheckpoint, 0, 12),
-            (Kind::Close, 0, 4),
-        ] {
-            weights.push((kind, rng.random_range(from..to)));
-        }
-        if crashes {
-            weights.push((Kind::Crash, rng.random_range(0..8)));
-        }
-        if network {
-            weights.push((Kind::RemoteRestart, rng.random_range(0..4)));
-            weights.push((Kind::RemoteCrash, rng.random_range(0..5)));
-        }
-        let is_concurrent = matches!(profile, Profile::Network | Profile::Swarm) && rng.random_ratio(3, 4);
-        if is_concurrent {
-            for (kind, to) in [
-                (Kind::HoldOpen, 6),
-                (Kind::EndTransaction, 12),
-                (Kind::OpenReader, 5),
-                (Kind::CloseReader, 8),
-                (Kind::SecondProcess, 3),
-            ] {
-                weights.push((kind, rng.random_range(0..to)));
-            }
-        }
-        // Rare events of servers and directories. At most half of the seeds have events that may lose
-        // transactions. In the other seeds, writes can depend on earlier writes.
-        let forgets = matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
-        let rare = [
-            (Kind::RemotePrune, profile == Profile::Swarm, 25),
-            (Kind::RemoteRestore, profile == Profile::Swarm && forgets, 67),
-            (Kind::RestoreDirectory, profile == Profile::Swarm && forgets, 25),
-            (Kind::LoseFile, profile == Profile::Swarm && forgets, 25),
-            (Kind::Rot, disk_errors && forgets, 50),
-        ];
-        for (kind, may_occur, percent) in rare {
-            if may_occur && rng.random_ratio(percent, 100) {
-                weights.push((kind, rng.random_range(2..6)));
-            }
-        }
-        let forgetful = [Kind::RemoteRestore, Kind::RestoreDirectory, Kind::LoseFile, Kind::Rot];
-        let independent_writes = weights.iter().any(|(kind, _)| forgetful.contains(kind));
-        // With a single table, changes of the same row are more frequent.
-        let tables = if rng.random_bool(0.5) { vec![*pick(rng, &Table::ALL)] } else { Table::ALL.to_vec() };
-        Self {
-            write_weights: features(rng, independent_writes),
-            independent_writes,
-            tables,
-            crash_percent: if crashes { rng.random_range(15..60) } else { 0 },
-            network_percent: if network { rng.random_range(25..80) } else { 0 },
-            disk_percent: if disk_errors { rng.random_range(15..55) } else { 0 },
-            abandon_percent: if network { *pick(rng, &[0, 0, 5, 20]) } else { 0 },
-            kill_percent: *pick(rng, &[0, 20, 50, 100]),
-            big_rows: rng.random_ratio(1, 4),
-            keys: rng.random_range(1..6),
-            writes_max: rng.random_range(1..7),
-            weights,
-            network: network_weights(rng),
-            inside_percent: if is_concurrent { rng.random_range(10..60) } else { 0 },
-        }
-    }
-
-    fn kind(&self, rng: &mut impl Rng) -> Kind {
-        let (kind, _) =
-            self.weights.choose_weighted(rng, |(_, weight)| *weight).expect("transactions have a weight");
-        *kind
-    }
-}
-
-/// Weights of the network faults. Losses always occur; each other fault occurs in about half of the seeds.
-fn network_weights(rng: &mut impl Rng) -> Vec<(NetworkFaultKind, u32)> {
-    let mut weights = vec![(NetworkFaultKind::LoseRequest, 4), (NetworkFaultKind::LoseResponse, 6)];
-    for &kind in &NetworkFaultKind::VARIANTS[2..] {
-        if rng.random_bool(0.5) {
-            weights.push((kind, rng.random_range(1..12)));
-        }
-    }
-    weights
 }
 
 /// An effect of a step that may hide a bug. The next step is chosen to expose the bug.
@@ -326,6 +189,7 @@ fn step(
         Kind::RemoteTransaction => {
             Action::RemoteTransaction { writes: remote_writes(rng, mix, &rows_written) }
         }
+        Kind::RemoteCheckpoint if mix.keeps_generation => Action::RemoteRestart,
         Kind::RemoteCheckpoint => Action::RemoteCheckpoint,
         Kind::RemoteRestart => Action::RemoteRestart,
         Kind::RemoteCrash => Action::RemoteCrash { kind: crash_kind(rng, mix) },
@@ -338,6 +202,11 @@ fn step(
         Kind::SecondProcess => Action::SecondProcess { client },
         Kind::RemotePrune => Action::RemotePrune,
         Kind::RemoteRestore => remote_restore(rng, header),
+        Kind::RemoteFork => remote_fork(rng),
+        Kind::RemoteJoin => Action::RemoteJoin { keeps_other: rng.random_bool(0.5) },
+        Kind::RemoteCache => Action::RemoteCache { route: cached_route(rng, header) },
+        Kind::RemoteCacheExpires => Action::RemoteCacheExpires,
+        Kind::WrongServer => Action::WrongServer { client },
         Kind::RestoreDirectory => Action::RestoreDirectory { client, to_step: rng.random_range(1..=id) },
         Kind::LoseFile => Action::LoseFile {
             client,
@@ -365,6 +234,7 @@ fn step(
     let is_operation = !matches!(
         action,
         Action::SecondProcess { .. }
+            | Action::WrongServer { .. }
             | Action::Close { .. }
             | Action::Crash { .. }
             | Action::RestoreDirectory { .. }
@@ -402,11 +272,27 @@ fn step(
 }
 
 fn remote_restore(rng: &mut impl Rng, header: &Header) -> Action {
+    let keeps_name = rng.random_bool(0.5);
+    // After a restore to an earlier generation, a client may recognise the server's new log only by its proofs or
+    // by another history id: see the limits in the engine's documentation.
+    let is_recognizable = header.remote_sends_proofs || header.remote_names_history && !keeps_name;
     Action::RemoteRestore {
-        // After a restore to an earlier generation, a client can recognise the server's new log only by the
-        // history id: see the limits in the engine's documentation.
-        generations_back: if header.remote_names_history { rng.random_range(0..3) } else { 0 },
+        generations_back: if is_recognizable { rng.random_range(0..3) } else { 0 },
         transactions_back: rng.random_range(0..4),
+        keeps_name,
+    }
+}
+
+fn remote_fork(rng: &mut impl Rng) -> Action {
+    Action::RemoteFork { alternates: *pick(rng, &[Alternation::Requests, Alternation::Operations]) }
+}
+
+/// A route whose answers a cache may keep. Without proofs, a client cannot tell kept frames from those of another
+/// log where a generation begins.
+fn cached_route(rng: &mut impl Rng, header: &Header) -> Route {
+    match header.remote_sends_proofs {
+        true => *pick(rng, &[Route::Info, Route::Export, Route::PullFrames]),
+        false => Route::Info,
     }
 }
 
@@ -466,10 +352,15 @@ fn action_inside(
     if draws(Kind::RemotePrune) && rng.random_ratio(1, 6) {
         return Action::RemotePrune;
     }
-    // Without a history id, the engine can combine halves of two transactions from before and after a
-    // restore. It makes no promise for that.
-    if draws(Kind::RemoteRestore) && header.remote_names_history && rng.random_ratio(1, 6) {
+    if draws(Kind::RemoteRestore) && rng.random_ratio(1, 6) {
         return remote_restore(rng, header);
+    }
+    if draws(Kind::RemoteFork) && rng.random_ratio(1, 6) {
+        return if rng.random_bool(0.5) {
+            remote_fork(rng)
+        } else {
+            Action::RemoteJoin { keeps_other: rng.random_bool(0.5) }
+        };
     }
     let other = (client + rng.random_range(1..header.clients)) % header.clients;
     match rng.random_range(0..19) {
@@ -479,6 +370,7 @@ fn action_inside(
         0..3 => Action::RemoteTransaction { writes: remote_writes(rng, mix, rows_written) },
         // This transaction does not fit into a small batch of frames.
         3 => Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes: 12_000 }; 4] },
+        4..7 if mix.keeps_generation => Action::RemoteRestart,
         4..7 => Action::RemoteCheckpoint,
         // Only a client that has been opened has an application that can act.
         7..10 | 11..16 if !state.was_opened => Action::Sync { client: other },

@@ -272,6 +272,7 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
         chunk_bytes,
         content_length,
         remote_names_history,
+        remote_sends_proofs,
     } = plain;
     candidates.extend([
         changed(schedule, |schedule| {
@@ -287,6 +288,7 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
         changed(schedule, |schedule| schedule.header.chunk_bytes = chunk_bytes),
         changed(schedule, |schedule| schedule.header.content_length = content_length),
         changed(schedule, |schedule| schedule.header.remote_names_history = remote_names_history),
+        changed(schedule, |schedule| schedule.header.remote_sends_proofs = remote_sends_proofs),
     ]);
     candidates
 }

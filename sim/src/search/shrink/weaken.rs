@@ -155,6 +155,11 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
         | Action::RemoteRestart
         | Action::RemotePrune
         | Action::RemoteRestore { .. }
+        | Action::RemoteFork { .. }
+        | Action::RemoteJoin { .. }
+        | Action::RemoteCache { .. }
+        | Action::RemoteCacheExpires
+        | Action::WrongServer { .. }
         | Action::RestoreDirectory { .. }
         | Action::LoseFile { .. }
         | Action::Rot { .. } => None,
@@ -181,16 +186,23 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
             smaller_writes(writes).into_iter().map(|writes| Action::RemoteTransaction { writes }).collect()
         }
         Action::Sync { client } => vec![Action::Pull { client: *client }, Action::Push { client: *client }],
-        Action::RemoteRestore { generations_back, transactions_back } => {
+        Action::RemoteRestore { generations_back, transactions_back, keeps_name } => {
+            let keeps_name = *keeps_name;
             let to = |generations_back, transactions_back| Action::RemoteRestore {
                 generations_back,
                 transactions_back,
+                keeps_name,
             };
             let fewer_generations =
                 (0..*generations_back).map(|generations| to(generations, *transactions_back));
             let fewer_transactions =
                 (0..*transactions_back).map(|transactions| to(*generations_back, transactions));
-            fewer_generations.chain(fewer_transactions).collect()
+            let renamed = keeps_name.then_some(Action::RemoteRestore {
+                generations_back: *generations_back,
+                transactions_back: *transactions_back,
+                keeps_name: false,
+            });
+            fewer_generations.chain(fewer_transactions).chain(renamed).collect()
         }
         Action::Crash { client, kind } => {
             weaker_kind(kind).into_iter().map(|kind| Action::Crash { client: *client, kind }).collect()
@@ -209,6 +221,11 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         | Action::RemoteCheckpoint
         | Action::RemoteRestart
         | Action::RemotePrune
+        | Action::RemoteFork { .. }
+        | Action::RemoteJoin { .. }
+        | Action::RemoteCache { .. }
+        | Action::RemoteCacheExpires
+        | Action::WrongServer { .. }
         | Action::RestoreDirectory { .. }
         | Action::LoseFile { .. }
         | Action::Rot { .. } => Vec::new(),

@@ -104,6 +104,7 @@ impl Referee {
                     | FaultKind::Network(NetworkFaultKind::StaleAnswer)
                     | FaultKind::Network(NetworkFaultKind::WrongStatus)
                     | FaultKind::Network(NetworkFaultKind::Garbage)
+                    | FaultKind::StaleCache
             )
         };
         // The engine does not trust a single wrong answer. It cannot detect two wrong answers that agree.
@@ -161,6 +162,9 @@ impl Referee {
         header: &Header,
     ) -> Result<bool, Violation> {
         let Some(claims) = client.claims() else { return Ok(false) };
+        if server.is_forked() || client.follows_wrong_server {
+            return Ok(true);
+        }
         if claims.is_being_replaced() || client.external_damage.iter().any(ExternalDamage::is_of_replica) {
             return Ok(true);
         }
@@ -168,9 +172,8 @@ impl Referee {
         let is_pruned = claims.progress().0 < remote_log.first_served();
         let has_other_history_id =
             header.remote_names_history && claims.history_id != server.remote.history_id();
-        // If the remote sends no history id, the engine compares the frames' checksums. They can reveal a
-        // restore even if all pages are equal.
-        let has_unseen_restore = !header.remote_names_history && client.followed_epoch < remote_log.epoch();
+        // The engine compares the frames' checksums. They can reveal a restore even if all pages are equal.
+        let has_unseen_restore = client.followed_epoch < remote_log.epoch();
         let newest = client.epochs(&claims, remote_log)?.map(|epochs| epochs.newest);
         let is_forgotten = remote_log.epoch() > 0 && newest != Some(remote_log.epoch());
         Ok(is_pruned || has_other_history_id || has_unseen_restore || is_forgotten)

@@ -52,7 +52,7 @@ impl Remote {
             return self.status(StatusCode::BAD_REQUEST, Status::BadRange);
         }
         let (existing, new) = frames.split_at(frames.len().min((known + 1 - range.start) as usize));
-        if !self.holds(range.start, existing) {
+        if !self.holds(range.start, existing) || self.is_of_another_copy(range.start, &frames[0]) {
             self.open = self.open.take().filter(|_| !continues);
             return self.status(StatusCode::OK, Status::Conflict);
         }
@@ -100,6 +100,16 @@ impl Remote {
         self.open = (!frames.is_empty()).then_some(OpenTransaction { baton, frames });
         let baton = self.open.as_ref().map(|open| open.baton.clone());
         status(StatusCode::OK, Status::Ok, self.end(), baton)
+    }
+
+    /// Whether a posted frame is of another copy of this log: it has the salts of the existing frame with this
+    /// number, but another checksum, which covers the frames before it. A client may send the stamp that it has
+    /// received, or one of its own log, which has other salts.
+    fn is_of_another_copy(&self, frame_no: u64, posted: &FrameBytes) -> bool {
+        let posted = frame_header(posted);
+        self.log.current().frames().get(frame_no as usize - 1).is_some_and(|known| {
+            known.header.salts == posted.salts && known.header.checksum != posted.checksum
+        })
     }
 
     /// Whether these frames equal the existing ones from number `start` on, first in the current generation's

@@ -4,6 +4,7 @@
 //!   checkpoint).
 //! * `routes`: answers requests and serves frames. `append`: accepts frames. `pipeline`: SQL over HTTP; its
 //!   JSON is in `wire`.
+//! * `proof`: the headers that say which log an answer is from.
 //! * `store`: the database. The log of all states, [`RemoteLog`], checks the database against its own model.
 //!
 //! The remote answers at once and with a complete body. The network decides whether, when and in how many
@@ -23,6 +24,7 @@
 mod append;
 pub(crate) mod files;
 mod pipeline;
+mod proof;
 mod routes;
 mod store;
 mod wire;
@@ -34,6 +36,7 @@ use turso_core::{Connection, IO, LimboError, Value};
 
 use crate::judge::remote_log::{CONTRADICTION, Closed, LogEnd, RemoteLog, ResumeError};
 use append::OpenTransaction;
+use proof::Instance;
 use store::{BoundStatement, Store};
 
 /// The history id of a simulated remote.
@@ -52,6 +55,23 @@ pub struct Remote {
     /// The number of batons so far.
     batons: u64,
     names_history: bool,
+    /// The number of restores that have changed the history id.
+    renames: u64,
+    sends_proofs: bool,
+    instance: Instance,
+    /// The number of copies of the database that were started.
+    copies: u32,
+    /// A second server on a copy of the database, under the same address.
+    other: Option<OtherServer>,
+}
+
+/// The part of a server that its copy does not share.
+struct OtherServer {
+    store: Store,
+    open: Option<OpenTransaction>,
+    completed: Option<String>,
+    renames: u64,
+    instance: Instance,
 }
 
 impl Remote {
@@ -72,9 +92,10 @@ impl Remote {
     /// # Errors
     /// If the files cannot be written.
     pub fn begin(io: Arc<dyn IO>, path: &str, history_id: String) -> Result<Remote, LimboError> {
+        let instance = Instance::new(io.as_ref());
         let store = Store::create(io, path)?;
         let snapshot = store.main()?;
-        Ok(Remote::of(store, RemoteLog::begin(snapshot.into()), history_id))
+        Ok(Remote::of(store, RemoteLog::begin(snapshot.into()), history_id, instance))
     }
 
     /// Resumes a remote from its closed generations, the snapshot at the start of the current generation, and
@@ -91,13 +112,27 @@ impl Remote {
         snapshot: Bytes,
     ) -> Result<Remote, ResumeError> {
         let log = RemoteLog::resume(closed, snapshot)?;
-        let mut remote = Remote::of(Store::recover(io, path)?, log, history_id);
+        let instance = Instance::new(io.as_ref());
+        let mut remote = Remote::of(Store::recover(io, path)?, log, history_id, instance);
         remote.record();
         Ok(remote)
     }
 
-    fn of(store: Store, log: RemoteLog, history_id: String) -> Remote {
-        Remote { store, log, history_id, open: None, completed: None, batons: 0, names_history: true }
+    fn of(store: Store, log: RemoteLog, history_id: String, instance: Instance) -> Remote {
+        Remote {
+            store,
+            log,
+            history_id,
+            open: None,
+            completed: None,
+            batons: 0,
+            names_history: true,
+            renames: 0,
+            sends_proofs: true,
+            instance,
+            copies: 0,
+            other: None,
+        }
     }
 
     /// Continues on the next boot of the remote's machine. A posted transaction without its end is gone. The
@@ -108,7 +143,19 @@ impl Remote {
     /// # Panics
     /// If the disk lacks frames up to `acknowledged`, or holds other frames than the log.
     pub fn reopen(&mut self, io: Arc<dyn IO>, acknowledged: LogEnd) {
+        self.reopen_one(io.clone(), acknowledged);
+        if self.other.is_some() {
+            self.swap();
+            self.log.swap();
+            self.reopen_one(io, self.end());
+            self.swap();
+            self.log.swap();
+        }
+    }
+
+    fn reopen_one(&mut self, io: Arc<dyn IO>, acknowledged: LogEnd) {
         (self.open, self.completed) = (None, None);
+        self.instance = self.instance.next();
         self.store =
             self.store.reopen(io).expect("the remote's database opens after any crash of its machine");
         let committed = self.store.frame_count().expect("the remote's WAL is readable");
@@ -169,11 +216,16 @@ impl Remote {
         self.names_history = names_history;
     }
 
-    /// The history id that `/info` reports. A restore changes it.
+    /// Sets whether answers name the server's run and the end of the generation before. By default they do.
+    pub fn set_sends_proofs(&mut self, sends_proofs: bool) {
+        self.sends_proofs = sends_proofs;
+    }
+
+    /// The history id that `/info` reports. A restore changes it, unless the restored copy keeps its name.
     pub fn history_id(&self) -> Option<String> {
-        let name = || match self.log.epoch() {
+        let name = || match self.renames {
             0 => self.history_id.clone(),
-            epoch => format!("{}+{epoch}", self.history_id),
+            renames => format!("{}+{renames}", self.history_id),
         };
         self.names_history.then(name)
     }
@@ -190,18 +242,59 @@ impl Remote {
 
     /// Restores an older state, as an operator would by copying a backup's files into place. The restored
     /// state is `transactions_back` transactions before the end of the generation `generations_back` before
-    /// the current one, or the closest state that is left.
+    /// the current one, or the closest state that is left. If the copy `keeps_name`, it has the same history id
+    /// as before; otherwise the operator gives it another one.
     ///
     /// # Panics
     /// If the files cannot be written.
-    pub fn restore(&mut self, generations_back: u64, transactions_back: u64) {
+    pub fn restore(&mut self, generations_back: u64, transactions_back: u64, keeps_name: bool) {
         (self.open, self.completed) = (None, None);
+        self.instance = self.instance.next();
+        self.renames += u64::from(!keeps_name);
         let generation = self.log.restore(generations_back, transactions_back);
         let (main, wal) = (generation.snapshot().clone(), generation.wal());
         let frame_count = generation.frame_count();
-        self.store = self.store.beside(&main, &wal).expect("the remote's disk has no faults");
+        self.copies += 1;
+        self.store = self.store.beside(self.copies, &main, &wal).expect("the remote's disk has no faults");
         let found = self.store.frame_count().expect("the remote's WAL is readable");
         assert_eq!(found, frame_count, "{}: the WAL of a backup is incomplete", CONTRADICTION);
+    }
+
+    /// Starts a second server on a copy of the database, under the same address and with the same history id.
+    /// This one keeps answering until [`switch`](Self::switch).
+    ///
+    /// # Panics
+    /// If the files cannot be written.
+    pub fn fork(&mut self) {
+        let (main, wal) = (self.log.current().snapshot().clone(), self.log.current().wal());
+        self.copies += 1;
+        let store = self.store.beside(self.copies, &main, &wal).expect("the remote's disk has no faults");
+        // The numbers of the two servers' runs must not be the same.
+        let instance = self.instance.of_copy(self.copies);
+        let (open, completed, renames) = (None, None, self.renames);
+        self.other = Some(OtherServer { store, open, completed, renames, instance });
+        self.log.fork();
+    }
+
+    /// Lets the other server answer from now on.
+    pub fn switch(&mut self) {
+        self.swap();
+        self.log.switch();
+    }
+
+    /// Shuts the other server down.
+    pub fn join(&mut self) {
+        self.other = None;
+        self.log.join();
+    }
+
+    fn swap(&mut self) {
+        let other = self.other.as_mut().expect("there are two servers");
+        std::mem::swap(&mut self.store, &mut other.store);
+        std::mem::swap(&mut self.open, &mut other.open);
+        std::mem::swap(&mut self.completed, &mut other.completed);
+        std::mem::swap(&mut self.renames, &mut other.renames);
+        std::mem::swap(&mut self.instance, &mut other.instance);
     }
 
     /// Runs a checker's query and returns its rows in the query's order. Not an event of the history.

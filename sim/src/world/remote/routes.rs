@@ -83,21 +83,28 @@ struct Info {
 impl Remote {
     /// Answers one request. A bad request gets a 4xx answer, a failing disk causes a 5xx answer.
     pub fn serve(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
-        let Some(route) = Route::parse(request.uri().path()) else {
-            return error(StatusCode::NOT_FOUND, "no such route");
-        };
-        match (request.method(), route) {
-            (&Method::GET, route) => self.look_up(route, self.end()),
-            (&Method::POST, Route::Sync { range, baton }) => self.append(range, baton, request.body()),
-            (&Method::POST, Route::Pipeline) => self.pipeline(request.body()),
+        let mut response = match (request.method(), Route::parse(request.uri().path())) {
+            (_, None) => error(StatusCode::NOT_FOUND, "no such route"),
+            (&Method::GET, Some(route)) => self.look_up(route, self.end()),
+            (&Method::POST, _) if self.is_for_another_instance(request) => {
+                error(StatusCode::PRECONDITION_FAILED, "another run of the server is named")
+            }
+            (&Method::POST, Some(Route::Sync { range, baton })) => self.append(range, baton, request.body()),
+            (&Method::POST, Some(Route::Pipeline)) => self.pipeline(request.body()),
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
-        }
+        };
+        self.name_instance(&mut response);
+        response
     }
 
     /// Answers a request as of the time when the log ended at `end`. `None` for a request that writes.
     pub fn serve_as_of(&self, request: &Request<Bytes>, end: LogEnd) -> Option<Response<Bytes>> {
         let route = Route::parse(request.uri().path())?;
-        (request.method() == Method::GET).then(|| self.look_up(route, end))
+        (request.method() == Method::GET).then(|| {
+            let mut response = self.look_up(route, end);
+            self.name_instance(&mut response);
+            response
+        })
     }
 
     fn look_up(&self, route: Route<'_>, end: LogEnd) -> Response<Bytes> {
@@ -114,7 +121,11 @@ impl Remote {
 
     fn export(&self, generation: u64, end: LogEnd) -> Response<Bytes> {
         match self.log.served(generation).filter(|_| generation <= end.generation) {
-            Some(generation) => binary(generation.snapshot().clone()),
+            Some(found) => {
+                let mut response = binary(found.snapshot().clone());
+                self.name_predecessor(generation, &mut response);
+                response
+            }
             None => error(StatusCode::NOT_FOUND, "no such generation"),
         }
     }
@@ -122,6 +133,14 @@ impl Remote {
     /// `GET /sync`: the existing frames of the range, or a status that says why there are none. Archived
     /// generations are served like the current one. A range may end inside a transaction.
     fn frames(&self, range: Range, end: LogEnd) -> Response<Bytes> {
+        let mut response = self.existing_frames(range, end);
+        if range.start == 1 && response.status() != StatusCode::NOT_FOUND {
+            self.name_predecessor(range.generation, &mut response);
+        }
+        response
+    }
+
+    fn existing_frames(&self, range: Range, end: LogEnd) -> Response<Bytes> {
         let known = self.log.served(range.generation).filter(|_| range.generation <= end.generation);
         let Some(generation) = known else {
             return error(StatusCode::NOT_FOUND, "no such generation");

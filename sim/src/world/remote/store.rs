@@ -46,7 +46,7 @@ pub(super) struct Executed {
 pub(super) struct Store {
     io: Arc<dyn IO>,
     path: String,
-    /// The number of restores before this store was created.
+    /// The number of copies before this one.
     number: u32,
     database: Arc<Database>,
     shared: Arc<Connection>,
@@ -73,10 +73,9 @@ impl Store {
         Ok(Store { io, path: path.to_owned(), number: 0, database, shared })
     }
 
-    /// Creates a database with these bytes in files beside the current ones. The files of a database that the
+    /// Creates a database with these bytes in files beside the current ones, the `number`-th such copy. The files of a database that the
     /// core has open must not be replaced.
-    pub fn beside(&self, main: &[u8], wal: &[u8]) -> Result<Store, LimboError> {
-        let number = self.number + 1;
+    pub fn beside(&self, number: u32, main: &[u8], wal: &[u8]) -> Result<Store, LimboError> {
         let base = self.path.rsplit_once('~').map_or(self.path.as_str(), |(base, _)| base);
         let path = format!("{base}~{number}");
         files::write_all(&self.io, &path, main)?;

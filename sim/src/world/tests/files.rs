@@ -162,9 +162,9 @@ fn a_replica_of_the_remote_before_its_restore_belongs_to_the_earlier_epoch() {
     };
     let of = |oldest, newest| Ok(Epochs { oldest, newest });
     assert_eq!(judged(&world), of(0, 0));
-    world.server.remote.restore(0, 0);
+    world.server.remote.restore(0, 0, false);
     assert_eq!(judged(&world), of(0, 1), "the restore removed no frame");
-    world.server.remote.restore(0, 1);
+    world.server.remote.restore(0, 1, false);
     assert_eq!(judged(&world), of(0, 1), "the restore removed the frames that it replicates");
     world.step(&Step::new(9, Action::RemoteTransaction { writes: vec![] })).unwrap();
     assert_eq!(judged(&world), of(0, 1), "equal numbers are not equal pages");

@@ -184,7 +184,7 @@ impl Pair {
             Event::Checkpoint => prop_assert_eq!(self.remote.checkpoint(), self.model.checkpoint()),
             Event::Prune => prop_assert_eq!(self.remote.prune(), self.model.prune()),
             Event::Restore { generations_back, transactions_back } => {
-                self.remote.restore(*generations_back, *transactions_back);
+                self.remote.restore(*generations_back, *transactions_back, false);
                 self.sync_directory();
                 self.model.restore(*generations_back, *transactions_back);
             }
