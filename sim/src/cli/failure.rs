@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use plimsoll_sim::judge::verdict::Violation;
 use plimsoll_sim::report::page::FINDING;
+use plimsoll_sim::report::sweep::FailureReport;
 use plimsoll_sim::schedule::{Schedule, Step};
 use plimsoll_sim::search::shrink::{RUNS_MAX, Shrink, Shrunk};
 use plimsoll_sim::text::counted;
@@ -93,7 +94,7 @@ pub fn shrink(
         })
     });
     bar.finish_and_clear();
-    let Some(Shrunk { schedule: mut smaller, violation, runs, is_cut_short, is_deterministic }) = shrunk
+    let Some(Shrunk { schedule: mut smaller, violation, runs, is_cut_short, is_deterministic }) = shrunk?
     else {
         return Ok(None);
     };
@@ -105,6 +106,30 @@ pub fn shrink(
     };
     let kept = Kept::write(smaller, violation, path);
     Ok(Some(Smaller { kept, runs, is_cut_short, nondeterminism }))
+}
+
+/// Prints a signature's failures from a report. The paths of their files must be relative to the current
+/// directory.
+pub fn print_kept(failure: &FailureReport) {
+    outln!("\nseed {}: {}", failure.smallest.seed, failure.smallest.violation);
+    outln!("  signature  {}", failure.signature);
+    print_seeds(failure);
+    let paths = [("schedule", &failure.smallest.schedule), ("shrunk", &failure.smallest.shrunk)];
+    for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
+        outln!("  {name:<11}{path}");
+    }
+    if let Some(path) = failure.smallest.shrunk.as_ref().or(failure.smallest.schedule.as_ref()) {
+        outln!("  replay     {}", shell_line(&["replay", path]));
+    }
+}
+
+/// Prints the seeds that share the signature.
+pub fn print_seeds(failure: &FailureReport) {
+    if failure.count > 1 {
+        let seeds: Vec<String> = failure.seeds.iter().map(u64::to_string).collect();
+        let more = if failure.count > failure.seeds.len() as u64 { ", …" } else { "" };
+        outln!("  failures   {} with this signature: seeds {}{more}", failure.count, seeds.join(", "));
+    }
 }
 
 fn print_steps(schedule: &Schedule) {

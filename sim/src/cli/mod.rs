@@ -14,6 +14,7 @@ mod marks;
 mod merge;
 pub mod output;
 mod replay;
+mod results;
 mod run;
 #[cfg(feature = "serve")]
 mod serve;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use plimsoll_sim::judge::verdict::Expectation;
+use plimsoll_sim::report::sweep::AnotherSweep;
 use plimsoll_sim::schedule::ScheduleError;
 use plimsoll_sim::world::run::THREAD_NAME;
 
@@ -105,6 +107,7 @@ impl Arguments {
             Command::Explore(explore) => explore.execute(),
             #[cfg(feature = "serve")]
             Command::Serve(serve) => serve.execute(),
+            Command::Judge(judge) => judge.execute(),
             Command::Fingerprint(fingerprint) => fingerprint.execute(),
             Command::Invariants => Ok(invariants::print()),
             Command::Marks => Ok(marks::print()),
@@ -133,6 +136,10 @@ pub enum Problem {
     Serve(#[from] plimsoll_sim::serve::ServeError),
     #[error("{path}: {message}")]
     Report { path: String, message: String },
+    #[error(
+        "{path} is the result of another sweep, to which this one cannot be added: {source}; pass another --out, or remove the file"
+    )]
+    AnotherSweep { path: String, source: AnotherSweep },
     #[error("{0}")]
     Usage(String),
     #[error("the determinism check's child process failed: {0}")]

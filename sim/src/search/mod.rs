@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`generate`] | the schedule of a seed |
 //! | [`sweep`] | runs many seeds on all cores |
+//! | [`seeds`] | a set of seeds as ranges |
 //! | [`explore`] | runs short schedules with every crash and every request outcome |
 //! | [`shrink`] | finds a smaller schedule with the same failure |
 //! | [`corpus`] | schedules that once failed, kept as tests |
@@ -11,5 +12,6 @@
 pub mod corpus;
 pub mod explore;
 pub mod generate;
+pub mod seeds;
 pub mod shrink;
 pub mod sweep;
