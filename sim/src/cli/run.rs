@@ -11,11 +11,12 @@ use plimsoll_sim::report::sweep::{FailureReport, SweepReport};
 use plimsoll_sim::search::generate::Profile;
 use plimsoll_sim::search::seeds::SeedSet;
 use plimsoll_sim::search::sweep::{Shard, Sweep};
-use plimsoll_sim::world::run::{RunOptions, run};
+use plimsoll_sim::world::run::{CPU_LIMIT, RunOptions, is_endless, run};
 
-use super::failure::{self, Kept};
+use super::failure::{self, CANDIDATE_CPU_LIMIT, Candidates, Kept};
 use super::files::Source;
 use super::interrupt::Interrupt;
+use super::judge::in_child;
 use super::output::{out, outln};
 use super::results::{self, ResultFile};
 use super::shard::ShardOption;
@@ -153,7 +154,19 @@ impl Run {
     ) -> Result<bool, Problem> {
         let seed = failure.smallest.seed;
         let schedule = files::schedule_of(seed, self.profile);
-        let again = run(&schedule, RunOptions::default());
+        let is_endless = is_endless(&failure.signature);
+        let again = if is_endless {
+            in_child(&schedule, CPU_LIMIT)
+        } else {
+            Ok(run(&schedule, RunOptions::default()))
+        };
+        let again = match again {
+            Ok(again) => again,
+            Err(error) => {
+                outln!("seed {seed}: {}; it could not run again: {error}", failure.smallest.violation);
+                return Ok(true);
+            }
+        };
         let Some(violation) = again.violation.filter(|violation| violation.signature() == failure.signature)
         else {
             outln!(
@@ -173,7 +186,9 @@ impl Run {
         failure.smallest.schedule = kept.is_saved.then(|| file_name(&kept.path));
         let smaller = if should_shrink {
             let path = kept.path.with_extension("min.jsonl");
-            failure::shrink(&kept.schedule, path, jobs(self.jobs), SHRINK_LIMIT, interrupt)?
+            let candidates =
+                if is_endless { Candidates::InChildren(CANDIDATE_CPU_LIMIT) } else { Candidates::Here };
+            failure::shrink(&kept.schedule, path, candidates, jobs(self.jobs), SHRINK_LIMIT, interrupt)?
         } else {
             None
         };

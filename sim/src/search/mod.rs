@@ -7,8 +7,10 @@
 //! | [`seeds`] | a set of seeds as ranges |
 //! | [`explore`] | runs short schedules with every crash and every request outcome |
 //! | [`shrink`] | finds a smaller schedule with the same failure |
+//! | [`child`] | runs a history in a process that can be ended |
 //! | [`corpus`] | schedules that once failed, kept as tests |
 
+pub mod child;
 pub mod corpus;
 pub mod explore;
 pub mod generate;
