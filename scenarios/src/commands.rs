@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,17 @@ impl Ended {
     #[must_use]
     pub fn output(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Removes the result of an earlier command, if there is one. A sweep would add to it.
+///
+/// # Errors
+/// Fails if the file cannot be removed.
+pub fn remove_result(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use plimsoll_sim::search::corpus::judge;
 use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::search::seeds::SeedSet;
 use plimsoll_sim::search::sweep::{Shard, Sweep};
 
 /// A history makes many small allocations.
@@ -50,7 +51,8 @@ fn histories_with_every_fault_are_clean() {
 }
 
 fn sweep(profile: Profile) {
-    let sweep = Sweep { seeds: 0..seeds(), shard: Shard::WHOLE, profile, jobs: 1, keep_going: false };
+    let (seeds, done) = (0..seeds(), SeedSet::default());
+    let sweep = Sweep { seeds, done, shard: Shard::WHOLE, profile, jobs: 1, keep_going: false };
     let outcome = sweep.run(&AtomicBool::new(false), |_| ());
     if let Some(failure) = outcome.first_failure() {
         panic!("seed {}: {}", failure.seed, failure.violation);

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use plimsoll_sim::schedule::{Schedule, ScheduleError};
 use plimsoll_sim::search::generate::{Profile, generate};
+use plimsoll_sim::search::seeds::SeedSet;
 use plimsoll_sim::search::sweep::{Shard, Sweep};
 use plimsoll_sim::world::run::{RunOptions, run};
 
@@ -71,8 +72,9 @@ fn a_short_sweep_of_each_profile_is_clean() {
         (Profile::DiskErrors, false, false),
         (Profile::Swarm, true, true),
     ] {
-        let seeds = first..first + SEEDS;
-        let sweep = Sweep { seeds: seeds.clone(), shard: Shard::WHOLE, profile, jobs: 2, keep_going: true };
+        let (seeds, done) = (first..first + SEEDS, SeedSet::default());
+        let sweep =
+            Sweep { seeds: seeds.clone(), done, shard: Shard::WHOLE, profile, jobs: 2, keep_going: true };
         let outcome = sweep.run(&AtomicBool::new(false), |_| ());
         assert_eq!(outcome.failure_count(), 0, "{profile:?} seeds {seeds:?}: {:?}", outcome.groups);
         // Kills do not count here, because bit rot in a sector also ends the process.

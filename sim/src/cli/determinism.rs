@@ -1,17 +1,25 @@
 //! Checks that a history is deterministic: it runs again in this process and once in another.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
 use plimsoll_sim::schedule::Schedule;
-use plimsoll_sim::world::run::{Outcome, RunOptions, run};
+use plimsoll_sim::search::child;
+use plimsoll_sim::world::run::{CPU_LIMIT, Outcome, RunOptions, is_endless, run};
 use plimsoll_sim::world::trace::Event;
 
 use super::Problem;
+use super::judge::{in_child, this_program};
 
 /// Compares `first`, which has kept its events, with further runs of the schedule. Returns a description of
 /// the first difference, or `None` if there is none.
+///
+/// A history that does not end has no trace to compare. It runs again only in another process, which can be ended.
 pub fn difference(schedule: &Schedule, first: &Outcome) -> Result<Option<String>, Problem> {
+    let is_endless = |outcome: &Outcome| {
+        outcome.violation.as_ref().is_some_and(|violation| is_endless(&violation.signature()))
+    };
+    if is_endless(first) {
+        let ends = !is_endless(&in_child(schedule, CPU_LIMIT)?);
+        return Ok(ends.then(|| "nondeterministic: the history ends in another process".to_owned()));
+    }
     let lines = |events: &[Event]| events.iter().map(ToString::to_string).collect::<Vec<_>>();
     let first_lines = lines(&first.events);
     let second = run(schedule, RunOptions { keep_events: true, ..RunOptions::default() });
@@ -41,21 +49,11 @@ fn first_difference<'a>(a: &'a [String], b: &'a [String]) -> Option<(&'a str, &'
 }
 
 /// The events and the hash that a child process prints for the schedule.
-#[expect(clippy::disallowed_methods, reason = "compares the history with that of another process")]
 fn in_another_process(schedule: &Schedule) -> Result<(Vec<String>, u64), Problem> {
-    let problem = |error: &dyn std::fmt::Display| Problem::Child(error.to_string());
-    let program = std::env::current_exe().map_err(|error| problem(&error))?;
-    let mut child = Command::new(program)
-        .args(["replay", "-", "--events"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| problem(&error))?;
-    let mut input = child.stdin.take().ok_or_else(|| problem(&"the child has no standard input"))?;
-    // The child reads its whole input before it prints anything, so the pipes cannot deadlock.
-    input.write_all(schedule.print().as_bytes()).map_err(|error| problem(&error))?;
-    drop(input);
-    let output = child.wait_with_output().map_err(|error| problem(&error))?;
+    let problem = |error: &dyn std::fmt::Display| Problem::Determinism(error.to_string());
+    let mut command = this_program().map_err(|error| problem(&error))?;
+    command.args(["replay", "-", "--events"]);
+    let output = child::feed(command, schedule).map_err(|error| problem(&error))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let hash = lines.pop().ok_or_else(|| problem(&"the child printed nothing"))?;

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use plimsoll_sim::report::sweep::{SweepReport, VERSION};
 use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Problem;
 
@@ -98,6 +99,15 @@ pub fn profile_name(profile: Profile) -> String {
     profile.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
+/// A hash of this program's file. It tells whether an earlier result is of the same program.
+pub fn build() -> Result<String, Problem> {
+    let program = std::env::current_exe();
+    let path = program.as_ref().map_or_else(|_| "this program".into(), |path| path.display().to_string());
+    let bytes = program.and_then(std::fs::read);
+    let bytes = bytes.map_err(|source| Problem::File { what: "read", path, source })?;
+    Ok(format!("{:016x}", xxh3_64(&bytes)))
+}
+
 pub fn read(path: &Path) -> Result<String, Problem> {
     std::fs::read_to_string(path).map_err(|source| Problem::File {
         what: "read",
@@ -129,7 +139,24 @@ pub fn write(path: &Path, text: &str) -> Result<(), Problem> {
 /// Writes a file like [`write()`]. If that is not possible, prints the reason and the text to standard error: a
 /// finding must not be lost because a disk is full. Returns whether the file was written.
 pub fn write_or_print(path: &Path, text: &str) -> bool {
-    match write(path, text) {
+    or_print(write(path, text), text)
+}
+
+/// Replaces a file like [`write_or_print()`]. If the process ends meanwhile, the file has its earlier content.
+pub fn replace_or_print(path: &Path, text: &str) -> bool {
+    let new = path.with_extension("new");
+    let replaced = write(&new, text).and_then(|()| {
+        std::fs::rename(&new, path).map_err(|source| Problem::File {
+            what: "replace",
+            path: path.display().to_string(),
+            source,
+        })
+    });
+    or_print(replaced, text)
+}
+
+fn or_print(written: Result<(), Problem>, text: &str) -> bool {
+    match written {
         Ok(()) => true,
         Err(problem) => {
             eprintln!("{}", instead_of_file(&problem, text));
@@ -157,15 +184,15 @@ pub fn write_new(path: &Path, text: &str) -> Result<(), Problem> {
 /// schedules in the reports become relative to the current directory.
 pub fn reports(path: &Path) -> Result<Vec<SweepReport>, Problem> {
     if path.is_file() {
-        return Ok(vec![report(path)?]);
+        return Ok(vec![located_report(path)?]);
     }
     let mut reports = Vec::new();
     for entry in entries(path)? {
         if is_report(&entry) {
-            reports.push(report(&entry)?);
+            reports.push(located_report(&entry)?);
         } else if entry.is_dir() {
             for entry in entries(&entry)?.iter().filter(|entry| is_report(entry)) {
-                reports.push(report(entry)?);
+                reports.push(located_report(entry)?);
             }
         }
     }
@@ -203,6 +230,26 @@ fn is_report(path: &Path) -> bool {
     name.starts_with("sweep") && name.ends_with(".json") && path.is_file()
 }
 
+/// A report whose paths of schedules are relative to the current directory. In its file they are relative to
+/// `directory`.
+pub fn located(mut report: SweepReport, directory: &Path) -> SweepReport {
+    for failure in &mut report.failures {
+        for name in [&mut failure.smallest.schedule, &mut failure.smallest.shrunk].into_iter().flatten() {
+            *name = directory.join(&*name).display().to_string();
+        }
+    }
+    report
+}
+
+fn located_report(path: &Path) -> Result<SweepReport, Problem> {
+    Ok(located(report(path)?, path.parent().unwrap_or(Path::new(""))))
+}
+
+/// The report in a file, as it is there; `None` if there is no file.
+pub fn existing_report(path: &Path) -> Result<Option<SweepReport>, Problem> {
+    if path.exists() { report(path).map(Some) } else { Ok(None) }
+}
+
 fn report(path: &Path) -> Result<SweepReport, Problem> {
     let problem = |message: String| Problem::Report { path: path.display().to_string(), message };
     let text = read(path)?;
@@ -213,17 +260,10 @@ fn report(path: &Path) -> Result<SweepReport, Problem> {
     let Version { version } = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
     if version != VERSION {
         return Err(problem(format!(
-            "the report has version {version}, but this simulator reads version {VERSION}: run the sweep again"
+            "the report has version {version}, but this simulator reads version {VERSION}: run the sweep again, with another --out"
         )));
     }
-    let mut report: SweepReport = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
-    let directory = path.parent().unwrap_or(Path::new(""));
-    for failure in &mut report.failures {
-        for name in [&mut failure.smallest.schedule, &mut failure.smallest.shrunk].into_iter().flatten() {
-            *name = directory.join(&*name).display().to_string();
-        }
-    }
-    Ok(report)
+    serde_json::from_str(&text).map_err(|error| problem(error.to_string()))
 }
 
 #[cfg(test)]

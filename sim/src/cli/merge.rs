@@ -6,8 +6,7 @@ use clap::Args;
 use plimsoll_sim::report::sweep::SweepReport;
 
 use super::output::{out, outln};
-use super::run::print_seeds;
-use super::{Problem, STATUS_CLEAN, STATUS_USAGE, files, shell_line, status_of};
+use super::{Problem, STATUS_CLEAN, STATUS_USAGE, failure, files, status_of};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -53,19 +52,8 @@ impl Merge {
 
 fn print(report: &SweepReport) {
     out!("{report}");
-    for failure in &report.failures {
-        outln!("\nseed {}: {}", failure.smallest.seed, failure.smallest.violation);
-        outln!("  signature  {}", failure.signature);
-        print_seeds(failure);
-        let paths = [("schedule", &failure.smallest.schedule), ("shrunk", &failure.smallest.shrunk)];
-        for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
-            outln!("  {name:<11}{path}");
-        }
-        if let Some(path) = failure.smallest.shrunk.as_ref().or(failure.smallest.schedule.as_ref()) {
-            outln!("  replay     {}", shell_line(&["replay", path]));
-        }
-    }
-    for (shard, seed) in &report.unfinished {
+    report.failures.iter().for_each(failure::print_kept);
+    for (shard, seed) in report.unfinished() {
         outln!("\nshard {shard} ended before seed {seed}");
     }
 }

@@ -10,10 +10,12 @@ mod files;
 mod fingerprint;
 mod interrupt;
 mod invariants;
+mod judge;
 mod marks;
 mod merge;
 pub mod output;
 mod replay;
+mod results;
 mod run;
 #[cfg(feature = "serve")]
 mod serve;
@@ -27,8 +29,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use plimsoll_sim::judge::verdict::Expectation;
+use plimsoll_sim::report::sweep::AnotherSweep;
 use plimsoll_sim::schedule::ScheduleError;
-use plimsoll_sim::world::run::THREAD_NAME;
+use plimsoll_sim::search::child::ChildError;
+use plimsoll_sim::world::run::{CPU_LIMIT, THREAD_NAME};
 
 pub const STATUS_CLEAN: u8 = 0;
 const STATUS_SAFETY: u8 = 1;
@@ -84,6 +88,9 @@ enum Command {
     /// Serve a remote over HTTP, on real files, to clients on this machine.
     #[cfg(feature = "serve")]
     Serve(serve::Serve),
+    /// Run a history from standard input for a parent process, and print its verdict.
+    #[command(hide = true)]
+    Judge(judge::Judge),
     /// Print the hashes of many histories, to compare two builds.
     Fingerprint(fingerprint::Fingerprint),
     /// Print the invariants that every history is judged by.
@@ -105,6 +112,7 @@ impl Arguments {
             Command::Explore(explore) => explore.execute(),
             #[cfg(feature = "serve")]
             Command::Serve(serve) => serve.execute(),
+            Command::Judge(judge) => judge.execute(),
             Command::Fingerprint(fingerprint) => fingerprint.execute(),
             Command::Invariants => Ok(invariants::print()),
             Command::Marks => Ok(marks::print()),
@@ -133,10 +141,16 @@ pub enum Problem {
     Serve(#[from] plimsoll_sim::serve::ServeError),
     #[error("{path}: {message}")]
     Report { path: String, message: String },
+    #[error(
+        "{path} is the result of another sweep, to which this one cannot be added: {source}; pass another --out, or remove the file"
+    )]
+    AnotherSweep { path: String, source: AnotherSweep },
     #[error("{0}")]
     Usage(String),
     #[error("the determinism check's child process failed: {0}")]
-    Child(String),
+    Determinism(String),
+    #[error("a history in a child process has no outcome: {0}")]
+    Child(#[from] ChildError),
     #[error("cannot listen for signals: {0}")]
     Signals(#[from] ctrlc::Error),
 }
@@ -154,6 +168,15 @@ fn minutes(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(minutes * 60.0) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("expected more than 0 minutes, for instance 30 or 0.5".into()),
+    }
+}
+
+/// Parses an amount of CPU time in seconds.
+fn cpu_time(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if !time.is_zero() && time <= CPU_LIMIT => Ok(time),
+        _ => Err(format!("expected more than 0 and at most {} seconds", CPU_LIMIT.as_secs())),
     }
 }
 

@@ -21,6 +21,11 @@ pub struct ShardOption {
 }
 
 impl ShardOption {
+    /// Whether the option was given.
+    pub fn is_given(&self) -> bool {
+        self.shard.is_some()
+    }
+
     /// The shard. The whole sweep if neither the option nor the environment names one.
     #[expect(
         clippy::disallowed_methods,

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::world::run::is_endless;
 
+use super::failure::{CANDIDATE_CPU_LIMIT, Candidates};
 use super::files::Source;
 use super::interrupt::Interrupt;
+use super::judge::in_child;
 use super::output::outln;
 use super::{Problem, STATUS_NONDETERMINISM, failure, jobs, status_of};
 
@@ -33,6 +36,9 @@ pub struct Shrink {
     /// Stop after this many seconds, with the smallest schedule found so far.
     #[arg(long, value_name = "N", default_value_t = 300)]
     seconds: u64,
+    /// The CPU time in seconds after which a history counts as one that does not end.
+    #[arg(long, value_name = "N", default_value = "300", value_parser = super::cpu_time)]
+    cpu_seconds: Duration,
 }
 
 impl Shrink {
@@ -40,11 +46,17 @@ impl Shrink {
         let schedule = self.source.schedule(self.profile)?;
         let path = self.output.clone().unwrap_or_else(|| self.source.shrunk_path());
         let interrupt = Interrupt::listen()?;
+        let nothing = || Problem::Usage(format!("{} does not fail: nothing to shrink", self.source.name()));
+        // In a child, because a thread of a history that does not end could not be stopped here.
+        let violation = in_child(&schedule, self.cpu_seconds)?.violation.ok_or_else(nothing)?;
+        let candidates = if is_endless(&violation.signature()) {
+            Candidates::InChildren(self.cpu_seconds.min(CANDIDATE_CPU_LIMIT))
+        } else {
+            Candidates::Here
+        };
         let limit = Duration::from_secs(self.seconds);
-        let smaller =
-            failure::shrink(&schedule, path, jobs(self.jobs), limit, &interrupt)?.ok_or_else(|| {
-                Problem::Usage(format!("{} does not fail: nothing to shrink", self.source.name()))
-            })?;
+        let smaller = failure::shrink(&schedule, path, candidates, jobs(self.jobs), limit, &interrupt)?
+            .ok_or_else(nothing)?;
         outln!("{}: {}", self.source.name(), smaller.kept.violation);
         outln!("  signature  {}", smaller.kept.violation.signature());
         failure::print_smaller(&smaller);

@@ -16,19 +16,58 @@ pub struct MetadataVersion {
     /// The number of trace events at that moment.
     pub event_count: u64,
     pub bytes: Vec<u8>,
-    /// Per path, the byte ranges that a power loss at this moment could change, ascending and disjoint.
-    /// A file that is completely durable has no entry. A file whose directory entry is not durable has the
-    /// single range `0..u64::MAX`. The metadata itself is such a file.
-    pub unsynced: BTreeMap<String, Vec<Range<u64>>>,
+    /// Per path, what a power loss at this moment could change. A file that is completely durable has no entry.
+    /// The directory entry of the metadata itself is never durable yet.
+    pub unsynced: BTreeMap<String, Unsynced>,
     /// Per path, the length in bytes after a power loss that nothing unsynced survives. A file that the
     /// power loss would remove has no entry.
     pub durable_lengths: BTreeMap<String, u64>,
 }
 
+/// What a power loss could change about a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// The directory entry: the file could be gone, or an earlier one could be in its place.
+    DirectoryEntry,
+    /// Bytes, as ascending and disjoint ranges. No range if the file is durable. The range of a truncate ends at
+    /// `u64::MAX`, because the bytes behind its cut could come back.
+    Bytes(Vec<Range<u64>>),
+}
+
+impl Unsynced {
+    /// Whether a power loss changes nothing.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Bytes(ranges) if ranges.is_empty())
+    }
+
+    /// The first part that concerns the first `end` bytes of the file at `path`, as the start of a sentence about it.
+    fn first_below(&self, end: u64, path: &str) -> Option<String> {
+        match self {
+            Self::DirectoryEntry => (end > 0).then(|| format!("the directory entry of {path} was")),
+            Self::Bytes(ranges) => {
+                let range = ranges.iter().find(|range| range.start < end)?;
+                Some(if range.end == u64::MAX {
+                    format!("the cut of {path} to {} bytes was", range.start)
+                } else {
+                    format!("bytes {}..{} of {path} were", range.start, range.end)
+                })
+            }
+        }
+    }
+
+    /// A length that the file has reached, because something up to there is not durable. At least this long.
+    fn end(&self) -> u64 {
+        match self {
+            Self::DirectoryEntry => u64::MAX,
+            Self::Bytes(ranges) => ranges.last().map_or(0, |range| range.end),
+        }
+    }
+}
+
 /// Judges `durable-first` at the moment when a version of the metadata was renamed into place.
 ///
 /// # Errors
-/// A violation that names the file and the range that was not synced.
+/// A violation that names the file and the part that was not synced.
 pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), Violation> {
     let unreadable = || Violation::of(DURABLE_FIRST, "a version of the metadata does not parse");
     let claims = Claims::parse(&version.bytes).ok_or_else(unreadable)?;
@@ -51,10 +90,11 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
         (&paths.draft_wal, if is_emptied { 0 } else { draft_wal }),
     ];
     for (path, end) in named {
-        if let Some(range) = first_unsynced(&version.unsynced, path, end) {
+        if let Some(part) = version.unsynced.get(path).and_then(|unsynced| unsynced.first_below(end, path)) {
+            let named =
+                if end == u64::MAX { "the whole file".to_owned() } else { format!("the first {end} bytes") };
             let message = format!(
-                "the metadata was put in place while bytes {}..{} of {path} were not durable, although it refers to the first {end} bytes",
-                range.start, range.end
+                "the metadata was put in place while {part} not durable, although it refers to {named}"
             );
             return Err(Violation::of(DURABLE_FIRST, message));
         }
@@ -64,16 +104,8 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
 
 /// The length of a file when a version was put in place.
 fn length(version: &MetadataVersion, path: &str) -> u64 {
-    let unsynced = version.unsynced.get(path).and_then(|ranges| ranges.last()).map_or(0, |range| range.end);
+    let unsynced = version.unsynced.get(path).map_or(0, Unsynced::end);
     version.durable_lengths.get(path).copied().unwrap_or(0).max(unsynced)
-}
-
-fn first_unsynced<'a>(
-    unsynced: &'a BTreeMap<String, Vec<Range<u64>>>,
-    path: &str,
-    end: u64,
-) -> Option<&'a Range<u64>> {
-    unsynced.get(path)?.iter().find(|range| range.start < end)
 }
 
 /// The claims of a metadata version that is known to be durable, or that is compared with a durable one.
@@ -138,18 +170,17 @@ mod tests {
         }
     }
 
+    fn bytes(range: Range<u64>) -> Unsynced {
+        Unsynced::Bytes(vec![range])
+    }
+
     /// Judges a version of the metadata that is put in place while `range` of `path` is not durable. The
     /// version has the given attachment and refers to the first 5 frames of Draft's WAL.
     fn judge_version(attachment: &str, path: &str, range: Range<u64>) -> Option<&'static str> {
-        judge_version_in("ready", attachment, path, range)
+        judge_version_in("ready", attachment, path, bytes(range)).map(|violation| violation.invariant)
     }
 
-    fn judge_version_in(
-        phase: &str,
-        attachment: &str,
-        path: &str,
-        range: Range<u64>,
-    ) -> Option<&'static str> {
+    fn judge_version_in(phase: &str, attachment: &str, path: &str, unsynced: Unsynced) -> Option<Violation> {
         let paths = Paths::new("c");
         let text = r#"{"checksum": 0, "metadata": {"phase": "PHASE", "synced_generation": 3, "synced_frame_no": 7,
             "synced_wal_frames": 2, "draft_wal_match_watermark": 4, "synced_wal_match_watermark": 2, "draft_changed_pages": [],
@@ -158,10 +189,10 @@ mod tests {
             event_count: 0,
             path: paths.metadata.clone(),
             bytes: text.replace("ATTACHMENT", attachment).replace("PHASE", phase).into(),
-            unsynced: BTreeMap::from([(path.to_owned(), vec![range])]),
+            unsynced: BTreeMap::from([(path.to_owned(), unsynced)]),
             durable_lengths: BTreeMap::new(),
         };
-        judge_durability(&version, &paths).err().map(|violation| violation.invariant)
+        judge_durability(&version, &paths).err()
     }
 
     #[test]
@@ -177,17 +208,53 @@ mod tests {
     /// Frame 5 ends at byte 20,632. A shorter log is no longer the one that the compaction moves.
     #[test]
     fn a_compaction_names_its_log_until_it_is_emptied() {
-        let judged = |range| judge_version_in("compacting_draft", "attached", "c-draft-wal", range);
-        assert_eq!(judged(16_512..20_632), Some(DURABLE_FIRST.name));
-        assert_eq!(judged(0..u64::MAX), Some(DURABLE_FIRST.name));
-        assert_eq!(judged(0..32), None);
+        let judged = |unsynced| {
+            judge_version_in("compacting_draft", "attached", "c-draft-wal", unsynced)
+                .map(|violation| violation.invariant)
+        };
+        assert_eq!(judged(bytes(16_512..20_632)), Some(DURABLE_FIRST.name));
+        assert_eq!(judged(Unsynced::DirectoryEntry), Some(DURABLE_FIRST.name));
+        assert_eq!(judged(bytes(0..32)), None);
+    }
+
+    /// A reader cannot tell what the largest number stands for.
+    #[test]
+    fn a_message_says_which_part_of_the_file_was_not_durable() {
+        let message = |path, unsynced| {
+            judge_version_in("ready", "attached", path, unsynced).map(|violation| violation.message)
+        };
+        for (path, unsynced, expected) in [
+            (
+                "c-draft",
+                Unsynced::DirectoryEntry,
+                "while the directory entry of c-draft was not durable, although it refers to the whole file",
+            ),
+            (
+                "c-draft-wal",
+                Unsynced::DirectoryEntry,
+                "while the directory entry of c-draft-wal was not durable, although it refers to the first 20632 bytes",
+            ),
+            (
+                "c-synced",
+                bytes(4096..u64::MAX),
+                "while the cut of c-synced to 4096 bytes was not durable, although it refers to the whole file",
+            ),
+            (
+                "c-synced",
+                bytes(0..4096),
+                "while bytes 0..4096 of c-synced were not durable, although it refers to the whole file",
+            ),
+        ] {
+            let message = message(path, unsynced).expect("the metadata refers to it");
+            assert_eq!(message, format!("the metadata was put in place {expected}"));
+        }
     }
 
     #[test]
     fn bytes_that_the_metadata_does_not_name_may_be_unsynced() {
         assert_eq!(judge_version("attached", "c-synced-wal", 8272..u64::MAX), None);
         assert_eq!(judge_version("attached", "c-draft-wal", 20_632..24_000), None);
-        assert_eq!(judge_version("severed", "c-synced", 0..u64::MAX), None);
+        assert_eq!(judge_version_in("ready", "severed", "c-synced", Unsynced::DirectoryEntry), None);
     }
 
     fn durable(claims: Claims, epoch: usize) -> Durable {

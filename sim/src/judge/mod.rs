@@ -32,7 +32,7 @@ pub use claims::{Claims, Named};
 #[cfg(test)]
 pub(crate) use database_files::wal_bytes;
 pub use database_files::{DatabaseFiles, Epochs};
-pub use durability::{Durable, MetadataVersion, judge_durability, judge_monotone};
+pub use durability::{Durable, MetadataVersion, Unsynced, judge_durability, judge_monotone};
 pub use paths::Paths;
 
 use crate::text::error_chain;

@@ -2,10 +2,11 @@
 //!
 //! Guarantees: merging the reports of N shards gives the report of the unsharded sweep, except for the
 //! duration. Reports that do not fit together (one shard twice, sweeps of different seeds) are refused.
+//! A sweep that ran in several parts has the same report as one that ran at once, except for the duration. No seed
+//! counts twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::Range;
 
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
@@ -16,29 +17,32 @@ use crate::judge::counts::Counts;
 use crate::judge::marks::{MARKS, Mark};
 use crate::judge::verdict::{Expectation, Signature};
 use crate::search::generate::Profile;
+use crate::search::seeds::SeedSet;
 use crate::search::sweep::{Failure, SEEDS_MAX, Shard, Sweep, SweepOutcome};
 use crate::text::counted;
 
 /// The version of the JSON that this simulator writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The result of a sweep, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepReport {
     pub version: u32,
+    /// Hashes of the programs that ran the histories. Another program may judge the same seed differently.
+    pub builds: BTreeSet<String>,
     /// The seeds of the sweep, across all shards.
-    pub seeds: Range<u64>,
+    pub seeds: SeedSet,
     /// The shards that this report covers, ascending.
     pub shards: Vec<Shard>,
     /// The faults that the seeds could draw.
     pub profile: Profile,
-    /// The duration in seconds. For several shards, the longest duration.
+    /// The duration in seconds. For several shards, the longest duration; for several runs, the sum.
     pub seconds: f64,
     /// The number of histories that ran at once. For several shards, the sum of these numbers.
     pub jobs: u64,
-    /// For each shard that stopped early, the seed to continue with.
-    pub unfinished: BTreeMap<u64, u64>,
+    /// The seeds that are done, by the number of the shard: all of the shard's seeds in these ranges have run.
+    pub done: BTreeMap<u64, SeedSet>,
     pub counts: Counts,
     /// The failures by signature, the most frequent first.
     pub failures: Vec<FailureReport>,
@@ -107,8 +111,21 @@ pub enum MergeError {
     Twice(Shard),
 }
 
+/// The reason why a sweep cannot add its result to a report.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{what} is {known} there and {asked} here")]
+pub struct AnotherSweep {
+    /// The property that differs.
+    pub what: &'static str,
+    /// Its value in the report.
+    pub known: String,
+    /// Its value in the new sweep.
+    pub asked: String,
+}
+
 impl SweepReport {
-    pub fn new(sweep: &Sweep, outcome: &SweepOutcome, seconds: f64) -> Self {
+    /// The result of a sweep by the program with the hash `build`.
+    pub fn new(sweep: &Sweep, outcome: &SweepOutcome, seconds: f64, build: &str) -> Self {
         let failures = outcome.groups.iter().map(|(signature, group)| FailureReport {
             signature: signature.clone(),
             expectation: group.smallest.violation.expectation,
@@ -116,14 +133,17 @@ impl SweepReport {
             seeds: group.seeds.clone(),
             smallest: Example::of(&group.smallest),
         });
+        let end = outcome.next_seed.unwrap_or(sweep.seeds.end);
+        let new = sweep.done.missing(&(sweep.seeds.start..end));
         let mut report = Self {
             version: VERSION,
-            seeds: sweep.seeds.clone(),
+            builds: [build.to_owned()].into(),
+            seeds: sweep.seeds.clone().into(),
             shards: vec![sweep.shard],
             profile: sweep.profile,
             seconds,
             jobs: sweep.jobs as u64,
-            unfinished: outcome.next_seed.map(|seed| (sweep.shard.index, seed)).into_iter().collect(),
+            done: [(sweep.shard.index, new.into())].into(),
             counts: outcome.counts.clone(),
             failures: failures.collect(),
         };
@@ -149,7 +169,7 @@ impl SweepReport {
     fn add(&mut self, other: Self) -> Result<(), MergeError> {
         let count = |report: &Self| report.shards.first().map_or(1, |shard| shard.count).to_string();
         for (what, one, another) in [
-            ("the range of seeds", format!("{:?}", self.seeds), format!("{:?}", other.seeds)),
+            ("the range of seeds", self.seeds.to_string(), other.seeds.to_string()),
             ("the profile", format!("{:?}", self.profile), format!("{:?}", other.profile)),
             ("the number of shards", count(self), count(&other)),
         ] {
@@ -160,10 +180,18 @@ impl SweepReport {
         if let Some(twice) = other.shards.iter().find(|shard| self.shards.contains(shard)) {
             return Err(MergeError::Twice(*twice));
         }
-        self.shards.extend(other.shards);
+        self.shards.extend(other.shards.iter().copied());
         self.seconds = self.seconds.max(other.seconds);
         self.jobs += other.jobs;
-        self.unfinished.extend(other.unfinished);
+        self.add_histories(other);
+        Ok(())
+    }
+
+    fn add_histories(&mut self, other: Self) {
+        self.builds.extend(other.builds);
+        for (shard, seeds) in &other.done {
+            self.done.entry(*shard).or_default().add(seeds);
+        }
         self.counts.add(&other.counts);
         for failure in other.failures {
             match self.failures.iter_mut().find(|known| known.signature == failure.signature) {
@@ -171,11 +199,66 @@ impl SweepReport {
                 None => self.failures.push(failure),
             }
         }
+    }
+
+    /// Checks that the result of a sweep by the program with the hash `build` can be added to this report: it has
+    /// the same shard and the same faults, and the program is the same. The seeds may be others.
+    ///
+    /// # Errors
+    /// The property that differs.
+    pub fn check_continues(&self, sweep: &Sweep, build: &str) -> Result<(), AnotherSweep> {
+        let list = |shards: &[Shard]| {
+            let names: Vec<String> = shards.iter().map(ToString::to_string).collect();
+            names.join(", ")
+        };
+        let builds: Vec<&str> = self.builds.iter().map(String::as_str).collect();
+        for (what, known, asked) in [
+            ("the profile", format!("{:?}", self.profile), format!("{:?}", sweep.profile)),
+            ("the shard", list(&self.shards), list(&[sweep.shard])),
+            ("the build of this program", builds.join(", "), build.to_owned()),
+        ] {
+            if known != asked {
+                return Err(AnotherSweep { what, known, asked });
+            }
+        }
         Ok(())
+    }
+
+    /// The seeds of a shard that are done.
+    pub fn done(&self, shard: Shard) -> SeedSet {
+        self.done.get(&shard.index).cloned().unwrap_or_default()
+    }
+
+    /// This report with the result of a later sweep, which has passed [`check_continues`](Self::check_continues).
+    ///
+    /// # Panics
+    /// If a seed would count twice.
+    #[must_use]
+    pub fn continued(mut self, later: Self) -> Self {
+        for (shard, seeds) in &later.done {
+            let known = self.done.entry(*shard).or_default();
+            let is_new = |range| known.missing(range) == std::slice::from_ref(range);
+            assert!(seeds.ranges().iter().all(is_new), "seeds {seeds} of shard {shard} ran again");
+        }
+        self.seeds.add(&later.seeds);
+        self.seconds += later.seconds;
+        self.jobs = self.jobs.max(later.jobs);
+        self.add_histories(later);
+        self.sort();
+        self
     }
 
     fn sort(&mut self) {
         self.failures.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.signature.cmp(&b.signature)));
+    }
+
+    /// The shards that stopped early, each with the seed to continue with.
+    pub fn unfinished(&self) -> Vec<(Shard, u64)> {
+        let next = |shard: Shard| {
+            let done = self.done(shard);
+            self.seeds.ranges().iter().find_map(|range| shard.first_missing(range, &done))
+        };
+        self.shards.iter().filter_map(|shard| Some((*shard, next(*shard)?))).collect()
     }
 
     /// The shards of the sweep that are not in this report.
@@ -192,6 +275,14 @@ impl SweepReport {
     /// The worst finding: a broken safety invariant before a broken liveness invariant.
     pub fn worst(&self) -> Option<Expectation> {
         self.failures.iter().map(|failure| failure.expectation).min()
+    }
+}
+
+/// The name of the file for the report of a shard, in the directory of the sweep.
+pub fn report_name(shard: Shard) -> String {
+    match shard {
+        Shard::WHOLE => "sweep.json".into(),
+        Shard { index, count } => format!("sweep-{index}-of-{count}.json"),
     }
 }
 
@@ -224,11 +315,6 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, text: fmt::Arguments<'_>) -> fmt
 impl SweepReport {
     fn write_histories(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { counts, seeds, .. } = self;
-        let of_seeds = if seeds.end == u64::MAX {
-            format!("of seeds from {} on", seeds.start)
-        } else {
-            format!("of seeds {}..{}", seeds.start, seeds.end)
-        };
         let shard = match self.shards[..] {
             [shard] if shard == Shard::WHOLE => String::new(),
             [shard] => format!(", shard {shard}"),
@@ -240,7 +326,7 @@ impl SweepReport {
         line(
             f,
             "histories",
-            format_args!("{histories} {of_seeds}{shard}, {speed:.0} a second on {jobs} threads"),
+            format_args!("{histories} of seeds {seeds}{shard}, {speed:.0} a second on {jobs} threads"),
         )?;
         let (steps, commits) = (HumanCount(counts.steps), HumanCount(counts.client_commits));
         line(f, "steps", format_args!("{steps}, {commits} transactions committed by clients"))?;

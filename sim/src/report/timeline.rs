@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use super::rows::{Mark, Row, rows, short, size};
+use crate::judge::Unsynced;
 use crate::world::run::Outcome;
 use crate::world::snapshot::{ClientSnapshot, Snapshot};
 use crate::world::trace::Lane;
@@ -88,14 +89,13 @@ fn at_stake(text: &mut String, snapshot: &Snapshot, in_colour: bool) {
 
 /// The files at risk, with the amount of data in each.
 pub(super) fn in_words(client: &ClientSnapshot) -> String {
-    let files = client.at_stake.iter().map(|(path, ranges)| {
-        let is_whole = ranges.iter().any(|range| range.end == u64::MAX);
-        let bytes =
-            ranges.iter().map(|range| range.end.saturating_sub(range.start)).fold(0, u64::saturating_add);
-        let much = match (is_whole, ranges.first()) {
-            (true, Some(range)) if range.start == 0 => "its name or all of it".to_owned(),
-            (true, _) => "its length".to_owned(),
-            (false, _) => size(bytes),
+    let files = client.at_stake.iter().map(|(path, unsynced)| {
+        let much = match unsynced {
+            Unsynced::DirectoryEntry => "the directory entry".to_owned(),
+            Unsynced::Bytes(ranges) if ranges.iter().any(|range| range.end == u64::MAX) => {
+                "its length".to_owned()
+            }
+            Unsynced::Bytes(ranges) => size(ranges.iter().map(|range| range.end - range.start).sum()),
         };
         format!("{} ({much})", short(path))
     });

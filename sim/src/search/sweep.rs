@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every seed that has started also finishes, so every seed below [`SweepOutcome::next_seed`]
 //! has run. The shards of a sweep partition its seeds. With `keep_going` the outcome depends only on the
-//! seeds, not on the number of jobs.
+//! seeds, not on the number of jobs. No seed of [`Sweep::done`] runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +19,7 @@ use crate::judge::verdict::{Signature, Violation};
 use crate::lock::lock;
 use crate::schedule::Schedule;
 use crate::search::generate::{Profile, generate};
+use crate::search::seeds::SeedSet;
 use crate::world::run::{Outcome, RunOptions, run};
 
 /// The options of a sweep.
@@ -26,6 +27,8 @@ use crate::world::run::{Outcome, RunOptions, run};
 pub struct Sweep {
     /// The seeds of all shards.
     pub seeds: Range<u64>,
+    /// The seeds that an earlier sweep of the same shard has run.
+    pub done: SeedSet,
     /// The share of the seeds that this machine runs.
     pub shard: Shard,
     /// The faults that the seeds may draw.
@@ -54,6 +57,12 @@ impl Shard {
     fn first_seed(self, from: u64) -> Option<u64> {
         let missing = (self.count + self.index - from % self.count) % self.count;
         from.checked_add(missing)
+    }
+
+    /// This shard's first seed in `seeds` that is not in `done`.
+    pub(crate) fn first_missing(self, seeds: &Range<u64>, done: &SeedSet) -> Option<u64> {
+        let first = |gap: Range<u64>| self.first_seed(gap.start).filter(|seed| *seed < gap.end);
+        done.missing(seeds).into_iter().find_map(first)
     }
 }
 
@@ -208,7 +217,7 @@ impl Sweep {
         on_done: impl Fn(u64) + Sync,
         history: impl Fn(&Schedule) -> Outcome + Sync,
     ) -> SweepOutcome {
-        let next = AtomicU64::new(self.shard.first_seed(self.seeds.start).unwrap_or(self.seeds.end));
+        let next = AtomicU64::new(self.next_seed(self.seeds.start));
         let outcome = Mutex::new(SweepOutcome::default());
         let failed = AtomicBool::new(false);
         let work = || {
@@ -236,18 +245,21 @@ impl Sweep {
 
     /// The number of seeds to run.
     pub fn seed_count(&self) -> u64 {
-        match self.shard.first_seed(self.seeds.start) {
-            Some(first) if first < self.seeds.end => (self.seeds.end - first).div_ceil(self.shard.count),
+        let count = |range: Range<u64>| match self.shard.first_seed(range.start) {
+            Some(first) if first < range.end => (range.end - first).div_ceil(self.shard.count),
             _ => 0,
-        }
+        };
+        self.done.missing(&self.seeds).into_iter().map(count).sum()
     }
 
     fn hand_out(&self, next: &AtomicU64) -> Option<u64> {
-        let advance = |seed: u64| {
-            let after = seed.saturating_add(self.shard.count).min(self.seeds.end);
-            (seed < self.seeds.end).then_some(after)
-        };
+        let advance = |seed: u64| (seed < self.seeds.end).then(|| self.next_seed(seed + 1));
         next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance).ok()
+    }
+
+    /// The first seed to run from `from` on; the end of the seeds if there is none.
+    fn next_seed(&self, from: u64) -> u64 {
+        self.shard.first_missing(&(from..self.seeds.end), &self.done).unwrap_or(self.seeds.end)
     }
 }
 
@@ -259,7 +271,8 @@ mod tests {
     use crate::judge::verdict::{MONOTONE, READS};
 
     fn sweep(seeds: Range<u64>, shard: Shard) -> Sweep {
-        Sweep { seeds, shard, profile: Profile::Swarm, jobs: 2, keep_going: true }
+        let done = SeedSet::default();
+        Sweep { seeds, done, shard, profile: Profile::Swarm, jobs: 2, keep_going: true }
     }
 
     /// Pretends that every fifth seed breaks an invariant. Simulates nothing.
@@ -309,6 +322,23 @@ mod tests {
         assert_eq!((group.count, &group.seeds[..3]), (10, &[0, 10, 20][..]));
         assert_eq!((group.smallest.seed % 20, group.seeds.len()), (0, SEEDS_MAX));
         assert_eq!(outcome.failure_count(), 20);
+    }
+
+    #[test]
+    fn seeds_that_are_done_do_not_run_again() {
+        for shard in [Shard::WHOLE, Shard { index: 1, count: 3 }] {
+            let of_shard = |seed: &u64| seed % shard.count == shard.index;
+            let sweep = Sweep { done: vec![0..12, 20..31, 90..200].into(), ..sweep(5..103, shard) };
+            let seen = Mutex::new(BTreeSet::new());
+            let outcome = sweep.run_with(
+                &AtomicBool::new(false),
+                |seed| assert!(lock(&seen).insert(seed), "seed {seed} has run twice"),
+                pretended,
+            );
+            let seen = seen.into_inner().unwrap();
+            assert_eq!(seen, (12..20).chain(31..90).filter(of_shard).collect());
+            assert_eq!((seen.len() as u64, outcome.next_seed), (sweep.seed_count(), None));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! by counting suspensions and waits that no file operation interrupts; those counts are the same on every
 //! machine. The limit catches code that spins without suspending, waiting or touching a file. It is on the CPU
 //! time of the history's thread, not on real time, so that a machine that stands still breaks nothing. The
-//! thread of such a history cannot be stopped and is left running.
+//! thread of such a history cannot be stopped and is left running. `search::child` runs it in a process that ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::judge::counts::Counts;
-use crate::judge::verdict::{ENDS, Violation};
+use crate::judge::verdict::{ENDS, Signature, Violation};
 use crate::lock::lock;
 use crate::schedule::{Schedule, Step};
 use crate::world::World;
@@ -33,7 +33,7 @@ pub const THREAD_NAME: &str = "plimsoll-history";
 const BEGIN_MS: u64 = 0;
 /// The limit on the CPU time of a history's thread. A typical history takes 20 ms. In a build without
 /// optimization, the slowest of 180 generated ones took 0.45 s.
-const CPU_LIMIT: Duration = Duration::from_secs(300);
+pub const CPU_LIMIT: Duration = Duration::from_secs(300);
 /// How often the CPU time is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Stands for no step: the first step has not started yet, or the heal runs.
@@ -81,8 +81,25 @@ pub struct Outcome {
 /// # Panics
 /// If the simulator contradicts itself. That is a bug of the simulator and never a finding about the engine.
 pub fn run(schedule: &Schedule, options: RunOptions) -> Outcome {
+    run_limited(schedule, options, CPU_LIMIT)
+}
+
+/// Like [`run`], with another limit on the CPU time of the history's thread.
+pub fn run_limited(schedule: &Schedule, options: RunOptions, cpu_limit: Duration) -> Outcome {
     let schedule = schedule.clone();
-    run_within(CPU_LIMIT, move |step| run_here(&schedule, options, step, |_| ()))
+    run_within(cpu_limit, move |step| run_here(&schedule, options, step, |_| ()))
+}
+
+/// The violation of a history that has used more CPU time than it may.
+pub(crate) fn endless(step: Option<u32>) -> Violation {
+    let message = "the history does not end: it has used many times the CPU time that any needs";
+    Violation { step, ..Violation::of(ENDS, message) }
+}
+
+/// Whether a failure is that of a history that has used more CPU time than it may. To run it in this process again
+/// would leave one more thread running.
+pub fn is_endless(signature: &Signature) -> bool {
+    *signature == endless(None).signature()
 }
 
 /// Runs a history on its own thread, and waits until it ends or has used more CPU time than `limit`. The history stores the id of the
@@ -105,11 +122,10 @@ fn run_within(limit: Duration, history: impl FnOnce(&AtomicU32) -> Outcome + Sen
     };
     match received {
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            let message = "the history does not end: it has used a hundred times the CPU time that any needs";
             let step = Some(step.load(Ordering::Relaxed)).filter(|id| *id != NO_STEP);
             Outcome {
                 counts: Counts { histories: 1, ..Counts::default() },
-                violation: Some(Violation { step, ..Violation::of(ENDS, message) }),
+                violation: Some(endless(step)),
                 ..Outcome::default()
             }
         }

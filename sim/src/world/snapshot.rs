@@ -3,10 +3,7 @@
 //!
 //! Guarantees: taking a snapshot changes nothing and does not appear in the trace. Snapshots are not judged.
 
-use std::ops::Range;
-
-use crate::judge::Claims;
-use crate::judge::MetadataVersion;
+use crate::judge::{Claims, MetadataVersion, Unsynced};
 use crate::world::client::Client;
 
 /// All snapshots of one history.
@@ -32,9 +29,8 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct ClientSnapshot {
     pub is_running: bool,
-    /// The files that a power loss could change, and the byte ranges at risk in each. A range ends at
-    /// `u64::MAX` if the file's length or its name is at risk.
-    pub at_stake: Vec<(String, Vec<Range<u64>>)>,
+    /// The files that a power loss could change, and what is at risk in each.
+    pub at_stake: Vec<(String, Unsynced)>,
 }
 
 /// The claims of one metadata version.
@@ -60,11 +56,11 @@ impl Snapshot {
 
 impl ClientSnapshot {
     fn of(client: &Client) -> Self {
-        let ranges = |path: String| (client.disk.unsynced_ranges(&path), path);
-        let at_stake = client.disk.paths().into_iter().map(ranges).filter(|(ranges, _)| !ranges.is_empty());
+        let unsynced = |path: String| (client.disk.unsynced(&path), path);
+        let at_stake = client.disk.paths().into_iter().map(unsynced).filter(|(what, _)| !what.is_empty());
         Self {
             is_running: client.process.is_some(),
-            at_stake: at_stake.map(|(ranges, path)| (path, ranges)).collect(),
+            at_stake: at_stake.map(|(what, path)| (path, what)).collect(),
         }
     }
 }

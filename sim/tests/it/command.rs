@@ -140,10 +140,15 @@ fn wrong_usage_exits_with_2_and_a_reason() {
 
 #[test]
 fn a_sweep_with_a_time_limit_prints_how_to_continue() {
-    let output = output(&["run", "--minutes", "0.01", "--jobs", "1", "--no-shrink"]);
+    let out = directory("time limit");
+    let out = out.to_str().expect("the path is text");
+    let output = output(&["run", "--minutes", "0.01", "--jobs", "1", "--no-shrink", "--out", out]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("of seeds from 0 on") && text.contains("continue with: "), "{text}");
+    assert!(text.contains("of seeds from 0 on"), "{text}");
+    let (_, line) = text.split_once("continue with: ").expect("the sweep has no end");
+    let options = format!(".. --minutes 0.01 --jobs 1 --out '{out}' --no-shrink\n");
+    assert!(line.ends_with(&options), "{line}");
 }
 
 /// The process receives a signal while it sweeps a very long range of seeds.

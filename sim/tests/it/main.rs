@@ -4,6 +4,7 @@
 
 mod command;
 mod corpus;
+mod endless;
 mod explore;
 mod failures;
 mod page;

@@ -1,19 +1,23 @@
-//! The merged shards of a sweep equal the unsharded sweep.
+//! The merged shards of a sweep, and the sum of its parts, equal the sweep that ran at once.
 
+use std::process::Output;
 use std::sync::atomic::AtomicBool;
 
 use plimsoll_sim::judge::counts::Counts;
+use plimsoll_sim::judge::marks::MARKS;
 use plimsoll_sim::judge::verdict::{CONVERGENCE, MONOTONE, Violation};
 use plimsoll_sim::report::sweep::{MergeError, SweepReport};
 use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::Profile;
+use plimsoll_sim::search::seeds::SeedSet;
 use plimsoll_sim::search::sweep::{Shard, Sweep};
 use plimsoll_sim::world::run::Outcome;
 
 use crate::command::{directory, output, plimsoll, stderr, stdout};
 
 fn sweep(shard: Shard) -> Sweep {
-    Sweep { seeds: 3..250, shard, profile: Profile::Swarm, jobs: 2, keep_going: true }
+    let done = SeedSet::default();
+    Sweep { seeds: 3..250, done, shard, profile: Profile::Swarm, jobs: 2, keep_going: true }
 }
 
 /// Pretends that some seeds fail, in two ways and after different steps. Simulates nothing.
@@ -30,7 +34,7 @@ fn pretended(schedule: &Schedule) -> Outcome {
 
 fn report(shard: Shard) -> SweepReport {
     let sweep = sweep(shard);
-    SweepReport::new(&sweep, &sweep.run_with(&AtomicBool::new(false), |_| (), pretended), 1.0)
+    SweepReport::new(&sweep, &sweep.run_with(&AtomicBool::new(false), |_| (), pretended), 1.0, "a")
 }
 
 #[test]
@@ -42,7 +46,9 @@ fn merged_shards_equal_one_unsharded_run() {
         let shards = (0..count).rev().map(|index| report(Shard { index, count }));
         let merged = SweepReport::merge(shards).expect("the reports are shards of one sweep");
         assert_eq!(merged.missing_shards(), []);
-        let expected = SweepReport { shards: merged.shards.clone(), jobs: 2 * count, ..whole.clone() };
+        let (shards, done) = (merged.shards.clone(), merged.done.clone());
+        let expected = SweepReport { shards, done, jobs: 2 * count, ..whole.clone() };
+        assert_eq!(merged.unfinished(), []);
         assert_eq!(merged, expected, "{count} shards");
     }
 }
@@ -52,7 +58,7 @@ fn a_report_of_another_sweep_is_refused() {
     let half = |index| report(Shard { index, count: 2 });
     assert_eq!(SweepReport::merge([half(1), half(1)]), Err(MergeError::Twice(Shard { index: 1, count: 2 })));
     assert_eq!(SweepReport::merge([]), Err(MergeError::Nothing));
-    let other = SweepReport { seeds: 0..9, ..half(1) };
+    let other = SweepReport { seeds: (0..9).into(), ..half(1) };
     assert!(matches!(SweepReport::merge([half(0), other]), Err(MergeError::Different { .. })));
     let third = report(Shard { index: 1, count: 3 });
     assert!(matches!(SweepReport::merge([half(0), third]), Err(MergeError::Different { .. })));
@@ -119,4 +125,110 @@ fn a_failed_sweep_does_not_list_the_marks_that_it_never_reached() {
     assert!(!red.to_string().contains("never: "), "{red}");
     let green = SweepReport { failures: Vec::new(), ..red };
     assert!(green.to_string().contains("never: "), "{green}");
+}
+
+/// A sweep that ran in parts has the report of one that ran at once.
+#[test]
+fn the_parts_of_a_sweep_add_up_and_no_seed_counts_twice() {
+    for shard in [Shard::WHOLE, Shard { index: 1, count: 3 }] {
+        let part = |seeds: std::ops::Range<u64>, earlier: &SweepReport| {
+            let sweep = Sweep { seeds, done: earlier.done(shard), ..sweep(shard) };
+            earlier.check_continues(&sweep, "a").expect("it is the same sweep");
+            let outcome = sweep.run_with(&AtomicBool::new(false), |_| (), pretended);
+            earlier.clone().continued(SweepReport::new(&sweep, &outcome, 1.0, "a"))
+        };
+        let whole = report(shard);
+        let first = Sweep { seeds: 3..90, ..sweep(shard) };
+        let outcome = first.run_with(&AtomicBool::new(false), |_| (), pretended);
+        let first = SweepReport::new(&first, &outcome, 1.0, "a");
+        let parts = part(3..250, &part(200..250, &first));
+        assert_eq!(parts, SweepReport { seconds: 3.0, ..whole.clone() });
+        assert_eq!(part(3..250, &parts), SweepReport { seconds: 4.0, ..whole }, "no seed is left");
+    }
+}
+
+#[test]
+fn the_seed_to_continue_with_is_the_first_that_no_part_has_run() {
+    let stop = AtomicBool::new(false);
+    let at_30 = |seed: u64| stop.store(seed >= 30, std::sync::atomic::Ordering::Relaxed);
+    let sweep = Sweep { jobs: 1, ..sweep(Shard { index: 1, count: 2 }) };
+    let outcome = sweep.run_with(&stop, at_30, pretended);
+    let report = SweepReport::new(&sweep, &outcome, 1.0, "a");
+    assert_eq!(report.unfinished(), [(Shard { index: 1, count: 2 }, 33)]);
+}
+
+#[test]
+fn a_sweep_does_not_add_to_the_result_of_another_one() {
+    let known = report(Shard { index: 1, count: 3 });
+    for (what, sweep, build) in [
+        ("the shard", sweep(Shard { index: 2, count: 3 }), "a"),
+        ("the profile", Sweep { profile: Profile::Calm, ..sweep(Shard { index: 1, count: 3 }) }, "a"),
+        ("the build of this program", sweep(Shard { index: 1, count: 3 }), "b"),
+    ] {
+        let refused = known.check_continues(&sweep, build).expect_err("it is another sweep");
+        assert_eq!(refused.what, what);
+    }
+}
+
+/// The output directory of an interrupted sweep gets the rest of the seeds.
+#[test]
+fn results_in_one_directory_add_up() {
+    let results = directory("parts");
+    let out = results.display().to_string();
+    let run = |seeds: &str, more: &[&str]| {
+        output(&[&["run", "--keep-going", "--json", "--seeds", seeds, "--out", &out], more].concat())
+    };
+    let report = |output: &Output| -> SweepReport {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+        serde_json::from_str(&stdout(output)).expect("the output is a report")
+    };
+    report(&run("100..110", &[]));
+    let sum = report(&run("105..121", &[]));
+    let at_once = output(&["run", "--keep-going", "--json", "--seeds", "100..121"]);
+    let whole = report(&at_once);
+    assert_eq!((sum.counts.histories, &sum.counts), (21, &whole.counts));
+    assert_eq!((&sum.seeds, &sum.done), (&whole.seeds, &whole.done));
+
+    let again = run("100..121", &[]);
+    assert!(stderr(&again).contains("adds to 21 results in"), "{}", stderr(&again));
+    assert_eq!(report(&again).counts, whole.counts);
+    let file = std::fs::read_to_string(results.join("sweep.json")).expect("the report was written");
+    assert_eq!(file, stdout(&again));
+
+    let other = run("0..100000", &["--profile", "calm"]);
+    let reason = stderr(&other);
+    assert_eq!(other.status.code(), Some(2), "{reason}");
+    for part in ["sweep.json is the result of another sweep", "the profile is Swarm", "pass another --out"] {
+        assert!(reason.contains(part), "{part} is missing: {reason}");
+    }
+    let after = std::fs::read_to_string(results.join("sweep.json")).expect("the report is still there");
+    assert_eq!(after, file);
+}
+
+/// An earlier failure must not be forgotten because a later run is clean.
+#[test]
+fn failures_and_marks_of_earlier_runs_count() {
+    let results = directory("earlier");
+    let path = results.join("sweep.json");
+    let out = results.display().to_string();
+    let run = |more: &[&str]| output(&[&["run", "--no-shrink", "--out", &out], more].concat());
+    assert_eq!(run(&["--seeds", "0..2"]).status.code(), Some(0));
+    let text = std::fs::read_to_string(&path).expect("the report was written");
+    let clean: SweepReport = serde_json::from_str(&text).expect("it is a report");
+    let write = |report: &SweepReport| {
+        let text = serde_json::to_string(report).expect("plain data serializes");
+        std::fs::write(&path, text).expect("the report can be replaced");
+    };
+
+    assert_eq!(run(&["--seeds", "0..3", "--require-marks"]).status.code(), Some(5));
+    let mut marks = clean.clone();
+    let reached: serde_json::Map<_, _> = MARKS.iter().map(|mark| (mark.name.clone(), 1.into())).collect();
+    marks.counts.marks = serde_json::from_value(reached.into()).expect("a mark has a count");
+    write(&marks);
+    assert_eq!(run(&["--seeds", "0..3", "--require-marks"]).status.code(), Some(0));
+
+    write(&SweepReport { failures: self::report(Shard::WHOLE).failures, ..clean });
+    let output = run(&["--seeds", "2..4"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stdout(&output).contains("went back from"), "{}", stdout(&output));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use plimsoll_scenarios::commands::{self, Ended};
 use plimsoll_scenarios::planted;
-use plimsoll_sim::report::sweep::SweepReport;
+use plimsoll_sim::report::sweep::{SweepReport, report_name};
 use plimsoll_sim::schedule::ScheduleError;
 use plimsoll_sim::search::sweep::Shard;
 use plimsoll_sim::text::counted;
@@ -141,6 +141,8 @@ impl Ground {
 
     fn sweep(&self, limit: Duration) -> Result<Outcome, PartError> {
         let directory = self.out.join("sweep");
+        let earlier = directory.join(report_name(self.shard));
+        commands::remove_result(&earlier).map_err(|source| PartError::file(&earlier, source))?;
         let first = self.night * NIGHT_SEEDS;
         let mut command = Command::new(self.plimsoll());
         command

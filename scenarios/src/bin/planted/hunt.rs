@@ -6,8 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use plimsoll_scenarios::commands::{self, Ended};
-use plimsoll_sim::report::sweep::SweepReport;
+use plimsoll_sim::report::sweep::{SweepReport, report_name};
 use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::search::sweep::Shard;
 
 use crate::Outcomes;
 
@@ -129,6 +130,9 @@ impl Hunt {
         first: u64,
         directory: &Path,
     ) -> Result<Option<(Found, PathBuf)>, HuntError> {
+        let earlier = directory.join(report_name(Shard::WHOLE));
+        commands::remove_result(&earlier)
+            .map_err(|source| HuntError::File { path: earlier.display().to_string(), source })?;
         let mut command = Command::new(plimsoll);
         command
             .args([

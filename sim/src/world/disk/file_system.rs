@@ -21,10 +21,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::image::{DiskImage, Inode, Operation};
 use crate::fault::{CrashKind, FileClass, Survival, Tear};
-use crate::judge::MetadataVersion;
-
-/// The unsynced range of a file whose name is not durable.
-const WHOLE_FILE: Range<u64> = 0..u64::MAX;
+use crate::judge::{MetadataVersion, Unsynced};
 
 #[derive(Clone, Default)]
 pub(super) struct FileSystem {
@@ -201,17 +198,15 @@ impl FileSystem {
         self.durable = self.current.clone();
     }
 
-    /// The byte ranges of `path` that a power loss could change, ascending and disjoint. The range of an
-    /// unsynced truncate ends at `u64::MAX`. If the directory entry is not durable, there is one range:
-    /// `0..u64::MAX`.
-    pub(super) fn unsynced_ranges(&self, path: &str) -> Vec<Range<u64>> {
+    /// What a power loss could change about the file at `path`.
+    pub(super) fn unsynced(&self, path: &str) -> Unsynced {
         let entry = self.current.entries.get(path);
         if entry != self.durable.entries.get(path) {
-            return vec![WHOLE_FILE];
+            return Unsynced::DirectoryEntry;
         }
         let touched = self.log.iter().filter(|operation| operation.inode().as_ref() == entry);
         let dropped = entry.filter(|inode| self.dropped.contains(inode));
-        merged(
+        Unsynced::Bytes(merged(
             touched
                 .filter_map(|operation| match operation {
                     Operation::Write { offset, bytes, .. } => Some(*offset..*offset + bytes.len() as u64),
@@ -220,7 +215,7 @@ impl FileSystem {
                 })
                 .chain(dropped.map(|inode| self.differing_range(*inode)))
                 .collect(),
-        )
+        ))
     }
 
     /// The range from the first to the last byte in which the content differs from its durable state. Empty
@@ -234,19 +229,19 @@ impl FileSystem {
         start as u64..end as u64 + 1
     }
 
-    /// The metadata version that was just renamed to `path`, with the unsynced ranges of all files at that
+    /// The metadata version that was just renamed to `path`, with what was not durable in all files at that
     /// moment.
     pub(super) fn metadata_version(&self, path: &str, event_count: u64) -> MetadataVersion {
         let bytes = self.current.file(path).expect("the metadata was just renamed into place");
         let paths: BTreeSet<&String> =
             self.current.entries.keys().chain(self.durable.entries.keys()).collect();
-        let unsynced = paths.into_iter().map(|path| (path.clone(), self.unsynced_ranges(path)));
+        let unsynced = paths.into_iter().map(|path| (path.clone(), self.unsynced(path)));
         let durable_length = |inode: &Inode| self.durable.content(*inode).len() as u64;
         MetadataVersion {
             path: path.to_owned(),
             event_count,
             bytes: bytes.to_vec(),
-            unsynced: unsynced.filter(|(_, ranges)| !ranges.is_empty()).collect(),
+            unsynced: unsynced.filter(|(_, unsynced)| !unsynced.is_empty()).collect(),
             durable_lengths: self
                 .durable
                 .entries

@@ -281,7 +281,7 @@ impl Machine {
             }
             Mutation::Apply(Operation::Truncate { len, .. }) => {
                 let main = path.strip_suffix("-wal");
-                let main_is_durable = main.is_none_or(|main| files.unsynced_ranges(main).is_empty());
+                let main_is_durable = main.is_none_or(|main| files.unsynced(main).is_empty());
                 (*len..u64::MAX, *len == 0 && main_is_durable)
             }
             _ => return,

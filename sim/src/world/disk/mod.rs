@@ -39,7 +39,6 @@ mod site;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 pub use io::{Hang, SimIo};
@@ -50,7 +49,7 @@ pub use site::{Aftermath, Site};
 use crate::fault::{
     CrashKind, CrashPoint, DiskError, DiskErrorKind, FileClass, Moment, OperationKind, OperationPlace,
 };
-use crate::judge::MetadataVersion;
+use crate::judge::{MetadataVersion, Unsynced};
 use crate::lock::lock;
 use crate::world::pilot::SharedPilot;
 use crate::world::trace::{Lane, SharedTrace, Trace, Verb};
@@ -285,12 +284,10 @@ impl Disk {
         lock(&self.machine).with_files(|_, files| files.unsynced_operations())
     }
 
-    /// The byte ranges of the file at `path` that a power loss could change now, ascending and disjoint. A
-    /// range of a truncate ends at `u64::MAX`. A file whose directory entry is not durable has the single
-    /// range `0..u64::MAX`.
+    /// What a power loss could change now about the file at `path`.
     #[must_use]
-    pub fn unsynced_ranges(&self, path: &str) -> Vec<Range<u64>> {
-        lock(&self.machine).with_files(|_, files| files.unsynced_ranges(path))
+    pub fn unsynced(&self, path: &str) -> Unsynced {
+        lock(&self.machine).with_files(|_, files| files.unsynced(path))
     }
 
     /// From here on, guards the bytes that metadata versions refer to. `reader` parses a version and returns

@@ -58,7 +58,7 @@ impl Names {
         }
     }
 
-    /// Checks a change to bytes of a file of role `file`. `is_safe_emptying` is set if the change empties the
+    /// Checks a change to bytes of a file of role `file`. A cut changes all bytes up to `u64::MAX`. `is_safe_emptying` is set if the change empties the
     /// file while its main file is durable, or if it has no main file.
     pub(super) fn touch(
         &mut self,
@@ -87,10 +87,13 @@ impl Names {
         } else {
             format!("bytes {}..{}", named.range.start, named.range.end)
         };
-        self.findings.push(format!(
-            "bytes {}..{} of {path} were changed, but a metadata version that a crash could leave refers to {named}",
-            touched.start, touched.end
-        ));
+        let change = if touched.end == u64::MAX {
+            format!("{path} was cut to {} bytes", touched.start)
+        } else {
+            format!("bytes {}..{} of {path} were changed", touched.start, touched.end)
+        };
+        self.findings
+            .push(format!("{change}, but a metadata version that a crash could leave refers to {named}"));
     }
 
     pub(super) fn take_findings(&mut self) -> Vec<String> {

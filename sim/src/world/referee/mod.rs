@@ -96,7 +96,7 @@ impl Referee {
         // A power loss can undo a version of the metadata whose directory has not been synced. A killed
         // process may have left such a version, and the next process syncs the directory when it opens. So a
         // version counts as durable only if a process is running and nothing of the version is unsynced.
-        let is_durable = client.disk.unsynced_ranges(&client.paths.metadata).is_empty();
+        let is_durable = client.disk.unsynced(&client.paths.metadata).is_empty();
         if client.process.is_some() && is_durable {
             client.durable = Some(current);
         }

@@ -102,7 +102,7 @@ fn the_next_sync_makes_durable_what_a_failed_sync_left_unsynced() {
     disk.arm_error(error(DiskErrorKind::SyncFails, 1));
     process.write(PATH, 4, b"ment");
     assert!(process.sync_fails());
-    assert_eq!(disk.unsynced_ranges(PATH).first(), Some(&(4..8)));
+    assert_eq!(disk.unsynced(PATH), Unsynced::Bytes([4..8; 1].into()));
     assert!(!process.sync_fails());
     disk.crash_now(&NOTHING);
     assert_eq!(content(&disk, PATH), Some(b"basement".to_vec()));
@@ -116,7 +116,7 @@ fn a_write_that_a_failed_sync_dropped_is_readable_but_never_durable() {
     assert!(process.sync_fails());
     assert!(!process.sync_fails());
     assert_eq!(process.read(PATH), b"basement");
-    assert_eq!(disk.unsynced_ranges(PATH).first(), Some(&(4..8)));
+    assert_eq!(disk.unsynced(PATH), Unsynced::Bytes([4..8; 1].into()));
     disk.crash_now(&EVERYTHING);
     assert_eq!(content(&disk, PATH), Some(b"base".to_vec()));
 }
@@ -129,7 +129,7 @@ fn a_dropped_write_becomes_durable_once_it_is_written_again() {
     assert!(process.sync_fails());
     process.write(PATH, 4, b"ment");
     assert!(!process.sync_fails());
-    assert_eq!(disk.unsynced_ranges(PATH), []);
+    assert!(disk.unsynced(PATH).is_empty());
     disk.crash_now(&NOTHING);
     assert_eq!(content(&disk, PATH), Some(b"basement".to_vec()));
 }

@@ -21,7 +21,7 @@ mod places;
 use std::sync::{Arc, Mutex};
 
 use crate::fault::{Lasts, Survival, Tear};
-use crate::judge::Named;
+use crate::judge::{Named, Unsynced};
 
 use plimsoll_engine::Storage;
 use turso_core::io::FileSyncType;

@@ -45,6 +45,7 @@ fn overwriting_or_cutting_named_bytes_is_a_finding() {
     let found = disk.take_touched_names();
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("bytes 3..4 of a-draft-wal were changed"), "{found:?}");
+    assert!(found[1].starts_with("a-draft-wal was cut to 3 bytes, but"), "{found:?}");
 }
 
 #[test]

@@ -148,13 +148,12 @@ fn a_metadata_version_lists_the_unsynced_ranges_of_the_other_files() {
     let versions = disk.take_metadata_versions();
     let [version] = versions.as_slice() else { panic!("expected one rename, found {}", versions.len()) };
     assert_eq!((version.path.as_str(), version.bytes.as_slice()), ("a-info", &b"{}"[..]));
-    let unsynced: Vec<_> =
-        version.unsynced.iter().map(|(path, ranges)| (path.as_str(), ranges.as_slice())).collect();
-    let whole = [0..u64::MAX; 1];
-    assert_eq!(unsynced, [("a-draft", &[0..10, 90..120][..]), ("a-info", &whole), ("a-synced-wal", &whole)]);
+    let unsynced: Vec<_> = version.unsynced.iter().map(|(path, what)| (path.as_str(), what)).collect();
+    let (changed, entry) = (Unsynced::Bytes(vec![0..10, 90..120]), Unsynced::DirectoryEntry);
+    assert_eq!(unsynced, [("a-draft", &changed), ("a-info", &entry), ("a-synced-wal", &entry)]);
     let lengths: Vec<_> = version.durable_lengths.iter().map(|(path, len)| (path.as_str(), *len)).collect();
     assert_eq!(lengths, [("a-draft", 100), ("a-synced", 100)]);
 
-    assert_eq!(disk.unsynced_ranges("a-synced"), std::slice::from_ref(&(50..u64::MAX)));
+    assert_eq!(disk.unsynced("a-synced"), Unsynced::Bytes([50..u64::MAX; 1].into()));
     assert!(disk.take_metadata_versions().is_empty());
 }
