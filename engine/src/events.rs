@@ -76,7 +76,7 @@ events! {
     NothingToSend = "nothing to send", "", "a push finds everything acknowledged";
     BatchSent = "batch sent", "transactions statements last_no", "a push is about to send its request";
     BatchAcknowledged = "batch acknowledged", "last_no", "the remote has applied the batch";
-    GuardStale = "guard stale", "", "the remote's acknowledgement row had changed; the push starts over";
+    GuardStale = "guard stale", "", "the remote's acknowledgement row had changed, or another server answered; the push starts over";
     PushRefused = "push refused", "cause", "the remote refused a statement of a local transaction; the push tries it on the replica";
     ReplicaDamaged = "replica damaged", "cause", "Synced is missing, too short or corrupt; a re-bootstrap is due";
     RebootstrapBegins = "rebootstrap begins", "reason generation", "the snapshot of a generation is about to be downloaded, to replace Synced";

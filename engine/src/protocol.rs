@@ -12,8 +12,8 @@ use turso_core::{Numeric, Value};
 #[derive(Debug, Deserialize)]
 pub(crate) struct Info {
     pub(crate) current_generation: u64,
-    /// Identifies the server's log. It changes whenever the server is restored to an older state. Some
-    /// servers do not send it.
+    /// A name of the server's log. A server that is restored by its own tools changes it, but a copy of its files
+    /// keeps it: a hint, and no proof. Some servers do not send it.
     pub(crate) history_id: Option<String>,
 }
 

@@ -133,9 +133,8 @@ pub(crate) async fn rebootstrap<R: Remote>(
             }
         })
         .await?;
-    // A restored server may have lost transactions that it had applied.
-    state.acknowledged_no = 0;
-    state.proved_instance = None;
+    // A restored server may have lost transactions that it had applied, and another one may have other checksums.
+    state.forget_server();
     state.is_server_confirmed = reason == RebootstrapReason::Requested;
     replacement::finish(files, state).await
 }

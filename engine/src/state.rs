@@ -70,6 +70,13 @@ impl State {
         if known == generation { checksums } else { Checksums::default() }
     }
 
+    /// Forgets what was learned about the server: Synced is replaced, and its successor may be of another one.
+    pub(crate) fn forget_server(&mut self) {
+        self.acknowledged_no = 0;
+        self.proved_instance = None;
+        self.checksums = (0, Checksums::default());
+    }
+
     pub(crate) fn learn_checksums(&mut self, generation: u64, checksums: Checksums) {
         self.checksums = (generation, checksums);
     }

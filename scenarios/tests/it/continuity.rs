@@ -197,20 +197,38 @@ fn an_application_that_wants_to_be_asked_is_asked_before_a_restored_server_is_fo
     block_on(engine.sync()).unwrap();
 }
 
+fn without_chain(path: &str, answer: Response<Bytes>) -> Option<Response<Bytes>> {
+    let is_of_frames = path.starts_with("/sync/") && answer.body().len() % FRAME_BYTES == 0;
+    if !is_of_frames {
+        return Some(answer);
+    }
+    let mut body = answer.body().to_vec();
+    body.chunks_exact_mut(FRAME_BYTES).for_each(|frame| frame[16..24].fill(7));
+    Some(answer.map(|_| Bytes::from(body)))
+}
+
+/// What is known about the checksums of one server says nothing about the next one, in the same generation.
+#[test]
+fn after_a_re_bootstrap_the_checksums_of_the_new_server_are_looked_at_again() {
+    let (place, engine) = place(false);
+    drop(engine);
+    let way = Lying::to(&place.remote);
+    let engine = block_on(place.open_through("b", way.clone())).unwrap();
+    place.remote_executes(&["INSERT INTO t VALUES ('lost')"]);
+    block_on(engine.pull()).unwrap();
+    place.remote.with_remote(|remote| remote.restore(0, 1, true));
+    place.remote_executes(&["INSERT INTO t VALUES ('new')"]);
+    way.answer_with(without_chain);
+    block_on(engine.pull()).unwrap();
+    assert_eq!(local(&engine), ["first", "new"]);
+}
+
 #[test]
 fn a_server_whose_checksums_never_chain_is_followed_by_its_newest_frame() {
     let (place, engine) = place(false);
     drop(engine);
     let way = Lying::to(&place.remote);
-    way.answer_with(|path, answer| {
-        let is_of_frames = path.starts_with("/sync/") && answer.body().len() % FRAME_BYTES == 0;
-        if !is_of_frames {
-            return Some(answer);
-        }
-        let mut body = answer.body().to_vec();
-        body.chunks_exact_mut(FRAME_BYTES).for_each(|frame| frame[16..24].fill(7));
-        Some(answer.map(|_| Bytes::from(body)))
-    });
+    way.answer_with(without_chain);
     let engine = block_on(place.open_through("b", way.clone())).unwrap();
     for round in 0..3 {
         place.remote_executes(&[&format!("INSERT INTO t VALUES ('{round}')")]);

@@ -195,7 +195,6 @@ fn a_restarted_server_resumes_its_generations() {
     });
 }
 
-/// Runs a server on the directory, closes its first generation, and stops it.
 /// Two servers on one directory would answer with two logs and overwrite each other's files.
 #[test]
 fn a_second_server_on_a_directory_is_refused_until_the_first_has_stopped() {
@@ -212,6 +211,74 @@ fn a_second_server_on_a_directory_is_refused_until_the_first_has_stopped() {
     });
 }
 
+/// The files of a directory, by name.
+fn files_of(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+/// An operator stops the server, copies its directory, and puts the copy back later. The copy has the same history
+/// id, and it outgrows the client.
+#[test]
+fn a_directory_that_was_copied_and_put_back_is_recognized() {
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let (data, local) = (directory.path().join("remote"), directory.path().join("local"));
+        let server = Running::start(&data).await.unwrap();
+        server.execute(&["CREATE TABLE t (v)", "CREATE TABLE u (v)", "INSERT INTO t VALUES ('kept')"]);
+        assert_eq!(pulled(&server, &local).await, ["kept"]);
+        server.stop().await;
+        let copy = files_of(&data);
+        let server = Running::start(&data).await.unwrap();
+        for _ in 0..5 {
+            server.execute(&["INSERT INTO t VALUES ('lost')"]);
+        }
+        assert_eq!(pulled(&server, &local).await.len(), 6);
+        server.stop().await;
+        for (path, bytes) in copy {
+            std::fs::write(path, bytes).unwrap();
+        }
+        let server = Running::start(&data).await.unwrap();
+        for _ in 0..9 {
+            server.execute(&["INSERT INTO u VALUES ('new')"]);
+        }
+        assert_eq!(pulled(&server, &local).await, ["kept"]);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_run_of_the_server_refuses_what_is_meant_for_another_one() {
+    async fn send(
+        server: &Running,
+        method: &str,
+        instance: Option<&http::HeaderValue>,
+    ) -> http::Response<()> {
+        let path = if method == "POST" { "/v2/pipeline" } else { "/info" };
+        let body = bytes::Bytes::from_static(br#"{"baton":null,"requests":[]}"#);
+        let mut request = http::Request::builder().method(method).uri(path).body(body).unwrap();
+        if let Some(instance) = instance {
+            request.headers_mut().insert("plimsoll-instance", instance.clone());
+        }
+        server.client().send(request).await.unwrap().map(drop)
+    }
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Running::start(directory.path()).await.unwrap();
+        let first = send(&server, "GET", None).await.headers()["plimsoll-instance"].clone();
+        assert_eq!(send(&server, "POST", Some(&first)).await.status(), 200);
+        server.stop().await;
+        let server = Running::start(directory.path()).await.unwrap();
+        let second = send(&server, "GET", None).await.headers()["plimsoll-instance"].clone();
+        assert_ne!(first, second);
+        assert_eq!(send(&server, "POST", Some(&first)).await.status(), 412);
+        assert_eq!(send(&server, "POST", Some(&second)).await.status(), 200);
+        assert_eq!(send(&server, "POST", None).await.status(), 200, "other clients name no run");
+        server.stop().await;
+    });
+}
+
+/// Runs a server on the directory, closes its first generation, and stops it.
 async fn closed_server(directory: &Path) {
     let server = Running::start(directory).await.unwrap();
     server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);

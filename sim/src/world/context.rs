@@ -39,6 +39,8 @@ pub(super) struct StepContext {
     operating_around: Vec<u8>,
     /// How often the remote was pruned or restored in the steps around this one.
     remote_forgot_around: usize,
+    /// Whether two servers have answered in the steps around this one.
+    forked_around: bool,
 }
 
 /// The log of one engine operation: the events that the engine reported, and the requests that it sent.
@@ -77,6 +79,7 @@ impl StepContext {
         Self {
             operating_around: self.operating_around.iter().copied().chain(self.operating).collect(),
             remote_forgot_around: self.times_remote_forgot(),
+            forked_around: self.was_forked(),
             ..Self::new(step)
         }
     }
@@ -100,6 +103,13 @@ impl StepContext {
         };
         let inside = self.inside.iter().filter(forgets);
         self.remote_forgot_around + inside.count()
+    }
+
+    /// Whether a second server was started or shut down, by steps inside this one or inside the steps around it.
+    pub fn was_forked(&self) -> bool {
+        let is_of_fork =
+            |action: &ActionKind| matches!(action, ActionKind::RemoteFork | ActionKind::RemoteJoin);
+        self.forked_around || self.inside.iter().any(is_of_fork)
     }
 
     /// All events that the engine has reported in this step.

@@ -105,8 +105,7 @@ impl World {
     /// The row of the atlas for a second server that has answered during a step. Two servers stay for many steps,
     /// so the fault is not one of the step.
     pub(super) fn row_of_fork(&self, context: &StepContext) -> Option<&'static Row> {
-        let is_joined = context.times_remote_forgot() > 0 && self.recorder.counts.remote_forks > 0;
-        let has_answered = self.server.is_forked() || is_joined;
+        let has_answered = self.server.is_forked() || context.was_forked();
         has_answered.then(|| atlas::row(FaultKind::RemoteFork, Target::Between)).flatten()
     }
 
