@@ -198,7 +198,7 @@ fn an_application_that_wants_to_be_asked_is_asked_before_a_restored_server_is_fo
 }
 
 fn without_chain(path: &str, answer: Response<Bytes>) -> Option<Response<Bytes>> {
-    let is_of_frames = path.starts_with("/sync/") && answer.body().len() % FRAME_BYTES == 0;
+    let is_of_frames = path.starts_with("/sync/") && answer.body().len().is_multiple_of(FRAME_BYTES);
     if !is_of_frames {
         return Some(answer);
     }

@@ -33,6 +33,8 @@ pub struct Client {
     pub seen_ends: Vec<(u64, u64)>,
     pub process: Option<Process>,
     pub crashes: u32,
+    /// Whether a process is opening the files. It counts as a running one.
+    pub is_opening: bool,
     /// Whether its last process crashed and no process has opened the files since.
     pub is_recovering: bool,
     /// The newest state of the metadata that is known to be durable.
@@ -118,6 +120,7 @@ impl Client {
             mailbox: Mailbox::default(),
             seen_ends: Vec::new(),
             crashes: 0,
+            is_opening: false,
             process: None,
             is_recovering: false,
             durable: None,
@@ -146,6 +149,11 @@ impl Client {
             }
             ExternalDamage::Older(_) => false,
         }
+    }
+
+    /// Whether a process runs or is opening the files.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some() || self.is_opening
     }
 
     pub fn holds_open(&self) -> bool {

@@ -73,7 +73,9 @@ impl World {
         };
         let written_before = client.disk.totals().bytes_written;
         let has_never_caught_up = client.claims().is_none_or(|claims| claims.has_never_caught_up());
+        self.clients[number].is_opening = true;
         let driven = self.drive(number, Operation::Open, context, opening)?;
+        self.clients[number].is_opening = false;
         if !has_never_caught_up {
             self.judge_rebootstrap(number, false, context)?;
         }
@@ -289,6 +291,7 @@ impl World {
     pub(super) fn reap(&mut self, number: u8, inside: bool, context: &mut StepContext) {
         self.end_process(number);
         let client = &mut self.clients[number];
+        client.is_opening = false;
         client.crashes += 1;
         let report = client.disk.take_crash().expect("a reaped machine has crashed");
         client.disk.restart();

@@ -7,7 +7,6 @@ use plimsoll_engine::Error;
 
 use super::World;
 use super::client::Engine;
-use super::context::StepContext;
 use crate::judge::verdict::{ONE_PROCESS, Violation};
 use crate::text::error_chain;
 
@@ -17,10 +16,9 @@ impl World {
     ///
     /// # Errors
     /// A violation if the second engine goes on.
-    pub(super) fn open_second_process(&mut self, number: u8, context: &StepContext) -> Result<(), Violation> {
+    pub(super) fn open_second_process(&mut self, number: u8) -> Result<(), Violation> {
         let client = &self.clients[number];
-        let is_running = client.process.is_some() || context.is_operating(number);
-        if !is_running || client.disk.is_down() {
+        if !client.is_running() || client.disk.is_down() {
             return Ok(());
         }
         let io = client.disk.io_of_another_process();

@@ -151,7 +151,7 @@ impl World {
                 self.operate(*client, Operation::Push, context, push).map(drop)
             }
             Action::Sync { client } => self.sync(*client, context).map(drop),
-            Action::SecondProcess { client } => self.open_second_process(*client, context),
+            Action::SecondProcess { client } => self.open_second_process(*client),
             Action::Close { client } => {
                 self.record(Lane::Application(*client), Verb::Close, "", &[]);
                 self.end_process(*client);

@@ -96,9 +96,9 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         world.step(&Step::new(90, Action::Pull { client: 0 }))
     }),
     (ONE_PROCESS, |world| {
-        world.open_second_process(0, &StepContext::default())?;
+        world.open_second_process(0)?;
         world.clients[0].disk.forget_locks();
-        world.open_second_process(0, &StepContext::default())
+        world.open_second_process(0)
     }),
     (NO_PANIC, |world| {
         world
