@@ -176,7 +176,7 @@ fn assess_answer<B>(
 
 /// Compares what an answer to a request for Synced's next frame says of the frame before it with Synced's own
 /// newest frame.
-pub(crate) fn begins_here(origin: &Origin, metadata: &Metadata) -> Comparison {
+fn begins_here(origin: &Origin, metadata: &Metadata) -> Comparison {
     match metadata.synced_frame() {
         0 => origin.compare(metadata.synced_generation, metadata.anchor),
         _ => Comparison::Unknown,

@@ -45,10 +45,11 @@ use end::{End, Place, classify_end, is_complete};
 
 /// The maximum number of empty generations in a row that the engine accepts from a server.
 const EMPTY_GENERATIONS_MAX: u32 = 1000;
-/// How many answers in a row must say that the log ends, if something may be given up because of them.
-const ENDS_SEEN_MIN: u32 = 2;
+/// How many answers in a row must say that the log ends, if something may be given up because of them. A replica
+/// that lags behind often lags for several answers.
+const ENDS_SEEN_MIN: u32 = 4;
 /// How many answers in a row that say so are requested again because another server has answered in between.
-const ENDS_SEEN_MAX: u32 = 4;
+const ENDS_SEEN_MAX: u32 = 6;
 
 /// The result of a walk.
 #[derive(Debug, Clone, Copy, Default)]
@@ -327,10 +328,11 @@ impl<R: Remote> Walker<'_, R> {
         }
     }
 
-    /// Whether the server's answer that its log ends here counts. Otherwise the walk asks again.
+    /// Whether the server's answer that its log ends here counts. Otherwise the walk asks again. Stops the walk if
+    /// the answer shows that the generation begins elsewhere.
     async fn is_end_proved(&mut self, origin: &Origin) -> Result<bool, Stop> {
         self.ends_seen += 1;
-        if history::begins_here(origin, &self.state.metadata) == Comparison::Matches {
+        if self.state.metadata.synced_frame() == 0 && self.proves_start(self.place(), origin).await? {
             self.state.proved_instance = origin.instance.clone();
         }
         let is_of_proved = |state: &State| origin.instance == state.proved_instance;
