@@ -162,7 +162,7 @@ impl<R: Remote> SyncEngine<R> {
         let mut state = self.begin_operation()?;
         let recovered = settle(&self.files, &mut state).await?;
         let report = self.pull_locked(&mut state).await?;
-        Ok(PullReport { recovered, ..report })
+        Ok(PullReport { recovered, transactions_forgotten: state.report_lost(), ..report })
     }
 
     /// Sends the local transactions that the remote has not acknowledged. Sends nothing if there are none.
@@ -174,7 +174,7 @@ impl<R: Remote> SyncEngine<R> {
         let mut state = self.begin_operation()?;
         let recovered = settle(&self.files, &mut state).await?;
         let report = self.push_locked(&mut state).await?;
-        Ok(PushReport { recovered, ..report })
+        Ok(PushReport { recovered, transactions_forgotten: state.report_lost(), ..report })
     }
 
     /// Pushes, then pulls.
@@ -186,6 +186,7 @@ impl<R: Remote> SyncEngine<R> {
         let recovered = settle(&self.files, &mut state).await?;
         let push = PushReport { recovered, ..self.push_locked(&mut state).await? };
         let pull = self.pull_locked(&mut state).await?;
+        let pull = PullReport { transactions_forgotten: state.report_lost(), ..pull };
         Ok(SyncReport { push, pull })
     }
 
@@ -203,6 +204,7 @@ impl<R: Remote> SyncEngine<R> {
         rebootstrap(&self.files, &self.wire, &mut state, reason, &self.options.on_progress).await?;
         let mut report = self.pull_locked(&mut state).await?;
         (report.rebootstrapped, report.recovered) = (Some(reason), recovered);
+        report.transactions_forgotten = state.report_lost();
         Ok(report)
     }
 
@@ -223,7 +225,7 @@ impl<R: Remote> SyncEngine<R> {
         let mut state = self.begin_operation()?;
         let recovered = settle(&self.files, &mut state).await?;
         let report = self.adopt_locked(&mut state, in_doubt).await?;
-        Ok(PullReport { recovered, ..report })
+        Ok(PullReport { recovered, transactions_forgotten: state.report_lost(), ..report })
     }
 
     /// Returns the metadata: the engine's description of its files.
@@ -357,7 +359,6 @@ impl<R: Remote> SyncEngine<R> {
             report.transactions_replayed = rebased.transactions_replayed;
             report.conflicts = rebased.conflicts;
             report.statements_replayed = rebased.statements_replayed;
-            report.transactions_forgotten = rebased.transactions_forgotten;
         } else {
             event!(NothingToPull);
         }

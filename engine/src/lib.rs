@@ -202,7 +202,8 @@
 //! * A generation is entered if the server has Synced's newest frame before and after it sends the next ones. If
 //!   two servers on copies of the same files answer in turn, or if a cache keeps frames, the next ones can be of
 //!   another log.
-//! * If the server's answers lag behind several times in a row, the server is taken for a restored one.
+//! * After a re-bootstrap that gives transactions up, four answers in a row must say that the log ends there. If a
+//!   replica lags behind for longer, the server is taken for a restored one.
 //! * A push can reach another server on a copy of the files. It takes effect there only if this client's
 //!   acknowledgement row or, as frames, the newest frame is the same.
 //!
@@ -309,7 +310,7 @@ pub use error::{Error, FileOperation, Result};
 #[cfg(feature = "http")]
 pub use http_remote::{HttpBody, HttpRemote, HttpRemoteBuilder, HttpRemoteError};
 pub use local::{LocalConnection, LocalStatement, LocalTransaction};
-pub use metadata::{Anchor, Attachment, FrameStamp, Metadata, Phase};
+pub use metadata::{Anchor, Attachment, FrameStamp, LostTransactions, Metadata, Phase};
 pub use options::{HistoryChange, Options, PushMode};
 pub use pages::PageSet;
 pub use progress::Progress;

@@ -2,7 +2,7 @@
 //!
 //! It is one JSON object, which is replaced as a whole: `{"checksum": crc32 of the text of "metadata",
 //! "metadata": {…}}`. An unknown version or member, a missing member or a wrong checksum is an error that
-//! describes it; nothing is guessed. Everything that a version of the metadata names, which means relies on,
+//! describes it; nothing is guessed. Only `lost` may be missing. Everything that a version of the metadata names, which means relies on,
 //! is durable before that version is.
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,34 @@ pub struct Metadata {
     /// Local transactions up to this number are not sent, even if the number in the remote's acknowledgement
     /// row is lower. They belong to an earlier identity.
     pub settled_transaction_no: u64,
+    /// Local transactions that the remote had acknowledged and then lost, and that Draft lacks since then. `None` if
+    /// there are none, or if a report has named them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<LostTransactions>,
+}
+
+/// The local transactions with the numbers after `after`, up to and including `up_to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostTransactions {
+    /// The number before the first of them.
+    pub after: u64,
+    /// The number of the last one.
+    pub up_to: u64,
+}
+
+impl LostTransactions {
+    /// The smallest range with the transactions of both.
+    pub(crate) fn union(self, other: Option<Self>) -> Self {
+        other.map_or(self, |other| Self {
+            after: self.after.min(other.after),
+            up_to: self.up_to.max(other.up_to),
+        })
+    }
+
+    pub(crate) fn count(self) -> u64 {
+        self.up_to.saturating_sub(self.after)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -173,6 +201,7 @@ impl Metadata {
             attachment: Attachment::Attached,
             history_changed: false,
             settled_transaction_no: 0,
+            lost: None,
         }
     }
 
@@ -206,6 +235,7 @@ impl Metadata {
             attachment,
             history_changed,
             settled_transaction_no,
+            lost,
         );
         let changed: Vec<&str> =
             members.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();

@@ -37,7 +37,7 @@ use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
-use crate::metadata::{Attachment, FrameStamp, Metadata};
+use crate::metadata::{Attachment, FrameStamp, LostTransactions, Metadata};
 use crate::pages::PageSet;
 use crate::pause::pause;
 use crate::reset::cut_local_tail;
@@ -54,8 +54,6 @@ pub(crate) struct Rebased {
     pub(crate) transactions_replayed: u64,
     pub(crate) conflicts: Conflicts,
     pub(crate) statements_replayed: u64,
-    /// Transactions that the remote had acknowledged and then lost, and that are no longer on the tape.
-    pub(crate) transactions_forgotten: u64,
 }
 
 /// Whether Draft must be rebased: it is detached, or Synced has frames after the watermark.
@@ -123,6 +121,10 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         return Err(Error::HiddenByTemporary { file: files.draft.clone(), table });
     }
 
+    if acknowledged < tape.base_no() {
+        // The rebase removes them from Draft. Until a report has named them, the metadata does.
+        state.note_lost(files, LostTransactions { after: acknowledged, up_to: tape.base_no() }).await?;
+    }
     pause().await;
     state.synced_is_dirty = true;
     tail.grow(&synced, &mut conflicts).while_doing("replaying local transactions", &files.synced)?;
@@ -140,7 +142,6 @@ async fn rewrite_draft(files: &Files, draft: &Draft, state: &mut State) -> Resul
         transactions_replayed: pending.len() as u64,
         statements_replayed: statements.sum(),
         conflicts,
-        transactions_forgotten: tape.base_no().saturating_sub(acknowledged),
     };
     Ok((watermark, rebased))
 }

@@ -55,7 +55,8 @@ pub struct PullReport {
     /// The reason why Synced was replaced by a new export; `None` if it was not.
     pub rebootstrapped: Option<RebootstrapReason>,
     /// Local transactions that the remote had acknowledged and then lost in a restore, and that are no longer
-    /// in the change log.
+    /// in the change log. Includes those of earlier operations that could not report them, because they failed or
+    /// the process ended. A process that ends right after its last report reports them again.
     pub transactions_forgotten: u64,
 }
 
@@ -98,8 +99,7 @@ pub struct PushReport {
     pub rebootstrapped: Option<RebootstrapReason>,
     /// Whether Draft was rebased before anything was sent. This happens only after a re-bootstrap.
     pub rebased: bool,
-    /// Local transactions that the remote had acknowledged and then lost in a restore, and that are no longer
-    /// in the change log.
+    /// See [`PullReport::transactions_forgotten`]. 0 in a sync, where the report of the pull has them.
     pub transactions_forgotten: u64,
 }
 

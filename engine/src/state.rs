@@ -9,7 +9,7 @@ use crate::chain::Checksums;
 use crate::error::{Error, FileOperation, Result};
 use crate::events::event;
 use crate::files::Files;
-use crate::metadata::{Anchor, FrameStamp, Metadata};
+use crate::metadata::{Anchor, FrameStamp, LostTransactions, Metadata};
 use crate::pause::pause;
 use crate::poison::Poison;
 use crate::synced::Synced;
@@ -35,6 +35,8 @@ pub(crate) struct State {
     /// Whether the application has confirmed that the server is the right one, although it shares nothing with
     /// the local database.
     pub(crate) is_server_confirmed: bool,
+    /// Whether a report has named the lost transactions that the metadata names.
+    lost_are_reported: bool,
     /// The places at which reading the change log may start.
     pub(crate) bookmarks: Bookmarks,
     /// Set permanently when the core's view of a file may be wrong.
@@ -53,6 +55,7 @@ impl State {
             proved_instance: None,
             checksums: (0, Checksums::default()),
             is_server_confirmed: false,
+            lost_are_reported: false,
             bookmarks: Bookmarks::default(),
             poison: Poison::default(),
             synced: None,
@@ -86,18 +89,32 @@ impl State {
     pub(crate) async fn store(&mut self, files: &Files, change: impl FnOnce(&mut Metadata)) -> Result<()> {
         pause().await;
         let mut metadata = self.metadata.clone();
+        metadata.lost = metadata.lost.filter(|_| !self.lost_are_reported);
         change(&mut metadata);
         let members = metadata.changed_members(&self.metadata);
         self.metadata_is_uncertain = true;
         let replaced = files.replace_metadata(&metadata);
         if replaced.is_ok() || is_in_place(&replaced) {
             self.metadata = metadata;
+            self.lost_are_reported = false;
         }
         replaced?;
         self.metadata_is_uncertain = false;
         event!(MetadataWritten, members = members.as_str());
         pause().await;
         Ok(())
+    }
+
+    /// Notes transactions that the remote has lost, before the rebase that removes them from Draft.
+    pub(crate) async fn note_lost(&mut self, files: &Files, lost: LostTransactions) -> Result<()> {
+        self.store(files, |metadata| metadata.lost = Some(lost.union(metadata.lost))).await
+    }
+
+    /// The number of lost transactions, for the report of an operation that succeeds. They stay in the metadata
+    /// until it is stored again, so a report that does not arrive because of a crash is repeated.
+    pub(crate) fn report_lost(&mut self) -> u64 {
+        self.lost_are_reported = true;
+        self.metadata.lost.map_or(0, LostTransactions::count)
     }
 
     /// Returns the open replica, and opens it if necessary. Synced must be clean, or dirty because of this

@@ -154,7 +154,6 @@ impl<R: Remote> Push<'_, R> {
             // Only a rebase knows which tables must be created again before the transactions that need them.
             let rebased = rebase(self.files, self.draft, self.state).await?;
             self.report.rebased = true;
-            self.report.transactions_forgotten += rebased.transactions_forgotten;
             self.report.conflicts.append(rebased.conflicts);
         }
         Ok(walked.has_news())

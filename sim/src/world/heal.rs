@@ -5,7 +5,7 @@ use super::client::Engine;
 use super::clock;
 use super::context::StepContext;
 use super::exchange::deliver;
-use super::operations::{Operation, rebootstrap_of};
+use super::operations::Operation;
 use super::referee::Activity;
 use super::step::STEP_MS;
 use super::trace::{Lane, Verb};
@@ -104,7 +104,7 @@ impl World {
                 || push.requests > 0
                 || push.frames + pull.frames > 0
                 || push.generations_crossed + pull.generations_crossed > 0;
-            Ok(rebootstrap_of(push).or(pull.rebootstrapped))
+            Ok(report.into())
         })?;
         if succeeded {
             self.judge_caught_up(number, context)?;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::losses::Losses;
 use super::{CommitState, Discrepancy, Ledger};
 use crate::schedule::workload::Writer;
 
@@ -84,6 +85,7 @@ impl Ledger {
     /// Records that a client's files are again as they were at `moment`.
     pub fn go_back(&mut self, client: u8, moment: &Moment) {
         self.client_epochs.remove(&client);
+        self.losses.insert(client, Losses::since(self.entries.len()));
         let is_on_remote = |number: &usize| {
             self.remote_order.contains(number) || self.past_orders.iter().any(|order| order.contains(number))
         };
@@ -111,6 +113,7 @@ impl Ledger {
     /// remote.
     pub fn withdraw(&mut self, client: u8, moment: &Moment) {
         let writer = Writer::Client(client);
+        self.losses.insert(client, Losses::since(self.entries.len()));
         for entry in
             self.entries.iter_mut().skip(moment.commit_states.len()).filter(|entry| entry.writer == writer)
         {

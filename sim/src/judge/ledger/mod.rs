@@ -33,6 +33,7 @@
 mod content;
 mod entry;
 mod forgotten;
+mod losses;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +44,7 @@ pub use content::Content;
 use entry::VoidDelete;
 pub use entry::{CommitState, Entry, EntryNo};
 pub use forgotten::Moment;
+use losses::Losses;
 
 /// A problem that the ledger found, by the invariant that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct Ledger {
     other: Option<(Vec<usize>, usize)>,
     /// The oldest epoch that each client may still follow.
     client_epochs: BTreeMap<u8, usize>,
+    /// The own transactions that each client shows, and those that it has lost.
+    losses: BTreeMap<u8, Losses>,
 }
 
 impl Ledger {
@@ -107,6 +111,7 @@ impl Ledger {
     /// Records that the process of `client` has ended. The next process may find that a commit which failed
     /// has taken effect after all.
     pub fn end_process(&mut self, client: u8) {
+        self.drop_report(client);
         for entry in &mut self.entries {
             if entry.writer == Writer::Client(client) && entry.commit_state == CommitState::Doubtful {
                 entry.commit_state = CommitState::Maybe;
@@ -292,6 +297,9 @@ impl Ledger {
             match self.explain(writer, epoch, &visible, actual) {
                 Ok(()) => {
                     self.client_epochs.insert(client, epoch);
+                    let is_own = |number: &usize| self.entries[*number].writer == writer;
+                    let own = visible.into_iter().filter(is_own).collect();
+                    self.losses.entry(client).or_default().observe(own);
                     return Ok(());
                 }
                 // The report describes the difference to the newest epoch.

@@ -362,3 +362,27 @@ fn a_client_that_starts_over_may_lack_everything_but_other_clients_may_not() {
     ledger.observe_client(0, &content(&[])).unwrap();
     assert_eq!(ledger.missing_on_remote(), Some("x"));
 }
+
+#[test]
+fn a_loss_must_be_reported_by_the_next_operation_that_succeeds() {
+    let mut ledger = restored();
+    ledger.observe_client(0, &content(&["a1", "a2", "r", "d"])).unwrap();
+    ledger.observe_client(0, &content(&["a1", "a2"])).unwrap();
+    // An operation that failed has not reported anything.
+    ledger.check_losses_are_reported(0).unwrap();
+    let mut reporting = ledger.clone();
+    ledger.accept_report(0, 0);
+    assert!(matches!(ledger.check_losses_are_reported(0), Err(Discrepancy::Lost(_))));
+    reporting.accept_report(0, 1);
+    reporting.check_losses_are_reported(0).unwrap();
+}
+
+#[test]
+fn a_client_does_not_report_what_it_wrote_before_it_started_over() {
+    let mut ledger = restored();
+    ledger.start_over(0);
+    ledger.observe_client(0, &content(&["a1", "a2", "r", "d"])).unwrap();
+    ledger.observe_client(0, &content(&["a1", "a2"])).unwrap();
+    ledger.accept_report(0, 0);
+    ledger.check_losses_are_reported(0).unwrap();
+}

@@ -124,6 +124,16 @@ impl Referee {
         observed.map_err(|finding| judge::violation(finding, &format!("client {number}")))
     }
 
+    /// Checks that the client's operations have reported the transactions that the remote has lost and that the
+    /// client lacks since then.
+    ///
+    /// # Errors
+    /// The number of transactions that are gone without a report.
+    pub fn judge_losses(&mut self, number: u8) -> Result<(), Violation> {
+        let checked = self.ledger.check_losses_are_reported(number);
+        checked.map_err(|finding| judge::violation(finding, &format!("client {number}")))
+    }
+
     /// Judges `caught-up` after a successful pull or sync: Synced must have reached the end of the remote's
     /// log, or an end that an answer stated during the operation. The rows that the application sees must be
     /// based on that end. `remote_forgot` is set if the remote was pruned or restored during the operation.

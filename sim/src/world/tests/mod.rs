@@ -14,7 +14,7 @@ use crate::judge::verdict::{ENDS, NO_PANIC, NO_SURPRISE};
 use crate::schedule::Action;
 use crate::world::client::Engine;
 use crate::world::context::StepContext;
-use crate::world::operations::Operation;
+use crate::world::operations::{Operation, Reported};
 use crate::world::trace::Trace;
 
 fn world() -> World {
@@ -81,7 +81,7 @@ fn an_error_without_a_fault_is_a_violation() {
 /// result or the broken invariant.
 fn found_in(
     before: &[Action],
-    operation: impl AsyncFnOnce(&Engine) -> Result<Option<RebootstrapReason>, Error>,
+    operation: impl AsyncFnOnce(&Engine) -> Result<Reported, Error>,
 ) -> (u64, Result<bool, &'static str>) {
     let _in_virtual_time = clock::enter(0);
     let mut world = world();
@@ -94,20 +94,23 @@ fn found_in(
 
 #[test]
 fn an_unnecessary_re_bootstrap_is_counted_and_is_a_violation() {
-    let requested = async |engine: &Engine| engine.rebootstrap().await.map(|report| report.rebootstrapped);
+    let requested = async |engine: &Engine| engine.rebootstrap().await.map(Reported::from);
     assert_eq!(found_in(&[], requested), (1, Err(NO_SURPRISE.name)));
     let lost = Action::LoseFile { client: 0, file: crate::fault::FileClass::Synced };
     assert_eq!(found_in(&[lost], requested), (1, Ok(true)));
-    let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
+    let pull = async |engine: &Engine| engine.pull().await.map(Reported::from);
     assert_eq!(found_in(&[], pull), (0, Ok(true)));
 }
 
 #[test]
 fn an_unreported_or_falsely_reported_re_bootstrap_is_a_violation() {
     let lost = [Action::LoseFile { client: 0, file: crate::fault::FileClass::SyncedWal }];
-    let unreported = async |engine: &Engine| engine.pull().await.map(|_| None);
+    let unreported =
+        async |engine: &Engine| engine.pull().await.map(|_| Reported { rebootstrapped: None, forgotten: 0 });
     assert_eq!(found_in(&lost, unreported), (1, Err(NO_SURPRISE.name)));
-    let false_report =
-        async |engine: &Engine| engine.pull().await.map(|_| Some(RebootstrapReason::Requested));
+    let requested = Some(RebootstrapReason::Requested);
+    let false_report = async |engine: &Engine| {
+        engine.pull().await.map(|_| Reported { rebootstrapped: requested, forgotten: 0 })
+    };
     assert_eq!(found_in(&[], false_report), (0, Err(NO_SURPRISE.name)));
 }

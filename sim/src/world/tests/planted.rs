@@ -18,7 +18,7 @@ use crate::schedule::{Action, During, EngineEvent, TransactionEnd, Wait};
 use crate::world::client::Engine;
 use crate::world::context::StepContext;
 use crate::world::listener::Listener;
-use crate::world::operations::{Driven, Operation};
+use crate::world::operations::{Driven, Operation, Reported};
 use crate::world::referee::{Activity, Sample};
 use crate::world::trace::Trace;
 use crate::world::*;
@@ -282,7 +282,7 @@ fn a_damaged_replica_that_nothing_has_damaged_is_a_violation() {
     // The header of the last frame, which has its stamp.
     flip(&world, &synced_wal(&world), last_byte_of_frame(last - 1) + 20);
     let _findings = world.clients[0].disk.take_touched_names();
-    let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
+    let pull = async |engine: &Engine| engine.pull().await.map(Reported::from);
     let violation = world.operate(0, Operation::Pull, &mut StepContext::default(), pull).unwrap_err();
     assert_eq!(violation.invariant, NO_SURPRISE.name);
     assert!(violation.message.contains("its replica was not damaged"), "{violation}");
