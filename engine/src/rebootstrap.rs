@@ -83,16 +83,24 @@ pub(crate) async fn follow<R: Remote>(
 /// Synced is already a replica of that server, but nothing of it has reached Draft, and nothing was sent.
 fn refuse_unrelated(files: &Files, draft: &Draft, state: &mut State) -> Result<()> {
     let metadata = &state.metadata;
-    let replaces_other_log = metadata.attachment == Attachment::Detached && metadata.history_changed;
-    if !replaces_other_log || state.is_server_confirmed || metadata.phase == Phase::FirstPull {
+    let is_replacement = metadata.attachment == Attachment::Detached && metadata.phase != Phase::FirstPull;
+    if !is_replacement || state.is_server_confirmed {
         return Ok(());
     }
     let client_id = metadata.client_unique_id.clone();
+    let reader = draft.connect(files)?;
+    let was_acknowledged = acknowledged_no(&reader, &client_id)
+        .while_doing("reading the acknowledgement", &files.draft)?
+        .is_some();
+    if !metadata.history_changed && !was_acknowledged {
+        // All tables may be new ones that were never sent. Then even the right server has none of them.
+        return Ok(());
+    }
     let synced = state.synced(files)?.connection.clone();
     let is_known = acknowledged_no(&synced, &client_id)
         .while_doing("reading the acknowledgement", &files.synced)?
         .is_some();
-    let local = table_names(&draft.connect(files)?).while_doing("reading the schema", &files.draft)?;
+    let local = table_names(&reader).while_doing("reading the schema", &files.draft)?;
     let remote = table_names(&synced).while_doing("reading the schema", &files.synced)?;
     if is_known || local.is_empty() || !local.is_disjoint(&remote) {
         return Ok(());

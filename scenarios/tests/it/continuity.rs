@@ -179,6 +179,23 @@ fn a_wrong_empty_server_is_refused_until_the_application_confirms_it() {
 }
 
 #[test]
+fn a_wrong_server_is_refused_even_if_the_replica_is_lost() {
+    let (right, engine) = place(true);
+    write(&engine, "mine");
+    block_on(engine.sync()).unwrap();
+    drop(engine);
+    right.io().remove_file(&format!("{}-synced", right.path("a"))).unwrap();
+    let wrong = InProcess::new(Server::create(Memory::create(), "wrong.db"), 1000);
+    let engine = block_on(right.open_through("a", wrong)).unwrap();
+    let error = block_on(engine.sync()).unwrap_err();
+    assert!(matches!(error, Error::UnrelatedServer { .. }), "{error}");
+    drop(engine);
+    let engine = right.open("a").unwrap();
+    block_on(engine.sync()).unwrap();
+    assert_eq!(local(&engine), ["first", "mine"]);
+}
+
+#[test]
 fn an_application_that_wants_to_be_asked_is_asked_before_a_restored_server_is_followed() {
     let (place, engine) = place(true);
     drop(engine);

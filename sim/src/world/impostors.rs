@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use plimsoll_engine::Error;
 
 use super::World;
-use super::client::Engine;
+use super::client::{Engine, ExternalDamage};
 use super::context::StepContext;
 use super::operations::{Driven, Operation};
 use super::trace::{Lane, Verb};
@@ -124,7 +124,9 @@ impl World {
             return Ok(());
         };
         // Without a frame of the remote, a client cannot know which server is the right one.
-        if client.claims().is_none_or(|claims| !claims.has_remote_frame()) || client.holds_open() {
+        let has_frame = client.claims().is_some_and(|claims| claims.has_remote_frame())
+            && !client.external_damage.iter().any(ExternalDamage::is_of_replica);
+        if !has_frame || client.holds_open() {
             self.recorder.counts.faults_unreached += 1;
             return Ok(());
         }
