@@ -20,6 +20,8 @@ pub(super) struct LikelyState {
     pub has_pending: bool,
     /// The remote has frames that the client has not pulled.
     pub has_news: bool,
+    /// The remote may have another log than the one that the client replicates.
+    pub is_severed: bool,
     /// The client's application holds a transaction open.
     pub holds_open: bool,
     /// The client's application has an open reader.
@@ -34,6 +36,7 @@ impl LikelyState {
         is_running: true,
         has_pending: true,
         has_news: true,
+        is_severed: false,
         holds_open: true,
         reads: true,
     };
@@ -51,7 +54,14 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
                 | Action::RemoteFork { .. }
                 | Action::RemoteJoin { .. }
         );
-        states.iter_mut().for_each(|state| state.has_news |= is_news);
+        let is_other_log = matches!(
+            step.action,
+            Action::RemoteRestore { .. } | Action::RemoteFork { .. } | Action::RemoteJoin { .. }
+        );
+        for state in states {
+            state.has_news |= is_news;
+            state.is_severed |= is_other_log && state.was_opened;
+        }
         return;
     };
     if matches!(step.action, Action::SecondProcess { .. }) {
@@ -71,10 +81,12 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
         }
         Action::OpenReader { .. } => own.reads = true,
         Action::CloseReader { .. } => own.reads = false,
-        Action::Pull { .. } => own.has_news &= is_injected,
+        Action::Pull { .. } | Action::Sync { .. } => {
+            own.has_news &= is_injected;
+            own.is_severed &= is_injected;
+        }
         // The pushed transactions come back with the next pull.
         Action::Push { .. } => own.has_news |= own.has_pending,
-        Action::Sync { .. } => own.has_news &= is_injected,
         Action::Close { .. }
         | Action::Crash { .. }
         | Action::RestoreDirectory { .. }

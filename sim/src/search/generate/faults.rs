@@ -155,7 +155,12 @@ pub(super) fn network_faults(
 ) -> Vec<Fault> {
     let pushes = state.has_pending && matches!(action, Action::Push { .. } | Action::Sync { .. });
     let pulls = !matches!(action, Action::Push { .. });
+    let is_rebootstrap = pulls && state.is_severed && rng.random_bool(0.75);
     let (route, nth) = match rng.random_range(0..10) {
+        // It finds out what has happened, fetches an export, and walks to the end of the new log.
+        0 if is_rebootstrap => (Route::Info, *pick(rng, &[1, 2])),
+        1 if is_rebootstrap => (Route::Export, 1),
+        _ if is_rebootstrap => (Route::PullFrames, rng.random_range(1..9)),
         0..6 if !state.was_opened => (*pick(rng, &[Route::Info, Route::Export, Route::Export]), 1),
         // These requests decide whether a transaction is lost or applied twice.
         2..9 if pushes || !pulls => match header.push_mode {
@@ -170,7 +175,14 @@ pub(super) fn network_faults(
         _ => (Route::PullFrames, *pick(rng, &[1, 1, 1, 1, 2, 2, 3, 5])),
     };
     let at = RequestPlace { route, nth };
-    let fault = draw_network_fault(rng, mix, route, id);
+    // The answers about the remote's state decide what a re-bootstrap gives up.
+    let fault = match is_rebootstrap && rng.random_bool(0.5) {
+        true => {
+            let kind = *pick(rng, &OF_A_STATE);
+            network_fault(rng, mix, kind, route, id)
+        }
+        false => draw_network_fault(rng, mix, route, id),
+    };
     // Only a response about the remote's state can be untrue or stale. For another route, the fault moves to
     // a request for frames.
     let has_row = atlas::row(FaultKind::Network(fault.kind(route)), Target::Route(route)).is_some();
@@ -178,11 +190,15 @@ pub(super) fn network_faults(
     // A server that lags behind often lags for several requests.
     let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
     let is_recognizable = header.remote_names_history || header.remote_sends_proofs;
-    let in_a_row = if is_lagging && is_recognizable { *pick(rng, &[1, 3]) } else { 1 };
+    let in_a_row = if is_lagging && is_recognizable { *pick(rng, &[1, 2, 3]) } else { 1 };
     (0..in_a_row)
         .map(|later| Fault::Network { at: RequestPlace { nth: at.nth + later, ..at }, fault: fault.clone() })
         .collect()
 }
+
+/// Answers that are wrong about the remote's state. The first is listed twice, because lagging is the usual case.
+const OF_A_STATE: [NetworkFaultKind; 3] =
+    [NetworkFaultKind::StaleAnswer, NetworkFaultKind::StaleAnswer, NetworkFaultKind::UntrueAnswer];
 
 fn draw_network_fault(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> NetworkFault {
     const OF_A_BODY: [NetworkFaultKind; 5] = [
@@ -201,6 +217,16 @@ fn draw_network_fault(rng: &mut impl Rng, mix: &Mix, route: Route, id: u32) -> N
         Route::PushFrames | Route::Pipeline if rng.random_bool(0.3) => *pick(rng, &OF_A_PUSH),
         _ => mix.network.choose_weighted(rng, |(_, weight)| *weight).expect("losses have a weight").0,
     };
+    network_fault(rng, mix, kind, route, id)
+}
+
+fn network_fault(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    kind: NetworkFaultKind,
+    route: Route,
+    id: u32,
+) -> NetworkFault {
     match kind {
         NetworkFaultKind::LoseRequest => NetworkFault::LoseRequest,
         NetworkFaultKind::LoseResponse => NetworkFault::LoseResponse,

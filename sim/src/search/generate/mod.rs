@@ -107,6 +107,8 @@ enum HiddenEffect {
     Failed(u8),
     /// The remote has deleted a shared row.
     Erased { table: Table, shared: u8 },
+    /// The remote has been replaced by one with an older state, or with a state of its own.
+    Replaced,
 }
 
 impl HiddenEffect {
@@ -115,6 +117,9 @@ impl HiddenEffect {
             && let Some(&Write::Erase { table, shared }) = writes.last()
         {
             return Some(Self::Erased { table, shared });
+        }
+        if matches!(step.action, Action::RemoteRestore { .. } | Action::RemoteJoin { .. }) {
+            return Some(Self::Replaced);
         }
         let client = step.action.client()?;
         if matches!(step.action, Action::Crash { .. })
@@ -160,6 +165,7 @@ fn blackout() -> CrashKind {
 ///   wrong recovery. Any other step may crash as well, which tests the recovery itself.
 /// * After a disk error, the same client pulls, pushes or syncs. If the written data is damaged, this shows.
 /// * After a delete on the remote, a client changes the deleted row.
+/// * After a replacement of the remote, a client pulls or syncs, before another one brings the remote its state.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
@@ -175,6 +181,9 @@ fn step(
         Some(HiddenEffect::Crashed(client)) => (client, mix.kind(rng)),
         Some(HiddenEffect::Failed(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
         Some(HiddenEffect::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
+        Some(HiddenEffect::Replaced) => {
+            (rng.random_range(0..header.clients), *pick(rng, &[Kind::Pull, Kind::Sync]))
+        }
         None => (rng.random_range(0..header.clients), mix.kind(rng)),
     };
     let mut action = match kind {
