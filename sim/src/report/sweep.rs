@@ -422,12 +422,12 @@ impl SweepReport {
             ),
         )?;
         let (generations, prunes) = (HumanCount(counts.generations), HumanCount(counts.prunes));
-        let restores = HumanCount(counts.remote_restores);
+        let (restores, forks) = (HumanCount(counts.remote_restores), HumanCount(counts.remote_forks));
         line(
             f,
             "remote",
             format_args!(
-                "{generations} generation changes, {prunes} prunes, {restores} restores to an older state"
+                "{generations} generation changes, {prunes} prunes, {restores} restores to an older state, {forks} second servers on a copy"
             ),
         )?;
         let (rebootstraps, adoptions) = (HumanCount(counts.rebootstraps), HumanCount(counts.adoptions));

@@ -5,7 +5,7 @@
 
 use plimsoll_engine::events::EventName;
 
-use crate::fault::atlas::Row;
+use crate::fault::atlas::{FaultKind, Row};
 use crate::fault::{Fault, RequestPlace, Route};
 use crate::judge::marks::{ReportedEvent, StepEnd, WindowId};
 use crate::schedule::{ActionKind, During, EngineEvent, Step, Wait};
@@ -93,6 +93,11 @@ impl StepContext {
     /// Whether this client's engine is running an operation, in this step or in one around it.
     pub fn is_operating(&self, client: u8) -> bool {
         self.operating == Some(client) || self.operating_around.contains(&client)
+    }
+
+    /// Whether a fault of this kind was injected in the step so far.
+    pub fn has_injected(&self, kind: FaultKind) -> bool {
+        self.injected.iter().any(|row| row.kind == kind)
     }
 
     /// How often the remote was pruned, restored or replaced by a copy, by steps inside this one and inside the steps around it.

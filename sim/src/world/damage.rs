@@ -49,6 +49,8 @@ impl Copies {
                     disk: client.disk.copy(),
                     moment: ledger.moment(),
                     external_damage: client.external_damage.clone(),
+                    follows_wrong_server: client.follows_wrong_server,
+                    followed_epoch: client.followed_epoch,
                 });
             }
         }
@@ -69,6 +71,8 @@ struct DirectoryCopy {
     disk: DiskCopy,
     moment: Moment,
     external_damage: Vec<ExternalDamage>,
+    follows_wrong_server: bool,
+    followed_epoch: usize,
 }
 
 impl World {
@@ -85,6 +89,8 @@ impl World {
         client.disk.put_back(&copy.disk);
         client.durable = None;
         client.external_damage = copy.external_damage;
+        client.follows_wrong_server = copy.follows_wrong_server;
+        client.followed_epoch = copy.followed_epoch;
         client.external_damage.push(ExternalDamage::Older(copy.moment));
     }
 

@@ -85,7 +85,9 @@ impl Exchange<'_> {
     fn serve(&mut self) -> Response<Bytes> {
         let mut response = self.server.serve(self.request);
         let mut end = self.server.remote.end();
-        if let Some((kept, kept_end)) = self.server.cache.answer(self.request, &response, end) {
+        if !self.server.is_wrong()
+            && let Some((kept, kept_end)) = self.server.cache.answer(self.request, &response, end)
+        {
             // The headers name the server's run.
             if (kept.body(), kept.headers()) != (response.body(), response.headers()) {
                 self.note_stale_cache();

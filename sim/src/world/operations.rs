@@ -5,7 +5,7 @@ use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
-use plimsoll_engine::{Error, PushReport, RebootstrapReason};
+use plimsoll_engine::{Error, PullReport, PushReport, RebootstrapReason, SyncReport};
 
 use super::World;
 use super::client::{Engine, PreparedQueries, Process};
@@ -108,7 +108,7 @@ impl World {
         number: u8,
         kind: Operation,
         context: &mut StepContext,
-        operation: impl AsyncFnOnce(&Engine) -> Result<Option<RebootstrapReason>, Error>,
+        operation: impl AsyncFnOnce(&Engine) -> Result<Reported, Error>,
     ) -> Result<bool, Violation> {
         if !self.ensure_open(number, context)? {
             return Ok(false);
@@ -131,17 +131,22 @@ impl World {
         let needs_write_lock = kind.needs_write_lock() || rebootstrap_expected || is_detached;
         let epoch_before = self.server.log().epoch();
         let driven = self.drive(number, kind, context, async { operation(&engine).await })?;
+        if last_log(context).asked_for_export() && context.has_injected(FaultKind::StaleCache) {
+            // A cache has repeated answers of a log that the remote no longer has, and the client went back to it.
+            self.clients[number].durable = None;
+        }
         let rebootstrap_expected = rebootstrap_expected || context.times_remote_forgot() > 0;
         self.judge_rebootstrap(number, rebootstrap_expected, context)?;
         let needs_write_lock =
             needs_write_lock || last_log(context).has_reported(EventName::RebootstrapBegins);
         match driven {
             Driven::Crashed | Driven::Abandoned => Ok(false),
-            Driven::Done(Ok(reason)) => {
+            Driven::Done(Ok(Reported { rebootstrapped, forgotten })) => {
                 // The client has seen everything that happened to the remote before the operation.
                 self.clients[number].followed_epoch = epoch_before;
                 self.clients[number].follows_wrong_server = false;
-                self.accept_reported_rebootstrap(number, reason, context).map(|()| true)
+                self.referee.ledger.accept_report(number, forgotten);
+                self.accept_reported_rebootstrap(number, rebootstrapped, context).map(|()| true)
             }
             Driven::Done(Err(Error::Busy { .. }))
                 if needs_write_lock && self.clients[number].holds_open() =>
@@ -170,7 +175,7 @@ impl World {
         number: u8,
         kind: Operation,
         context: &mut StepContext,
-        operation: impl Future<Output = Result<Option<RebootstrapReason>, Error>>,
+        operation: impl Future<Output = Result<Reported, Error>>,
     ) -> Result<bool, Violation> {
         match self.drive(number, kind, context, operation)? {
             Driven::Crashed | Driven::Abandoned => Ok(false),
@@ -330,9 +335,35 @@ fn last_log(context: &StepContext) -> &OperationLog {
     context.operation().expect("an operation has been driven in this step")
 }
 
-/// The reason why a push, or the pull that followed it, replaced Synced.
-pub(super) fn rebootstrap_of(push: &PushReport) -> Option<RebootstrapReason> {
-    push.rebootstrapped.or(push.pull.as_ref().and_then(|pull| pull.rebootstrapped))
+/// The part of an operation's report that is judged.
+pub(super) struct Reported {
+    /// The reason why the operation replaced Synced.
+    pub rebootstrapped: Option<RebootstrapReason>,
+    /// The number of the client's transactions that the remote has lost.
+    pub forgotten: u64,
+}
+
+impl From<PullReport> for Reported {
+    fn from(pull: PullReport) -> Self {
+        Self { rebootstrapped: pull.rebootstrapped, forgotten: pull.transactions_forgotten }
+    }
+}
+
+impl From<PushReport> for Reported {
+    fn from(push: PushReport) -> Self {
+        let pulled = push.pull.and_then(|pull| pull.rebootstrapped);
+        Self { rebootstrapped: push.rebootstrapped.or(pulled), forgotten: push.transactions_forgotten }
+    }
+}
+
+impl From<SyncReport> for Reported {
+    fn from(SyncReport { push, pull, .. }: SyncReport) -> Self {
+        let (push, pull) = (Self::from(push), Self::from(pull));
+        Self {
+            rebootstrapped: push.rebootstrapped.or(pull.rebootstrapped),
+            forgotten: push.forgotten + pull.forgotten,
+        }
+    }
 }
 
 /// The violation for a panic of the engine, or for the panic with which the disk ends a hang.

@@ -99,6 +99,11 @@ impl Server {
         self.wrong = Some(wrong);
     }
 
+    /// Whether a wrong server answers. It has another address, so no cache is in between.
+    pub fn is_wrong(&self) -> bool {
+        self.wrong.is_some()
+    }
+
     /// Ends the wrong server. Returns whether its database is still empty.
     pub fn end_wrong(&mut self) -> bool {
         let wrong = self.wrong.take().expect("there is a wrong server");

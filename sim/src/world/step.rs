@@ -5,10 +5,10 @@ use super::client::Engine;
 use super::clock;
 use super::context::StepContext;
 use super::exchange::deliver;
-use super::operations::{Operation, rebootstrap_of};
+use super::operations::{Operation, Reported};
 use super::trace::{Lane, Verb};
 use crate::fault::Fault;
-use crate::fault::atlas::{FaultKind, Row, Target};
+use crate::fault::atlas::{FaultKind, Target};
 use crate::judge::marks::FinishedStep;
 use crate::judge::verdict::Violation;
 use crate::schedule::workload::Writer;
@@ -49,7 +49,11 @@ impl World {
         let Some(number) = client else { return Ok(()) };
         let client = &mut self.clients[number];
         self.referee.judge_files(client, &self.server, &mut self.recorder)?;
-        if client.process.is_some() { self.referee.judge_content(client, &self.server) } else { Ok(()) }
+        if client.process.is_none() {
+            return Ok(());
+        }
+        self.referee.judge_content(client, &self.server)?;
+        self.referee.judge_losses(number)
     }
 
     fn begin_step(&mut self, step: &Step) -> StepContext {
@@ -142,12 +146,12 @@ impl World {
             }
             Action::CloseReader { client } => self.close_reader(*client, context),
             Action::Pull { client } => {
-                let pull = async |engine: &Engine| engine.pull().await.map(|report| report.rebootstrapped);
+                let pull = async |engine: &Engine| engine.pull().await.map(Reported::from);
                 let succeeded = self.operate(*client, Operation::Pull, context, pull)?;
                 if succeeded { self.judge_caught_up(*client, context) } else { Ok(()) }
             }
             Action::Push { client } => {
-                let push = async |engine: &Engine| engine.push().await.map(|report| rebootstrap_of(&report));
+                let push = async |engine: &Engine| engine.push().await.map(Reported::from);
                 self.operate(*client, Operation::Push, context, push).map(drop)
             }
             Action::Sync { client } => self.sync(*client, context).map(drop),
@@ -220,10 +224,9 @@ impl World {
 
     /// Checks that a client has caught up with the remote after its pull or sync succeeded.
     pub(super) fn judge_caught_up(&mut self, number: u8, context: &StepContext) -> Result<(), Violation> {
-        let is_cached = |row: &&Row| row.kind == FaultKind::StaleCache;
         let remote_forgot = context.times_remote_forgot() > 0
             || self.server.is_forked()
-            || context.injected.iter().any(is_cached);
+            || context.has_injected(FaultKind::StaleCache);
         self.referee.judge_caught_up(&self.clients[number], &self.server, remote_forgot)
     }
 }
