@@ -7,6 +7,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod applications;
+mod archive;
 mod canonical;
 mod concurrency;
 mod conformance;
