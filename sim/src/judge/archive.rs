@@ -183,11 +183,17 @@ impl ArchiveModel {
         Ok(())
     }
 
-    /// Judges a start that was refused: nothing may have changed, and the reason names a file.
+    /// Judges a start that was refused: nothing may have changed, and the reason names a file, which may be one of the
+    /// intact directory.
     ///
     /// # Errors
     /// A file has changed, or the reason names none.
-    pub fn judge_refusal(before: &Files, after: &Files, reason: &str) -> Result<(), Violation> {
+    pub fn judge_refusal(
+        intact: &Files,
+        before: &Files,
+        after: &Files,
+        reason: &str,
+    ) -> Result<(), Violation> {
         let wrong = |message: String| Err(Violation::of(ARCHIVE_FILES, message));
         for (name, bytes) in before {
             if after.get(name) != Some(bytes) {
@@ -197,13 +203,11 @@ impl ArchiveModel {
         if let Some(new) = after.keys().find(|name| !before.contains_key(*name)) {
             return wrong(format!("a refused start has created {new}: {reason}"));
         }
-        let names_a_file =
-            before.keys().any(|name| reason.contains(name.as_str())) || reason.contains("generation-");
-        if names_a_file {
-            Ok(())
-        } else {
-            wrong(format!("a start was refused without the name of a file: {reason}"))
+        let mut known = intact.keys().chain(before.keys());
+        if known.any(|name| reason.contains(name.as_str())) {
+            return Ok(());
         }
+        wrong(format!("a start was refused without the name of a file: {reason}"))
     }
 
     /// Judges a start that was refused although the directory is as the server and its crashes have left it.
@@ -289,7 +293,7 @@ mod tests {
     #[test]
     fn a_refused_start_changes_nothing_and_names_a_file() {
         let files = Files::from([("manifest".to_owned(), vec![1])]);
-        let judge = |after: &Files, reason| ArchiveModel::judge_refusal(&files, after, reason);
+        let judge = |after: &Files, reason| ArchiveModel::judge_refusal(&files, &files, after, reason);
         assert_eq!(judge(&files, "manifest is damaged"), Ok(()));
         assert_eq!(broken(judge(&files, "no")), "archive-files");
         assert_eq!(broken(judge(&Files::new(), "manifest")), "archive-files");

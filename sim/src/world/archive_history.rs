@@ -370,14 +370,14 @@ impl ArchiveHistory {
         self.disk.suspend_errors(true);
         let paths: Vec<String> =
             self.disk.paths().into_iter().filter(|path| path.starts_with("remote/")).collect();
-        let intact = self.disk.copy();
+        let (intact, intact_files) = (self.disk.copy(), self.files());
         let is_changed = change(&self.disk, &paths);
         self.disk.restart();
         let tampered = self.disk.copy();
         let before = self.files();
         let opened = self.open();
         if let Err(reason) = &opened {
-            ArchiveModel::judge_refusal(&before, &self.files(), reason)?;
+            ArchiveModel::judge_refusal(&intact_files, &before, &self.files(), reason)?;
         }
         drop(opened);
         self.disk.suspend_errors(false);
@@ -407,7 +407,7 @@ impl ArchiveHistory {
         let committed = &bytes[..WAL_HEADER_BYTES + frames as usize * FRAME_BYTES];
         let is_copied =
             self.files().iter().any(|(name, copy)| name != "current.db-wal" && copy.starts_with(committed));
-        let intact = self.disk.copy();
+        let (intact, intact_files) = (self.disk.copy(), self.files());
         self.quiet(|history| {
             let io: Arc<dyn IO> = history.disk.io();
             io.remove_file(MAIN)
@@ -421,7 +421,7 @@ impl ArchiveHistory {
         }
         let before = self.files();
         if let Err(reason) = self.quiet(|history| history.open().map(drop)) {
-            ArchiveModel::judge_refusal(&before, &self.files(), &reason)?;
+            ArchiveModel::judge_refusal(&intact_files, &before, &self.files(), &reason)?;
             self.disk.put_back(&intact);
         }
         Ok(())

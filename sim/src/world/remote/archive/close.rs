@@ -116,18 +116,13 @@ impl Archive {
     }
 
     fn rewrite_and_reopen(&mut self) -> Result<(), ArchiveError> {
-        use super::place::{CHUNK_BYTES, CURRENT, CURRENT_WAL};
+        use super::place::{CURRENT, CURRENT_WAL};
         let place = self.remote.log.place.clone();
         let wal = place.open_shared(CURRENT_WAL)?;
-        let failed = |operation| place.failed(operation, CURRENT_WAL);
         let known = self.remote.log.end().map_or(0, |end| super::scan::log_bytes(end.frames));
         let size = place.size(CURRENT_WAL, &wal)?.min(known);
-        files::truncate(&place.io, &wal, size).map_err(failed("cut"))?;
-        for start in (0..size).step_by(CHUNK_BYTES as usize) {
-            let bytes = place.read(CURRENT_WAL, &wal, start..size.min(start + CHUNK_BYTES))?;
-            files::write_at(&place.io, &wal, start, bytes).map_err(failed("write"))?;
-        }
-        files::sync_file(&place.io, &wal).map_err(failed("sync"))?;
+        files::truncate(&place.io, &wal, size).map_err(place.failed("cut", CURRENT_WAL))?;
+        place.rewrite(CURRENT_WAL, &wal, size)?;
         let path = place.path(CURRENT);
         let database = |source| ArchiveError::Database { operation: "open", path: path.clone(), source };
         self.remote.store = self.remote.store.renewed().map_err(database)?;

@@ -14,7 +14,7 @@ use turso_core::{File, LimboError, OpenFlags};
 use super::error::ArchiveError;
 use super::manifest::{LogEndStamp, Manifest};
 use super::place::{CHUNK_BYTES, CURRENT_WAL, Place, log_name, snapshot_name};
-use super::scan::{Log, log_bytes};
+use super::scan::log_bytes;
 use crate::judge::format::{FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader, WAL_HEADER_BYTES, WalHeader};
 use crate::world::remote::content::Content;
 use crate::world::remote::files;
@@ -45,15 +45,10 @@ struct Following {
 }
 
 impl ArchivedLog {
-    /// The log of a directory with this manifest. `copied` is the part of the current generation that is already in
-    /// its log.
-    pub(super) fn new(place: Place, manifest: Manifest, copied: Option<Log>) -> Result<Self, ArchiveError> {
-        let mut current = Following::default();
-        if let Some(end) = copied.and_then(|log| log.end) {
-            current.file = Some(place.create(&log_name(manifest.current))?);
-            current.copied = end.frames;
-        }
-        Ok(Self { place, manifest, is_uncertain: false, current })
+    /// The log of a directory with this manifest. The current generation's log is copied from the WAL once more: nobody
+    /// knows which of its frames are durable.
+    pub(super) fn new(place: Place, manifest: Manifest) -> Self {
+        Self { place, manifest, is_uncertain: false, current: Following::default() }
     }
 
     /// Continues with the next generation.
@@ -94,8 +89,7 @@ impl ArchivedLog {
         if self.place.size(&name, &file)? != bytes {
             files::truncate(&self.place.io, &file, bytes).map_err(self.place.failed("cut", &name))?;
         }
-        files::sync_file(&self.place.io, &file).map_err(self.place.failed("sync", &name))?;
-        self.place.sync()?;
+        self.sync(&file)?;
         Ok(file)
     }
 
@@ -126,11 +120,20 @@ impl ArchivedLog {
             self.current.copied = next;
         }
         if !self.current.is_durable {
-            files::sync_file(&self.place.io, &file).map_err(self.place.failed("sync", &name))?;
-            self.place.sync()?;
+            self.sync(&file)?;
             self.current.is_durable = true;
         }
         Ok(())
+    }
+
+    /// Makes the current generation's log durable. After an error all of it is copied again: a later sync does not write
+    /// again what the failed one was to write.
+    fn sync(&mut self, file: &Arc<dyn File>) -> Result<(), ArchiveError> {
+        if let Err(source) = files::sync_file(&self.place.io, file) {
+            (self.current.copied, self.current.is_durable) = (0, false);
+            return Err(self.place.failed("sync", &log_name(self.manifest.current))(source));
+        }
+        self.place.sync()
     }
 
     /// Removes the files of pruned generations.

@@ -150,6 +150,9 @@ impl Archive {
             let path = path.clone();
             move |source: LimboError| ArchiveError::Database { operation, path, source }
         };
+        if wal_frames > 0 {
+            place.rewrite(CURRENT_WAL, &place.open_shared(CURRENT_WAL)?, scan::log_bytes(wal_frames))?;
+        }
         let store = Store::recover(place.io.clone(), &path).map_err(failed("open"))?;
         drop(main);
         let found = store.frame_count().map_err(failed("read"))?;
@@ -166,8 +169,7 @@ impl Archive {
         if state == State::MovedByAnother {
             manifest = begin::close_moved(&place, manifest, &log)?;
         }
-        let copied = (state == State::Open).then_some(log);
-        let mut log = ArchivedLog::new(place, manifest, copied)?;
+        let mut log = ArchivedLog::new(place, manifest);
         log.remove_pruned()?;
         let remote = Remote::of(store, log, history_id, instance);
         let close_at = options.generation_frames_max.max(1);
@@ -194,9 +196,10 @@ impl Archive {
     /// Answers one request, and ends the generation if it is long enough. A bad request gets a 4xx answer, a failing
     /// disk causes a 5xx answer.
     pub fn serve(&mut self, request: &Request<Bytes>) -> Response<Content> {
-        if request.method() == http::Method::POST
-            && let Err(error) = self.heal()
-        {
+        if request.method() != http::Method::POST {
+            return self.remote.answer(request);
+        }
+        if let Err(error) = self.heal() {
             let reason = crate::text::error_chain(&error);
             return routes::error(StatusCode::SERVICE_UNAVAILABLE, &reason);
         }

@@ -223,6 +223,16 @@ impl Place {
         Ok(Stamp { bytes, hash: hasher.digest128() })
     }
 
+    /// Writes the first bytes of a file over themselves, and syncs them. After a sync that has failed, a later sync
+    /// does not write again what the failed one was to write.
+    pub(super) fn rewrite(&self, name: &str, file: &Arc<dyn File>, bytes: u64) -> Result<(), ArchiveError> {
+        for start in (0..bytes).step_by(CHUNK_BYTES as usize) {
+            let piece = self.read(name, file, start..bytes.min(start + CHUNK_BYTES))?;
+            files::write_at(&self.io, file, start, piece).map_err(self.failed("write", name))?;
+        }
+        files::sync_file(&self.io, file).map_err(self.failed("sync", name))
+    }
+
     /// The content of a file in pieces.
     pub(super) fn pieces<'a>(
         &'a self,
