@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use http::{Method, Request};
 use plimsoll_engine::Storage;
+use serde_json::{Value as Json, json};
 use turso_core::IO;
 
 use super::clock;
@@ -51,7 +52,8 @@ pub(super) struct ArchiveHistory {
     backup: Option<ArchiveModel>,
     /// Whether the directory was replaced by a backup since the last start.
     is_copy: bool,
-    /// Whether an error was injected since the last start. The log may not follow the WAL then.
+    /// Whether an error was injected since the last start. The server may not have recovered from it, and the log may not
+    /// follow the WAL.
     has_failed: bool,
     step: u32,
     pub counts: Counts,
@@ -227,12 +229,9 @@ impl ArchiveHistory {
             .map(|row| format!("({transaction}, {row}, '{}')", "x".repeat(payload_bytes.into())))
             .collect();
         let sql = format!("INSERT INTO t VALUES {}", values.join(", "));
-        let statement = serde_json::json!({ "sql": sql, "args": [], "named_args": [], "want_rows": false });
-        let body = serde_json::json!({ "requests": [{ "type": "execute", "stmt": statement }] });
         self.model.attempt(transaction, rows.into());
-        let Some(answer) = self.request(Method::POST, "/v2/pipeline", body.to_string()) else { return };
-        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-        if answer["results"][0]["type"] == "ok" && !self.disk.is_down() {
+        let answer = self.execute(&sql).unwrap_or_default();
+        if answer["type"] == "ok" && !self.disk.is_down() {
             self.counts.client_commits += 1;
             self.model.acknowledge(transaction);
         }
@@ -327,23 +326,43 @@ impl ArchiveHistory {
         injected > 0
     }
 
-    /// Judges the running server, without faults.
+    /// Judges the running server, without faults. After an error, SQL is not used: it would let the server recover, and a
+    /// crash may come first.
     fn judge(&mut self) -> Result<(), Violation> {
         self.counts.checks += 1;
         self.quiet(|history| {
+            if !history.has_failed {
+                let rows = history.rows()?;
+                history.model.judge_rows(&rows)?;
+            }
             let remote = history.archive.as_ref().expect("the server runs").remote();
-            let rows = remote.query("SELECT tx, count(*) FROM t GROUP BY tx ORDER BY tx");
-            let number = |value: &turso_core::Value| value.as_int().and_then(|n| u32::try_from(n).ok());
-            let rows: Rows = rows
-                .iter()
-                .map(|row| (number(&row[0]).unwrap_or(u32::MAX), number(&row[1]).unwrap_or(0)))
-                .collect();
             let end = (remote.generation(), remote.frame_count());
-            history.model.judge_rows(&rows)?;
             history.model.judge_end(end)?;
             let served = history.fetch().unwrap_or_default();
             history.model.judge_served(&served, end)
         })
+    }
+
+    /// The rows of the database, read over HTTP.
+    fn rows(&mut self) -> Result<Rows, Violation> {
+        let answer = self.execute("SELECT tx, count(*) FROM t GROUP BY tx ORDER BY tx").unwrap_or_default();
+        let rows = answer["response"]["result"]["rows"].as_array();
+        let rows =
+            rows.ok_or_else(|| ArchiveModel::refused(&format!("its rows cannot be read: {answer}")))?;
+        let number = |cell: &Json| cell["value"].as_str().and_then(|digits| digits.parse().ok());
+        Ok(rows
+            .iter()
+            .map(|row| (number(&row[0]).unwrap_or(u32::MAX), number(&row[1]).unwrap_or(u32::MAX)))
+            .collect())
+    }
+
+    /// The result of a statement that a client sends. `None` if the request fails.
+    fn execute(&mut self, sql: &str) -> Option<Json> {
+        let statement = json!({ "sql": sql, "args": [], "named_args": [], "want_rows": true });
+        let body = json!({ "requests": [{ "type": "execute", "stmt": statement }] });
+        let answer = self.request(Method::POST, "/v2/pipeline", body.to_string())?;
+        let mut answer: Json = serde_json::from_slice(&answer).ok()?;
+        Some(answer["results"][0].take())
     }
 
     /// Does something without faults.

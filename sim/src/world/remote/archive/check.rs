@@ -23,6 +23,7 @@ use super::log::is_same_log;
 use super::manifest::{ClosedGeneration, LogEndStamp, Manifest};
 use super::place::{CURRENT, CURRENT_WAL, Name, Place, Stamp, log_name, snapshot_name};
 use super::scan::{Database, Log};
+use crate::judge::format::WAL_HEADER_BYTES;
 
 /// A directory that can be continued.
 pub(super) struct Checked {
@@ -100,7 +101,7 @@ pub(super) fn check_database(
     let exists = |name: &str| names.iter().any(|known| known == name);
     let main = place.open_shared(CURRENT)?;
     let wal = match exists(CURRENT_WAL) {
-        true => Log::read(place, CURRENT_WAL, place.open_shared(CURRENT_WAL)?, u64::MAX)?,
+        true => read_wal(place)?,
         false => Log::empty(),
     };
     let name = log_name(manifest.current);
@@ -137,6 +138,20 @@ pub(super) fn check_database(
     let moved = if state == State::MovedByAnother { &log } else { &none };
     check_main(place, &manifest, moved, &main, &wal)?;
     Ok(Checked { manifest, log, wal_frames: wal.frames(), state, main })
+}
+
+/// Reads the core's WAL. A crash may have left zeros instead of its header, or less than a header.
+fn read_wal(place: &Place) -> Result<Log, ArchiveError> {
+    let file = place.open_shared(CURRENT_WAL)?;
+    let wal = Log::read(place, CURRENT_WAL, file.clone(), u64::MAX)?;
+    if wal.header.is_none() {
+        let size = place.size(CURRENT_WAL, &file)?;
+        let head = place.read(CURRENT_WAL, &file, 0..size.min(WAL_HEADER_BYTES as u64))?;
+        if head.len() == WAL_HEADER_BYTES && head.iter().any(|byte| *byte != 0) {
+            return Err(ArchiveError::damaged(&place.path(CURRENT_WAL), "has no valid header"));
+        }
+    }
+    Ok(wal)
 }
 
 /// Whether a WAL has frames of the log that ends at `end`.

@@ -18,8 +18,8 @@
 use super::Archive;
 use super::error::ArchiveError;
 use super::manifest::{ClosedGeneration, Manifest};
-use super::place::{Name, log_name, snapshot_name};
-use super::scan::{Database, Log};
+use super::place::{CURRENT, CURRENT_WAL, Name, Place, log_name, snapshot_name};
+use super::scan::{Database, Log, log_bytes};
 use crate::world::remote::files;
 
 impl Archive {
@@ -30,6 +30,8 @@ impl Archive {
     /// [`ArchiveError`] if the generation could not be closed. It stays open, and nothing is lost.
     pub fn checkpoint(&mut self) -> Result<bool, ArchiveError> {
         self.heal()?;
+        // The core moves all frames, also those that could not be recorded after their commit.
+        self.record().map_err(self.remote.log.place.failed("read", CURRENT_WAL))?;
         if self.remote.frame_count() == 0 {
             return Ok(false);
         }
@@ -83,7 +85,7 @@ impl Archive {
             Err(source) => source,
         };
         self.watch.note();
-        let path = self.remote.log.place.path(super::place::CURRENT);
+        let path = self.remote.log.place.path(CURRENT);
         self.heal()?;
         // The core may have emptied the WAL before the error.
         match self.closing {
@@ -116,10 +118,9 @@ impl Archive {
     }
 
     fn rewrite_and_reopen(&mut self) -> Result<(), ArchiveError> {
-        use super::place::{CURRENT, CURRENT_WAL};
         let place = self.remote.log.place.clone();
         let wal = place.open_shared(CURRENT_WAL)?;
-        let known = self.remote.log.end().map_or(0, |end| super::scan::log_bytes(end.frames));
+        let known = self.remote.log.end().map_or(0, |end| log_bytes(end.frames));
         let size = place.size(CURRENT_WAL, &wal)?.min(known);
         files::truncate(&place.io, &wal, size).map_err(place.failed("cut", CURRENT_WAL))?;
         place.rewrite(CURRENT_WAL, &wal, size)?;
@@ -162,7 +163,7 @@ impl Archive {
 }
 
 /// Checks that no file has one of the names that the next generation needs.
-fn check_free(place: &super::place::Place, generation: u64) -> Result<(), ArchiveError> {
+fn check_free(place: &Place, generation: u64) -> Result<(), ArchiveError> {
     let is_in_the_way = |name: &String| match Name::parse(name) {
         Name::Snapshot(no) => no > generation + 1,
         Name::Log(no) => no > generation,

@@ -101,6 +101,8 @@ impl ArchivedLog {
         if self.current.copied == frames && (frames == 0 || self.current.is_durable) {
             return Ok(());
         }
+        // A manifest that names the log as a closed one may be in place. It must not grow then.
+        self.settle()?;
         let name = log_name(self.manifest.current);
         let file = match &self.current.file {
             Some(file) => file.clone(),

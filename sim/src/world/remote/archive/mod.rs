@@ -251,6 +251,18 @@ impl Archive {
     }
 }
 
+/// A server that ends makes the log durable, so that it can still prove what the WAL has held if another program moves
+/// the WAL. After a kill, the operating system has the log.
+impl Drop for Archive {
+    fn drop(&mut self) {
+        if self.remote.log.end().is_some()
+            && let Err(error) = self.remote.log.complete()
+        {
+            tracing::warn!(reason = crate::text::error_chain(&error), "the log is not durable");
+        }
+    }
+}
+
 /// The same place, whose handles of the core's database are shared and watched.
 fn watched(place: Place) -> (Place, Watch) {
     let watch = Watch::default();
