@@ -8,6 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod applications;
 mod archive;
+mod archive_histories;
 mod canonical;
 mod concurrency;
 mod conformance;

@@ -383,8 +383,12 @@ impl ArchiveHistory {
     }
 
     /// Changes the directory while no server runs. A server that starts on it either has lost nothing, or is refused.
-    /// Then the change is undone.
+    /// Then the change is undone. After an error, the directory is not changed: the server may not have been able to note
+    /// what has to be there.
     fn tamper(&mut self, change: impl FnOnce(&Disk, &[String]) -> bool) -> Result<(), Violation> {
+        if self.has_failed {
+            return Ok(());
+        }
         self.archive = None;
         self.disk.suspend_errors(true);
         let paths: Vec<String> =

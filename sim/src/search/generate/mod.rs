@@ -58,6 +58,16 @@ pub enum Profile {
     Archive,
 }
 
+impl Profile {
+    /// The profile's name on the command line.
+    ///
+    /// # Panics
+    /// Never: no profile is hidden.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("no profile is hidden").get_name().to_owned()
+    }
+}
+
 pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     if profile == Profile::Archive {

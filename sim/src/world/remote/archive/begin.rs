@@ -14,6 +14,9 @@ use crate::judge::format::{DatabaseHeader, PAGE_BYTES};
 use crate::world::remote::files;
 use crate::world::remote::store::{BoundStatement, Store, execute};
 
+/// The place of the write version and of the read version in a database's header. 2 stands for a WAL.
+const VERSIONS_AT: std::ops::Range<usize> = 18..20;
+
 /// A name that no history has had before.
 pub(super) fn new_history_id(place: &Place) -> String {
     let mut bytes = [0; 16];
@@ -210,10 +213,21 @@ fn check_importable(place: &Place, file: &Arc<dyn File>, bytes: u64) -> Result<(
     Ok(())
 }
 
+/// Checks that a database is still the one of which the core's main file is a copy. Every transaction changes its first
+/// page.
+fn check_unchanged(place: &Place, file: &Arc<dyn File>, bytes: u64) -> Result<(), String> {
+    const COMPARED_FROM: u64 = VERSIONS_AT.end as u64;
+    let copy = place.open_shared(CURRENT).map_err(|error| error.to_string())?;
+    let head = |file: &Arc<dyn File>| files::read_at(&place.io, file, COMPARED_FROM..PAGE_BYTES as u64);
+    let is_same = file.size().and_then(|size| Ok(size == bytes && head(file)? == head(&copy)?));
+    match is_same.map_err(|error| error.to_string())? {
+        true => Ok(()),
+        false => Err("another program has written to it; close all programs that use it".to_owned()),
+    }
+}
+
 /// Copies a database into the core's main file, in WAL mode, and checks it.
 fn import_checked(place: &Place, file: &Arc<dyn File>, bytes: u64, source: &str) -> Result<(), ArchiveError> {
-    /// The offset of the write version and of the read version in the header. 2 stands for a WAL.
-    const VERSIONS_AT: std::ops::Range<usize> = 18..20;
     let refused = |problem: String| ArchiveError::Import { path: source.to_owned(), problem };
     remove_first_files(place, &place.names()?)?;
     let mut pieces = place.pieces(CURRENT, file, bytes);
@@ -225,6 +239,7 @@ fn import_checked(place: &Place, file: &Arc<dyn File>, bytes: u64, source: &str)
     });
     place.write(CURRENT, first.into_iter().chain(pieces))?;
     place.sync()?;
+    check_unchanged(place, file, bytes).map_err(refused)?;
     let checked = || {
         let store = Store::recover(place.io.clone(), &place.path(CURRENT))?;
         let answer = execute(store.shared(), &BoundStatement::new("PRAGMA integrity_check"))?;

@@ -146,7 +146,7 @@ impl Archive {
     /// [`ArchiveError`]. The generations may or may not be served any more.
     pub fn prune(&mut self, count: u64) -> Result<bool, ArchiveError> {
         let log = &mut self.remote.log;
-        if log.manifest.closed.len() as u64 + 1 <= count.max(1) {
+        if (log.manifest.closed.len() as u64) < count.max(1) {
             return Ok(false);
         }
         log.settle()?;

@@ -199,13 +199,10 @@ impl Archive {
         if request.method() != http::Method::POST {
             return self.remote.answer(request);
         }
-        if let Err(error) = self.heal() {
+        self.work(|remote| remote.answer(request)).unwrap_or_else(|error| {
             let reason = crate::text::error_chain(&error);
-            return routes::error(StatusCode::SERVICE_UNAVAILABLE, &reason);
-        }
-        let response = self.remote.answer(request);
-        self.close_if_due();
-        response
+            routes::error(StatusCode::SERVICE_UNAVAILABLE, &reason)
+        })
     }
 
     /// Runs another writer's transaction.
@@ -216,10 +213,20 @@ impl Archive {
         &mut self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
     ) -> Result<T, LimboError> {
-        self.heal().map_err(|error| LimboError::InternalError(crate::text::error_chain(&error)))?;
-        let done = self.remote.transact(work);
+        let done = self.work(|remote| remote.transact(work));
+        done.unwrap_or_else(|error| Err(LimboError::InternalError(crate::text::error_chain(&error))))
+    }
+
+    /// Does work that may write to the database: recovers from an earlier failure before it, and ends the generation
+    /// after it if that is long enough.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] if a disk that has failed before still fails. The work was not done then.
+    pub fn work<T>(&mut self, work: impl FnOnce(&mut ArchivedRemote) -> T) -> Result<T, ArchiveError> {
+        self.heal()?;
+        let done = work(&mut self.remote);
         self.close_if_due();
-        done
+        Ok(done)
     }
 
     /// Ends the generation if it is long enough. An error is no error of the request, which has taken effect. The next
@@ -270,3 +277,6 @@ fn watched(place: Place) -> (Place, Watch) {
     let io = Arc::new(SharedHandles::new(place.io.clone(), watch.clone(), paths));
     (Place { io, ..place }, watch)
 }
+
+#[cfg(test)]
+mod tests;
