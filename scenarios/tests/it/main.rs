@@ -9,6 +9,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod applications;
 mod archive;
 mod archive_histories;
+mod archive_import;
 mod canonical;
 mod concurrency;
 mod conformance;
