@@ -80,27 +80,26 @@ impl Archive {
         self.remote.log.is_uncertain = true;
         let moved = self.remote.store.checkpoint();
         self.closing = Some(next);
-        let moved = match moved {
-            Ok(()) => return self.end_close(),
-            Err(source) => source,
+        let Err(source) = moved else {
+            self.end_close();
+            return Ok(());
         };
         self.watch.note();
-        let path = self.remote.log.place.path(CURRENT);
         self.heal()?;
         // The core may have emptied the WAL before the error.
-        match self.closing {
-            None if self.remote.frame_count() == 0 => Ok(()),
-            _ => Err(ArchiveError::Database { operation: "move the WAL into", path, source: moved }),
+        if self.remote.frame_count() == 0 {
+            return Ok(());
         }
+        let path = self.remote.log.place.path(CURRENT);
+        Err(ArchiveError::Database { operation: "move the WAL into", path, source })
     }
 
     /// Continues with the generation of the manifest in [`closing`](Self::closing), whose WAL the core has emptied.
-    fn end_close(&mut self) -> Result<(), ArchiveError> {
+    fn end_close(&mut self) {
         let next = self.closing.take().expect("a generation is being closed");
         self.remote.open = None;
         self.remote.log.begin_generation(next);
         self.remote.log.is_uncertain = false;
-        Ok(())
     }
 
     /// After a failed write or sync of the core's database, nobody knows which of its earlier writes will become
@@ -130,7 +129,8 @@ impl Archive {
         self.remote.open = None;
         let found = self.remote.store.frame_count().map_err(database)?;
         if found == 0 && self.closing.is_some() {
-            return self.end_close();
+            self.end_close();
+            return Ok(());
         }
         self.closing = None;
         if found != self.remote.frame_count() {
