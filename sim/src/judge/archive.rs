@@ -230,8 +230,31 @@ fn end_of(served: &ServedGeneration) -> DatabaseImage<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::judge::verdict::Invariant;
+
+    /// For each invariant of an archive, evidence that breaks it.
+    pub(crate) const BREAKERS: &[(Invariant, fn() -> Result<(), Violation>)] = &[
+        (ARCHIVE_DURABLE, || model().judge_rows(&Rows::new())),
+        (ARCHIVE_LOG, || {
+            let mut model = model();
+            model.judge_end((2, 0))?;
+            model.judge_end((1, 0))
+        }),
+        (ARCHIVE_FILES, || {
+            let files = Files::from([("manifest".to_owned(), vec![1])]);
+            ArchiveModel::judge_refusal(&files, &files, &Files::new(), "manifest")
+        }),
+        (ARCHIVE_RESUMES, || Err(ArchiveModel::refused("manifest"))),
+    ];
+
+    #[test]
+    fn each_broken_promise_is_reported_as_its_own_invariant() {
+        for (invariant, breaker) in BREAKERS {
+            assert_eq!(broken(breaker()), invariant.name);
+        }
+    }
 
     fn model() -> ArchiveModel {
         let mut model = ArchiveModel::default();
