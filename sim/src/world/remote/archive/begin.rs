@@ -62,7 +62,7 @@ pub(super) fn close_moved(place: &Place, manifest: Manifest, log: &Log) -> Resul
     let file = place.create(&name)?;
     // Frames of a transaction that has not ended may follow.
     files::truncate(&place.io, &file, log_bytes(end.frames)).map_err(place.failed("cut", &name))?;
-    files::sync_file(&place.io, &file).map_err(place.failed("sync", &name))?;
+    place.rewrite(&name, &file, log_bytes(end.frames))?;
     let log_stamp = place.stamp(&name, &file, log_bytes(end.frames))?;
     let name = snapshot_name(generation);
     let snapshot = place.open(&name)?;

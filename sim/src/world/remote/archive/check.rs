@@ -30,7 +30,9 @@ pub(super) struct Checked {
     pub manifest: Manifest,
     /// The log of the current generation.
     pub log: Log,
-    /// The number of committed frames in the core's WAL.
+    /// Whether there is a WAL.
+    pub has_wal: bool,
+    /// The number of committed frames in it.
     pub wal_frames: u64,
     pub state: State,
     /// The core's main file. As long as it is open here, it is locked.
@@ -137,7 +139,8 @@ pub(super) fn check_database(
     let none = Log::empty();
     let moved = if state == State::MovedByAnother { &log } else { &none };
     check_main(place, &manifest, moved, &main, &wal)?;
-    Ok(Checked { manifest, log, wal_frames: wal.frames(), state, main })
+    let has_wal = exists(CURRENT_WAL);
+    Ok(Checked { manifest, log, has_wal, wal_frames: wal.frames(), state, main })
 }
 
 /// Reads the core's WAL. A crash may have left zeros instead of its header, or less than a header.
@@ -177,7 +180,10 @@ fn check_main(
     let expected =
         Database { name: &name, snapshot: &snapshot, snapshot_bytes: manifest.snapshot.bytes, log };
     let Some(page_no) = expected.first_difference(place, CURRENT, main, wal)? else {
-        return Ok(());
+        if expected.has_header_of(place, CURRENT, main, wal)? {
+            return Ok(());
+        }
+        return Err(ArchiveError::damaged(&place.path(CURRENT), "has a damaged header"));
     };
     if log.frames() == 0 {
         let problem = format!("has another page {page_no} than {name}");

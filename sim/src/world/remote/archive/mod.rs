@@ -143,15 +143,17 @@ impl Archive {
         watch: Watch,
         lock: LockGuard,
     ) -> Result<Self, ArchiveError> {
-        let Checked { mut manifest, log, wal_frames, state, main } = checked;
+        let Checked { mut manifest, log, has_wal, wal_frames, state, main } = checked;
         manifest.put(&place)?;
         let path = place.path(CURRENT);
         let failed = |operation| {
             let path = path.clone();
             move |source: LimboError| ArchiveError::Database { operation, path, source }
         };
-        if wal_frames > 0 {
-            place.rewrite(CURRENT_WAL, &place.open_shared(CURRENT_WAL)?, scan::log_bytes(wal_frames))?;
+        if has_wal {
+            // A sync of an earlier process may have failed, of its header too.
+            let wal = place.open_shared(CURRENT_WAL)?;
+            place.rewrite(CURRENT_WAL, &wal, place.size(CURRENT_WAL, &wal)?)?;
         }
         let store = Store::recover(place.io.clone(), &path).map_err(failed("open"))?;
         drop(main);

@@ -147,6 +147,25 @@ impl Database<'_> {
         Ok(bytes)
     }
 
+    /// Whether the header of a main file has the fixed fields of this database or of the WAL's first page. The core reads
+    /// them from the main file, even if the WAL overrides the page.
+    pub fn has_header_of(
+        &self,
+        place: &Place,
+        main_name: &str,
+        main: &Arc<dyn File>,
+        wal: &Log,
+    ) -> Result<bool, ArchiveError> {
+        /// From the format's name to the payload fractions; the schema format; the text encoding.
+        const FIXED: [std::ops::Range<usize>; 3] = [0..24, 44..48, 56..60];
+        let found = place.read(main_name, main, 0..place.size(main_name, main)?.min(PAGE_BYTES as u64))?;
+        let expected = self.piece(place, 0)?;
+        let overriding = wal.page(place, 1)?.unwrap_or_else(|| expected.clone());
+        let is_known =
+            |at: usize| found.get(at).is_some_and(|byte| *byte == expected[at] || *byte == overriding[at]);
+        Ok(FIXED.into_iter().flatten().all(is_known))
+    }
+
     /// The number of the first page in which a main file differs from this database. The pages that `wal` writes
     /// are not compared, because the WAL of the main file overrides them.
     pub fn first_difference(
