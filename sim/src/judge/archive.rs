@@ -234,8 +234,10 @@ pub(crate) mod tests {
     use super::*;
     use crate::judge::verdict::Invariant;
 
+    type Breaker = fn() -> Result<(), Violation>;
+
     /// For each invariant of an archive, evidence that breaks it.
-    pub(crate) const BREAKERS: &[(Invariant, fn() -> Result<(), Violation>)] = &[
+    pub(crate) const BREAKERS: &[(Invariant, Breaker)] = &[
         (ARCHIVE_DURABLE, || model().judge_rows(&Rows::new())),
         (ARCHIVE_LOG, || {
             let mut model = model();
