@@ -1,4 +1,4 @@
-//! Planted bugs: small realistic mistakes in the engine. Each is a patch in `scenarios/planted/`, and the
+//! Planted bugs: small realistic mistakes in the engine, or in the archive behind `plimsoll serve`. Each is a patch in `scenarios/planted/`, and the
 //! simulator must find all of them.
 //!
 //! A patch starts with a description:
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use patch::{Edited, PatchError, PlantedBug};
 
-/// The parts of the engine among which the bugs are distributed.
+/// The parts of the engine, and the archive, among which the bugs are distributed.
 pub const AREAS: &[&str] = &[
     "bootstrap",
     "pull",
@@ -38,7 +38,11 @@ pub const AREAS: &[&str] = &[
     "replay",
     "lock",
     "error path",
+    ARCHIVE,
 ];
+
+/// The area of the bugs in the archive behind `plimsoll serve`. The others are in the engine.
+pub const ARCHIVE: &str = "archive";
 
 #[must_use]
 pub fn workspace() -> PathBuf {

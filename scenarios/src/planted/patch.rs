@@ -7,7 +7,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::planted::AREAS;
+use plimsoll_sim::search::generate::Profile;
+
+use crate::planted::{ARCHIVE, AREAS};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlantedBug {
@@ -67,6 +69,12 @@ pub(super) fn files(directory: &Path) -> Result<Vec<PathBuf>, PatchError> {
 }
 
 impl PlantedBug {
+    /// The profile of the sweeps that have to find the bug.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        if self.area == ARCHIVE { Profile::Archive } else { Profile::default() }
+    }
+
     /// Reads a patch.
     ///
     /// # Errors

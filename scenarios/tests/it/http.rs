@@ -1,5 +1,5 @@
-//! The remote over HTTP on loopback, on real files. A history ends with the same content as in one process,
-//! the server resumes its directory, and the client reports the reason of a failure.
+//! The remote over HTTP on loopback, on real files. A history ends with the same content as in one process, and
+//! the client reports the reason of a failure. The server's directory is in `archive`.
 #![expect(clippy::disallowed_methods, reason = "these tests use real files and real connections")]
 
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use plimsoll_scenarios::sandbox::rows;
 use plimsoll_sim::judge::ledger::Content;
 use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate};
-use plimsoll_sim::serve::{ArchiveError, ServeError, ServedRemote, Server};
+use plimsoll_sim::serve::{ArchiveError, ArchiveOptions, ServeError, ServedRemote, Server};
 use plimsoll_sim::text::error_chain;
 use plimsoll_sim::world::driver::{Environment, Machine, run_steps};
 use plimsoll_sim::world::in_process::{InProcess, block_on};
@@ -26,37 +26,42 @@ use turso_core::{Connection, MemoryIO, PlatformIO, Value};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-fn runtime() -> Runtime {
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 /// A server that runs until it is dropped.
-struct Running {
+pub struct Running {
     url: String,
-    remote: ServedRemote,
+    pub remote: ServedRemote,
     end: Option<oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<Result<(), ServeError>>>,
 }
 
 impl Running {
-    async fn start(directory: &Path) -> Result<Self, ServeError> {
-        let server = Server::bind(directory, ANY_PORT, 1_000_000, |_| ()).await?;
+    pub async fn start(directory: &Path) -> Result<Self, ServeError> {
+        let options = ArchiveOptions { generation_frames_max: 1_000_000, keep_generations: None };
+        Self::start_with(directory, options).await
+    }
+
+    pub async fn start_with(directory: &Path, options: ArchiveOptions) -> Result<Self, ServeError> {
+        let server = Server::bind(directory, ANY_PORT, options, |_| ()).await?;
         let (url, remote) = (format!("http://{}", server.address()), server.remote());
         let (end, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(server.run(async move { ended.await.unwrap_or(()) }));
         Ok(Self { url, remote, end: Some(end), task: Some(task) })
     }
 
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         drop(self.end.take());
         self.task.take().unwrap().await.unwrap().unwrap();
     }
 
-    fn client(&self) -> HttpRemote {
+    pub fn client(&self) -> HttpRemote {
         HttpRemote::builder(&self.url).build().unwrap()
     }
 
-    fn execute(&self, statements: &[&str]) {
+    pub fn execute(&self, statements: &[&str]) {
         self.remote
             .transact(|connection| statements.iter().try_for_each(|sql| connection.execute(sql)))
             .unwrap();
@@ -159,40 +164,13 @@ fn a_history_ends_over_http_as_it_ends_in_one_process() {
 }
 
 /// The content of table `t` at a client of `server`.
-async fn pulled(server: &Running, path: &Path) -> Vec<String> {
+pub async fn pulled(server: &Running, path: &Path) -> Vec<String> {
     let io = Arc::new(PlatformIO::new().unwrap());
     let options = Options::new("client");
     let path = path.display().to_string();
     let engine = SyncEngine::open(io, Arc::new(LocalStorage), server.client(), &path, options).await.unwrap();
     engine.pull().await.unwrap();
     rows(&engine.connect().unwrap(), "SELECT v FROM t ORDER BY v")
-}
-
-#[test]
-fn a_restarted_server_resumes_its_generations() {
-    runtime().block_on(async {
-        let directory = tempfile::tempdir().unwrap();
-        let (remote, slow) = (directory.path().join("remote"), directory.path().join("slow"));
-        let server = Running::start(&remote).await.unwrap();
-        server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
-        assert_eq!(pulled(&server, &slow).await, ["1"]);
-        assert!(server.remote.checkpoint().unwrap());
-        server.execute(&["INSERT INTO t VALUES (2)"]);
-        assert!(server.remote.checkpoint().unwrap());
-        server.execute(&["INSERT INTO t VALUES (3)"]);
-        let before = server.remote.with_remote(|remote| (remote.generation(), remote.frame_count()));
-        server.stop().await;
-
-        let server = Running::start(&remote).await.unwrap();
-        assert_eq!(server.remote.with_remote(|remote| (remote.generation(), remote.frame_count())), before);
-        assert_eq!(
-            pulled(&server, &slow).await,
-            ["1", "2", "3"],
-            "through the generations that were closed before the restart"
-        );
-        assert_eq!(pulled(&server, &directory.path().join("new")).await, ["1", "2", "3"]);
-        server.stop().await;
-    });
 }
 
 /// Two servers on one directory would answer with two logs and overwrite each other's files.
@@ -207,42 +185,6 @@ fn a_second_server_on_a_directory_is_refused_until_the_first_has_stopped() {
         server.stop().await;
         let server = Running::start(directory.path()).await.unwrap();
         server.execute(&["INSERT INTO t VALUES ('too')"]);
-        server.stop().await;
-    });
-}
-
-/// The files of a directory, by name.
-fn files_of(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
-    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
-}
-
-/// An operator stops the server, copies its directory, and puts the copy back later. The copy has the same history
-/// id, and it outgrows the client.
-#[test]
-fn a_directory_that_was_copied_and_put_back_is_recognized() {
-    runtime().block_on(async {
-        let directory = tempfile::tempdir().unwrap();
-        let (data, local) = (directory.path().join("remote"), directory.path().join("local"));
-        let server = Running::start(&data).await.unwrap();
-        server.execute(&["CREATE TABLE t (v)", "CREATE TABLE u (v)", "INSERT INTO t VALUES ('kept')"]);
-        assert_eq!(pulled(&server, &local).await, ["kept"]);
-        server.stop().await;
-        let copy = files_of(&data);
-        let server = Running::start(&data).await.unwrap();
-        for _ in 0..5 {
-            server.execute(&["INSERT INTO t VALUES ('lost')"]);
-        }
-        assert_eq!(pulled(&server, &local).await.len(), 6);
-        server.stop().await;
-        for (path, bytes) in copy {
-            std::fs::write(path, bytes).unwrap();
-        }
-        let server = Running::start(&data).await.unwrap();
-        for _ in 0..9 {
-            server.execute(&["INSERT INTO u VALUES ('new')"]);
-        }
-        assert_eq!(pulled(&server, &local).await, ["kept"]);
         server.stop().await;
     });
 }
@@ -275,57 +217,6 @@ fn a_run_of_the_server_refuses_what_is_meant_for_another_one() {
         assert_eq!(send(&server, "POST", Some(&second)).await.status(), 200);
         assert_eq!(send(&server, "POST", None).await.status(), 200, "other clients name no run");
         server.stop().await;
-    });
-}
-
-/// Runs a server on the directory, closes its first generation, and stops it.
-async fn closed_server(directory: &Path) {
-    let server = Running::start(directory).await.unwrap();
-    server.execute(&["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"]);
-    assert!(server.remote.checkpoint().unwrap());
-    server.stop().await;
-}
-
-fn edit(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = std::fs::read(path).unwrap();
-    edit(&mut bytes);
-    std::fs::write(path, bytes).unwrap();
-}
-
-#[test]
-fn a_checkpoint_that_a_crash_interrupted_is_finished_or_undone() {
-    runtime().block_on(async {
-        let directory = tempfile::tempdir().unwrap();
-        // A crash before the next snapshot was written.
-        closed_server(directory.path()).await;
-        std::fs::remove_file(directory.path().join("generation-2.db")).unwrap();
-        let server = Running::start(directory.path()).await.unwrap();
-        assert_eq!(server.remote.with_remote(Remote::generation), 2);
-        server.execute(&["INSERT INTO t VALUES (2)"]);
-        server.stop().await;
-        // A crash after the log was copied, and before the core moved it.
-        std::fs::copy(directory.path().join("current.db-wal"), directory.path().join("generation-2.wal"))
-            .unwrap();
-        let server = Running::start(directory.path()).await.unwrap();
-        assert_eq!(server.remote.with_remote(Remote::generation), 2);
-        assert_eq!(pulled(&server, &directory.path().join("client")).await, ["1", "2"]);
-        assert!(server.remote.checkpoint().unwrap());
-        server.stop().await;
-    });
-}
-
-#[test]
-fn a_damaged_or_foreign_directory_is_refused_by_name() {
-    runtime().block_on(async {
-        let directory = tempfile::tempdir().unwrap();
-        closed_server(directory.path()).await;
-        edit(&directory.path().join("generation-1.wal"), |bytes| bytes[5000] ^= 1);
-        let error = Running::start(directory.path()).await.err().unwrap();
-        assert!(matches!(error, ServeError::Archive(ArchiveError::Damaged { .. })), "{error:?}");
-        assert!(error_chain(&error).contains("generation 1"), "{}", error_chain(&error));
-        std::fs::remove_file(directory.path().join("history-id")).unwrap();
-        let error = Running::start(directory.path()).await.err().unwrap();
-        assert!(matches!(error, ServeError::Archive(ArchiveError::Foreign { .. })), "{error:?}");
     });
 }
 

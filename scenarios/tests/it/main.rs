@@ -7,6 +7,9 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod applications;
+mod archive;
+mod archive_histories;
+mod archive_import;
 mod canonical;
 mod concurrency;
 mod conformance;

@@ -5,7 +5,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::ValueEnum;
 use plimsoll_sim::report::sweep::{SweepReport, VERSION};
 use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate};
@@ -71,7 +70,7 @@ impl Source {
     pub fn arguments(&self, profile: Profile) -> Vec<String> {
         match self {
             Self::Seed(seed) if profile == Profile::default() => vec![seed.to_string()],
-            Self::Seed(seed) => vec![seed.to_string(), "--profile".into(), profile_name(profile)],
+            Self::Seed(seed) => vec![seed.to_string(), "--profile".into(), profile.name()],
             Self::File(path) => vec![path.clone()],
             Self::Input => vec!["-".into()],
         }
@@ -90,13 +89,8 @@ impl Source {
 /// The schedule of a seed, with a comment that names the seed and the profile.
 pub fn schedule_of(seed: u64, profile: Profile) -> Schedule {
     let mut schedule = generate(seed, profile);
-    schedule.comments.head.push(format!("seed {seed}, profile {}", profile_name(profile)));
+    schedule.comments.head.push(format!("seed {seed}, profile {}", profile.name()));
     schedule
-}
-
-/// The profile's name on the command line.
-pub fn profile_name(profile: Profile) -> String {
-    profile.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// A hash of this program's file. It tells whether an earlier result is of the same program.

@@ -59,7 +59,7 @@ impl Fingerprint {
             None => Profile::value_variants(),
         };
         for profile in profiles {
-            let (name, seeds) = (files::profile_name(*profile), self.seeds.clone());
+            let (name, seeds) = (profile.name(), self.seeds.clone());
             let schedules = seeds.map(|seed| (format!("{name} {seed}"), move || generate(seed, *profile)));
             text.push_str(&self.lines(&name, schedules.collect()));
         }

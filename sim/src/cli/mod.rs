@@ -2,6 +2,8 @@
 //! library's module `report` renders the output.
 
 mod atlas;
+#[cfg(feature = "serve")]
+mod backup;
 mod corpus;
 mod determinism;
 mod explore;
@@ -88,6 +90,9 @@ enum Command {
     /// Serve a remote over HTTP, on real files, to clients on this machine.
     #[cfg(feature = "serve")]
     Serve(serve::Serve),
+    /// Copy the directory of a served remote. The server may be running.
+    #[cfg(feature = "serve")]
+    Backup(backup::Backup),
     /// Run a history from standard input for a parent process, and print its verdict.
     #[command(hide = true)]
     Judge(judge::Judge),
@@ -112,6 +117,8 @@ impl Arguments {
             Command::Explore(explore) => explore.execute(),
             #[cfg(feature = "serve")]
             Command::Serve(serve) => serve.execute(),
+            #[cfg(feature = "serve")]
+            Command::Backup(backup) => backup.execute(),
             Command::Judge(judge) => judge.execute(),
             Command::Fingerprint(fingerprint) => fingerprint.execute(),
             Command::Invariants => Ok(invariants::print()),

@@ -238,7 +238,7 @@ impl Run {
             ("--seeds", Some(format!("{next}..{end}"))),
             ("--minutes", minutes.map(|limit| (limit.as_secs_f64() / 60.0).to_string())),
             ("--shard", has_shard.then(|| sweep.shard.to_string())),
-            ("--profile", (*profile != Profile::default()).then(|| files::profile_name(*profile))),
+            ("--profile", (*profile != Profile::default()).then(|| profile.name())),
             ("--jobs", jobs.map(|count| count.to_string())),
             ("--out", out.as_ref().map(|directory| directory.display().to_string())),
         ];

@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::Args;
-use plimsoll_sim::serve::{Served, Server};
+use plimsoll_sim::serve::{ArchiveOptions, ServeError, Served, Server, import};
 
 use super::output::outln;
 use super::{Problem, STATUS_CLEAN};
@@ -22,6 +23,13 @@ pub struct Serve {
     /// The number of frames after which a generation ends and the next one starts.
     #[arg(long, value_name = "FRAMES", default_value_t = 1000)]
     generation_frames_max: u64,
+    /// The number of generations to keep, the current one included. Clients that need an older one start over with the
+    /// current state. Keeps all by default.
+    #[arg(long, value_name = "N")]
+    keep_generations: Option<NonZero<u64>>,
+    /// Begin with a copy of this SQLite database. It is checked and not changed. The directory must be new.
+    #[arg(long, value_name = "FILE")]
+    import: Option<PathBuf>,
     /// Do not print a line for each request.
     #[arg(long)]
     quiet: bool,
@@ -50,7 +58,14 @@ impl Serve {
                 );
             }
         };
-        let server = Server::bind(&self.data, self.listen, self.generation_frames_max, log).await?;
+        if let Some(source) = &self.import {
+            import(&self.data, source).map_err(ServeError::from)?;
+        }
+        let options = ArchiveOptions {
+            generation_frames_max: self.generation_frames_max,
+            keep_generations: self.keep_generations,
+        };
+        let server = Server::bind(&self.data, self.listen, options, log).await?;
         let (generation, frames) =
             server.remote().with_remote(|remote| (remote.generation(), remote.frame_count()));
         outln!("listening on http://{}", server.address());

@@ -8,6 +8,7 @@
 //! | [`counts`] | what happened in a history, counted |
 //! | [`ledger`] | the acknowledged transactions of every writer, and the content that follows from them |
 //! | [`remote_log`] | the remote's model: every generation's snapshot and frames |
+//! | [`archive`] | the model of a served remote's archive |
 //! | `claims`, `paths` | what a client's metadata claims, and where its files are |
 //! | `database_files`, `durability` | page-level checks, and checks on versions of the metadata |
 //! | [`mod@format`] | parsers for database files and WALs |
@@ -15,6 +16,7 @@
 //!
 //! Not in this module: the disk, the network and the clients. Start with `verdict`.
 
+pub mod archive;
 mod claims;
 pub mod counts;
 mod database_files;

@@ -12,12 +12,7 @@
 
 use bytes::Bytes;
 
-use turso_core::LimboError;
-
-use crate::judge::format::{
-    DatabaseHeader, DatabaseImage, FRAME_BYTES, FrameHeader, PAGE_BYTES, Page, WAL_HEADER_BYTES, Wal,
-    WalHeader,
-};
+use crate::judge::format::{DatabaseImage, FRAME_BYTES, FrameHeader, Page, Wal, WalHeader};
 
 /// All generations of a remote, numbered from 1. The last one is current.
 #[derive(Debug)]
@@ -64,27 +59,6 @@ pub struct Frame {
     bytes: Bytes,
 }
 
-/// A closed generation, in the form that is stored outside this process.
-#[derive(Debug, Clone)]
-pub struct Closed {
-    /// The main file at the start of the generation.
-    pub snapshot: Bytes,
-    /// The log's header and frames.
-    pub log: Bytes,
-}
-
-/// The reason why a stored log cannot be resumed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResumeError {
-    /// A generation is inconsistent.
-    #[error("generation {generation}: {problem}")]
-    Generation { generation: u64, problem: String },
-    /// turso_core cannot open the database.
-    #[error("cannot open the remote's database")]
-    Database(#[from] LimboError),
-}
-
 impl RemoteLog {
     fn empty() -> RemoteLog {
         RemoteLog {
@@ -101,51 +75,6 @@ impl RemoteLog {
         let mut history = RemoteLog::empty();
         history.push(snapshot);
         history
-    }
-
-    /// Resumes a stored log from its closed generations and the snapshot at the start of the current one.
-    ///
-    /// # Errors
-    /// [`ResumeError::Generation`] with the number of the first inconsistent generation.
-    pub(crate) fn resume(closed: Vec<Closed>, snapshot: Bytes) -> Result<RemoteLog, ResumeError> {
-        let mut history = RemoteLog::empty();
-        for Closed { snapshot, log } in closed {
-            history.push_checked(snapshot)?;
-            let wrong =
-                |problem| ResumeError::Generation { generation: history.generation_current(), problem };
-            let wal = Wal::parse(&log);
-            let (header, count) = (wal.header().copied(), wal.verified_frames());
-            let header = header.ok_or_else(|| wrong("its log has no header".to_owned()))?;
-            if log.len() != WAL_HEADER_BYTES + count as usize * FRAME_BYTES {
-                return Err(wrong(format!("its log of {} bytes holds {count} intact frames", log.len())));
-            }
-            if count == 0 || !wal.frame(count).is_commit() {
-                return Err(wrong("its log does not end with a transaction".to_owned()));
-            }
-            history.append(header, log.slice(WAL_HEADER_BYTES..), count);
-        }
-        history.push_checked(snapshot)?;
-        Ok(history)
-    }
-
-    /// Starts the next generation if `snapshot` is a database and equals the end of the generation before
-    /// it.
-    fn push_checked(&mut self, snapshot: Bytes) -> Result<(), ResumeError> {
-        let wrong = |problem| ResumeError::Generation { generation: self.generation_current() + 1, problem };
-        let pages = DatabaseHeader::parse(&snapshot).map_or(0, |header| header.page_count as usize);
-        if pages == 0 || snapshot.len() != pages * PAGE_BYTES {
-            return Err(wrong(format!("its snapshot of {} bytes has {pages} pages", snapshot.len())));
-        }
-        if let Some(before) = self.generations.last() {
-            let folded = before.image_at(before.frame_count());
-            if let Some(difference) = folded.first_difference(&DatabaseImage::of_main(&snapshot)) {
-                return Err(wrong(format!(
-                    "its snapshot differs from the end of the generation before it: {difference}"
-                )));
-            }
-        }
-        self.push(snapshot);
-        Ok(())
     }
 
     pub fn generation_current(&self) -> u64 {

@@ -68,6 +68,14 @@ invariants! {
         "the engine opens every image that a crash at any moment could leave";
     ENDS = "ends", Always,
         "every operation ends: the numbers of its suspensions and of its waits in a row without a file operation are limited";
+    ARCHIVE_DURABLE = "archive-durable", Always,
+        "a served remote keeps every transaction that it has acknowledged, complete and once";
+    ARCHIVE_LOG = "archive-log", Always,
+        "the log of a served remote never goes back, and what it has served never changes";
+    ARCHIVE_FILES = "archive-files", Always,
+        "a served remote that refuses to start changes nothing and names the file; it touches no file that is not its own";
+    ARCHIVE_RESUMES = "archive-resumes", Always,
+        "a served remote starts on every directory that it and a crash have left";
     NOTHING_LOST = "nothing-lost", Eventually,
         "I6: every committed local transaction is on the remote";
     LIVENESS = "liveness", Eventually,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FORMAT;
+use super::{FORMAT, System};
 
 /// The options of a history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,6 +10,8 @@ use super::FORMAT;
 #[serde(deny_unknown_fields)]
 pub struct Header {
     pub format: u32,
+    #[serde(default, skip_serializing_if = "System::is_engine")]
+    pub system: System,
     /// The source of all values that must look random.
     pub key: u64,
     pub clients: u8,
@@ -98,6 +100,7 @@ impl Header {
     pub fn new(key: u64) -> Self {
         Self {
             format: FORMAT,
+            system: System::Engine,
             key,
             clients: 2,
             pull_batch_frames: 64,

@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `header` | the options of a history |
 //! | `step` | steps and their actions |
+//! | `archive` | the actions of a history of the archive behind `plimsoll serve` |
 //! | `wait` | moments inside an operation when other steps run |
 //! | [`workload`] | writes as data, and their SQL |
 //! | `file` | the file format and its parser |
 //! | `validate` | checks that steps and faults are possible |
 //! | `words` | steps in English |
 
+mod archive;
 mod file;
 mod header;
 mod step;
@@ -23,6 +25,7 @@ pub mod workload;
 
 use serde::{Deserialize, Serialize};
 
+pub use archive::{ArchiveAction, System};
 pub use file::{Comments, ScheduleError};
 pub use header::{Header, PushMode};
 pub use step::{Action, ActionKind, Alternation, During, Step, TransactionEnd};

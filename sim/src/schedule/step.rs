@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use strum::{EnumDiscriminants, IntoStaticStr};
 
-use super::Wait;
 use super::workload::Write;
+use super::{ArchiveAction, Wait};
 use crate::fault::{CrashKind, Damage, Fault, FileClass, Route};
 
 /// One step of a schedule.
@@ -146,6 +146,8 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "is_no")]
         keeps_name: bool,
     },
+    /// An action on the directory of a served remote.
+    RemoteArchive(ArchiveAction),
     /// A second server starts on a copy of the remote's files, under the same address. From then on the two answer
     /// in turn, until one of them is shut down. If there are two already, the step does nothing.
     RemoteFork {
@@ -224,6 +226,7 @@ impl Action {
             | Self::RemoteRestart
             | Self::RemoteCrash { .. }
             | Self::RemotePrune
+            | Self::RemoteArchive(_)
             | Self::RemoteRestore { .. }
             | Self::RemoteFork { .. }
             | Self::RemoteJoin { .. }
@@ -254,6 +257,7 @@ impl Action {
             | Self::RemoteRestart
             | Self::RemoteCrash { .. }
             | Self::RemotePrune
+            | Self::RemoteArchive(_)
             | Self::RemoteRestore { .. }
             | Self::RemoteFork { .. }
             | Self::RemoteJoin { .. }

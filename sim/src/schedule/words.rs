@@ -43,6 +43,7 @@ impl fmt::Display for Action {
             Self::RemoteRestart => write!(f, "the remote's server restarts"),
             Self::RemoteCrash { kind } => write!(f, "the remote's machine crashes: {kind}"),
             Self::RemotePrune => write!(f, "the remote stops serving all generations except the current one"),
+            Self::RemoteArchive(action) => write!(f, "{action}"),
             Self::RemoteRestore { generations_back, transactions_back, keeps_name } => write!(
                 f,
                 "the remote is restored to {transactions_back} transactions before the end of the generation {generations_back} before the current one{}",

@@ -1,7 +1,7 @@
 //! Serves the remote over HTTP, on real files: for clients on this machine, and for tests that need a real
 //! network.
 //!
-//! It answers like [`Remote`], one request at a time, and resumes its directory after a restart (see
+//! It answers like the simulated remote, one request at a time, and resumes its directory after a restart (see
 //! `archive`). It needs the feature `serve`; the simulator does not use it.
 //!
 //! Not supported: TLS, authorization, and a limit on the number of clients. Use it only on loopback. SQL that
@@ -30,9 +30,9 @@ use tokio::sync::Notify;
 use turso_core::{Connection, LimboError};
 
 use crate::lock::lock;
-use crate::world::remote::Remote;
-use archive::Archive;
-pub use archive::ArchiveError;
+pub use crate::world::remote::archive::ArchiveOptions;
+use crate::world::remote::archive::{Archive, ArchivedRemote};
+pub use archive::{ArchiveError, backup, import};
 
 /// The maximum length of a request's body, in bytes.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
@@ -78,8 +78,6 @@ pub struct Server {
 
 struct Shared {
     archive: Mutex<Archive>,
-    /// The number of frames at which a generation is ended.
-    generation_frames_max: u64,
     log: Box<dyn Fn(&Served) + Send + Sync>,
     broken: Mutex<Option<String>>,
     has_broken: Notify,
@@ -93,18 +91,17 @@ pub struct ServedRemote {
 
 impl Server {
     /// Resumes the remote in `directory`, or creates an empty one, and listens on `address`. Port 0 selects a
-    /// free port. A generation ends on its own once it has `generation_frames_max` frames. `log` is called
-    /// for every request.
+    /// free port. `log` is called for every request.
     ///
     /// # Errors
     /// [`ServeError`] if the directory or the address cannot be used.
     pub async fn bind(
         directory: &Path,
         address: SocketAddr,
-        generation_frames_max: u64,
+        options: ArchiveOptions,
         log: impl Fn(&Served) + Send + Sync + 'static,
     ) -> Result<Self, ServeError> {
-        let archive = Mutex::new(Archive::open(directory)?);
+        let archive = Mutex::new(archive::open(directory, options)?);
         let listening = async {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
@@ -113,7 +110,6 @@ impl Server {
         let (listener, address) = listening.await.map_err(|source| ServeError::Listen { address, source })?;
         let shared = Arc::new(Shared {
             archive,
-            generation_frames_max: generation_frames_max.max(1),
             log: Box::new(log),
             broken: Mutex::new(None),
             has_broken: Notify::new(),
@@ -177,7 +173,7 @@ impl ServedRemote {
         &self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
     ) -> Result<T, LimboError> {
-        lock(&self.shared.archive).remote().transact(work)
+        lock(&self.shared.archive).transact(work)
     }
 
     /// Ends the generation. Returns `false` if it had no frames.
@@ -189,7 +185,7 @@ impl ServedRemote {
     }
 
     /// Calls `look` with the remote.
-    pub fn with_remote<T>(&self, look: impl FnOnce(&Remote) -> T) -> T {
+    pub fn with_remote<T>(&self, look: impl FnOnce(&ArchivedRemote) -> T) -> T {
         look(lock(&self.shared.archive).remote())
     }
 }
@@ -232,14 +228,11 @@ impl Shared {
     fn serve(&self, name: &str, request: &Request<Bytes>) -> Response<Bytes> {
         let breaks = BreaksUnlessDone { shared: self, name };
         let mut archive = lock(&self.archive);
-        let mut response = archive.remote().serve(request);
-        if archive.remote().frame_count() >= self.generation_frames_max && !archive.remote().is_held_open() {
-            // The request has taken effect, even if the generation cannot be ended after it.
-            if let Err(error) = archive.checkpoint() {
-                let problem = crate::text::error_chain(&error);
-                response = plain(StatusCode::INTERNAL_SERVER_ERROR, &problem);
-            }
-        }
+        let (parts, content) = archive.serve(request).into_parts();
+        let response = match content.read(&archive.io()) {
+            Ok(body) => Response::from_parts(parts, body),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        };
         std::mem::forget(breaks);
         response
     }

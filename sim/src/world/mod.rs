@@ -30,11 +30,13 @@
 //! | a second process | `second_process` |
 //! | damage to a client's files | `damage` |
 //! | the heal | `heal` |
+//! | a history of the archive behind `plimsoll serve` | `archive_history` |
 //!
 //! [`driver`], [`in_process`] and [`memory`] run the engine without faults and checkers. [`clock`] is the
 //! virtual clock.
 
 pub mod application;
+mod archive_history;
 pub mod client;
 mod clients;
 pub mod clock;

@@ -9,6 +9,7 @@
 //! time of the history's thread, not on real time, so that a machine that stands still breaks nothing. The
 //! thread of such a history cannot be stopped and is left running. `search::child` runs it in a process that ends.
 
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -18,15 +19,17 @@ use std::time::Duration;
 use crate::judge::counts::Counts;
 use crate::judge::verdict::{ENDS, Signature, Violation};
 use crate::lock::lock;
-use crate::schedule::{Schedule, Step};
+use crate::schedule::{Schedule, Step, System};
 use crate::world::World;
+use crate::world::archive_history::ArchiveHistory;
 use crate::world::clock;
 use crate::world::fault_outcomes::FaultOutcomes;
 use crate::world::final_databases::FinalDatabase;
 use crate::world::listener::Listener;
 use crate::world::pilot::SharedPilot;
+use crate::world::remote::archive::ArchiveOptions;
 use crate::world::snapshot::Snapshots;
-use crate::world::trace::{Event, Lane, Trace, Verb};
+use crate::world::trace::{Event, Lane, SharedTrace, Trace, Verb};
 
 pub const THREAD_NAME: &str = "plimsoll-history";
 /// Virtual time at the start of a history, in milliseconds after the clock's epoch.
@@ -186,27 +189,36 @@ fn run_here(
     // closes.
     let _in_virtual_time = clock::enter(BEGIN_MS);
     let trace = Arc::new(Mutex::new(Trace::new(options.keep_events)));
+    if let System::Archive { generation_frames_max, keep_generations } = schedule.header.system {
+        let keep_generations = NonZero::new(keep_generations);
+        let archive_options = ArchiveOptions { generation_frames_max, keep_generations };
+        let mut history = ArchiveHistory::new(&schedule.header, archive_options, trace.clone());
+        let violation = history.run(&schedule.steps, step).err();
+        let ArchiveHistory { counts, fault_outcomes, .. } = history;
+        return finish(&trace, Outcome { counts, fault_outcomes, violation, ..Outcome::default() });
+    }
     let (listener, inbox) = Listener::new(trace.clone());
     let mut world = World::new(schedule.header.clone(), trace.clone(), inbox, options.checks);
     prepare(&mut world);
     let violation =
         tracing::subscriber::with_default(listener, || run_steps(&mut world, &schedule.steps, step).err());
-    if let Some(violation) = &violation {
-        world.record(Lane::Verdict, Verb::Violation, &violation.to_string(), &[]);
-    }
     let databases = if options.keep_databases { world.final_databases() } else { Vec::new() };
     let (counts, fault_outcomes, snapshots) = world.finish();
-    let trace = lock(&trace);
+    finish(&trace, Outcome { counts, fault_outcomes, snapshots, databases, violation, ..Outcome::default() })
+}
+
+/// Adds the trace to an outcome.
+fn finish(trace: &SharedTrace, outcome: Outcome) -> Outcome {
+    let mut trace = lock(trace);
+    if let Some(violation) = &outcome.violation {
+        trace.record(Lane::Verdict, Verb::Violation, &violation.to_string(), &[], &[]);
+    }
     Outcome {
         hash: trace.hash(),
         bytes_hash: trace.bytes_hash(),
         event_count: trace.event_count(),
         events: trace.events().to_vec(),
-        counts,
-        fault_outcomes,
-        snapshots,
-        databases,
-        violation,
+        ..outcome
     }
 }
 

@@ -189,6 +189,8 @@ impl World {
                 self.note_injected(FaultKind::RemoteCrash, Target::Between, context);
                 Ok(())
             }
+            // These are for histories of the archive.
+            Action::RemoteArchive(_) => Ok(()),
             Action::RemotePrune => {
                 self.recorder.counts.prunes += u64::from(self.server.remote.prune());
                 Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use plimsoll_scenarios::commands::{self, Ended};
 use plimsoll_sim::report::sweep::{SweepReport, report_name};
 use plimsoll_sim::schedule::Schedule;
+use plimsoll_sim::search::generate::Profile;
 use plimsoll_sim::search::sweep::Shard;
 
 use crate::Outcomes;
@@ -28,6 +29,15 @@ const CALM: &str = r#"{"format":1,"key":1,"clients":2,"pull_batch_frames":64,"pu
 {"id":4,"action":{"transaction":{"client":1,"writes":[{"append":{"payload_bytes":10}}],"end":"commit"}}}
 {"id":5,"action":{"sync":{"client":1}}}
 {"id":6,"action":{"pull":{"client":0}}}
+"#;
+
+/// The same for the archive behind `plimsoll serve`.
+const CALM_ARCHIVE: &str = r#"{"format":1,"system":{"archive":{"generation_frames_max":4,"keep_generations":2}},"key":1,"clients":1,"pull_batch_frames":64,"push_batch_statements_max":1000,"synced_wal_frames_max":1000,"chunk_bytes":16384}
+{"id":1,"action":{"remote_archive":{"write":{"rows":1,"payload_bytes":10}}}}
+{"id":2,"action":"remote_checkpoint"}
+{"id":3,"action":{"remote_archive":{"write":{"rows":2,"payload_bytes":5000}}}}
+{"id":4,"action":"remote_restart"}
+{"id":5,"action":{"remote_archive":{"write":{"rows":1,"payload_bytes":10}}}}
 "#;
 
 /// The invariants of the files. An application does not see that one of them is broken.
@@ -85,12 +95,18 @@ pub enum HuntError {
 impl Hunt {
     /// Sweeps from every base, each up to its first failure. If `may_shrink` is set, shrinks the first
     /// `shrinks` findings.
-    pub fn sweep_all(&self, plimsoll: &Path, name: &str, may_shrink: bool) -> Result<Outcomes, HuntError> {
+    pub fn sweep_all(
+        &self,
+        plimsoll: &Path,
+        name: &str,
+        profile: Profile,
+        may_shrink: bool,
+    ) -> Result<Outcomes, HuntError> {
         let mut shrinks_left = if may_shrink { self.shrinks } else { 0 };
         let mut outcomes = Outcomes::new();
         for base in 1..=self.bases {
             let directory = self.out.join(name).join(base.to_string());
-            let mut found = self.sweep(plimsoll, base * BASE_STEP, &directory)?;
+            let mut found = self.sweep(plimsoll, profile, base * BASE_STEP, &directory)?;
             if let Some((found, schedule)) = &mut found
                 && shrinks_left > 0
             {
@@ -104,12 +120,13 @@ impl Hunt {
 
     /// Checks that the history without faults passes. Violations of the file invariants are allowed, because
     /// only the simulator finds them.
-    pub fn check_calm(&self, plimsoll: &Path, name: &str) -> Result<(), HuntError> {
+    pub fn check_calm(&self, plimsoll: &Path, name: &str, profile: Profile) -> Result<(), HuntError> {
+        let calm = if profile == Profile::Archive { CALM_ARCHIVE } else { CALM };
         let directory = self.out.join(name);
         let path = directory.join("calm.jsonl");
         let failed = |source| HuntError::File { path: path.display().to_string(), source };
         std::fs::create_dir_all(&directory).map_err(failed)?;
-        std::fs::write(&path, CALM).map_err(failed)?;
+        std::fs::write(&path, calm).map_err(failed)?;
         let ended = run(Command::new(plimsoll).arg("replay").arg(&path))?;
         let signature = ended.stdout.lines().find_map(|line| line.strip_prefix("signature: "));
         match signature {
@@ -127,6 +144,7 @@ impl Hunt {
     fn sweep(
         &self,
         plimsoll: &Path,
+        profile: Profile,
         first: u64,
         directory: &Path,
     ) -> Result<Option<(Found, PathBuf)>, HuntError> {
@@ -143,6 +161,7 @@ impl Hunt {
                 &format!("{first}..{}", first + self.seeds_budget),
             ])
             .args(["--jobs", &self.jobs.to_string()])
+            .args(["--profile", &profile.name()])
             .arg("--out")
             .arg(directory);
         let ended = run(&mut command)?;

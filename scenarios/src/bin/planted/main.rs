@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use plimsoll_scenarios::planted::{self, PatchError, PlantedBug};
+use plimsoll_sim::search::generate::Profile;
 use plimsoll_sim::search::sweep::Shard;
 
 use hunt::{Found, Hunt, HuntError};
@@ -132,7 +133,14 @@ impl Arguments {
         if !self.skip_unpatched {
             bar.set_message("the unpatched engine");
             let plimsoll = scratch.build(&[])?;
-            table.baseline = Some(Baseline::of(&hunt.sweep_all(&plimsoll, "unpatched", false)?));
+            let mut outcomes = Outcomes::new();
+            for profile in [Profile::default(), Profile::Archive] {
+                if bugs.iter().any(|bug| bug.profile() == profile) {
+                    let name = format!("unpatched-{}", profile.name());
+                    outcomes.extend(hunt.sweep_all(&plimsoll, &name, profile, false)?);
+                }
+            }
+            table.baseline = Some(Baseline::of(&outcomes));
             bar.inc(1);
         }
         for bug in &bugs {
@@ -145,7 +153,7 @@ impl Arguments {
             let plimsoll =
                 scratch.build(&edited).map_err(|source| Problem::Bug { name: bug.name.clone(), source })?;
             bar.set_message(format!("{}: sweeping", bug.name));
-            match hunt.check_calm(&plimsoll, &bug.name) {
+            match hunt.check_calm(&plimsoll, &bug.name, bug.profile()) {
                 Err(strawman @ HuntError::Strawman { .. }) => {
                     bar.suspend(|| eprintln!("{strawman}"));
                     table.strawmen.push(bug.name.clone());
@@ -155,7 +163,7 @@ impl Arguments {
                 }
                 outcome => outcome?,
             }
-            let found = hunt.sweep_all(&plimsoll, &bug.name, true)?;
+            let found = hunt.sweep_all(&plimsoll, &bug.name, bug.profile(), true)?;
             let row = Row::new(bug, &found, self.seeds_budget);
             if bar.is_hidden() {
                 eprintln!("{}", row.line());

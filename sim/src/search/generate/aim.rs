@@ -98,6 +98,7 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
         | Action::RemoteRestart
         | Action::RemoteCrash { .. }
         | Action::RemotePrune
+        | Action::RemoteArchive(_)
         | Action::RemoteRestore { .. }
         | Action::RemoteFork { .. }
         | Action::RemoteJoin { .. }

@@ -64,6 +64,7 @@ pub(super) enum Kind {
 impl Mix {
     pub(super) fn draw(rng: &mut impl Rng, profile: Profile, header: &Header) -> Self {
         let (crashes, network, disk_errors) = match profile {
+            Profile::Archive => unreachable!("a history of the archive has no mix"),
             Profile::Calm => (false, false, false),
             Profile::Crash => (true, false, false),
             Profile::Network => (false, true, false),

@@ -6,9 +6,11 @@
 //! draws none.
 //!
 //! `mix` draws what a seed can do, `writes` draws the content of transactions, `faults` draws the faults of a step,
-//! and `aim` estimates the places that these faults can reach.
+//! and `aim` estimates the places that these faults can reach. `archive` draws histories of the archive behind
+//! `plimsoll serve`.
 
 mod aim;
+mod archive;
 mod faults;
 mod limits;
 mod mix;
@@ -52,10 +54,25 @@ pub enum Profile {
     /// All faults, in a different mix for each seed
     #[default]
     Swarm,
+    /// The directory of a served remote instead of the engine: crashes, disk errors, missing and foreign files, backups
+    Archive,
+}
+
+impl Profile {
+    /// The profile's name on the command line.
+    ///
+    /// # Panics
+    /// Never: no profile is hidden.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("no profile is hidden").get_name().to_owned()
+    }
 }
 
 pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    if profile == Profile::Archive {
+        return archive::generate(&mut rng, seed);
+    }
     let header = header(&mut rng, seed);
     let mix = Mix::draw(&mut rng, profile, &header);
     let mut steps: Vec<Step> = Vec::new();

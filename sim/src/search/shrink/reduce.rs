@@ -260,6 +260,7 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
     // The pattern lists all fields, so that a new field cannot be forgotten here.
     let Header {
         format: _,
+        system: _,
         key: _,
         clients: _,
         pull_batch_frames,
@@ -276,7 +277,8 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
     } = plain;
     candidates.extend([
         changed(schedule, |schedule| {
-            schedule.header = Header { clients: schedule.header.clients, ..Header::new(schedule.header.key) };
+            let Header { clients, system, .. } = schedule.header;
+            schedule.header = Header { clients, system, ..Header::new(schedule.header.key) };
         }),
         changed(schedule, |schedule| schedule.header.pull_batch_frames = pull_batch_frames),
         changed(schedule, |schedule| schedule.header.push_batch_statements_max = push_batch_statements_max),

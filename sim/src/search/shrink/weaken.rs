@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::fault::{Arrival, NetworkFault};
 use crate::fault::{CrashKind, CrashPoint, DiskError, DiskErrorKind, Lasts, Moment, Survival, Tear};
 use crate::schedule::workload::Write;
-use crate::schedule::{Action, Step, TransactionEnd};
+use crate::schedule::{Action, ArchiveAction, Step, TransactionEnd};
 
 /// Faults that do less harm than `fault`, the least harmful first.
 pub(super) fn weaker_fault(fault: &Fault) -> Vec<Fault> {
@@ -154,6 +154,7 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
         | Action::RemoteCheckpoint
         | Action::RemoteRestart
         | Action::RemotePrune
+        | Action::RemoteArchive(_)
         | Action::RemoteRestore { .. }
         | Action::RemoteFork { .. }
         | Action::RemoteJoin { .. }
@@ -211,6 +212,13 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
             let weaker = weaker_kind(kind).into_iter().map(|kind| Action::RemoteCrash { kind });
             std::iter::once(Action::RemoteRestart).chain(weaker).collect()
         }
+        Action::RemoteArchive(ArchiveAction::Write { rows, payload_bytes }) => {
+            let write =
+                |rows, payload_bytes| Action::RemoteArchive(ArchiveAction::Write { rows, payload_bytes });
+            let fewer = (*rows > 1).then(|| write(1, *payload_bytes));
+            let shorter = (*payload_bytes > 0).then(|| write(*rows, 0));
+            fewer.into_iter().chain(shorter).collect()
+        }
         Action::EndTransaction { .. }
         | Action::OpenReader { .. }
         | Action::CloseReader { .. }
@@ -221,6 +229,7 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         | Action::RemoteCheckpoint
         | Action::RemoteRestart
         | Action::RemotePrune
+        | Action::RemoteArchive(_)
         | Action::RemoteFork { .. }
         | Action::RemoteJoin { .. }
         | Action::RemoteCache { .. }

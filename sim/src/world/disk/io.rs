@@ -29,6 +29,7 @@ use super::machine::{Boot, Machine, Mutation, Purpose, next_device};
 use crate::fault::{Access, DiskErrorKind};
 use crate::lock::lock;
 use crate::world::clock;
+use crate::world::remote::archive::{DirectoryStorage, Identity};
 
 /// The maximum number of waits in a row, without a file operation between them. An operation that ends needs
 /// far fewer.
@@ -158,6 +159,21 @@ impl Storage for SimIo {
 
     fn lock(&self, path: &str) -> io::Result<LockGuard> {
         self.mount.boot.locks.take(path)
+    }
+}
+
+impl DirectoryStorage for SimIo {
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        let files = lock(&self.mount.boot.files);
+        let inside = files.current().entries.keys().filter(|path| directory_of(path) == directory);
+        Ok(inside.map(|path| path[directory.len() + 1..].to_owned()).collect())
+    }
+
+    fn identity(&self, path: &str) -> io::Result<Identity> {
+        let files = lock(&self.mount.boot.files);
+        let inode = *files.current().entries.get(path).ok_or(ErrorKind::NotFound)?;
+        // No two files of a disk ever have the same inode.
+        Ok(Identity { inode, created_ns: 0 })
     }
 }
 

@@ -10,10 +10,12 @@
 //! of the earlier requests can no longer be compared. A client that has not seen the answer may repeat the
 //! request that completed the last transaction, but no earlier request.
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
+use turso_core::LimboError;
 
 use super::Remote;
+use super::content::Content;
+use super::kept::KeptLog;
 use super::routes::{Range, Status, error, status};
 use crate::judge::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader, PAGE_BYTES};
 
@@ -26,39 +28,49 @@ pub(super) struct OpenTransaction {
     frames: Vec<FrameBytes>,
 }
 
-impl Remote {
-    pub(super) fn append(&mut self, range: Range, baton: Option<&str>, body: &[u8]) -> Response<Bytes> {
+impl<L: KeptLog> Remote<L> {
+    pub(super) fn append(&mut self, range: Range, baton: Option<&str>, body: &[u8]) -> Response<Content> {
+        let appended = self.try_append(range, baton, body);
+        appended.unwrap_or_else(|failure| error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()))
+    }
+
+    fn try_append(
+        &mut self,
+        range: Range,
+        baton: Option<&str>,
+        body: &[u8],
+    ) -> Result<Response<Content>, LimboError> {
         if range.start == 0 || range.end <= range.start {
-            return self.status(StatusCode::BAD_REQUEST, Status::BadRange);
+            return Ok(self.status(StatusCode::BAD_REQUEST, Status::BadRange));
         }
         let (frames, rest) = body.as_chunks::<FRAME_BYTES>();
         let well_formed = rest.is_empty()
             && frames.len() as u64 == range.end - range.start
             && frames.iter().all(is_plausible);
         if !well_formed {
-            return self.status(StatusCode::BAD_REQUEST, Status::BadBody);
+            return Ok(self.status(StatusCode::BAD_REQUEST, Status::BadBody));
         }
         if range.generation != self.generation() {
-            return self.status(StatusCode::OK, Status::CheckpointNeeded);
+            return Ok(self.status(StatusCode::OK, Status::CheckpointNeeded));
         }
-        let continues = self.continues_open(range.start, baton, frames);
+        let continues = self.continues_open(range.start, baton, frames)?;
         let held = if continues { self.open.as_ref().map_or(0, |open| open.frames.len()) } else { 0 };
         let known = self.frame_count() + held as u64;
         let is_repeated = baton == self.completed.as_deref() && range.end - 1 <= known;
         if baton.is_some() && !continues && !is_repeated {
-            return self.status(StatusCode::OK, Status::Conflict);
+            return Ok(self.status(StatusCode::OK, Status::Conflict));
         }
         if range.start > known + 1 {
-            return self.status(StatusCode::BAD_REQUEST, Status::BadRange);
+            return Ok(self.status(StatusCode::BAD_REQUEST, Status::BadRange));
         }
         let (existing, new) = frames.split_at(frames.len().min((known + 1 - range.start) as usize));
-        if !self.holds(range.start, existing) || self.is_of_another_copy(range.start, &frames[0]) {
+        if !self.holds(range.start, existing)? || self.is_of_another_copy(range.start, &frames[0])? {
             self.open = self.open.take().filter(|_| !continues);
-            return self.status(StatusCode::OK, Status::Conflict);
+            return Ok(self.status(StatusCode::OK, Status::Conflict));
         }
         if new.is_empty() {
             let baton = self.open.as_ref().filter(|_| continues).map(|open| open.baton.clone());
-            return status(StatusCode::OK, Status::Ok, self.end(), baton);
+            return Ok(status(StatusCode::OK, Status::Ok, self.end(), baton));
         }
         let open = self.open.take().filter(|_| continues);
         self.append_new(open, new)
@@ -66,18 +78,26 @@ impl Remote {
 
     /// Whether a request belongs to the open transaction. Such a request carries the transaction's baton, or
     /// it repeats the request that opened the transaction, if no other request has followed that one.
-    fn continues_open(&self, start: u64, baton: Option<&str>, frames: &[FrameBytes]) -> bool {
-        self.open.as_ref().is_some_and(|open| match baton {
-            Some(baton) => baton == open.baton,
-            None => {
-                let held = self.frame_count() + open.frames.len() as u64;
-                start + frames.len() as u64 - 1 == held && self.holds(start, frames)
-            }
-        })
+    fn continues_open(
+        &self,
+        start: u64,
+        baton: Option<&str>,
+        frames: &[FrameBytes],
+    ) -> Result<bool, LimboError> {
+        let Some(open) = &self.open else { return Ok(false) };
+        if let Some(baton) = baton {
+            return Ok(baton == open.baton);
+        }
+        let held = self.frame_count() + open.frames.len() as u64;
+        Ok(start + frames.len() as u64 - 1 == held && self.holds(start, frames)?)
     }
 
     /// Appends the complete transactions, and holds the rest open.
-    fn append_new(&mut self, open: Option<OpenTransaction>, new: &[FrameBytes]) -> Response<Bytes> {
+    fn append_new(
+        &mut self,
+        open: Option<OpenTransaction>,
+        new: &[FrameBytes],
+    ) -> Result<Response<Content>, LimboError> {
         let (baton, mut frames) = match open {
             Some(open) => (open.baton, open.frames),
             None => {
@@ -90,42 +110,52 @@ impl Remote {
             frames.iter().rposition(|frame| frame_header(frame).is_commit()).map_or(0, |last| last + 1);
         if whole > 0 {
             let appended = self.store.append(self.frame_count() + 1, &frames[..whole]);
-            self.record();
-            if let Err(failure) = appended {
-                return error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string());
-            }
+            self.log.record(&self.store).and(appended)?;
             frames.drain(..whole);
             self.completed = Some(baton.clone());
         }
         self.open = (!frames.is_empty()).then_some(OpenTransaction { baton, frames });
         let baton = self.open.as_ref().map(|open| open.baton.clone());
-        status(StatusCode::OK, Status::Ok, self.end(), baton)
+        Ok(status(StatusCode::OK, Status::Ok, self.end(), baton))
     }
 
     /// Whether a posted frame is of another copy of this log: it has the salts of the existing frame with this
     /// number, but another checksum, which covers the frames before it. A client may send the stamp that it has
     /// received, or one of its own log, which has other salts.
-    fn is_of_another_copy(&self, frame_no: u64, posted: &FrameBytes) -> bool {
+    fn is_of_another_copy(&self, frame_no: u64, posted: &FrameBytes) -> Result<bool, LimboError> {
         let posted = frame_header(posted);
-        self.log.current().frames().get(frame_no as usize - 1).is_some_and(|known| {
-            known.header.salts == posted.salts && known.header.checksum != posted.checksum
-        })
+        let known = self.log.frame(frame_no)?.and_then(|known| FrameHeader::parse(&known));
+        Ok(known.is_some_and(|known| known.salts == posted.salts && known.checksum != posted.checksum))
     }
 
     /// Whether these frames equal the existing ones from number `start` on, first in the current generation's
     /// log, then in the open transaction. Salts and checksums are not compared, because each WAL has its own.
-    fn holds(&self, start: u64, frames: &[FrameBytes]) -> bool {
-        let open = self.open.as_ref().map_or(&[][..], |open| &open.frames);
-        let open = open.iter().map(|frame| (frame_header(frame), &frame[FRAME_HEADER_BYTES..]));
-        let known = self.log.current().frames().iter().map(|frame| (frame.header, &frame.page()[..]));
-        let mut known = known.chain(open).skip(start as usize - 1);
-        frames.iter().all(|frame| {
-            let header = frame_header(frame);
-            known.next().is_some_and(|(known, page)| {
-                (header.page_no, header.db_size) == (known.page_no, known.db_size) && frame.ends_with(page)
-            })
-        })
+    fn holds(&self, start: u64, frames: &[FrameBytes]) -> Result<bool, LimboError> {
+        for (frame_no, frame) in (start..).zip(frames) {
+            let is_same = match self.held_frame(frame_no) {
+                Some(held) => is_same_write(held, frame),
+                None => self.log.frame(frame_no)?.is_some_and(|known| is_same_write(&known, frame)),
+            };
+            if !is_same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
+
+    /// A frame of the open transaction.
+    fn held_frame(&self, frame_no: u64) -> Option<&FrameBytes> {
+        let index = frame_no.checked_sub(self.frame_count() + 1)?;
+        self.open.as_ref()?.frames.get(index as usize)
+    }
+}
+
+/// Whether two frames write the same page, and both end the same transaction or none.
+fn is_same_write(known: &[u8], frame: &FrameBytes) -> bool {
+    /// Page number and page count.
+    const COMPARED_HEADER_BYTES: usize = 8;
+    known[..COMPARED_HEADER_BYTES] == frame[..COMPARED_HEADER_BYTES]
+        && known[FRAME_HEADER_BYTES..] == frame[FRAME_HEADER_BYTES..]
 }
 
 /// Whether a frame is safe to append. Page 0, or a page 1 that is not the first page of a database, would

@@ -1,51 +1,56 @@
 //! The server: a real turso_core database behind the routes of the wire protocol.
 //!
-//! * [`Remote`]: the server, and the events that no client causes (another writer's transaction, a
-//!   checkpoint).
+//! * [`Remote`]: answers requests from a database and the log that is kept of it.
 //! * `routes`: answers requests and serves frames. `append`: accepts frames. `pipeline`: SQL over HTTP; its
-//!   JSON is in `wire`.
-//! * `proof`: the headers that say which log an answer is from.
-//! * `store`: the database. The log of all states, [`RemoteLog`], checks the database against its own model.
+//!   JSON is in `wire`. `proof`: the headers that say which log an answer is from. [`content`]: the bodies of
+//!   answers.
+//! * `store`: the database. [`kept`]: what a log has to offer.
+//! * `simulated`: the remote of a history. Its log is a model in memory,
+//!   [`RemoteLog`](crate::judge::remote_log::RemoteLog), which judges the database. It also has the events that
+//!   no client causes: a checkpoint, a restore, a second server.
+//! * [`archive`]: the remote behind `plimsoll serve`. Its log is in files.
 //!
 //! The remote answers at once and with a complete body. The network decides whether, when and in how many
 //! pieces an answer arrives. The remote shares no code with the engine. It answers a bad request with a 4xx
-//! status. If it contradicts its own model, it panics, so that a bug of the server never looks like a bug of
-//! the engine.
+//! status. If a simulated remote contradicts its own model, it panics, so that a bug of the server never looks
+//! like a bug of the engine.
 //!
 //! The remote's machine may restart or crash. [`Remote::reopen`] then continues with the files that are left.
 //! The remote syncs before it answers. So only a transaction whose answer was not sent can be missing, and
 //! then it is missing as a whole.
 //!
-//! Not simulated: SQL transactions that are held open across requests, and a crash inside a checkpoint. Reads
-//! and checkpoints on the remote's machine are expected to succeed. Two kinds of request must not occur,
-//! because the remote would panic or break its database: SQL that checkpoints or changes the journal mode,
-//! and posted pages that are not B-tree pages.
+//! Not simulated: SQL transactions that are held open across requests, and a crash inside a checkpoint of the
+//! simulated remote. Reads and checkpoints on its machine are expected to succeed. Two kinds of request must
+//! not occur, because the remote would panic or break its database: SQL that checkpoints or changes the journal
+//! mode, and posted pages that are not B-tree pages.
 
 mod append;
+pub mod archive;
+pub mod content;
 pub(crate) mod files;
+pub mod kept;
 mod pipeline;
 mod proof;
 mod routes;
+mod simulated;
 mod store;
 mod wire;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use turso_core::{Connection, IO, LimboError, Value};
+use turso_core::{Connection, LimboError, Value};
 
-use crate::judge::remote_log::{CONTRADICTION, Closed, LogEnd, RemoteLog, ResumeError};
+use crate::judge::remote_log::LogEnd;
 use append::OpenTransaction;
+use kept::KeptLog;
 use proof::Instance;
+pub use simulated::Simulated;
 use store::{BoundStatement, Store};
 
-/// The history id of a simulated remote.
-const HISTORY_ID: &str = "h1";
-
 /// A server with one database.
-pub struct Remote {
+pub struct Remote<L = Simulated> {
     store: Store,
-    log: RemoteLog,
+    log: L,
     /// The history id that `/info` reports until the first restore.
     history_id: String,
     /// The posted transaction whose end has not arrived yet.
@@ -59,67 +64,11 @@ pub struct Remote {
     renames: u64,
     sends_proofs: bool,
     instance: Instance,
-    /// The number of copies of the database that were started.
-    copies: u32,
-    /// A second server on a copy of the database, under the same address.
-    other: Option<OtherServer>,
 }
 
-/// The part of a server that its copy does not share.
-struct OtherServer {
-    store: Store,
-    open: Option<OpenTransaction>,
-    completed: Option<String>,
-    renames: u64,
-    instance: Instance,
-}
-
-impl Remote {
-    /// Creates a remote: an empty database in WAL mode (a durable main file of 4096 bytes), generation 1,
-    /// zero frames.
-    ///
-    /// `path` must be new to `io`, and its file id must be new to the process, because the core has a
-    /// registry of open databases.
-    ///
-    /// # Panics
-    /// If the files cannot be written.
-    pub fn create(io: Arc<dyn IO>, path: &str) -> Remote {
-        Remote::begin(io, path, HISTORY_ID.to_owned()).expect("a new remote's disk has no faults")
-    }
-
-    /// Like [`create`](Self::create), with the given history id.
-    ///
-    /// # Errors
-    /// If the files cannot be written.
-    pub fn begin(io: Arc<dyn IO>, path: &str, history_id: String) -> Result<Remote, LimboError> {
-        let instance = Instance::new(io.as_ref());
-        let store = Store::create(io, path)?;
-        let snapshot = store.main()?;
-        Ok(Remote::of(store, RemoteLog::begin(snapshot.into()), history_id, instance))
-    }
-
-    /// Resumes a remote from its closed generations, the snapshot at the start of the current generation, and
-    /// the database with its WAL at `path`. Complete transactions in the WAL belong to the log, and are
-    /// durable from here on.
-    ///
-    /// # Errors
-    /// [`ResumeError`] if the parts do not fit together or the database cannot be opened.
-    pub fn resume(
-        io: Arc<dyn IO>,
-        path: &str,
-        history_id: String,
-        closed: Vec<Closed>,
-        snapshot: Bytes,
-    ) -> Result<Remote, ResumeError> {
-        let log = RemoteLog::resume(closed, snapshot)?;
-        let instance = Instance::new(io.as_ref());
-        let mut remote = Remote::of(Store::recover(io, path)?, log, history_id, instance);
-        remote.record();
-        Ok(remote)
-    }
-
-    fn of(store: Store, log: RemoteLog, history_id: String, instance: Instance) -> Remote {
-        Remote {
+impl<L: KeptLog> Remote<L> {
+    fn of(store: Store, log: L, history_id: String, instance: Instance) -> Self {
+        Self {
             store,
             log,
             history_id,
@@ -130,52 +79,7 @@ impl Remote {
             renames: 0,
             sends_proofs: true,
             instance,
-            copies: 0,
-            other: None,
         }
-    }
-
-    /// Continues on the next boot of the remote's machine. A posted transaction without its end is gone. The
-    /// log keeps every acknowledged transaction. It keeps any other transaction only if all of it is in the
-    /// WAL. The closed generations are stored outside this machine, as in an archive: each was archived
-    /// before the next one started.
-    ///
-    /// # Panics
-    /// If the disk lacks frames up to `acknowledged`, or holds other frames than the log.
-    pub fn reopen(&mut self, io: Arc<dyn IO>, acknowledged: LogEnd) {
-        self.reopen_one(io.clone(), acknowledged);
-        if self.other.is_some() {
-            self.swap();
-            self.log.swap();
-            self.reopen_one(io, self.end());
-            self.swap();
-            self.log.swap();
-        }
-    }
-
-    fn reopen_one(&mut self, io: Arc<dyn IO>, acknowledged: LogEnd) {
-        (self.open, self.completed) = (None, None);
-        self.instance = self.instance.next();
-        self.store =
-            self.store.reopen(io).expect("the remote's database opens after any crash of its machine");
-        let committed = self.store.frame_count().expect("the remote's WAL is readable");
-        assert_eq!(
-            acknowledged.generation,
-            self.generation(),
-            "the machine does not crash inside a checkpoint"
-        );
-        assert!(
-            committed >= acknowledged.frame_no,
-            "{}: it has acknowledged {} frames, but only {committed} are left",
-            CONTRADICTION,
-            acknowledged.frame_no
-        );
-        self.log.cut(committed);
-        let known = self.frame_count();
-        let main = self.store.main().expect("the remote's main file is readable");
-        let wal = self.store.wal_frames(0, known).expect("the remote's WAL is readable");
-        self.log.current().check_files(&main, &wal);
-        self.record();
     }
 
     /// Whether a posted transaction is waiting for its end.
@@ -194,21 +98,7 @@ impl Remote {
     ) -> Result<T, LimboError> {
         self.open = None;
         let done = self.store.transact(work);
-        self.record();
-        done
-    }
-
-    /// Ends the generation: archives its frames, moves them into the main file, and starts the next
-    /// generation. Returns `false` if there were no frames.
-    pub fn checkpoint(&mut self) -> bool {
-        if self.frame_count() == 0 {
-            return false;
-        }
-        self.open = None;
-        self.store.checkpoint().expect("no transaction is open between two requests");
-        let main = self.store.main().expect("the remote's main file is readable");
-        self.log.close_generation(main.into());
-        true
+        self.log.record(&self.store).and(done)
     }
 
     /// Sets whether `/info` reports a history id. By default it does.
@@ -230,73 +120,6 @@ impl Remote {
         self.names_history.then(name)
     }
 
-    /// Stops serving the generations before the current one. Returns `false` if none was served.
-    pub fn prune(&mut self) -> bool {
-        self.log.prune()
-    }
-
-    /// From here on no [`restore`](Self::restore) goes back beyond this moment.
-    pub fn forget_older_backups(&mut self) {
-        self.log.forget_older_backups();
-    }
-
-    /// Restores an older state, as an operator would by copying a backup's files into place. The restored
-    /// state is `transactions_back` transactions before the end of the generation `generations_back` before
-    /// the current one, or the closest state that is left. If the copy `keeps_name`, it has the same history id
-    /// as before; otherwise the operator gives it another one.
-    ///
-    /// # Panics
-    /// If the files cannot be written.
-    pub fn restore(&mut self, generations_back: u64, transactions_back: u64, keeps_name: bool) {
-        (self.open, self.completed) = (None, None);
-        self.instance = self.instance.next();
-        self.renames += u64::from(!keeps_name);
-        let generation = self.log.restore(generations_back, transactions_back);
-        let (main, wal) = (generation.snapshot().clone(), generation.wal());
-        let frame_count = generation.frame_count();
-        self.copies += 1;
-        self.store = self.store.beside(self.copies, &main, &wal).expect("the remote's disk has no faults");
-        let found = self.store.frame_count().expect("the remote's WAL is readable");
-        assert_eq!(found, frame_count, "{}: the WAL of a backup is incomplete", CONTRADICTION);
-    }
-
-    /// Starts a second server on a copy of the database, under the same address and with the same history id.
-    /// This one keeps answering until [`switch`](Self::switch).
-    ///
-    /// # Panics
-    /// If the files cannot be written.
-    pub fn fork(&mut self) {
-        let (main, wal) = (self.log.current().snapshot().clone(), self.log.current().wal());
-        self.copies += 1;
-        let store = self.store.beside(self.copies, &main, &wal).expect("the remote's disk has no faults");
-        // The numbers of the two servers' runs must not be the same.
-        let instance = self.instance.of_copy(self.copies);
-        let (open, completed, renames) = (None, None, self.renames);
-        self.other = Some(OtherServer { store, open, completed, renames, instance });
-        self.log.fork();
-    }
-
-    /// Lets the other server answer from now on.
-    pub fn switch(&mut self) {
-        self.swap();
-        self.log.switch();
-    }
-
-    /// Shuts the other server down.
-    pub fn join(&mut self) {
-        self.other = None;
-        self.log.join();
-    }
-
-    fn swap(&mut self) {
-        let other = self.other.as_mut().expect("there are two servers");
-        std::mem::swap(&mut self.store, &mut other.store);
-        std::mem::swap(&mut self.open, &mut other.open);
-        std::mem::swap(&mut self.completed, &mut other.completed);
-        std::mem::swap(&mut self.renames, &mut other.renames);
-        std::mem::swap(&mut self.instance, &mut other.instance);
-    }
-
     /// Runs a checker's query and returns its rows in the query's order. Not an event of the history.
     ///
     /// # Panics
@@ -306,47 +129,19 @@ impl Remote {
         rows.unwrap_or_else(|error| panic!("a checker's query of the remote failed: {sql}: {error}")).rows
     }
 
-    /// The bytes of the main file and of the WAL. Not an event of the history.
-    ///
-    /// # Errors
-    /// The core's error.
-    pub fn file_bytes(&self) -> Result<(Vec<u8>, Vec<u8>), LimboError> {
-        Ok((self.store.main()?, self.store.wal()?))
-    }
-
     /// The number of the current generation, from 1.
     pub fn generation(&self) -> u64 {
-        self.log.generation_current()
+        self.log.generation()
     }
 
     /// The number of frames in the current generation.
     pub fn frame_count(&self) -> u64 {
-        self.log.current().frame_count()
+        self.log.frame_count()
     }
 
     /// The end of the log.
     pub fn end(&self) -> LogEnd {
         LogEnd { generation: self.generation(), frame_no: self.frame_count() }
-    }
-
-    /// The log of every state that the remote has had.
-    pub fn log(&self) -> &RemoteLog {
-        &self.log
-    }
-
-    /// Adds the newly committed frames to the log. Must be called after every operation that may have
-    /// written, even if it failed: a transaction before the failure may have been committed.
-    fn record(&mut self) {
-        let known = self.frame_count();
-        let committed = self.store.frame_count().expect("the remote's WAL is readable");
-        assert!(committed >= known, "{}: its WAL has lost frames", CONTRADICTION);
-        if committed == known {
-            return;
-        }
-        let header = self.store.wal_header().expect("the remote's WAL is readable");
-        let header = header.expect("a WAL with frames has a header");
-        let tail = self.store.wal_frames(known, committed).expect("the remote's WAL is readable");
-        self.log.append(header, Bytes::from(tail), committed - known);
     }
 }
 

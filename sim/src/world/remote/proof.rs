@@ -8,6 +8,8 @@ use turso_core::IO;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Remote;
+use super::content::Content;
+use super::kept::KeptLog;
 
 const INSTANCE: HeaderName = HeaderName::from_static("plimsoll-instance");
 const PREDECESSOR: HeaderName = HeaderName::from_static("plimsoll-predecessor");
@@ -46,9 +48,9 @@ impl Instance {
     }
 }
 
-impl Remote {
+impl<L: KeptLog> Remote<L> {
     /// Adds the name of this run to a response.
-    pub(super) fn name_instance(&self, response: &mut Response<Bytes>) {
+    pub(super) fn name_instance(&self, response: &mut Response<Content>) {
         if self.sends_proofs {
             response.headers_mut().insert(INSTANCE, self.instance.value());
         }
@@ -56,17 +58,13 @@ impl Remote {
 
     /// Adds the last frame of the generation before `generation`. A client that has this frame knows that the
     /// generation continues its own log.
-    pub(super) fn name_predecessor(&self, generation: u64, response: &mut Response<Bytes>) {
+    pub(super) fn name_predecessor(&self, generation: u64, response: &mut Response<Content>) {
         if !self.sends_proofs {
             return;
         }
         let before = generation - 1;
-        let (frame_no, [salt_1, salt_2], [checksum_1, checksum_2]) = match self.log.generation(before) {
-            Some(closed) => {
-                let last =
-                    closed.frames().last().map(|frame| frame.header).expect("a closed generation has frames");
-                (closed.frame_count(), last.salts, last.checksum)
-            }
+        let (frame_no, [salt_1, salt_2], [checksum_1, checksum_2]) = match self.log.end_of_closed(before) {
+            Some((frame_no, last)) => (frame_no, last.salts, last.checksum),
             // Generation 1 has no predecessor. The remote's first name stands for it.
             None => {
                 let hash = xxh3_128(self.history_id.as_bytes());

@@ -4,13 +4,14 @@
 //! `append` implements `POST /sync`. Generations and frames are numbered from 1, ranges are half-open, and
 //! every answer has a `content-length`.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::Remote;
+use super::content::Content;
+use super::kept::KeptLog;
 use super::pipeline::{self, Failure};
-use crate::judge::format::FRAME_BYTES;
 use crate::judge::remote_log::LogEnd;
 
 enum Route<'a> {
@@ -80,9 +81,9 @@ struct Info {
     history_id: Option<String>,
 }
 
-impl Remote {
+impl<L: KeptLog> Remote<L> {
     /// Answers one request. A bad request gets a 4xx answer, a failing disk causes a 5xx answer.
-    pub fn serve(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
+    pub fn answer(&mut self, request: &Request<Bytes>) -> Response<Content> {
         let mut response = match (request.method(), Route::parse(request.uri().path())) {
             (_, None) => error(StatusCode::NOT_FOUND, "no such route"),
             (&Method::GET, Some(route)) => self.look_up(route, self.end()),
@@ -98,7 +99,7 @@ impl Remote {
     }
 
     /// Answers a request as of the time when the log ended at `end`. `None` for a request that writes.
-    pub fn serve_as_of(&self, request: &Request<Bytes>, end: LogEnd) -> Option<Response<Bytes>> {
+    pub(super) fn answer_as_of(&self, request: &Request<Bytes>, end: LogEnd) -> Option<Response<Content>> {
         let route = Route::parse(request.uri().path())?;
         (request.method() == Method::GET).then(|| {
             let mut response = self.look_up(route, end);
@@ -107,7 +108,7 @@ impl Remote {
         })
     }
 
-    fn look_up(&self, route: Route<'_>, end: LogEnd) -> Response<Bytes> {
+    fn look_up(&self, route: Route<'_>, end: LogEnd) -> Response<Content> {
         match route {
             Route::Info => json(
                 StatusCode::OK,
@@ -119,20 +120,21 @@ impl Remote {
         }
     }
 
-    fn export(&self, generation: u64, end: LogEnd) -> Response<Bytes> {
-        match self.log.served(generation).filter(|_| generation <= end.generation) {
-            Some(found) => {
-                let mut response = binary(found.snapshot().clone());
-                self.name_predecessor(generation, &mut response);
-                response
-            }
-            None => error(StatusCode::NOT_FOUND, "no such generation"),
+    fn export(&self, generation: u64, end: LogEnd) -> Response<Content> {
+        if generation > end.generation || self.log.served_frame_count(generation).is_none() {
+            return error(StatusCode::NOT_FOUND, "no such generation");
         }
+        let mut response = match self.log.snapshot(generation) {
+            Ok(snapshot) => binary(snapshot),
+            Err(failure) => return error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
+        };
+        self.name_predecessor(generation, &mut response);
+        response
     }
 
     /// `GET /sync`: the existing frames of the range, or a status that says why there are none. Archived
     /// generations are served like the current one. A range may end inside a transaction.
-    fn frames(&self, range: Range, end: LogEnd) -> Response<Bytes> {
+    fn frames(&self, range: Range, end: LogEnd) -> Response<Content> {
         let mut response = self.existing_frames(range, end);
         if range.start == 1 && response.status() != StatusCode::NOT_FOUND {
             self.name_predecessor(range.generation, &mut response);
@@ -140,32 +142,30 @@ impl Remote {
         response
     }
 
-    fn existing_frames(&self, range: Range, end: LogEnd) -> Response<Bytes> {
-        let known = self.log.served(range.generation).filter(|_| range.generation <= end.generation);
-        let Some(generation) = known else {
+    fn existing_frames(&self, range: Range, end: LogEnd) -> Response<Content> {
+        let known = self.log.served_frame_count(range.generation);
+        let Some(frame_count) = known.filter(|_| range.generation <= end.generation) else {
             return error(StatusCode::NOT_FOUND, "no such generation");
         };
         if range.start == 0 || range.end <= range.start {
             return status(StatusCode::BAD_REQUEST, Status::BadRange, end, None);
         }
         let is_current = range.generation == end.generation;
-        let frame_count = if is_current { end.frame_no } else { generation.frame_count() };
+        let frame_count = if is_current { end.frame_no } else { frame_count };
         let range_end = range.end.min(frame_count + 1);
         if range_end <= range.start {
             return status(StatusCode::BAD_REQUEST, Status::CheckpointNeeded, end, None);
         }
-        let frames = &generation.frames()[range.start as usize - 1..range_end as usize - 1];
-        let mut body = BytesMut::with_capacity(frames.len() * FRAME_BYTES);
-        for frame in frames {
-            body.extend_from_slice(frame.bytes());
+        match self.log.frames(range.generation, range.start..range_end) {
+            Ok(frames) => binary(frames),
+            Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
         }
-        binary(body.freeze())
     }
 
-    fn pipeline(&mut self, body: &[u8]) -> Response<Bytes> {
+    fn pipeline(&mut self, body: &[u8]) -> Response<Content> {
         self.open = None;
         let answer = pipeline::run(&self.store, body);
-        self.record();
+        let answer = self.log.record(&self.store).map_err(Failure::Database).and(answer);
         match answer {
             Ok(answer) => json(StatusCode::OK, &answer),
             Err(Failure::BadRequest(reason)) => error(StatusCode::BAD_REQUEST, &reason),
@@ -173,7 +173,7 @@ impl Remote {
         }
     }
 
-    pub(super) fn status(&self, code: StatusCode, word: Status) -> Response<Bytes> {
+    pub(super) fn status(&self, code: StatusCode, word: Status) -> Response<Content> {
         status(code, word, self.end(), None)
     }
 }
@@ -183,24 +183,24 @@ pub(super) fn status(
     status: Status,
     end: LogEnd,
     baton: Option<String>,
-) -> Response<Bytes> {
+) -> Response<Content> {
     json(code, &StatusObject { baton, status, generation: end.generation, max_frame_no: end.frame_no })
 }
 
-pub(super) fn error(code: StatusCode, reason: &str) -> Response<Bytes> {
+pub(super) fn error(code: StatusCode, reason: &str) -> Response<Content> {
     json(code, &serde_json::json!({ "error": reason }))
 }
 
-fn json(code: StatusCode, body: &impl Serialize) -> Response<Bytes> {
+fn json(code: StatusCode, body: &impl Serialize) -> Response<Content> {
     let body = serde_json::to_vec(body).expect("an answer has only string keys");
     respond(code, "application/json", body.into())
 }
 
-fn binary(body: Bytes) -> Response<Bytes> {
+fn binary(body: Content) -> Response<Content> {
     respond(StatusCode::OK, "application/octet-stream", body)
 }
 
-fn respond(code: StatusCode, content_type: &str, body: Bytes) -> Response<Bytes> {
+fn respond(code: StatusCode, content_type: &str, body: Content) -> Response<Content> {
     Response::builder()
         .status(code)
         .header(header::CONTENT_TYPE, content_type)

@@ -43,7 +43,7 @@ pub(super) struct Executed {
     pub affected_row_count: i64,
 }
 
-pub(super) struct Store {
+pub struct Store {
     io: Arc<dyn IO>,
     path: String,
     /// The number of copies before this one.
@@ -62,12 +62,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens an existing database. A server may support more than the clients' core: here, tables WITHOUT
-    /// ROWID and generated columns.
     fn open(io: Arc<dyn IO>, path: &str) -> Result<Store, LimboError> {
-        let opts = DatabaseOpts::new().with_without_rowid(true).with_generated_columns(true);
-        let options = OpenOptions::new(Arc::new(SqliteDialect)).db_opts(opts);
-        let database = Database::open(io.clone(), path, options)?;
+        let database = Database::open(io.clone(), path, options())?;
         let shared = database.connect()?;
         configure(&shared);
         Ok(Store { io, path: path.to_owned(), number: 0, database, shared })
@@ -94,6 +90,15 @@ impl Store {
     /// Opens the same database on another boot of its machine.
     pub fn reopen(&self, io: Arc<dyn IO>) -> Result<Store, LimboError> {
         Ok(Store { number: self.number, ..Store::recover(io, &self.path)? })
+    }
+
+    /// Opens the same database once more, with an empty memory. This store must be dropped then.
+    pub(super) fn renewed(&self) -> Result<Store, LimboError> {
+        let database = Database::do_open(self.io.clone(), &self.path, options())?;
+        let shared = database.connect()?;
+        configure(&shared);
+        let (io, path, number) = (self.io.clone(), self.path.clone(), self.number);
+        Ok(Store { io, path, number, database, shared })
     }
 
     fn sync(&self) -> Result<(), LimboError> {
@@ -176,6 +181,12 @@ impl Store {
         let offset = |frame_count: u64| WAL_HEADER_BYTES as u64 + frame_count * FRAME_BYTES as u64;
         files::read(&self.io, &files::wal_path(&self.path), offset(after)..offset(last))
     }
+}
+
+/// A server may support more than the clients' core: here, tables WITHOUT ROWID and generated columns.
+fn options() -> OpenOptions {
+    let opts = DatabaseOpts::new().with_without_rowid(true).with_generated_columns(true);
+    OpenOptions::new(Arc::new(SqliteDialect)).db_opts(opts)
 }
 
 pub(super) fn configure(connection: &Connection) {

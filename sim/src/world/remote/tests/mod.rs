@@ -4,7 +4,6 @@ mod guard;
 mod model;
 mod pipeline;
 mod properties;
-mod resume;
 mod routes;
 
 use std::sync::Arc;

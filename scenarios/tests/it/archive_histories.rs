@@ -1,0 +1,142 @@
+//! Histories of the archive behind `plimsoll serve`, on the simulated disk.
+
+use plimsoll_sim::fault::{CrashKind, DiskError, DiskErrorKind, Fault, FileClass, Lasts, Survival};
+use plimsoll_sim::schedule::{Action, ArchiveAction, Header, Schedule, Step, System};
+use plimsoll_sim::search::generate::{Profile, generate};
+use plimsoll_sim::world::run::{RunOptions, run};
+
+/// The number of generated histories. `plimsoll run --profile archive` runs more.
+const SEEDS: u64 = 60;
+
+#[test]
+fn generated_histories_are_clean_and_reach_every_kind_of_step() {
+    let mut counts = plimsoll_sim::judge::counts::Counts::default();
+    for seed in 0..SEEDS {
+        let outcome = run(&generate(seed, Profile::Archive), RunOptions::default());
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        counts.add(&outcome.counts);
+    }
+    for (name, count) in [
+        ("kills", counts.kills),
+        ("power losses", counts.power_losses),
+        ("crashes inside an operation", counts.crashes_inside),
+        ("disk errors", counts.disk_errors),
+        ("generations", counts.generations),
+        ("prunes", counts.prunes),
+        ("restores", counts.remote_restores),
+    ] {
+        assert!(count > 0, "no {name} in {SEEDS} histories");
+    }
+}
+
+#[test]
+fn a_history_runs_twice_in_the_same_way_and_its_file_means_the_same() {
+    for seed in 0..8 {
+        let schedule = generate(seed, Profile::Archive);
+        let read = Schedule::parse(&schedule.print()).unwrap();
+        assert_eq!(read.steps, schedule.steps);
+        let hash = |schedule| run(schedule, RunOptions::default()).hash;
+        assert_eq!(hash(&schedule), hash(&read), "seed {seed}");
+    }
+}
+
+fn error(error: DiskErrorKind, nth: u32) -> Fault {
+    Fault::Disk(DiskError { file: FileClass::Any, nth, error, lasts: Lasts::Once, at_once: false })
+}
+
+fn write() -> Action {
+    Action::RemoteArchive(ArchiveAction::Write { rows: 1, payload_bytes: 0 })
+}
+
+fn power_loss() -> Action {
+    Action::RemoteCrash { kind: CrashKind::PowerLoss { survival: Survival::Nothing, torn: None } }
+}
+
+fn kill() -> Action {
+    Action::RemoteCrash { kind: CrashKind::Kill }
+}
+
+/// Runs steps, each with its faults. Returns the number of errors that were injected.
+fn check(steps: Vec<(Action, Vec<Fault>)>) -> u64 {
+    let system = System::Archive { generation_frames_max: 1000, keep_generations: 0 };
+    let header = Header { system, ..Header::new(1) };
+    let steps = (1..).zip(steps).map(|(id, (action, faults))| Step { faults, ..Step::new(id, action) });
+    let outcome = run(&Schedule::new(header, steps.collect()), RunOptions::default());
+    assert_eq!(outcome.violation, None);
+    outcome.counts.disk_errors
+}
+
+/// The disk is full, or fails, at every operation of a close in turn. Then the server goes on, and is killed or loses
+/// power.
+#[test]
+fn an_error_at_any_operation_of_a_close_loses_nothing() {
+    use DiskErrorKind::{
+        NoSpace, OpenFails, ReadFails, RenameFails, SyncDirectoryFails, SyncDrops, SyncFails, TruncateFails,
+    };
+    for kind in
+        [NoSpace, OpenFails, ReadFails, RenameFails, SyncDirectoryFails, SyncDrops, SyncFails, TruncateFails]
+    {
+        for crash in [kill, power_loss] {
+            let mut nth = 1;
+            loop {
+                let fault = vec![error(kind, nth)];
+                let injected = check(vec![
+                    (write(), vec![]),
+                    (Action::RemoteCheckpoint, fault),
+                    (write(), vec![]),
+                    (crash(), vec![]),
+                    (Action::RemoteCheckpoint, vec![]),
+                    (write(), vec![]),
+                ]);
+                if injected == 0 {
+                    break;
+                }
+                nth += 1;
+            }
+            assert!(nth > 1, "{} cannot happen in a close", kind.name());
+        }
+    }
+}
+
+/// A read that fails after a commit leaves frames that the server has not recorded. A close must not forget them.
+#[test]
+fn a_commit_that_could_not_be_recorded_is_in_the_log_of_its_generation() {
+    for nth in 1..6 {
+        check(vec![
+            (write(), vec![error(DiskErrorKind::ReadFails, nth)]),
+            (Action::RemoteCheckpoint, vec![]),
+            (Action::RemoteRestart, vec![]),
+        ]);
+    }
+}
+
+/// The log follows the WAL without a sync. A sync that has failed must not count as one.
+#[test]
+fn a_log_whose_sync_has_failed_is_written_again() {
+    for nth in 1..8 {
+        check(vec![
+            (write(), vec![]),
+            (Action::RemoteCheckpoint, vec![error(DiskErrorKind::SyncDrops, nth)]),
+            (Action::RemoteCheckpoint, vec![]),
+            (power_loss(), vec![]),
+        ]);
+    }
+}
+
+#[test]
+fn a_backup_is_restored_after_any_crash() {
+    let archive = Action::RemoteArchive;
+    for crash in [kill, power_loss] {
+        check(vec![
+            (write(), vec![]),
+            (Action::RemoteCheckpoint, vec![]),
+            (write(), vec![]),
+            (archive(ArchiveAction::Backup), vec![]),
+            (write(), vec![]),
+            (crash(), vec![]),
+            (archive(ArchiveAction::RestoreBackup), vec![]),
+            (crash(), vec![]),
+            (write(), vec![]),
+        ]);
+    }
+}

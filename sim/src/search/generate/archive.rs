@@ -1,0 +1,124 @@
+//! Generates a history of the archive behind `plimsoll serve`.
+
+use rand::{Rng, RngExt};
+
+use super::pick;
+use crate::fault::{
+    CrashKind, CrashPoint, DiskError, DiskErrorKind, Fault, FileClass, Lasts, Moment, OperationKind,
+    OperationPlace, Survival, Tear,
+};
+use crate::schedule::{Action, ArchiveAction, Header, Schedule, Step, System};
+
+const STEPS: u32 = 16;
+
+pub(super) fn generate(rng: &mut impl Rng, seed: u64) -> Schedule {
+    let system = System::Archive {
+        generation_frames_max: *pick(rng, &[2, 4, 8, 20, 1000]),
+        keep_generations: *pick(rng, &[0, 0, 0, 1, 2, 3]),
+    };
+    let header = Header { system, clients: 1, ..Header::new(seed) };
+    let fault_percent = *pick(rng, &[0, 20, 40, 70]);
+    let mut steps: Vec<Step> = Vec::new();
+    for id in 1..=STEPS {
+        // A power loss shows what the step before has left unsynced.
+        let is_after_fault = steps.last().is_some_and(|step: &Step| !step.faults.is_empty());
+        if is_after_fault && rng.random_ratio(1, 3) {
+            steps.push(Step::new(id, Action::RemoteCrash { kind: power_loss(rng) }));
+            continue;
+        }
+        let mut step = Step::new(id, action(rng));
+        while rng.random_range(0..100) < fault_percent && step.faults.len() < 3 {
+            step.faults.push(if rng.random_bool(0.5) { crash(rng) } else { error(rng) });
+        }
+        steps.push(step);
+    }
+    Schedule::new(header, steps)
+}
+
+fn action(rng: &mut impl Rng) -> Action {
+    use ArchiveAction::{AddForeign, Backup, Change, Fetch, Lose, MoveWal, RestoreBackup, Write};
+    Action::RemoteArchive(match rng.random_range(0..100) {
+        0..44 => Write { rows: rng.random_range(1..4), payload_bytes: *pick(rng, &[0, 10, 900, 5000]) },
+        44..60 => return Action::RemoteCheckpoint,
+        60..68 => return Action::RemoteRestart,
+        68..74 => return Action::RemoteCrash { kind: crash_kind(rng) },
+        74..78 => return Action::RemotePrune,
+        78..80 => Fetch,
+        80..84 => Backup,
+        84..87 => RestoreBackup,
+        87..91 => MoveWal,
+        91..94 => Lose { file: rng.random() },
+        94..97 => Change { file: rng.random(), offset: rng.random() },
+        _ => AddForeign { ahead: rng.random_range(0..3), is_snapshot: rng.random() },
+    })
+}
+
+/// A number from 1 on, small ones more often.
+fn nth(rng: &mut impl Rng, max: u32) -> u32 {
+    let upper = rng.random_range(1..=max);
+    rng.random_range(1..=upper)
+}
+
+fn crash(rng: &mut impl Rng) -> Fault {
+    let kinds = [
+        OperationKind::AnyMutation,
+        OperationKind::AnyMutation,
+        OperationKind::AnyMutation,
+        OperationKind::Write,
+        OperationKind::Sync,
+        OperationKind::Truncate,
+        OperationKind::Create,
+        OperationKind::Remove,
+        OperationKind::Rename,
+        OperationKind::SyncDirectory,
+    ];
+    let operation = *pick(rng, &kinds);
+    let max = match operation {
+        OperationKind::AnyMutation => 40,
+        OperationKind::Write => 20,
+        OperationKind::Sync => 12,
+        _ => 4,
+    };
+    let moment = match rng.random_range(0..3) {
+        0 => Moment::Before,
+        1 => Moment::Inside { bytes: rng.random_range(0..5000) },
+        _ => Moment::After,
+    };
+    let place = OperationPlace { file: FileClass::Any, operation, nth: nth(rng, max) };
+    Fault::Crash(CrashPoint { place, moment, kind: crash_kind(rng) })
+}
+
+fn crash_kind(rng: &mut impl Rng) -> CrashKind {
+    if rng.random_ratio(1, 3) { CrashKind::Kill } else { power_loss(rng) }
+}
+
+fn power_loss(rng: &mut impl Rng) -> CrashKind {
+    let survival = match rng.random_range(0..6) {
+        0..3 => Survival::Nothing,
+        3 => Survival::Everything,
+        4 => Survival::Prefix { operations: rng.random_range(0..12) },
+        _ => Survival::Subset { keep_percent: *pick(rng, &[10, 50, 90]), key: rng.random() },
+    };
+    let torn = rng.random_ratio(1, 4).then(|| Tear::Bytes(rng.random_range(0..5000)));
+    CrashKind::PowerLoss { survival, torn }
+}
+
+fn error(rng: &mut impl Rng) -> Fault {
+    let error = match *pick(rng, &DiskErrorKind::ALL) {
+        // The core panics when a read of the WAL is short. A local file system returns fewer bytes only at the end of a file.
+        DiskErrorKind::ShortRead => DiskErrorKind::ReadFails,
+        DiskErrorKind::PartialWrite { .. } => {
+            DiskErrorKind::PartialWrite { bytes: rng.random_range(0..5000) }
+        }
+        error => error,
+    };
+    let max = match error {
+        DiskErrorKind::ReadFails | DiskErrorKind::ShortRead => 60,
+        DiskErrorKind::OpenFails => 24,
+        DiskErrorKind::WriteFails | DiskErrorKind::PartialWrite { .. } | DiskErrorKind::NoSpace => 20,
+        DiskErrorKind::SyncFails | DiskErrorKind::SyncDrops => 12,
+        DiskErrorKind::TruncateFails | DiskErrorKind::RenameFails | DiskErrorKind::SyncDirectoryFails => 4,
+    };
+    let lasts = if rng.random_ratio(1, 6) { Lasts::UntilHealed } else { Lasts::Once };
+    Fault::Disk(DiskError { file: FileClass::Any, nth: nth(rng, max), error, lasts, at_once: rng.random() })
+}
