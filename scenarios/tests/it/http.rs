@@ -13,7 +13,7 @@ use plimsoll_scenarios::sandbox::rows;
 use plimsoll_sim::judge::ledger::Content;
 use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate};
-use plimsoll_sim::serve::{ArchiveError, ServeError, ServedRemote, Server};
+use plimsoll_sim::serve::{ArchiveError, ServeError, ServedRemote, Server, Settings};
 use plimsoll_sim::text::error_chain;
 use plimsoll_sim::world::driver::{Environment, Machine, run_steps};
 use plimsoll_sim::world::in_process::{InProcess, block_on};
@@ -30,6 +30,10 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
+fn settings() -> Settings {
+    Settings { generation_frames_max: 1_000_000, ..Settings::default() }
+}
+
 /// A server that runs until it is dropped.
 struct Running {
     url: String,
@@ -40,7 +44,7 @@ struct Running {
 
 impl Running {
     async fn start(directory: &Path) -> Result<Self, ServeError> {
-        let server = Server::bind(directory, ANY_PORT, 1_000_000, |_| ()).await?;
+        let server = Server::bind(directory, ANY_PORT, settings()).await?;
         let (url, remote) = (format!("http://{}", server.address()), server.remote());
         let (end, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(server.run(async move { ended.await.unwrap_or(()) }));

@@ -4,6 +4,8 @@
 //!   checkpoint).
 //! * `routes`: answers requests and serves frames. `append`: accepts frames. `pipeline`: SQL over HTTP; its
 //!   JSON is in `wire`.
+//! * [`Session`]: the SQL of one request to a served remote, within limits. `statement_check` and `expansion`
+//!   decide which statements may run. `posted_page` checks pages that clients post.
 //! * `proof`: the headers that say which log an answer is from.
 //! * `store`: the database. The log of all states, [`RemoteLog`], checks the database against its own model.
 //!
@@ -18,14 +20,19 @@
 //!
 //! Not simulated: SQL transactions that are held open across requests, and a crash inside a checkpoint. Reads
 //! and checkpoints on the remote's machine are expected to succeed. Two kinds of request must not occur,
-//! because the remote would panic or break its database: SQL that checkpoints or changes the journal mode,
-//! and posted pages that are not B-tree pages.
+//! because the remote would panic or break its database: SQL that checkpoints or changes the journal mode
+//! outside a [`Session`], and posted pages that look sound and are not.
 
 mod append;
+mod content;
+mod expansion;
 pub(crate) mod files;
 mod pipeline;
+mod posted_page;
 mod proof;
 mod routes;
+mod session;
+mod statement_check;
 mod store;
 mod wire;
 
@@ -36,7 +43,9 @@ use turso_core::{Connection, IO, LimboError, Value};
 
 use crate::judge::remote_log::{CONTRADICTION, Closed, LogEnd, RemoteLog, ResumeError};
 use append::OpenTransaction;
+pub use content::Content;
 use proof::Instance;
+pub use session::{Finished, Script, ScriptError, Session, StatementLimits, Stop, Watch};
 use store::{BoundStatement, Store};
 
 /// The history id of a simulated remote.

@@ -9,7 +9,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::Remote;
-use super::pipeline::{self, Failure};
+use super::pipeline;
 use crate::judge::format::FRAME_BYTES;
 use crate::judge::remote_log::LogEnd;
 
@@ -86,15 +86,19 @@ impl Remote {
         let mut response = match (request.method(), Route::parse(request.uri().path())) {
             (_, None) => error(StatusCode::NOT_FOUND, "no such route"),
             (&Method::GET, Some(route)) => self.look_up(route, self.end()),
-            (&Method::POST, _) if self.is_for_another_instance(request) => {
-                error(StatusCode::PRECONDITION_FAILED, "another run of the server is named")
-            }
+            (&Method::POST, _) if self.is_for_another_instance(request) => another_instance(),
             (&Method::POST, Some(Route::Sync { range, baton })) => self.append(range, baton, request.body()),
             (&Method::POST, Some(Route::Pipeline)) => self.pipeline(request.body()),
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
         };
         self.name_instance(&mut response);
         response
+    }
+
+    /// Whether a request runs SQL. A served remote runs it in a [`Session`](super::Session).
+    pub fn runs_sql(request: &Request<Bytes>) -> bool {
+        request.method() == Method::POST
+            && matches!(Route::parse(request.uri().path()), Some(Route::Pipeline))
     }
 
     /// Answers a request as of the time when the log ended at `end`. `None` for a request that writes.
@@ -164,12 +168,13 @@ impl Remote {
 
     fn pipeline(&mut self, body: &[u8]) -> Response<Bytes> {
         self.open = None;
-        let answer = pipeline::run(&self.store, body);
-        self.record();
-        match answer {
-            Ok(answer) => json(StatusCode::OK, &answer),
-            Err(Failure::BadRequest(reason)) => error(StatusCode::BAD_REQUEST, &reason),
-            Err(Failure::Database(failure)) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
+        match pipeline::parse(body) {
+            Ok(pipeline) => {
+                let answer = pipeline::run(self.store.shared(), &pipeline, None);
+                self.record();
+                pipeline::response(answer)
+            }
+            Err(reason) => error(StatusCode::BAD_REQUEST, &reason),
         }
     }
 
@@ -187,11 +192,15 @@ pub(super) fn status(
     json(code, &StatusObject { baton, status, generation: end.generation, max_frame_no: end.frame_no })
 }
 
+pub(super) fn another_instance() -> Response<Bytes> {
+    error(StatusCode::PRECONDITION_FAILED, "another run of the server is named")
+}
+
 pub(super) fn error(code: StatusCode, reason: &str) -> Response<Bytes> {
     json(code, &serde_json::json!({ "error": reason }))
 }
 
-fn json(code: StatusCode, body: &impl Serialize) -> Response<Bytes> {
+pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response<Bytes> {
     let body = serde_json::to_vec(body).expect("an answer has only string keys");
     respond(code, "application/json", body.into())
 }

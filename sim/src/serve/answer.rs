@@ -1,0 +1,101 @@
+//! Answers as HTTP bodies. A part of a file is read in chunks while it is sent, so that a large answer and a slow
+//! reader cost no memory.
+
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::task::JoinHandle;
+use turso_core::{Buffer, Completion, File};
+
+use crate::world::remote::Content;
+
+/// The bytes of a file that are read at once.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+/// An answer that says in one sentence what is wrong with the request.
+pub(super) fn problem(status: StatusCode, text: &str) -> Response {
+    object(status, &serde_json::json!({ "error": text }))
+}
+
+pub(super) fn object(status: StatusCode, object: &serde_json::Value) -> Response {
+    let mut response = Response::new(Body::from(object.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+pub(super) fn body(content: Content) -> Body {
+    match content {
+        Content::Bytes(bytes) => Body::from(bytes),
+        Content::File { file, range } => Body::new(FilePart { file, rest: range, reading: None }),
+    }
+}
+
+/// The rest of a file's part.
+struct FilePart {
+    file: Arc<dyn File>,
+    rest: Range<u64>,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+impl http_body::Body for FilePart {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let this = &mut *self;
+        let start = this.rest.start;
+        let end = this.rest.end.min(start + CHUNK_BYTES);
+        let file = &this.file;
+        let reading = this.reading.get_or_insert_with(|| {
+            let file = Arc::clone(file);
+            tokio::task::spawn_blocking(move || read(file.as_ref(), start..end))
+        });
+        let read = ready!(Pin::new(reading).poll(context));
+        this.reading = None;
+        let bytes = read.unwrap_or_else(|error| Err(io::Error::other(error)));
+        this.rest.start = if bytes.is_ok() { end } else { this.rest.end };
+        Poll::Ready(Some(bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.end - self.rest.start)
+    }
+}
+
+/// Reads exactly the bytes of `range`.
+fn read(file: &dyn File, range: Range<u64>) -> io::Result<Bytes> {
+    let length = (range.end - range.start) as usize;
+    let buffer = Arc::new(Buffer::new(vec![0; length]));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let completion = Completion::new_read(buffer.clone(), move |read| {
+        // The receiver waits.
+        drop(sender.send(read.map(|(_, count)| count)));
+        None
+    });
+    file.pread(range.start, completion).map_err(io::Error::other)?;
+    let count = receiver.recv().map_err(io::Error::other)?.map_err(io::Error::other)?;
+    if count as usize != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Bytes::copy_from_slice(buffer.as_slice()))
+}
