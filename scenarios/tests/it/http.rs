@@ -30,10 +30,6 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-fn settings() -> Settings {
-    Settings { generation_frames_max: 1_000_000, ..Settings::default() }
-}
-
 /// A server that runs until it is dropped.
 struct Running {
     url: String,
@@ -44,7 +40,7 @@ struct Running {
 
 impl Running {
     async fn start(directory: &Path) -> Result<Self, ServeError> {
-        let server = Server::bind(directory, ANY_PORT, settings()).await?;
+        let server = Server::bind(directory, ANY_PORT, Settings::default()).await?;
         let (url, remote) = (format!("http://{}", server.address()), server.remote());
         let (end, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(server.run(async move { ended.await.unwrap_or(()) }));

@@ -85,7 +85,6 @@ enum Command {
     Atlas,
     /// Inject every possible crash and lost message into short schedules.
     Explore(explore::Explore),
-    /// Serve a remote over HTTP, on real files, to clients on this machine.
     #[cfg(feature = "serve")]
     Serve(serve::Serve),
     /// Run a history from standard input for a parent process, and print its verdict.

@@ -4,10 +4,12 @@
 //! lines when nobody reads them. A client that hangs up and a file that reaches its size limit are errors, not
 //! signals. The signals that end it are SIGINT and SIGTERM; SIGHUP does nothing.
 
+use std::fmt;
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -20,7 +22,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use super::output::outln;
 use super::{Problem, STATUS_CLEAN};
 
-/// Serve a remote over HTTP, on real files.
+/// Serve a remote over HTTP, on real files, to clients on this machine.
 ///
 /// For the engine's clients and for libsql clients on this machine: to develop and to test against a real
 /// network. An acknowledged write is on the disk.
@@ -75,24 +77,24 @@ struct Connections {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().headers)]
     headers_max: usize,
     /// Time for a request's head, and for which an unused connection is kept.
-    #[arg(long, value_name = "SECONDS", default_value = seconds(Limits::default().head_time), value_parser = parse_seconds)]
-    head_seconds_max: Duration,
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().head_time))]
+    head_seconds_max: Seconds,
     /// Bytes of a request's body.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
     body_bytes_max: usize,
-    /// Bytes of all requests' bodies in memory.
+    /// Bytes of all bodies in memory: those of requests, and the results of SQL.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().bodies_bytes)]
     bodies_bytes_max: usize,
     /// Time for the next part of a request's body.
-    #[arg(long, value_name = "SECONDS", default_value = seconds(Limits::default().body_idle_time), value_parser = parse_seconds)]
-    body_idle_seconds_max: Duration,
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().body_idle_time))]
+    body_idle_seconds_max: Seconds,
     /// Time for a client to take the next part of an answer.
-    #[arg(long, value_name = "SECONDS", default_value = seconds(Limits::default().write_time), value_parser = parse_seconds)]
-    write_seconds_max: Duration,
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().write_time))]
+    write_seconds_max: Seconds,
     /// Time for a request, from its head to the head of its answer.
-    #[arg(long, value_name = "SECONDS", default_value = seconds(Limits::default().request_time), value_parser = parse_seconds)]
-    request_seconds_max: Duration,
-    /// Requests that write or run SQL at the same time. More have to wait.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().request_time))]
+    request_seconds_max: Seconds,
+    /// Requests that run SQL at the same time, and requests that append frames. More have to wait.
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().requests_at_once)]
     requests_at_once_max: usize,
 }
@@ -101,18 +103,21 @@ struct Connections {
 #[command(next_help_heading = "Limits of SQL")]
 struct Statements {
     /// Time for a statement.
-    #[arg(long, value_name = "SECONDS", default_value = seconds(Limits::default().statement_time), value_parser = parse_seconds)]
-    statement_seconds_max: Duration,
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().statement_time))]
+    statement_seconds_max: Seconds,
+    /// Bytes by which the memory of the server may grow while a request runs SQL. Only on Linux.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().statement_memory_bytes)]
+    statement_memory_bytes_max: u64,
     /// Statements in a request.
     #[arg(long, value_name = "COUNT", default_value_t = StatementLimits::default().statements)]
     statements_max: usize,
     /// Bytes of a statement's text.
     #[arg(long, value_name = "BYTES", default_value_t = StatementLimits::default().sql_bytes)]
     statement_bytes_max: usize,
-    /// SELECT and VALUES clauses of a statement, with those of its views and triggers.
+    /// SELECT and VALUES clauses of a statement, with those of its views, triggers and cascading foreign keys.
     #[arg(long, value_name = "COUNT", default_value_t = StatementLimits::default().selects)]
     statement_selects_max: usize,
-    /// Depth of parentheses, and of views and triggers that use each other.
+    /// Depth of parentheses, and of views, triggers and foreign keys that lead to each other.
     #[arg(long, value_name = "DEPTH", default_value_t = StatementLimits::default().nesting)]
     statement_depth_max: usize,
     /// Rows of a statement's result.
@@ -160,14 +165,15 @@ impl Serve {
             connections: connections.connections_max,
             head_bytes: connections.head_bytes_max,
             headers: connections.headers_max,
-            head_time: connections.head_seconds_max,
+            head_time: connections.head_seconds_max.0,
             body_bytes: connections.body_bytes_max,
             bodies_bytes: connections.bodies_bytes_max,
-            body_idle_time: connections.body_idle_seconds_max,
-            write_time: connections.write_seconds_max,
-            request_time: connections.request_seconds_max,
+            body_idle_time: connections.body_idle_seconds_max.0,
+            write_time: connections.write_seconds_max.0,
+            request_time: connections.request_seconds_max.0,
             requests_at_once: connections.requests_at_once_max,
-            statement_time: statements.statement_seconds_max,
+            statement_time: statements.statement_seconds_max.0,
+            statement_memory_bytes: statements.statement_memory_bytes_max,
             statements: StatementLimits {
                 statements: statements.statements_max,
                 sql_bytes: statements.statement_bytes_max,
@@ -183,15 +189,25 @@ impl Serve {
     }
 }
 
-fn seconds(time: Duration) -> String {
-    time.as_secs_f64().to_string()
+/// A time limit, written in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_secs_f64().fmt(f)
+    }
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("expected more than 0 seconds".into()),
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(time) if !time.is_zero() => Ok(Self(time)),
+            _ => Err("expected more than 0 seconds".into()),
+        }
     }
 }
 

@@ -89,13 +89,49 @@ fn read(file: &dyn File, range: Range<u64>) -> io::Result<Bytes> {
     let (sender, receiver) = std::sync::mpsc::channel();
     let completion = Completion::new_read(buffer.clone(), move |read| {
         // The receiver waits.
-        drop(sender.send(read.map(|(_, count)| count)));
+        sender.send(read.map(|(_, count)| count)).unwrap_or(());
         None
     });
-    file.pread(range.start, completion).map_err(io::Error::other)?;
+    let _reading = file.pread(range.start, completion).map_err(io::Error::other)?;
     let count = receiver.recv().map_err(io::Error::other)?.map_err(io::Error::other)?;
     if count as usize != length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(Bytes::copy_from_slice(buffer.as_slice()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use turso_core::{IO, MemoryIO, OpenFlags};
+
+    use super::*;
+
+    fn file(bytes: &[u8]) -> Arc<dyn File> {
+        let io: Arc<dyn IO> = Arc::new(MemoryIO::new());
+        let file = io.open_file("answer", OpenFlags::Create, false).unwrap();
+        let buffer = Arc::new(Buffer::new(bytes.to_vec()));
+        let written = file.pwrite(0, buffer, Completion::new_write(|_| ())).unwrap();
+        io.wait_for_completion(written).unwrap();
+        file
+    }
+
+    fn sent(content: Content) -> Result<Vec<u8>, axum::Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async { Ok(body(content).collect().await?.to_bytes().to_vec()) })
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_sent_in_chunks() {
+        let bytes: Vec<u8> = (0..200_000_u32).map(|index| (index % 251) as u8).collect();
+        let file = file(&bytes);
+        for range in [0..200_000, 5..6, 65_536..131_072, 70_000..199_999, 9..9] {
+            let content = Content::File { file: file.clone(), range: range.clone() };
+            let part = &bytes[range.start as usize..range.end as usize];
+            assert_eq!(content.len(), part.len() as u64);
+            assert!(sent(content).unwrap() == part, "{range:?}");
+        }
+        let beyond = Content::File { file, range: 100_000..300_000 };
+        assert!(sent(beyond).is_err(), "the file is shorter than the answer's length says");
+    }
 }

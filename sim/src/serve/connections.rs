@@ -54,7 +54,6 @@ impl Connections {
 
     /// Serves until `shutdown` resolves or the remote contradicts itself. Then statements are interrupted, and
     /// the responses in progress get a bounded time.
-    #[expect(clippy::disallowed_methods, reason = "a served remote runs in real time")]
     pub async fn serve(mut self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let router = router(self.state.clone());

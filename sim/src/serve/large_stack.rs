@@ -1,12 +1,12 @@
 //! Runs the work of a request on a thread of its own with a large stack.
 //!
 //! The core translates views, compound selects and subqueries recursively. The limits of a statement bound the
-//! depth, and this stack is large enough for it. Only the pages that are used take memory.
+//! depth, and this stack is large enough for it. Cascades are recursive while they run; `watch` stops them. Only the pages that are used take memory.
 
 use tokio::sync::oneshot;
 
 /// The size of the stack in bytes. A statement within the default limits uses less than a quarter of it.
-const STACK_BYTES: usize = 256 << 20;
+pub(super) const STACK_BYTES: usize = 256 << 20;
 
 /// The reason why work has no result.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ pub struct Limits {
     pub head_time: Duration,
     /// Bytes of a request's body.
     pub body_bytes: usize,
-    /// Bytes of all requests' bodies that are in memory.
+    /// Bytes of all bodies in memory: those of requests, and the results of SQL.
     pub bodies_bytes: usize,
     /// The time for the next part of a request's body.
     pub body_idle_time: Duration,
@@ -25,10 +25,12 @@ pub struct Limits {
     pub write_time: Duration,
     /// The time for a request, from its head to the head of its answer.
     pub request_time: Duration,
-    /// Requests that write or run SQL at the same time. More have to wait.
+    /// Requests that run SQL at the same time, and requests that append frames. More have to wait.
     pub requests_at_once: usize,
     /// The time for a statement.
     pub statement_time: Duration,
+    /// Bytes by which the memory of the process may grow while a request runs SQL. Only on Linux.
+    pub statement_memory_bytes: u64,
     pub statements: StatementLimits,
 }
 
@@ -39,13 +41,14 @@ impl Default for Limits {
             head_bytes: 16 << 10,
             headers: 64,
             head_time: Duration::from_secs(30),
-            body_bytes: 32 << 20,
+            body_bytes: 64 << 20,
             bodies_bytes: 128 << 20,
             body_idle_time: Duration::from_secs(20),
             write_time: Duration::from_secs(30),
             request_time: Duration::from_secs(120),
             requests_at_once: 8,
             statement_time: Duration::from_secs(20),
+            statement_memory_bytes: 512 << 20,
             statements: StatementLimits::default(),
         }
     }

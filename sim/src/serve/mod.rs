@@ -133,6 +133,11 @@ impl Server {
         ServedRemote { store: self.state.store.clone() }
     }
 
+    /// The request during which the remote contradicted its own model.
+    pub fn broken_request(&self) -> Option<String> {
+        self.state.store.broken_request()
+    }
+
     /// The answers of this server, without a network.
     pub fn router(&self) -> axum::Router {
         router::router(self.state.clone())

@@ -1,4 +1,5 @@
-//! Receives the body of a request, within the limits of one body and of all bodies together.
+//! Receives the body of a request, within the limits of one body and of all bodies together. The results of SQL
+//! count as bodies, because a slow reader keeps them in memory.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::timeout::TimeoutError;
 
@@ -54,6 +55,19 @@ impl Bodies {
     /// The memory in use, in bytes.
     pub fn used_bytes(&self) -> usize {
         (self.permit_count - self.free.available_permits()) * PERMIT_BYTES
+    }
+
+    /// Lets an answer count as a body until it is sent. Returns another answer if there is no memory for it.
+    pub fn hold(&self, answer: Response<Bytes>) -> Response {
+        match self.acquire(answer.body().len().div_ceil(PERMIT_BYTES)) {
+            Ok(memory) => answer.map(|bytes| {
+                Body::new(Full::new(bytes).map_frame(move |frame| {
+                    let _until_it_is_sent = &memory;
+                    frame
+                }))
+            }),
+            Err(refused) => self.answer(&refused),
+        }
     }
 
     /// Receives a body, or answers.
@@ -108,7 +122,7 @@ impl Bodies {
                 )
             }
             Refused::NoMemory => {
-                let text = "the server receives too many large bodies at the moment; try again later";
+                let text = "the server has too many large bodies in memory at the moment; try again later";
                 let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, text);
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 response

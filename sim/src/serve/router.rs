@@ -29,9 +29,9 @@ use super::limits::Limits;
 use super::metrics::{self, Metrics};
 use super::receive::{Bodies, Received};
 use super::store::{Store, is_work};
-use super::watch::{Ending, TimeLimits};
+use super::watch::{Ending, RequestWatch};
 use super::{Settings, WorkError, large_stack};
-use crate::world::remote::{Content, Watch};
+use crate::world::remote::{Content, Remote, Watch};
 
 /// The path of the health check. It goes without the token.
 pub(super) const HEALTH: &str = "/healthz";
@@ -48,7 +48,9 @@ pub(super) struct Inner {
     pub hosts: Vec<String>,
     pub ending: Ending,
     limits: Limits,
-    work: Arc<Semaphore>,
+    /// Requests that run SQL, and requests that append frames: a slow statement must not hold up a push.
+    sql: Arc<Semaphore>,
+    appends: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for State {
@@ -69,7 +71,8 @@ impl State {
             token: settings.token,
             hosts: settings.hosts,
             ending: Ending::default(),
-            work: Arc::new(Semaphore::new(limits.requests_at_once.max(1))),
+            sql: Arc::new(Semaphore::new(limits.requests_at_once.max(1))),
+            appends: Arc::new(Semaphore::new(limits.requests_at_once.max(1))),
             limits,
         }))
     }
@@ -82,16 +85,18 @@ impl State {
             let looked = tokio::task::spawn_blocking(move || store.look_up(&request));
             return looked.await.map_or_else(|_| broken(), respond);
         }
-        let watch: Arc<dyn Watch> = Arc::new(TimeLimits::begin(&self.limits, self.ending.clone()));
+        let queue = if Remote::runs_sql(&request) { &self.sql } else { &self.appends };
         // It is never closed.
-        let Ok(permit) = self.work.clone().acquire_owned().await else { return broken() };
+        let Ok(permit) = queue.clone().acquire_owned().await else { return broken() };
         let limits = self.limits.statements.clone();
+        let watch = Arc::new(RequestWatch::begin(&self.limits, self.ending.clone()));
+        let watched: Arc<dyn Watch> = watch.clone();
         let work = large_stack::run(move || {
             let _held = (permit, received);
-            store.serve(&request, &limits, &watch)
+            store.serve(&request, &limits, &watched)
         });
-        match work.await {
-            Ok(response) => respond(response),
+        match watch.over(work).await {
+            Ok(response) => self.bodies.hold(response),
             Err(WorkError::Panicked) => broken(),
             Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }

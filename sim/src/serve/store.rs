@@ -90,7 +90,7 @@ impl Store {
         let _session = self.session();
         let session = match lock(&self.archive).remote().connect(request, script) {
             Ok(session) => session,
-            Err(response) => return response,
+            Err(response) => return *response,
         };
         let finished = session.run(script, limits, watch);
         lock(&self.archive).remote().finish_pipeline(script, finished)

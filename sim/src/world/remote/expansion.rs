@@ -1,7 +1,7 @@
-//! Counts what the views and triggers of a database add to a statement.
+//! Counts what the views, triggers and foreign keys of a database add to a statement.
 //!
-//! The core expands them recursively while it prepares a statement, so their number and depth must be known
-//! before. References are found among the tokens: each word that names a view, or a table with triggers,
+//! The core expands them recursively while it compiles a statement, a table that two keys lead to twice, so their
+//! number and depth must be known before. References are found among the tokens: each word that names a view, or a table with triggers,
 //! counts as a use of it. A column with such a name is counted too. The error is on the safe side.
 
 use std::collections::BTreeMap;
@@ -11,14 +11,16 @@ use turso_parser::token::TokenType;
 use super::session::StatementLimits;
 use super::statement_check::{Refusal, Token, tokens};
 
-/// A row of `sqlite_schema` that is a view or a trigger.
+/// A row of `sqlite_schema`.
 pub(super) struct SchemaObject {
-    /// The name of the view, or of the trigger's table.
+    /// The name of the view or table, or of the trigger's table.
     pub name: String,
+    /// Whether it is a table. A table matters only for its foreign keys.
+    pub is_table: bool,
     pub sql: String,
 }
 
-/// The views, and the tables that have triggers.
+/// The views, the tables that have triggers, and the tables that foreign keys with an action lead to.
 #[derive(Default)]
 pub(super) struct Expansion {
     weights: BTreeMap<String, Weight>,
@@ -42,7 +44,12 @@ impl Expansion {
     pub fn of(objects: &[SchemaObject]) -> Result<Expansion, Refusal> {
         let mut texts: BTreeMap<String, Vec<Token>> = BTreeMap::new();
         for object in objects {
-            texts.entry(object.name.to_ascii_lowercase()).or_default().extend(tokens(&object.sql)?);
+            let (name, tokens) = (object.name.to_ascii_lowercase(), tokens(&object.sql)?);
+            if object.is_table {
+                add_foreign_keys(&name, &tokens, &mut texts);
+            } else {
+                texts.entry(name).or_default().extend(tokens);
+            }
         }
         let nodes: BTreeMap<&str, Node> = texts
             .iter()
@@ -78,6 +85,22 @@ impl Expansion {
             return Err(Refusal::TooDeep { limit: limits.nesting });
         }
         Ok(())
+    }
+}
+
+/// Adds the foreign keys of the table `child` that have an action: a change of the parent changes the child.
+fn add_foreign_keys(child: &str, tokens: &[Token], texts: &mut BTreeMap<String, Vec<Token>>) {
+    let has_action = |token: &Token| matches!(token.kind, TokenType::TK_CASCADE | TokenType::TK_SET);
+    if !tokens.iter().any(has_action) {
+        return;
+    }
+    texts.entry(child.to_owned()).or_default();
+    for pair in tokens.windows(2) {
+        if pair[0].kind == TokenType::TK_REFERENCES {
+            let action = [(TokenType::TK_UPDATE, ""), (TokenType::TK_ID, child)];
+            let action = action.map(|(kind, name)| Token { kind, name: name.to_owned() });
+            texts.entry(pair[1].name.clone()).or_default().extend(action);
+        }
     }
 }
 
@@ -130,7 +153,11 @@ mod tests {
     fn expansion(views: &[(&str, &str)]) -> Expansion {
         let objects: Vec<SchemaObject> = views
             .iter()
-            .map(|(name, sql)| SchemaObject { name: (*name).to_owned(), sql: (*sql).to_owned() })
+            .map(|(name, sql)| SchemaObject {
+                name: (*name).to_owned(),
+                is_table: sql.starts_with("CREATE TABLE"),
+                sql: (*sql).to_owned(),
+            })
             .collect();
         Expansion::of(&objects).unwrap()
     }
@@ -168,6 +195,26 @@ mod tests {
             expansion.check("SELECT * FROM v49999", &limits),
             Err(Refusal::TooDeep { limit: limits.nesting })
         );
+    }
+
+    #[test]
+    fn foreign_keys_count_from_the_parent_to_the_child() {
+        let keys = |action: &str| {
+            let tables: Vec<(String, String)> = (1..20)
+                .map(|n| {
+                    let key = format!("REFERENCES t{} {action}", n - 1);
+                    (format!("t{n}"), format!("CREATE TABLE t{n} (a {key}, b {key})"))
+                })
+                .collect();
+            let tables: Vec<(&str, &str)> =
+                tables.iter().map(|(name, sql)| (name.as_str(), sql.as_str())).collect();
+            expansion(&tables)
+        };
+        let limits = StatementLimits::default();
+        let too_many = Err(Refusal::TooManySelects { limit: limits.selects });
+        assert_eq!(keys("ON DELETE CASCADE").check("DELETE FROM t0", &limits), too_many);
+        assert_eq!(keys("ON DELETE CASCADE").check("DELETE FROM t17", &limits), Ok(()));
+        assert_eq!(keys("").check("DELETE FROM t0", &limits), Ok(()), "without an action nothing cascades");
     }
 
     #[test]

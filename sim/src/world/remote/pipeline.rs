@@ -24,17 +24,16 @@ pub(super) fn parse(body: &[u8]) -> Result<Pipeline, String> {
     Ok(pipeline)
 }
 
-/// Runs a request on `connection`. Without a `guard`, the clients are trusted. Fails only if the rollback at the
-/// end does.
+/// Runs a request on `connection`. Without a `guard`, the clients are trusted. The caller has to roll back a
+/// transaction that is still open.
 pub(super) fn run(
     connection: &Arc<Connection>,
     pipeline: &Pipeline,
     guard: Option<&Guard<'_>>,
-) -> Result<PipelineAnswer, LimboError> {
+) -> PipelineAnswer {
     let runner = Runner { connection, guard };
     let results = pipeline.requests.iter().map(|request| runner.answer(request)).collect();
-    store::roll_back(connection)?;
-    Ok(PipelineAnswer { baton: None, base_url: None, results })
+    PipelineAnswer { baton: None, base_url: None, results }
 }
 
 pub(super) fn response(answer: Result<PipelineAnswer, LimboError>) -> Response<Bytes> {

@@ -77,8 +77,8 @@ mod tests {
         page[0] = LEAF_TABLE;
         page[3..5].copy_from_slice(&(cells.len() as u16).to_be_bytes());
         page[5..7].copy_from_slice(&4000_u16.to_be_bytes());
-        for (index, cell) in cells.iter().enumerate() {
-            page[8 + 2 * index..][..2].copy_from_slice(&cell.to_be_bytes());
+        for (place, cell) in page[8..].chunks_exact_mut(2).zip(cells) {
+            place.copy_from_slice(&cell.to_be_bytes());
         }
         page
     }

@@ -8,8 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::Remote;
-use super::pipeline;
+use super::{Remote, pipeline, store};
 use crate::judge::format::FRAME_BYTES;
 use crate::judge::remote_log::LogEnd;
 
@@ -170,9 +169,11 @@ impl Remote {
         self.open = None;
         match pipeline::parse(body) {
             Ok(pipeline) => {
-                let answer = pipeline::run(self.store.shared(), &pipeline, None);
+                let connection = self.store.shared();
+                let answer = pipeline::run(connection, &pipeline, None);
+                let rolled_back = store::roll_back(connection);
                 self.record();
-                pipeline::response(answer)
+                pipeline::response(rolled_back.map(|()| answer))
             }
             Err(reason) => error(StatusCode::BAD_REQUEST, &reason),
         }

@@ -5,12 +5,13 @@
 //! [`Remote::finish_pipeline`] need the remote, [`Session::run`] does not. The caller sees to it that at most
 //! one session [writes](Script::writes), and none is open during a checkpoint.
 //!
-//! The core looks at the time only between two of its instructions. One instruction can build a value as large
+//! The core can be stopped only between two of its instructions. One instruction can build a value as large
 //! as the core's own limit of 1,000,000,000 bytes, or, as `replace` does, one without a limit.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -31,9 +32,10 @@ pub struct StatementLimits {
     pub statements: usize,
     /// Bytes of a statement's text.
     pub sql_bytes: usize,
-    /// `SELECT` and `VALUES` clauses of a statement, with those of the views and triggers that it uses.
+    /// `SELECT` and `VALUES` clauses of a statement, with what the views, triggers and cascading foreign keys
+    /// that it uses add to it.
     pub selects: usize,
-    /// Depth of parentheses, and of views and triggers that use each other.
+    /// Depth of parentheses, and of views, triggers and foreign keys that lead to each other.
     pub nesting: usize,
     /// Rows of a statement's result.
     pub rows: usize,
@@ -44,12 +46,12 @@ pub struct StatementLimits {
 impl Default for StatementLimits {
     fn default() -> Self {
         Self {
-            statements: 20_000,
+            statements: 100_000,
             sql_bytes: 1 << 20,
             selects: 200,
             nesting: 50,
             rows: 100_000,
-            answer_bytes: 32 << 20,
+            answer_bytes: 16 << 20,
         }
     }
 }
@@ -59,17 +61,22 @@ pub trait Watch: Send + Sync {
     /// A statement begins.
     fn begin_statement(&self);
 
-    /// The reason why the running statement has to stop. Called often while it runs.
+    /// The reason why the running statement has to stop. Called often while it runs, on the thread that runs it,
+    /// and once after it.
     fn stop(&self) -> Option<Stop>;
 }
 
 /// The reason why a statement was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
-    #[error("the statement has reached its time limit of {seconds} seconds")]
-    StatementTime { seconds: u64 },
-    #[error("the request has reached its time limit of {seconds} seconds")]
-    RequestTime { seconds: u64 },
+    #[error("the statement has reached its time limit of {limit:?}")]
+    Time { limit: Duration },
+    #[error("the memory of the server has grown by more than {limit_bytes} bytes during the request")]
+    Memory { limit_bytes: u64 },
+    #[error("triggers or cascading foreign keys are nested too deep for the server's stack")]
+    Depth,
+    #[error("nobody waits for the answer any more")]
+    Abandoned,
     #[error("the server is shutting down")]
     ShuttingDown,
 }
@@ -92,8 +99,9 @@ pub(super) enum StatementError {
     Core(#[from] LimboError),
 }
 
-/// The instructions of the core between two looks at the watch.
-const INSTRUCTIONS_PER_LOOK: u64 = 1000;
+/// The instructions of the core between two looks at the watch. The program of a trigger or of a foreign key's
+/// action counts its own, and calls the next level of a cascade after a few of them.
+const INSTRUCTIONS_PER_LOOK: u64 = 4;
 
 /// The SQL of a request, parsed.
 pub struct Script {
@@ -157,8 +165,9 @@ impl Session {
             expansion: RefCell::new(None),
         };
         let answer = pipeline::run(&self.connection, &script.pipeline, Some(&guard));
+        // A limit that was reached must not stop the rollback.
         self.connection.set_progress_handler(0, None);
-        Finished(answer)
+        Finished(store::roll_back(&self.connection).map(|()| answer))
     }
 }
 
@@ -168,21 +177,26 @@ impl Remote {
     ///
     /// # Errors
     /// The answer.
-    pub fn connect(&mut self, request: &Request<Bytes>, script: &Script) -> Result<Session, Response<Bytes>> {
+    pub fn connect(
+        &mut self,
+        request: &Request<Bytes>,
+        script: &Script,
+    ) -> Result<Session, Box<Response<Bytes>>> {
         if self.is_for_another_instance(request) {
-            return Err(self.named(another_instance()));
+            return Err(Box::new(self.named(another_instance())));
         }
         if script.writes() {
             self.open = None;
         }
-        let connected = self.store.connect().and_then(|connection| {
+        let connected = self.store.connect().map(|connection| {
             if !script.writes() {
                 connection.set_query_only(true);
             }
-            Ok(Session { connection })
+            Session { connection }
         });
-        connected
-            .map_err(|failure| self.named(error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string())))
+        connected.map_err(|failure| {
+            Box::new(self.named(error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string())))
+        })
     }
 
     /// Adds what a session has committed to the log, and answers.
@@ -204,7 +218,7 @@ pub(super) struct Guard<'a> {
     limits: &'a StatementLimits,
     watch: &'a dyn Watch,
     answer_bytes: Cell<usize>,
-    /// What views and triggers add to a statement; `None` until a statement needs it.
+    /// What the schema adds to a statement; `None` until a statement needs it.
     expansion: RefCell<Option<Expansion>>,
 }
 
@@ -224,7 +238,7 @@ impl Guard<'_> {
         let prepared = catch_unwind(AssertUnwindSafe(|| store::prepare(connection, statement)));
         let prepared = prepared.map_err(|_| StatementError::Panicked)??;
         let executed = self.run(prepared);
-        if matches!(kind, Kind::ControlsTransaction | Kind::ChangesSchema) {
+        if matches!(kind, Kind::Controls | Kind::ChangesSchema) {
             *self.expansion.borrow_mut() = None;
         }
         executed
@@ -245,26 +259,31 @@ impl Guard<'_> {
                 self.count_bytes(executed.columns.iter().map(String::len).sum())?;
                 Ok(executed)
             }
-            Err(LimboError::Interrupt) => Err(excess
+            // The core says `Busy` if it was interrupted inside a trigger or a foreign key's action.
+            Err(error @ (LimboError::Interrupt | LimboError::Busy)) => Err(excess
                 .or_else(|| self.watch.stop().map(StatementError::Stopped))
-                .unwrap_or(StatementError::Core(LimboError::Interrupt))),
+                .unwrap_or(StatementError::Core(error))),
             Err(error) => Err(error.into()),
         }
     }
 
     fn check_expansion(&self, connection: &Arc<Connection>, sql: &str) -> Result<(), StatementError> {
-        const OBJECTS: &str = "SELECT CASE type WHEN 'view' THEN name ELSE tbl_name END, sql FROM sqlite_schema \
-                               WHERE type IN ('view', 'trigger')";
+        const OBJECTS: &str = "SELECT type, CASE type WHEN 'trigger' THEN tbl_name ELSE name END, sql \
+                               FROM sqlite_schema \
+                               WHERE type IN ('view', 'trigger') OR type = 'table' AND ?1";
         let mut expansion = self.expansion.borrow_mut();
         if expansion.is_none() {
-            let found = store::execute(connection, &BoundStatement::new(OBJECTS))?;
+            let with_tables = Value::from_i64(i64::from(connection.foreign_keys_enabled()));
+            let found = store::execute(connection, &BoundStatement::new(OBJECTS).with_args([with_tables]))?;
             let objects: Vec<SchemaObject> = found
                 .rows
                 .iter()
                 .filter_map(|row| match &row[..] {
-                    [Value::Text(name), Value::Text(sql)] => {
-                        Some(SchemaObject { name: name.as_str().to_owned(), sql: sql.as_str().to_owned() })
-                    }
+                    [Value::Text(kind), Value::Text(name), Value::Text(sql)] => Some(SchemaObject {
+                        name: name.as_str().to_owned(),
+                        is_table: kind.as_str() == "table",
+                        sql: sql.as_str().to_owned(),
+                    }),
                     _ => None,
                 })
                 .collect();

@@ -20,8 +20,8 @@ use super::session::StatementLimits;
 pub(super) enum Kind {
     /// It changes nothing.
     Reads,
-    /// It begins or ends a transaction, and takes no lock for writing.
-    ControlsTransaction,
+    /// It begins or ends a transaction, or changes a setting of the request. It takes no lock for writing.
+    Controls,
     /// It changes rows, or it starts a transaction that can.
     Writes,
     /// It changes the schema.
@@ -38,10 +38,12 @@ pub(super) enum Refusal {
     #[error("the statement has {bytes} bytes; the limit is {limit}")]
     TooLong { bytes: usize, limit: usize },
     #[error(
-        "the statement has more than {limit} SELECT or VALUES clauses, with those of its views and triggers"
+        "the statement has more than {limit} SELECT or VALUES clauses, with those of its views, triggers and foreign keys"
     )]
     TooManySelects { limit: usize },
-    #[error("parentheses, views or triggers are nested more than {limit} deep in the statement")]
+    #[error(
+        "parentheses, views, triggers or foreign keys are nested more than {limit} deep in the statement"
+    )]
     TooDeep { limit: usize },
     #[error("{function} takes one whole number up to {limit} as its argument on this server")]
     BigValue { function: String, limit: usize },
@@ -162,9 +164,9 @@ fn kind_of(statement: &Stmt) -> Result<Kind, Refusal> {
     match statement {
         Stmt::Select(_) => Ok(Kind::Reads),
         Stmt::Savepoint { .. } | Stmt::Release { .. } | Stmt::Rollback { .. } | Stmt::Commit { .. } => {
-            Ok(Kind::ControlsTransaction)
+            Ok(Kind::Controls)
         }
-        Stmt::Begin { typ: None | Some(TransactionType::Deferred), .. } => Ok(Kind::ControlsTransaction),
+        Stmt::Begin { typ: None | Some(TransactionType::Deferred), .. } => Ok(Kind::Controls),
         Stmt::Begin { typ: Some(TransactionType::Concurrent), .. } => Err(not_allowed("BEGIN CONCURRENT")),
         Stmt::Begin { .. } | Stmt::Insert { .. } | Stmt::Update(_) | Stmt::Delete { .. } => Ok(Kind::Writes),
         Stmt::Analyze { .. } | Stmt::Reindex { .. } => Ok(Kind::ChangesSchema),
@@ -202,8 +204,8 @@ fn kind_of_pragma(name: &QualifiedName, body: Option<&PragmaBody>) -> Result<Kin
         Some(_) => match pragma {
             // Stored in the database's header.
             PragmaName::UserVersion | PragmaName::ApplicationId => Ok(Kind::Writes),
-            // Holds for the rest of the request.
-            PragmaName::ForeignKeys => Ok(Kind::Reads),
+            // Holds for the rest of the request, and decides what a statement expands to.
+            PragmaName::ForeignKeys => Ok(Kind::Controls),
             _ => Err(not_allowed(&format!("setting PRAGMA {text}"))),
         },
         None => Err(refused()),
@@ -291,7 +293,7 @@ mod tests {
             assert_eq!(checked(sql), Ok(Kind::Reads), "{sql}");
         }
         for sql in ["BEGIN", "COMMIT", "ROLLBACK TO s"] {
-            assert_eq!(checked(sql), Ok(Kind::ControlsTransaction), "{sql}");
+            assert_eq!(checked(sql), Ok(Kind::Controls), "{sql}");
         }
         for sql in
             ["INSERT INTO t VALUES (1)", "BEGIN IMMEDIATE", "PRAGMA user_version = 3", "SELECT nextval('s')"]
