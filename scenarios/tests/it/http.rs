@@ -13,7 +13,7 @@ use plimsoll_scenarios::sandbox::rows;
 use plimsoll_sim::judge::ledger::Content;
 use plimsoll_sim::schedule::Schedule;
 use plimsoll_sim::search::generate::{Profile, generate};
-use plimsoll_sim::serve::{ArchiveError, ArchiveOptions, ServeError, ServedRemote, Server};
+use plimsoll_sim::serve::{ArchiveError, ArchiveOptions, ServeError, ServedRemote, Server, Settings};
 use plimsoll_sim::text::error_chain;
 use plimsoll_sim::world::driver::{Environment, Machine, run_steps};
 use plimsoll_sim::world::in_process::{InProcess, block_on};
@@ -44,8 +44,9 @@ impl Running {
         Self::start_with(directory, options).await
     }
 
-    pub async fn start_with(directory: &Path, options: ArchiveOptions) -> Result<Self, ServeError> {
-        let server = Server::bind(directory, ANY_PORT, options, |_| ()).await?;
+    pub async fn start_with(directory: &Path, archive: ArchiveOptions) -> Result<Self, ServeError> {
+        let settings = Settings { archive, ..Settings::default() };
+        let server = Server::bind(directory, ANY_PORT, settings).await?;
         let (url, remote) = (format!("http://{}", server.address()), server.remote());
         let (end, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(server.run(async move { ended.await.unwrap_or(()) }));

@@ -34,6 +34,7 @@ mod replay;
 mod reports;
 mod schedule_files;
 mod schema_changes;
+mod served;
 mod sqlite;
 mod temporary_tables;
 mod tidy;

@@ -87,9 +87,8 @@ enum Command {
     Atlas,
     /// Inject every possible crash and lost message into short schedules.
     Explore(explore::Explore),
-    /// Serve a remote over HTTP, on real files, to clients on this machine.
     #[cfg(feature = "serve")]
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Copy the directory of a served remote. The server may be running.
     #[cfg(feature = "serve")]
     Backup(backup::Backup),

@@ -1,45 +1,50 @@
 //! Serves the remote over HTTP, on real files: for clients on this machine, and for tests that need a real
 //! network.
 //!
-//! It answers like the simulated remote, one request at a time, and resumes its directory after a restart (see
-//! `archive`). It needs the feature `serve`; the simulator does not use it.
+//! It resumes its directory after a restart. It needs the feature `serve`; the simulator does not use it.
 //!
-//! Not supported: TLS, authorization, and a limit on the number of clients. Use it only on loopback. SQL that
-//! checkpoints the database ends the server, because it contradicts the model of the remote's log.
+//! * [`Server`]: start here. `router`: the routes and the layers around them. `connections`: accepts and bounds
+//!   connections.
+//! * `access`: which requests are served at all. `receive`: the body of a request. `answer`: the body of an
+//!   answer.
+//! * `store`: the remote, for several requests at the same time. `watch`, `large_stack`: the time and the stack
+//!   of their statements. `archive`: its files.
+//! * [`Limits`]: how much a client may use. `metrics`: what the server counts.
+//!
+//! Not protected against: a client that has the token, or any program on this machine if there is no token. Such
+//! a client may read and change everything in the database. It may also make the server use much memory with a
+//! single function call in SQL (see [`Session`](crate::world::remote::Session)). There is no TLS: put a proxy in
+//! front of a server that other machines use.
 
+mod access;
+mod answer;
 mod archive;
+mod connections;
+mod large_stack;
+mod limits;
+mod metrics;
+mod receive;
+mod router;
+mod store;
+mod watch;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use turso_core::{Connection, LimboError};
 
-use crate::lock::lock;
 pub use crate::world::remote::archive::ArchiveOptions;
-use crate::world::remote::archive::{Archive, ArchivedRemote};
+use crate::world::remote::archive::ArchivedRemote;
+pub use access::{Token, TokenError};
 pub use archive::{ArchiveError, backup, import};
-
-/// The maximum length of a request's body, in bytes.
-const REQUEST_BYTES_MAX: usize = 256 << 20;
-/// The time that responses in progress may still take after the server has stopped accepting connections.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
-/// The pause after a connection could not be accepted, for example because no file descriptor is free.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use connections::Connections;
+pub use large_stack::WorkError;
+pub use limits::Limits;
+use router::State;
+use store::Store;
 
 /// The reason why a server could not be started or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +52,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub enum ServeError {
     #[error("cannot serve this directory")]
     Archive(#[from] ArchiveError),
+    #[error("cannot open the directory: {0}")]
+    Open(#[from] WorkError),
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("other machines can reach {address}: that needs a token (--token-file)")]
+    NeedsToken { address: SocketAddr },
     /// The remote contradicted its own model while it served a request. Its later answers would be worthless.
     #[error("the remote contradicted its own model while it served {request}; restart the server")]
     Broken {
@@ -57,64 +68,54 @@ pub enum ServeError {
     },
 }
 
-/// A served request, for a log.
-#[derive(Debug, Clone)]
-pub struct Served {
-    /// Method and path.
-    pub request: String,
-    /// Length of the request's body.
-    pub request_bytes: usize,
-    pub status: StatusCode,
-    /// Length of the response's body.
-    pub answer_bytes: usize,
+/// How to serve.
+#[derive(Clone, Default)]
+pub struct Settings {
+    pub archive: ArchiveOptions,
+    pub limits: Limits,
+    /// The token that every request has to carry. Required for any address but loopback.
+    pub token: Option<Token>,
+    /// The names of this server, besides `localhost` and addresses.
+    pub hosts: Vec<String>,
 }
 
 /// A listening server for the remote in a directory.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    archive: Mutex<Archive>,
-    log: Box<dyn Fn(&Served) + Send + Sync>,
-    broken: Mutex<Option<String>>,
-    has_broken: Notify,
+    state: State,
+    limits: Limits,
 }
 
 /// The served remote, for code in the same process.
 #[derive(Clone)]
 pub struct ServedRemote {
-    shared: Arc<Shared>,
+    store: Arc<Store>,
 }
 
 impl Server {
     /// Resumes the remote in `directory`, or creates an empty one, and listens on `address`. Port 0 selects a
-    /// free port. `log` is called for every request.
+    /// free port.
     ///
     /// # Errors
     /// [`ServeError`] if the directory or the address cannot be used.
-    pub async fn bind(
-        directory: &Path,
-        address: SocketAddr,
-        options: ArchiveOptions,
-        log: impl Fn(&Served) + Send + Sync + 'static,
-    ) -> Result<Self, ServeError> {
-        let archive = Mutex::new(archive::open(directory, options)?);
+    pub async fn bind(directory: &Path, address: SocketAddr, settings: Settings) -> Result<Self, ServeError> {
+        if !address.ip().is_loopback() && settings.token.is_none() {
+            return Err(ServeError::NeedsToken { address });
+        }
+        let path = directory.to_owned();
+        // The core reads the schema, which a client has written.
+        let options = settings.archive.clone();
+        let archive = large_stack::run(move || archive::open(&path, options)).await??;
         let listening = async {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
         let (listener, address) = listening.await.map_err(|source| ServeError::Listen { address, source })?;
-        let shared = Arc::new(Shared {
-            archive,
-            log: Box::new(log),
-            broken: Mutex::new(None),
-            has_broken: Notify::new(),
-        });
-        Ok(Self { listener, address, shared })
+        let limits = settings.limits.clone();
+        let store = Store::new(archive);
+        Ok(Self { listener, address, state: State::new(store, settings), limits })
     }
 
     /// The address on which it listens.
@@ -123,41 +124,28 @@ impl Server {
     }
 
     pub fn remote(&self) -> ServedRemote {
-        ServedRemote { shared: self.shared.clone() }
+        ServedRemote { store: self.state.store.clone() }
     }
 
-    /// Serves until `shutdown` resolves, then finishes the responses in progress.
+    /// The request during which the remote contradicted its own model.
+    pub fn broken_request(&self) -> Option<String> {
+        self.state.store.broken_request()
+    }
+
+    /// The answers of this server, without a network.
+    pub fn router(&self) -> axum::Router {
+        router::router(self.state.clone())
+    }
+
+    /// Serves until `shutdown` resolves. Then interrupts the statements that run, and finishes the responses in
+    /// progress.
     ///
     /// # Errors
     /// [`ServeError::Broken`].
-    #[expect(clippy::disallowed_methods, reason = "a served remote runs in real time")]
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let mut shutdown = pin!(shutdown);
-        let graceful = GracefulShutdown::new();
-        loop {
-            tokio::select! {
-                accepted = self.listener.accept() => {
-                    let Ok((stream, _)) = accepted else {
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    };
-                    let shared = self.shared.clone();
-                    let service = service_fn(move |request| answer(shared.clone(), request));
-                    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                    let connection = graceful.watch(connection);
-                    // A broken connection is an error of the client, not of the server.
-                    tokio::spawn(async move { connection.await.ok() });
-                }
-                () = self.shared.has_broken.notified() => break,
-                () = &mut shutdown => break,
-            }
-        }
-        drop(self.listener);
-        tokio::select! {
-            () = graceful.shutdown() => {}
-            () = tokio::time::sleep(SHUTDOWN_MAX) => {}
-        }
-        match lock(&self.shared.broken).take() {
+        let store = self.state.store.clone();
+        Connections::new(self.state, &self.limits).serve(self.listener, shutdown).await;
+        match store.broken_request() {
             Some(request) => Err(ServeError::Broken { request }),
             None => Ok(()),
         }
@@ -173,7 +161,7 @@ impl ServedRemote {
         &self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
     ) -> Result<T, LimboError> {
-        lock(&self.shared.archive).transact(work)
+        self.store.transact(work)
     }
 
     /// Ends the generation. Returns `false` if it had no frames.
@@ -181,72 +169,11 @@ impl ServedRemote {
     /// # Errors
     /// [`ArchiveError`] if the generation cannot be archived.
     pub fn checkpoint(&self) -> Result<bool, ArchiveError> {
-        lock(&self.shared.archive).checkpoint()
+        self.store.checkpoint()
     }
 
     /// Calls `look` with the remote.
     pub fn with_remote<T>(&self, look: impl FnOnce(&ArchivedRemote) -> T) -> T {
-        look(lock(&self.shared.archive).remote())
-    }
-}
-
-async fn answer(
-    shared: Arc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (head, body) = request.into_parts();
-    let name = format!("{} {}", head.method, head.uri);
-    let (request_bytes, response) = match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
-        Ok(body) => {
-            let body = body.to_bytes();
-            let length = body.len();
-            let (shared, name) = (shared.clone(), name.clone());
-            // Database calls block, and one connection must not block another.
-            let serving =
-                tokio::task::spawn_blocking(move || shared.serve(&name, &Request::from_parts(head, body)));
-            let served = serving.await.unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "broken"));
-            (length, served)
-        }
-        Err(error) => (0, plain(StatusCode::BAD_REQUEST, &error.to_string())),
-    };
-    (shared.log)(&Served {
-        request: name,
-        request_bytes,
-        status: response.status(),
-        answer_bytes: response.body().len(),
-    });
-    Ok(response.map(Full::new))
-}
-
-fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(text.to_owned()));
-    *response.status_mut() = status;
-    response
-}
-
-impl Shared {
-    fn serve(&self, name: &str, request: &Request<Bytes>) -> Response<Bytes> {
-        let breaks = BreaksUnlessDone { shared: self, name };
-        let mut archive = lock(&self.archive);
-        let (parts, content) = archive.serve(request).into_parts();
-        let response = match content.read(&archive.io()) {
-            Ok(body) => Response::from_parts(parts, body),
-            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        };
-        std::mem::forget(breaks);
-        response
-    }
-}
-
-/// Ends the server if a request ends in a panic.
-struct BreaksUnlessDone<'a> {
-    shared: &'a Shared,
-    name: &'a str,
-}
-
-impl Drop for BreaksUnlessDone<'_> {
-    fn drop(&mut self) {
-        *lock(&self.shared.broken) = Some(self.name.to_owned());
-        self.shared.has_broken.notify_one();
+        look(self.store.archive().remote())
     }
 }

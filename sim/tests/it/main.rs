@@ -8,4 +8,5 @@ mod endless;
 mod explore;
 mod failures;
 mod page;
+mod serve;
 mod shards;

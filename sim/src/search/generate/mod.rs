@@ -256,6 +256,23 @@ fn step(
     {
         writes.insert(0, Write::Update { table, key: Key::Shared(shared) });
     }
+    let state = states[usize::from(client)];
+    let faults = step_faults(rng, mix, header, id, &action, state);
+    let is_interrupted = is_engine_operation(&action) && rng.random_range(0..100) < mix.inside_percent;
+    let during =
+        if is_interrupted { during(rng, mix, header, &action, state, &rows_written, id) } else { Vec::new() };
+    Step { id, action, faults, during }
+}
+
+/// The faults of a step. A step that is no operation of a client's process has none.
+fn step_faults(
+    rng: &mut impl Rng,
+    mix: &Mix,
+    header: &Header,
+    id: u32,
+    action: &Action,
+    state: LikelyState,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     let is_operation = !matches!(
         action,
@@ -267,34 +284,30 @@ fn step(
             | Action::LoseFile { .. }
             | Action::Rot { .. }
     );
-    let state = states[usize::from(client)];
     if is_operation && action.client().is_some() {
-        let has_network = is_engine_operation(&action);
+        let has_network = is_engine_operation(action);
         if rng.random_range(0..100) < mix.crash_percent {
-            faults.extend(crash(rng, mix, &action, state));
+            faults.extend(crash(rng, mix, action, state));
         }
         // A client bootstraps only once, so its first requests get more faults.
         let network_percent = mix.network_percent * if state.was_opened { 1 } else { 2 };
         if has_network && rng.random_range(0..100) < network_percent {
-            faults.extend(network_faults(rng, mix, header, id, &action, state));
+            faults.extend(network_faults(rng, mix, header, id, action, state));
         }
         if has_network && rng.random_range(0..100) < mix.abandon_percent {
-            let nth = suspension(rng, &action, state);
+            let nth = suspension(rng, action, state);
             faults.push(Fault::Abandon { nth, arrives: rng.random_bool(0.5) });
         }
         // A step that crashes seldom reaches a disk error.
         let has_crash = faults.iter().any(|fault| matches!(fault, Fault::Crash(_)));
         if rng.random_range(0..100) < mix.disk_percent && (!has_crash || rng.random_ratio(1, 4)) {
-            faults.extend(disk_error(rng, &action, state));
+            faults.extend(disk_error(rng, action, state));
         }
     }
     for fault in &faults {
         assert!(!rows_of(fault).is_empty(), "{fault:?} was drawn, but the atlas has no row for it");
     }
-    let is_interrupted = is_engine_operation(&action) && rng.random_range(0..100) < mix.inside_percent;
-    let during =
-        if is_interrupted { during(rng, mix, header, &action, state, &rows_written, id) } else { Vec::new() };
-    Step { id, action, faults, during }
+    faults
 }
 
 fn remote_restore(rng: &mut impl Rng, header: &Header) -> Action {

@@ -13,11 +13,11 @@
 use http::{Response, StatusCode};
 use turso_core::LimboError;
 
-use super::Remote;
 use super::content::Content;
 use super::kept::KeptLog;
 use super::routes::{Range, Status, error, status};
-use crate::judge::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader, PAGE_BYTES};
+use super::{Remote, posted_page};
+use crate::judge::format::{FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader};
 
 type FrameBytes = [u8; FRAME_BYTES];
 
@@ -46,7 +46,7 @@ impl<L: KeptLog> Remote<L> {
         let (frames, rest) = body.as_chunks::<FRAME_BYTES>();
         let well_formed = rest.is_empty()
             && frames.len() as u64 == range.end - range.start
-            && frames.iter().all(is_plausible);
+            && frames.iter().all(has_sound_page);
         if !well_formed {
             return Ok(self.status(StatusCode::BAD_REQUEST, Status::BadBody));
         }
@@ -158,15 +158,9 @@ fn is_same_write(known: &[u8], frame: &FrameBytes) -> bool {
         && known[FRAME_HEADER_BYTES..] == frame[FRAME_HEADER_BYTES..]
 }
 
-/// Whether a frame is safe to append. Page 0, or a page 1 that is not the first page of a database, would
-/// break the remote's own database at once.
-fn is_plausible(frame: &[u8; FRAME_BYTES]) -> bool {
-    match frame_header(frame).page_no {
-        0 => false,
-        1 => DatabaseHeader::parse(&frame[FRAME_HEADER_BYTES..])
-            .is_some_and(|header| header.page_bytes as usize == PAGE_BYTES),
-        _ => true,
-    }
+/// Whether a frame is safe to append. A page of no kind would break the remote's own database.
+fn has_sound_page(frame: &FrameBytes) -> bool {
+    posted_page::check(frame_header(frame).page_no, &frame[FRAME_HEADER_BYTES..]).is_ok()
 }
 
 fn frame_header(frame: &[u8; FRAME_BYTES]) -> FrameHeader {

@@ -4,6 +4,8 @@
 //! * `routes`: answers requests and serves frames. `append`: accepts frames. `pipeline`: SQL over HTTP; its
 //!   JSON is in `wire`. `proof`: the headers that say which log an answer is from. [`content`]: the bodies of
 //!   answers.
+//! * [`Session`]: the SQL of one request to a served remote, within limits. `statement_check` and `expansion`
+//!   decide which statements may run. `posted_page` checks pages that clients post.
 //! * `store`: the database. [`kept`]: what a log has to offer.
 //! * `simulated`: the remote of a history. Its log is a model in memory,
 //!   [`RemoteLog`](crate::judge::remote_log::RemoteLog), which judges the database. It also has the events that
@@ -22,17 +24,21 @@
 //! Not simulated: SQL transactions that are held open across requests, and a crash inside a checkpoint of the
 //! simulated remote. Reads and checkpoints on its machine are expected to succeed. Two kinds of request must
 //! not occur, because the remote would panic or break its database: SQL that checkpoints or changes the journal
-//! mode, and posted pages that are not B-tree pages.
+//! mode outside a [`Session`], and posted pages that look sound and are not.
 
 mod append;
 pub mod archive;
 pub mod content;
+mod expansion;
 pub(crate) mod files;
 pub mod kept;
 mod pipeline;
+mod posted_page;
 mod proof;
 mod routes;
+mod session;
 mod simulated;
+mod statement_check;
 mod store;
 mod wire;
 
@@ -44,6 +50,7 @@ use crate::judge::remote_log::LogEnd;
 use append::OpenTransaction;
 use kept::KeptLog;
 use proof::Instance;
+pub use session::{Finished, Script, ScriptError, Session, StatementLimits, Stop, Watch};
 pub use simulated::Simulated;
 use store::{BoundStatement, Store};
 

@@ -5,86 +5,104 @@
 
 use std::sync::Arc;
 
+use http::{Response, StatusCode};
 use turso_core::{Connection, LimboError};
 
-use super::store::{self, Store};
+use super::content::Content;
+use super::routes::{error, json};
+use super::session::{Guard, StatementError};
+use super::store;
 use super::wire::{
     Batch, BatchResult, Condition, ExecuteResult, Pipeline, PipelineAnswer, Stmt, StreamAnswer,
     StreamRequest, StreamResult,
 };
 
-pub(super) enum Failure {
-    /// The request is malformed. Nothing was run.
-    BadRequest(String),
-    /// The rollback at the end failed.
-    Database(LimboError),
+/// Parses a request. The error says why it is malformed.
+pub(super) fn parse(body: &[u8]) -> Result<Pipeline, String> {
+    let pipeline: Pipeline = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    check(&pipeline)?;
+    Ok(pipeline)
 }
 
-impl From<LimboError> for Failure {
-    fn from(error: LimboError) -> Failure {
-        Failure::Database(error)
+/// Runs a request on `connection`. Without a `guard`, the clients are trusted. The caller has to roll back a
+/// transaction that is still open.
+pub(super) fn run(
+    connection: &Arc<Connection>,
+    pipeline: &Pipeline,
+    guard: Option<&Guard<'_>>,
+) -> PipelineAnswer {
+    let runner = Runner { connection, guard };
+    let results = pipeline.requests.iter().map(|request| runner.answer(request)).collect();
+    PipelineAnswer { baton: None, base_url: None, results }
+}
+
+pub(super) fn response(answer: Result<PipelineAnswer, LimboError>) -> Response<Content> {
+    match answer {
+        Ok(answer) => json(StatusCode::OK, &answer),
+        Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
     }
 }
 
-pub(super) fn run(store: &Store, body: &[u8]) -> Result<PipelineAnswer, Failure> {
-    let pipeline: Pipeline =
-        serde_json::from_slice(body).map_err(|error| Failure::BadRequest(error.to_string()))?;
-    check(&pipeline)?;
-    let connection = store.shared();
-    let results = pipeline.requests.iter().map(|request| answer(connection, request)).collect();
-    store::roll_back(connection)?;
-    Ok(PipelineAnswer { baton: None, base_url: None, results })
-}
-
 /// Checks that conditions refer only to earlier steps.
-fn check(pipeline: &Pipeline) -> Result<(), Failure> {
+fn check(pipeline: &Pipeline) -> Result<(), String> {
     for request in &pipeline.requests {
         let StreamRequest::Batch { batch } = request else {
             continue;
         };
         for (index, step) in batch.steps.iter().enumerate() {
             if step.condition.as_ref().is_some_and(|condition| !condition.is_about_steps_before(index)) {
-                return Err(Failure::BadRequest(format!(
-                    "the condition of step {index} refers to a later step"
-                )));
+                return Err(format!("the condition of step {index} refers to a later step"));
             }
         }
     }
     Ok(())
 }
 
-fn answer(connection: &Arc<Connection>, request: &StreamRequest) -> StreamResult {
-    let response = match request {
-        StreamRequest::Execute { stmt } => match execute(connection, stmt) {
-            Ok(result) => StreamAnswer::Execute { result },
-            Err(error) => {
-                return StreamResult::Error { error: error.into() };
-            }
-        },
-        StreamRequest::Batch { batch } => StreamAnswer::Batch { result: run_batch(connection, batch) },
-        StreamRequest::Close => StreamAnswer::Close,
-    };
-    StreamResult::Ok { response }
+/// Runs the statements of one request.
+struct Runner<'a> {
+    connection: &'a Arc<Connection>,
+    guard: Option<&'a Guard<'a>>,
 }
 
-fn run_batch(connection: &Arc<Connection>, batch: &Batch) -> BatchResult {
-    let mut so_far = BatchResult::default();
-    for step in &batch.steps {
-        let runs = step.condition.as_ref().is_none_or(|condition| condition.holds(&so_far, connection));
-        let (result, error) = match runs.then(|| execute(connection, &step.stmt)) {
-            None => (None, None),
-            Some(Ok(result)) => (Some(result), None),
-            Some(Err(error)) => (None, Some(error.into())),
+impl Runner<'_> {
+    fn answer(&self, request: &StreamRequest) -> StreamResult {
+        let response = match request {
+            StreamRequest::Execute { stmt } => match self.execute(stmt) {
+                Ok(result) => StreamAnswer::Execute { result },
+                Err(error) => {
+                    return StreamResult::Error { error: error.into() };
+                }
+            },
+            StreamRequest::Batch { batch } => StreamAnswer::Batch { result: self.run_batch(batch) },
+            StreamRequest::Close => StreamAnswer::Close,
         };
-        so_far.step_results.push(result);
-        so_far.step_errors.push(error);
+        StreamResult::Ok { response }
     }
-    so_far
-}
 
-fn execute(connection: &Arc<Connection>, stmt: &Stmt) -> Result<ExecuteResult, LimboError> {
-    let executed = store::execute(connection, &stmt.statement())?;
-    Ok(ExecuteResult::new(executed, stmt.want_rows))
+    fn run_batch(&self, batch: &Batch) -> BatchResult {
+        let mut so_far = BatchResult::default();
+        for step in &batch.steps {
+            let runs =
+                step.condition.as_ref().is_none_or(|condition| condition.holds(&so_far, self.connection));
+            let (result, error) = match runs.then(|| self.execute(&step.stmt)) {
+                None => (None, None),
+                Some(Ok(result)) => (Some(result), None),
+                Some(Err(error)) => (None, Some(error.into())),
+            };
+            so_far.step_results.push(result);
+            so_far.step_errors.push(error);
+        }
+        so_far
+    }
+
+    fn execute(&self, stmt: &Stmt) -> Result<ExecuteResult, StatementError> {
+        let statement = stmt.statement();
+        let executed = match self.guard {
+            Some(guard) => guard.execute(self.connection, &statement)?,
+            None => store::execute(self.connection, &statement)?,
+        };
+        Ok(ExecuteResult::new(executed, stmt.want_rows))
+    }
 }
 
 impl Condition {

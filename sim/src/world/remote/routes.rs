@@ -8,10 +8,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::Remote;
 use super::content::Content;
 use super::kept::KeptLog;
-use super::pipeline::{self, Failure};
+use super::{Remote, pipeline, store};
 use crate::judge::remote_log::LogEnd;
 
 enum Route<'a> {
@@ -87,15 +86,19 @@ impl<L: KeptLog> Remote<L> {
         let mut response = match (request.method(), Route::parse(request.uri().path())) {
             (_, None) => error(StatusCode::NOT_FOUND, "no such route"),
             (&Method::GET, Some(route)) => self.look_up(route, self.end()),
-            (&Method::POST, _) if self.is_for_another_instance(request) => {
-                error(StatusCode::PRECONDITION_FAILED, "another run of the server is named")
-            }
+            (&Method::POST, _) if self.is_for_another_instance(request) => another_instance(),
             (&Method::POST, Some(Route::Sync { range, baton })) => self.append(range, baton, request.body()),
             (&Method::POST, Some(Route::Pipeline)) => self.pipeline(request.body()),
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
         };
         self.name_instance(&mut response);
         response
+    }
+
+    /// Whether a request runs SQL. A served remote runs it in a [`Session`](super::Session).
+    pub fn runs_sql(request: &Request<Bytes>) -> bool {
+        request.method() == Method::POST
+            && matches!(Route::parse(request.uri().path()), Some(Route::Pipeline))
     }
 
     /// Answers a request as of the time when the log ended at `end`. `None` for a request that writes.
@@ -164,12 +167,15 @@ impl<L: KeptLog> Remote<L> {
 
     fn pipeline(&mut self, body: &[u8]) -> Response<Content> {
         self.open = None;
-        let answer = pipeline::run(&self.store, body);
-        let answer = self.log.record(&self.store).map_err(Failure::Database).and(answer);
-        match answer {
-            Ok(answer) => json(StatusCode::OK, &answer),
-            Err(Failure::BadRequest(reason)) => error(StatusCode::BAD_REQUEST, &reason),
-            Err(Failure::Database(failure)) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
+        match pipeline::parse(body) {
+            Ok(pipeline) => {
+                let connection = self.store.shared();
+                let answer = pipeline::run(connection, &pipeline, None);
+                let rolled_back = store::roll_back(connection);
+                let recorded = self.log.record(&self.store);
+                pipeline::response(rolled_back.and(recorded).map(|()| answer))
+            }
+            Err(reason) => error(StatusCode::BAD_REQUEST, &reason),
         }
     }
 
@@ -187,11 +193,15 @@ pub(super) fn status(
     json(code, &StatusObject { baton, status, generation: end.generation, max_frame_no: end.frame_no })
 }
 
+pub(super) fn another_instance() -> Response<Content> {
+    error(StatusCode::PRECONDITION_FAILED, "another run of the server is named")
+}
+
 pub(super) fn error(code: StatusCode, reason: &str) -> Response<Content> {
     json(code, &serde_json::json!({ "error": reason }))
 }
 
-fn json(code: StatusCode, body: &impl Serialize) -> Response<Content> {
+pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response<Content> {
     let body = serde_json::to_vec(body).expect("an answer has only string keys");
     respond(code, "application/json", body.into())
 }

@@ -1,7 +1,8 @@
 //! The remote's database: all calls to turso_core.
 //!
-//! SQL runs on one shared connection, as on a server whose requests share a pool. No caller leaves a
-//! transaction open on it. Each raw session gets its own connection. Every connection is configured in one
+//! The simulator's SQL runs on one shared connection, as on a server whose requests share a pool. No caller
+//! leaves a transaction open on it. Each raw session gets its own connection, and so does each request of a
+//! served remote. Every connection is configured in one
 //! place ([`configure`]): it does not checkpoint on its own, does not panic on a failed sync, and does not
 //! sort in a temporary file of the host.
 
@@ -9,8 +10,8 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use turso_core::{
-    CheckpointMode, Connection, Database, DatabaseOpts, IO, LimboError, OpenOptions, SqliteDialect,
-    TempStore, Value,
+    CheckpointMode, Connection, Database, DatabaseOpts, IO, LimboError, OpenOptions, Row, SqliteDialect,
+    Statement, TempStore, Value,
 };
 
 use super::files;
@@ -112,8 +113,8 @@ impl Store {
         &self.shared
     }
 
-    /// Opens a connection for one raw session. Dropping it ends the session.
-    fn connect(&self) -> Result<Arc<Connection>, LimboError> {
+    /// Opens a connection for one raw session, or for one request. Dropping it ends what is open on it.
+    pub fn connect(&self) -> Result<Arc<Connection>, LimboError> {
         let connection = self.database.connect()?;
         configure(&connection);
         Ok(connection)
@@ -200,6 +201,14 @@ pub(super) fn execute(
     connection: &Arc<Connection>,
     statement: &BoundStatement,
 ) -> Result<Executed, LimboError> {
+    run(prepare(connection, statement)?, |_| Ok(()))
+}
+
+/// Compiles a statement and binds its arguments.
+pub(super) fn prepare(
+    connection: &Arc<Connection>,
+    statement: &BoundStatement,
+) -> Result<Statement, LimboError> {
     let mut prepared = connection.prepare(&statement.sql)?;
     if !statement.sql[prepared.tail_offset()..].trim_matches([' ', '\n', '\t', ';']).is_empty() {
         return Err(LimboError::InvalidArgument("more than one statement".to_owned()));
@@ -211,8 +220,17 @@ pub(super) fn execute(
         let index = NonZero::new(index).expect("parameters count from 1");
         prepared.bind_at(index, value.clone())?;
     }
+    Ok(prepared)
+}
+
+/// Runs a prepared statement to completion, or until `admit` fails for a row.
+pub(super) fn run(
+    mut prepared: Statement,
+    mut admit: impl FnMut(&Row) -> Result<(), LimboError>,
+) -> Result<Executed, LimboError> {
     let mut rows = Vec::new();
     prepared.run_with_row_callback(|row| {
+        admit(row)?;
         rows.push(row.get_values().cloned().collect());
         Ok(())
     })?;

@@ -9,6 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use turso_core::{LimboError, Numeric};
 
+use super::session::StatementError;
 use super::store::{BoundStatement, Executed};
 
 /// The body of a request.
@@ -18,6 +19,20 @@ pub(super) struct Pipeline {
     #[serde(default, rename = "baton")]
     _baton: Option<Unsupported>,
     pub requests: Vec<StreamRequest>,
+}
+
+impl Pipeline {
+    /// The texts of all statements.
+    pub fn statements(&self) -> impl Iterator<Item = &str> {
+        self.requests.iter().flat_map(|request| {
+            let (one, several) = match request {
+                StreamRequest::Execute { stmt } => (Some(stmt), &[][..]),
+                StreamRequest::Batch { batch } => (None, &batch.steps[..]),
+                StreamRequest::Close => (None, &[][..]),
+            };
+            one.into_iter().chain(several.iter().map(|step| &step.stmt)).map(|stmt| stmt.sql.as_str())
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -132,13 +147,19 @@ pub(super) struct Error {
     code: &'static str,
 }
 
-impl From<LimboError> for Error {
-    fn from(error: LimboError) -> Error {
-        let code = match error {
-            LimboError::Constraint(_) | LimboError::ForeignKeyConstraint(_) => "SQLITE_CONSTRAINT",
-            LimboError::Busy | LimboError::BusySnapshot => "SQLITE_BUSY",
-            LimboError::CompletionError(_) => "SQLITE_IOERR",
-            _ => "SQLITE_ERROR",
+impl From<StatementError> for Error {
+    fn from(error: StatementError) -> Error {
+        let code = match &error {
+            StatementError::Refused(_) => "SQLITE_AUTH",
+            StatementError::Stopped(_) => "SQLITE_INTERRUPT",
+            StatementError::TooManyRows { .. } | StatementError::TooManyBytes { .. } => "SQLITE_TOOBIG",
+            StatementError::Panicked => "SQLITE_INTERNAL",
+            StatementError::Core(LimboError::Constraint(_) | LimboError::ForeignKeyConstraint(_)) => {
+                "SQLITE_CONSTRAINT"
+            }
+            StatementError::Core(LimboError::Busy | LimboError::BusySnapshot) => "SQLITE_BUSY",
+            StatementError::Core(LimboError::CompletionError(_)) => "SQLITE_IOERR",
+            StatementError::Core(_) => "SQLITE_ERROR",
         };
         Error { message: error.to_string(), code }
     }

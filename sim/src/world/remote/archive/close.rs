@@ -105,7 +105,10 @@ impl Archive {
     /// After a failed write or sync of the core's database, nobody knows which of its earlier writes will become
     /// durable, and the core's memory may differ from the files. So the WAL is written again, without the frames of
     /// transactions that have failed, and the database is opened again.
-    pub(super) fn heal(&mut self) -> Result<(), ArchiveError> {
+    ///
+    /// # Errors
+    /// [`ArchiveError`] if the disk still fails.
+    pub fn heal(&mut self) -> Result<(), ArchiveError> {
         if !self.watch.take() {
             return Ok(());
         }

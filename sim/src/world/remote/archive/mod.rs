@@ -92,6 +92,12 @@ pub struct Archive {
     _lock: LockGuard,
 }
 
+impl Default for ArchiveOptions {
+    fn default() -> Self {
+        Self { generation_frames_max: 1000, keep_generations: None }
+    }
+}
+
 impl Archive {
     /// Resumes the remote in the directory, or creates an empty one.
     ///
@@ -190,6 +196,17 @@ impl Archive {
         &self.remote
     }
 
+    /// The remote, to work with between [`heal`](Self::heal) and [`close_if_due`](Self::close_if_due). The first of
+    /// them opens the database again, and the second one empties its WAL, so no other connection may be in use then.
+    pub fn remote_mut(&mut self) -> &mut ArchivedRemote {
+        &mut self.remote
+    }
+
+    /// Whether [`heal`](Self::heal) has something to do.
+    pub fn needs_healing(&self) -> bool {
+        self.watch.has_seen()
+    }
+
     /// The IO through which the contents of answers are read.
     pub fn io(&self) -> Arc<dyn IO> {
         self.remote.log.place.io.clone()
@@ -231,15 +248,21 @@ impl Archive {
         Ok(done)
     }
 
+    /// Whether the generation is long enough to be ended.
+    pub fn is_close_due(&self) -> bool {
+        let limit = self.options.generation_frames_max.max(1);
+        self.remote.frame_count() >= self.close_at.max(limit) && !self.remote.is_held_open()
+    }
+
     /// Ends the generation if it is long enough. An error is no error of the request, which has taken effect. The next
     /// attempt follows after some more frames, because an attempt may copy the whole database.
-    fn close_if_due(&mut self) {
+    pub fn close_if_due(&mut self) {
         /// An attempt that has failed is repeated after this part of the frames of a generation.
         const RETRIES_PER_GENERATION: u64 = 8;
-        let limit = self.options.generation_frames_max.max(1);
-        if self.remote.frame_count() < self.close_at.max(limit) || self.remote.is_held_open() {
+        if !self.is_close_due() {
             return;
         }
+        let limit = self.options.generation_frames_max.max(1);
         match self.checkpoint() {
             Ok(_) => self.close_at = limit,
             Err(error) => {

@@ -26,6 +26,11 @@ impl Watch {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Whether there was a failure since the last call of [`take`](Self::take).
+    pub fn has_seen(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Returns whether there was a failure since the last call.
     pub fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
