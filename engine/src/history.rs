@@ -97,6 +97,53 @@ async fn look_at_anchor<R: Remote>(wire: &Wire<R>, metadata: &Metadata, synced: 
     Ok(Sighting::Other)
 }
 
+/// Whether the server has another log, when Synced cannot be read or its generation is gone. Then only the anchor in
+/// the metadata can be compared. Returns `false` if nothing shows a difference.
+pub(crate) async fn has_other_log<R: Remote>(wire: &Wire<R>, metadata: &Metadata) -> Result<bool> {
+    // A single answer may be wrong.
+    for _ in 0..2 {
+        let info = wire.info().await?;
+        let has_other_log = has_other_name(&info, metadata)
+            || match metadata.anchor {
+                Some(anchor) => has_lost(wire, anchor, info.current_generation).await?,
+                None => false,
+            };
+        if !has_other_log {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the log of a server in generation `current` lacks the anchor.
+async fn has_lost<R: Remote>(wire: &Wire<R>, anchor: Anchor, current: u64) -> Result<bool> {
+    if current < anchor.generation {
+        return Ok(true);
+    }
+    if current == anchor.generation + 1 {
+        let predecessor = match wire.frames(current, 1, 2).await? {
+            FrameAnswer::Frames(body) => body.origin().predecessor,
+            FrameAnswer::End(_, origin) => origin.predecessor,
+            FrameAnswer::Gone(_) => None,
+        };
+        // The generation may have ended after frames that Synced does not have, but not before the anchor.
+        match predecessor.filter(|last| last.generation == anchor.generation) {
+            Some(last) if last.frame_no < anchor.frame_no => return Ok(true),
+            Some(last) if last.frame_no == anchor.frame_no => {
+                return Ok(anchor.stamp.is_some() && last.stamp != anchor.stamp);
+            }
+            _ => {}
+        }
+    }
+    let Some(stamp) = anchor.stamp.filter(|_| anchor.generation > 0) else { return Ok(false) };
+    match wire.frames(anchor.generation, anchor.frame_no, anchor.frame_no + 1).await? {
+        FrameAnswer::Frames(body) => Ok(read_frames(body, 1).await?[0].stamp() != stamp),
+        FrameAnswer::End(..) => Ok(true),
+        // The server has pruned the generation, or never had it.
+        FrameAnswer::Gone(_) => Ok(false),
+    }
+}
+
 /// Whether the server says that the anchor is the last frame of its generation, as it must be if Synced has
 /// passed it.
 async fn ends_with<R: Remote>(wire: &Wire<R>, anchor: Anchor) -> Result<bool> {

@@ -21,6 +21,7 @@ use crate::draft::Draft;
 use crate::error::{DatabaseContext, Error, Result};
 use crate::events::event;
 use crate::files::Files;
+use crate::history;
 use crate::metadata::{Attachment, FrameStamp, Phase};
 use crate::options::{HistoryChange, Options};
 use crate::progress::ProgressListener;
@@ -59,6 +60,12 @@ pub(crate) async fn follow<R: Remote>(
                 }
                 WalkOutcome::LogDiverged(reason) => reason,
             },
+        };
+        // The server may have been restored as well. Nobody else will notice it: the new Synced replaces the anchor.
+        let reason = match reason {
+            RebootstrapReason::HistoryChanged => reason,
+            _ if history::has_other_log(wire, &state.metadata).await? => RebootstrapReason::HistoryChanged,
+            _ => reason,
         };
         let is_in_use = state.metadata.phase != Phase::FirstPull;
         if reason == RebootstrapReason::HistoryChanged
@@ -117,6 +124,8 @@ pub(crate) async fn rebootstrap<R: Remote>(
     progress: &ProgressListener,
 ) -> Result<()> {
     assert_ne!(state.metadata.attachment, Attachment::Replacing, "a complete export is not overwritten");
+    let is_other_log = reason == RebootstrapReason::HistoryChanged
+        || reason == RebootstrapReason::Requested && history::has_other_log(wire, &state.metadata).await?;
     let (info, export) = wire.newest_export().await?;
     let generation = info.current_generation;
     let predecessor = export.origin().predecessor;
@@ -124,13 +133,17 @@ pub(crate) async fn rebootstrap<R: Remote>(
     download(export, &[files.create_empty(&files.synced_next)?], progress).await?;
     files.sync(&files.synced_next).await?;
     files.sync_directory().await?;
+    // Before the write, which may fail after it has taken effect. A restored server may have lost transactions that it
+    // had applied, and another one may have other checksums.
+    state.forget_server();
+    state.is_server_confirmed = reason == RebootstrapReason::Requested;
     state
         .store(files, |metadata| {
             metadata.attachment = Attachment::Replacing;
             metadata.synced_generation = generation;
             metadata.synced_frame_no = None;
-            metadata.history_changed |= reason == RebootstrapReason::HistoryChanged
-                || metadata.history_id.is_some() && metadata.history_id != info.history_id;
+            metadata.history_changed |=
+                is_other_log || metadata.history_id.is_some() && metadata.history_id != info.history_id;
             metadata.history_id = info.history_id;
             metadata.anchor = predecessor;
             metadata.synced_wal_frames = 0;
@@ -141,8 +154,5 @@ pub(crate) async fn rebootstrap<R: Remote>(
             }
         })
         .await?;
-    // A restored server may have lost transactions that it had applied, and another one may have other checksums.
-    state.forget_server();
-    state.is_server_confirmed = reason == RebootstrapReason::Requested;
     replacement::finish(files, state).await
 }
