@@ -214,6 +214,25 @@ fn an_application_that_wants_to_be_asked_is_asked_before_a_restored_server_is_fo
     block_on(engine.sync()).unwrap();
 }
 
+/// The application's answer is a re-bootstrap for another reason than the restore. A table that the restore lost must not
+/// be taken for one that another client has dropped.
+#[test]
+fn a_row_that_waits_for_a_table_is_kept_when_the_application_follows_a_restored_server() {
+    let (place, engine) = place(true);
+    drop(engine);
+    let engine = place.open_with("a", |options| options.history_change(HistoryChange::Ask)).unwrap();
+    engine.connect().unwrap().execute("CREATE TABLE late (v)").unwrap();
+    block_on(engine.sync()).unwrap();
+    place.remote.with_remote(|remote| remote.restore(0, 1, true));
+    engine.connect().unwrap().execute("INSERT INTO late VALUES ('waiting')").unwrap();
+    let error = block_on(engine.sync()).unwrap_err();
+    assert!(matches!(error, Error::HistoryChanged { .. }), "{error}");
+    block_on(engine.rebootstrap()).unwrap();
+    block_on(engine.sync()).unwrap();
+    assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM late"), ["waiting"]);
+    assert_eq!(place.remote_rows("SELECT v FROM late"), ["waiting"]);
+}
+
 fn without_chain(path: &str, answer: Response<Bytes>) -> Option<Response<Bytes>> {
     let is_of_frames = path.starts_with("/sync/") && answer.body().len().is_multiple_of(FRAME_BYTES);
     if !is_of_frames {

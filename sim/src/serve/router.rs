@@ -109,7 +109,7 @@ impl State {
         let (head, content) = answer.into_parts();
         match content {
             Content::Bytes(bytes) => self.bodies.hold(Response::from_parts(head, bytes)),
-            Content::File { .. } => Response::from_parts(head, body(content, &self.store.io())),
+            Content::File { .. } => Response::from_parts(head, body(content, self.store.io())),
         }
     }
 }

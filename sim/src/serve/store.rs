@@ -24,11 +24,13 @@ use crate::world::remote::{Script, ScriptError, StatementLimits, Watch};
 
 /// The remote, for several requests at the same time. Locks are taken in the order of the fields.
 pub(super) struct Store {
-    /// Held by whoever writes.
+    /// A request that writes holds it.
     writer: Mutex<()>,
     /// Held for reading while SQL runs, and for writing while the database is checkpointed or opened again.
     sessions: RwLock<()>,
     archive: Mutex<Archive>,
+    /// The IO through which the bodies of answers are read. The archive may be locked for long.
+    io: Arc<dyn IO>,
     breakage: Breakage,
 }
 
@@ -44,14 +46,15 @@ impl Store {
         Self {
             writer: Mutex::default(),
             sessions: RwLock::default(),
+            io: archive.io(),
             archive: Mutex::new(archive),
             breakage: Breakage::default(),
         }
     }
 
     /// The IO through which the bodies of answers are read.
-    pub fn io(&self) -> Arc<dyn IO> {
-        lock(&self.archive).io()
+    pub fn io(&self) -> &Arc<dyn IO> {
+        &self.io
     }
 
     /// Answers a request that neither writes nor runs SQL.
