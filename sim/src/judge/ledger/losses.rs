@@ -12,9 +12,9 @@ pub(super) struct Losses {
     first: usize,
     /// The client's own transactions that its database shows.
     visible: BTreeSet<usize>,
-    /// The transactions that it has lost since the last check.
+    /// The transactions that it showed once and lacks now.
     gone: BTreeSet<usize>,
-    /// The number of lost transactions in its reports since the last check.
+    /// The number of lost transactions in the client's reports.
     reported: u64,
     /// Whether an operation has succeeded and its report was not compared yet. An operation that fails or
     /// crashes cannot report what is gone; the next one does.
@@ -49,8 +49,8 @@ impl Ledger {
         losses.is_due = true;
     }
 
-    /// Checks that every transaction that a client has lost since the last check was reported. Does nothing unless
-    /// an operation has succeeded since then.
+    /// Checks that every transaction that a client showed once and lacks now was reported as lost. Does nothing
+    /// unless an operation has succeeded since the last check.
     ///
     /// # Errors
     /// A [`Discrepancy`] with the first of them.
@@ -60,10 +60,7 @@ impl Ledger {
             return Ok(());
         }
         let (gone, reported) = (losses.gone.len() as u64, losses.reported);
-        let Some(&first) = losses.gone.first().filter(|_| gone > reported) else {
-            (losses.gone, losses.reported) = (BTreeSet::new(), 0);
-            return Ok(());
-        };
+        let Some(&first) = losses.gone.first().filter(|_| gone > reported) else { return Ok(()) };
         Err(Discrepancy::Lost(format!(
             "{gone} transactions are gone, {} the first of them, but {reported} were reported as lost",
             self.entries[first].first_token()
