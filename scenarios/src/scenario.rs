@@ -186,6 +186,18 @@ impl<'a> ClientSentence<'a> {
         self.scenario.add(Action::SecondProcess { client })
     }
 
+    /// The application drops its engine but not its connection, opens the database again, and is refused.
+    pub fn leaves_its_connection_open(self) -> StepBuilder<'a> {
+        let client = self.client;
+        self.scenario.add(Action::LeftoverConnection { client })
+    }
+
+    /// The client syncs several times with a wrong, empty server, and is refused each time.
+    pub fn syncs_with_a_wrong_server(self, times: u8, restarts: bool) -> StepBuilder<'a> {
+        let client = self.client;
+        self.scenario.add(Action::WrongServer { client, times, restarts })
+    }
+
     /// The process is killed, and one of its files is lost.
     pub fn loses(self, file: FileClass) -> StepBuilder<'a> {
         let client = self.client;

@@ -1,7 +1,7 @@
 //! Hand-written histories with faults. The name of each test states what must not happen. A fault that is not
 //! reached fails the test.
 
-use plimsoll_scenarios::scenario::{A, Scenario, append, lose_request, lose_response, on};
+use plimsoll_scenarios::scenario::{A, B, Scenario, append, lose_request, lose_response, on};
 use plimsoll_sim::fault::{NetworkFault, Route};
 use plimsoll_sim::schedule::PushMode;
 
@@ -97,4 +97,56 @@ fn an_older_copy_of_the_directory_sends_nothing_twice() {
     t.client(A).commits([append(10)]);
     t.client(A).syncs();
     t.run_and_check();
+}
+
+#[test]
+fn a_wrong_server_is_refused_every_time() {
+    for restarts in [false, true] {
+        let mut t = Scenario::with_clients(1);
+        t.client(A).commits([append(10)]);
+        t.client(A).syncs();
+        t.client(A).commits([append(10)]);
+        t.client(A).syncs_with_a_wrong_server(3, restarts);
+        assert_eq!(t.run_and_check().errors_refused, 3);
+    }
+}
+
+/// The application is asked through an error, and then follows the remote.
+#[test]
+fn an_application_that_is_asked_follows_a_restored_remote() {
+    for keeps_name in [false, true] {
+        let mut t = Scenario::with_clients(2).with(|header| header.asks_before_following = true);
+        t.client(A).commits([append(10)]);
+        t.client(A).syncs();
+        t.client(B).syncs();
+        if keeps_name {
+            t.remote().is_restored_under_its_name(0, 1);
+        } else {
+            t.remote().is_restored(0, 1);
+        }
+        t.client(B).commits([append(10)]);
+        t.client(B).syncs();
+        let counts = t.run_and_check();
+        assert_eq!((counts.rebootstraps, counts.errors_refused), (2, 0));
+    }
+}
+
+/// Then only the page of the newest frame tells two logs apart.
+#[test]
+fn a_remote_without_checksums_is_followed_and_its_restore_is_recognized() {
+    for push_mode in [PushMode::Statements, PushMode::Frames] {
+        let mut t = Scenario::with_clients(2).with(|header| {
+            header.remote_sends_checksums = false;
+            header.push_mode = push_mode;
+        });
+        t.client(A).commits([append(10)]);
+        t.client(A).syncs();
+        t.client(A).commits([append(10)]);
+        t.client(A).syncs();
+        t.client(B).syncs();
+        t.remote().is_restored_under_its_name(0, 1);
+        t.remote().commits([append(10)]);
+        t.client(B).syncs();
+        assert_eq!(t.run_and_check().rebootstraps, 2);
+    }
 }

@@ -96,6 +96,15 @@ fn a_second_process_of_a_simulated_client_is_refused_at_any_time() {
     assert_eq!(t.run_and_check().second_processes, 2);
 }
 
+#[test]
+fn a_connection_that_outlives_the_engine_of_a_simulated_client_keeps_others_out() {
+    let mut t = Scenario::with_clients(1);
+    t.client(0).commits([]);
+    t.client(0).leaves_its_connection_open();
+    t.client(0).commits([]);
+    assert_eq!(t.run_and_check().second_processes, 1);
+}
+
 /// A crash ends the process that holds the lock. What is left of it releases nothing of the next process.
 #[test]
 fn the_lock_of_a_crashed_process_is_gone_and_its_guard_releases_nothing() {

@@ -1,5 +1,6 @@
 //! The options of a history.
 
+use plimsoll_engine::HistoryChange;
 use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, System};
@@ -44,6 +45,14 @@ pub struct Header {
     /// Whether the remote's responses prove which log they are from.
     #[serde(default)]
     pub remote_sends_proofs: bool,
+    /// Whether the frames that the remote sends have salts and checksums. Otherwise these are zero, and the
+    /// remote sends no proofs either.
+    #[serde(default = "yes")]
+    pub remote_sends_checksums: bool,
+    /// Whether the application wants to be asked before a client follows a remote with another log. It is asked
+    /// through an error, and then requests a re-bootstrap.
+    #[serde(default)]
+    pub asks_before_following: bool,
 }
 
 fn yes() -> bool {
@@ -84,9 +93,17 @@ impl Header {
         256
     }
 
+    /// Whether the remote's responses prove which log they are from.
+    pub fn has_proofs(&self) -> bool {
+        self.remote_sends_proofs && self.remote_sends_checksums
+    }
+
     /// The engine's options for a client of this history.
     pub fn options(&self, client_name: String) -> plimsoll_engine::Options {
+        let history_change =
+            if self.asks_before_following { HistoryChange::Ask } else { HistoryChange::Follow };
         plimsoll_engine::Options::new(client_name)
+            .history_change(history_change)
             .pull_batch_frames(self.pull_batch_frames)
             .push_batch_statements_max(self.push_batch_statements_max)
             .push_mode(self.push_mode.into())
@@ -114,6 +131,8 @@ impl Header {
             content_length: true,
             remote_names_history: true,
             remote_sends_proofs: true,
+            remote_sends_checksums: true,
+            asks_before_following: false,
         }
     }
 }

@@ -106,6 +106,12 @@ pub enum Action {
         /// The client's number, from 0.
         client: u8,
     },
+    /// The application drops its engine, keeps a connection, and opens the database again. It must be refused, because
+    /// the connection can still write. Then the process exits. If no process is running, the step does nothing.
+    LeftoverConnection {
+        /// The client's number, from 0.
+        client: u8,
+    },
     /// The client's process closes its database and exits.
     Close {
         /// The client's number, from 0.
@@ -163,10 +169,16 @@ pub enum Action {
     RemoteCache { route: Route },
     /// The cache forgets all answers and stops.
     RemoteCacheExpires,
-    /// The client syncs once with a wrong server, whose database is empty.
+    /// The client syncs with a wrong server, whose database is empty.
     WrongServer {
         /// The client's number, from 0.
         client: u8,
+        /// The number of syncs in a row.
+        #[serde(default = "once", skip_serializing_if = "is_once")]
+        times: u8,
+        /// Whether the client's process restarts before each further sync.
+        #[serde(default, skip_serializing_if = "is_no")]
+        restarts: bool,
     },
     /// The client's process is killed, and its directory becomes what it was at the end of an earlier step.
     /// The step does nothing if the client has been adopted since then: the engine had refused an older copy
@@ -203,6 +215,14 @@ fn is_no(flag: &bool) -> bool {
     !flag
 }
 
+fn once() -> u8 {
+    1
+}
+
+fn is_once(times: &u8) -> bool {
+    *times == once()
+}
+
 impl Action {
     /// The number of the client that acts, if a client does.
     pub fn client(&self) -> Option<u8> {
@@ -215,7 +235,8 @@ impl Action {
             | Self::Push { client }
             | Self::Sync { client }
             | Self::SecondProcess { client }
-            | Self::WrongServer { client }
+            | Self::LeftoverConnection { client }
+            | Self::WrongServer { client, .. }
             | Self::Close { client }
             | Self::Crash { client, .. }
             | Self::RestoreDirectory { client, .. }
@@ -246,7 +267,8 @@ impl Action {
             | Self::Push { client }
             | Self::Sync { client }
             | Self::SecondProcess { client }
-            | Self::WrongServer { client }
+            | Self::LeftoverConnection { client }
+            | Self::WrongServer { client, .. }
             | Self::Close { client }
             | Self::Crash { client, .. }
             | Self::RestoreDirectory { client, .. }

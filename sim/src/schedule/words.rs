@@ -31,6 +31,12 @@ impl fmt::Display for Action {
             Self::Pull { client } => write!(f, "client {client} pulls"),
             Self::Push { client } => write!(f, "client {client} pushes"),
             Self::Sync { client } => write!(f, "client {client} syncs"),
+            Self::LeftoverConnection { client } => {
+                write!(
+                    f,
+                    "client {client}'s application drops its engine, keeps a connection, and opens again"
+                )
+            }
             Self::SecondProcess { client } => {
                 write!(f, "a second process opens client {client}'s database")
             }
@@ -61,7 +67,14 @@ impl fmt::Display for Action {
             Self::RemoteJoin { keeps_other: true } => write!(f, "the server whose turn it is is shut down"),
             Self::RemoteCache { route } => write!(f, "a cache keeps the responses to each {route}"),
             Self::RemoteCacheExpires => write!(f, "the cache expires"),
-            Self::WrongServer { client } => write!(f, "client {client} syncs with a wrong, empty server"),
+            Self::WrongServer { client, times: 1, .. } => {
+                write!(f, "client {client} syncs with a wrong, empty server")
+            }
+            Self::WrongServer { client, times, restarts } => write!(
+                f,
+                "client {client} syncs {times} times with a wrong, empty server{}",
+                if *restarts { ", and restarts each time" } else { "" }
+            ),
             Self::RestoreDirectory { client, to_step } => {
                 write!(f, "client {client}'s directory is restored to its state after step {to_step}")
             }

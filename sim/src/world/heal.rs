@@ -91,7 +91,8 @@ impl World {
     /// Syncs a client, and opens it first if necessary. Returns whether this may have changed anything.
     pub(super) fn sync(&mut self, number: u8, context: &mut StepContext) -> Result<bool, Violation> {
         let was_open = self.clients[number].process.is_some();
-        let mut moved = false;
+        // If the client had to follow another log first, the sync itself has no report.
+        let mut moved = true;
         let succeeded = self.operate(number, Operation::Sync, context, async |engine: &Engine| {
             let report = engine.sync().await?;
             let (push, pull) = (&report.push, &report.pull);

@@ -110,19 +110,18 @@ impl World {
     }
 
     /// Lets a client sync with a wrong server: one with an empty database, which shares nothing with the
-    /// client's. The engine must refuse it, and must send nothing to it.
+    /// client's. The engine must refuse it each time, and must send nothing to it.
     pub(super) fn sync_with_wrong_server(
         &mut self,
         number: u8,
+        times: u8,
+        restarts: bool,
         context: &mut StepContext,
     ) -> Result<(), Violation> {
         if context.is_operating(number) || !self.ensure_open(number, context)? {
             return Ok(());
         }
         let client = &self.clients[number];
-        let Some(engine) = client.process.as_ref().map(|process| process.engine.clone()) else {
-            return Ok(());
-        };
         // Without a frame of the remote, a client cannot know which server is the right one.
         let has_frame = client.claims().is_some_and(|claims| claims.has_remote_frame())
             && !client.external_damage.iter().any(ExternalDamage::is_of_replica);
@@ -132,28 +131,54 @@ impl World {
         }
         self.note_injected(FaultKind::WrongServer, Target::Between, context);
         self.server.begin_wrong(&self.header);
-        let driven = self.drive(number, Operation::Sync, context, async {
-            let engine: &Engine = &engine;
-            engine.sync().await
-        });
+        let refused = self.expect_wrong_server_refused(number, times, restarts, context);
         let is_untouched = self.server.end_wrong();
         self.clients[number].follows_wrong_server = true;
-        let violated = |message: String| Err(Violation::of(NO_SURPRISE, message));
         if !is_untouched {
-            return violated(format!("client {number} wrote to a wrong, empty server"));
+            let message = format!("client {number} wrote to a wrong, empty server");
+            return Err(Violation::of(NO_SURPRISE, message));
         }
-        match driven? {
-            Driven::Crashed | Driven::Abandoned => Ok(()),
-            Driven::Done(Ok(_)) => violated(format!("client {number} accepted a wrong, empty server")),
-            Driven::Done(Err(error)) => {
-                if matches!(error, Error::UnrelatedServer { .. }) {
+        refused
+    }
+
+    fn expect_wrong_server_refused(
+        &mut self,
+        number: u8,
+        times: u8,
+        restarts: bool,
+        context: &mut StepContext,
+    ) -> Result<(), Violation> {
+        for nth in 1..=times {
+            if restarts && nth > 1 {
+                self.end_process(number);
+            }
+            if !self.ensure_open(number, context)? {
+                return Ok(());
+            }
+            let Some(engine) = self.clients[number].process.as_ref().map(|process| process.engine.clone())
+            else {
+                return Ok(());
+            };
+            let driven = self.drive(number, Operation::Sync, context, async {
+                let engine: &Engine = &engine;
+                engine.sync().await
+            })?;
+            match driven {
+                Driven::Crashed | Driven::Abandoned => return Ok(()),
+                Driven::Done(Ok(_)) => {
+                    let message = format!("client {number} accepted a wrong, empty server");
+                    return Err(Violation::of(NO_SURPRISE, message));
+                }
+                Driven::Done(Err(error @ (Error::UnrelatedServer { .. } | Error::HistoryChanged { .. }))) => {
                     self.record(Lane::Application(number), Verb::Error, &error_chain(&error), &[]);
                     self.recorder.counts.errors_refused += 1;
-                    return Ok(());
                 }
-                self.judge_error(number, "sync with a wrong server", &error, context)
+                Driven::Done(Err(error)) => {
+                    self.judge_error(number, "sync with a wrong server", &error, context)?;
+                }
             }
         }
+        Ok(())
     }
 }
 

@@ -77,7 +77,7 @@ impl World {
         match action {
             Action::Crash { .. } | Action::SecondProcess { .. } => true,
             // The running operation keeps the engine alive, so the application cannot close it.
-            Action::Close { .. } => false,
+            Action::Close { .. } | Action::LeftoverConnection { .. } => false,
             // A client's files are not replaced while an operation runs.
             Action::RestoreDirectory { .. } | Action::LoseFile { .. } | Action::Rot { .. } => false,
             // A process that is still opening has no connections yet.

@@ -130,7 +130,7 @@ impl World {
         let is_detached = self.clients[number].claims().is_some_and(|claims| claims.is_detached());
         let needs_write_lock = kind.needs_write_lock() || rebootstrap_expected || is_detached;
         let epoch_before = self.server.log().epoch();
-        let driven = self.drive(number, kind, context, async { operation(&engine).await })?;
+        let driven = self.drive(number, kind, context, async { follow(&engine, operation).await })?;
         if last_log(context).asked_for_export() && context.has_injected(FaultKind::StaleCache) {
             // A cache has repeated answers of a log that the remote no longer has, and the client went back to it.
             self.clients[number].durable = None;
@@ -153,6 +153,13 @@ impl World {
             {
                 self.recorder.counts.busy += 1;
                 context.end = StepEnd::Busy;
+                Ok(false)
+            }
+            // The remote has changed its log once more after the application has confirmed the first change.
+            Driven::Done(Err(Error::HistoryChanged { .. }))
+                if self.header.asks_before_following && rebootstrap_expected =>
+            {
+                self.recorder.counts.errors_refused += 1;
                 Ok(false)
             }
             Driven::Done(Err(error)) => {
@@ -327,6 +334,17 @@ impl World {
         context.windows.extend(windows);
         context.end = StepEnd::Crashed;
         self.note_injected(kind, target, context);
+    }
+}
+
+/// Runs an operation. If the engine asks whether to follow a remote with another log, the application follows it.
+async fn follow(
+    engine: &Engine,
+    operation: impl AsyncFnOnce(&Engine) -> Result<Reported, Error>,
+) -> Result<Reported, Error> {
+    match operation(engine).await {
+        Err(Error::HistoryChanged { .. }) => engine.rebootstrap().await.map(Reported::from),
+        done => done,
     }
 }
 

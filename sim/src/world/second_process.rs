@@ -1,12 +1,14 @@
-//! A second process opens the database of a running client.
+//! A second engine opens a client's database while the first one, or a connection of it, is still there.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use plimsoll_engine::Error;
 
 use super::World;
-use super::client::Engine;
+use super::client::{Engine, Process};
+use super::disk::SimIo;
 use crate::judge::verdict::{ONE_PROCESS, Violation};
 use crate::text::error_chain;
 
@@ -21,7 +23,32 @@ impl World {
         if !client.is_running() || client.disk.is_down() {
             return Ok(());
         }
-        let io = client.disk.io_of_another_process();
+        self.expect_refusal(number, client.disk.io_of_another_process())
+    }
+
+    /// Drops a client's engine but not its connections, opens a second engine in the same process, and ends the
+    /// process. The second engine must be refused, because the connections can still write.
+    ///
+    /// # Errors
+    /// A violation if the second engine goes on.
+    pub(super) fn open_beside_connection(&mut self, number: u8) -> Result<(), Violation> {
+        let client = &mut self.clients[number];
+        if client.disk.is_down() {
+            return Ok(());
+        }
+        let Some(process) = client.process.take() else { return Ok(()) };
+        let Process { engine, connection, prepared, held, reader } = process;
+        drop(engine);
+        let io = client.disk.io();
+        let refused = self.expect_refusal(number, io);
+        drop((prepared, held, reader, connection));
+        self.end_process(number);
+        refused
+    }
+
+    /// Opens an engine on a directory that is in use.
+    fn expect_refusal(&mut self, number: u8, io: Arc<SimIo>) -> Result<(), Violation> {
+        let client = &self.clients[number];
         let (options, base) = (client.options(&self.header), client.paths.base.clone());
         let opening = Engine::open(io.clone(), io, client.mailbox.clone(), &base, options);
         let what = match pin!(opening).poll(&mut Context::from_waker(Waker::noop())) {
@@ -29,12 +56,13 @@ impl World {
                 self.recorder.counts.second_processes += 1;
                 return Ok(());
             }
-            Poll::Ready(Err(error)) => format!("got an error that does not say so: {}", error_chain(&error)),
+            Poll::Ready(Err(error)) => {
+                format!("got another error than that: {}: when it opened", error_chain(&error))
+            }
             Poll::Ready(Ok(_)) => "opened".to_owned(),
             Poll::Pending => "began to open".to_owned(),
         };
-        let message =
-            format!("while client {number}'s process was running, a second one {what} its database");
+        let message = format!("while client {number}'s database was in use, a second engine {what} it");
         Err(Violation::of(ONE_PROCESS, message))
     }
 }

@@ -46,7 +46,8 @@ impl Server {
         let mut remote = Remote::create(disk.io(), PATH);
         disk.io().sync_dir(PATH).expect("the disk of a new machine has no faults");
         remote.set_names_history(header.remote_names_history);
-        remote.set_sends_proofs(header.remote_sends_proofs);
+        remote.set_sends_proofs(header.has_proofs());
+        remote.set_sends_checksums(header.remote_sends_checksums);
         remote
             .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
             .expect("the schema is valid SQL");
@@ -95,7 +96,8 @@ impl Server {
             Remote::begin(self.disk.io(), &format!("wrong-{}.db", self.wrong_servers), "w1".into())
                 .expect("the disk of the remote's machine has no faults");
         wrong.set_names_history(header.remote_names_history);
-        wrong.set_sends_proofs(header.remote_sends_proofs);
+        wrong.set_sends_proofs(header.has_proofs());
+        wrong.set_sends_checksums(header.remote_sends_checksums);
         self.wrong = Some(wrong);
     }
 

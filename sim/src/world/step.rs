@@ -156,6 +156,10 @@ impl World {
             }
             Action::Sync { client } => self.sync(*client, context).map(drop),
             Action::SecondProcess { client } => self.open_second_process(*client),
+            Action::LeftoverConnection { client } => {
+                self.record(Lane::Application(*client), Verb::Close, "", &[]);
+                self.open_beside_connection(*client)
+            }
             Action::Close { client } => {
                 self.record(Lane::Application(*client), Verb::Close, "", &[]);
                 self.end_process(*client);
@@ -208,7 +212,9 @@ impl World {
                 self.server.cache.expire();
                 Ok(())
             }
-            Action::WrongServer { client } => self.sync_with_wrong_server(*client, context),
+            Action::WrongServer { client, times, restarts } => {
+                self.sync_with_wrong_server(*client, *times, *restarts, context)
+            }
             Action::RestoreDirectory { client, to_step } => {
                 self.restore_directory(*client, *to_step, context);
                 Ok(())

@@ -236,7 +236,7 @@ fn crashed_between(row: &Row) -> Outcome {
         FaultKind::RemoteCrash => Action::RemoteCrash { kind: power_loss },
         FaultKind::RemoteRestart => Action::RemoteRestart,
         FaultKind::RemoteFork => Action::RemoteFork { alternates: Alternation::Requests },
-        FaultKind::WrongServer => Action::WrongServer { client: 0 },
+        FaultKind::WrongServer => Action::WrongServer { client: 0, times: 1, restarts: false },
         kind => panic!("{kind} is injected inside an operation"),
     };
     let actions = actions().into_iter().flat_map(|action| [action, down.clone()]);

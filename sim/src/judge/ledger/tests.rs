@@ -194,6 +194,27 @@ fn a_view_belongs_to_the_transaction_that_made_it() {
 }
 
 #[test]
+fn own_objects_say_nothing_once_a_transaction_below_them_is_lost() {
+    let mut ledger = Ledger::default();
+    let own = |token: &str, rows: &[(&str, &str)]| {
+        let rows = rows.iter().map(|(name, holds)| ((*name).to_owned(), (*holds).to_owned())).collect();
+        let mut made = entry(CLIENT, &[token], CommitState::Committed);
+        made.effects.push(Effect::Replaced { prefix: "own_c0_".into(), rows });
+        made
+    };
+    ledger.enter(own("a", &[("own_c0_audit", "table: what")]));
+    ledger.observe_remote(&log(&["a"]), &[]).unwrap();
+    ledger.begin_epoch(&[], &[]).unwrap();
+    ledger.enter(own("b", &[("own_c0_audit", "table: what"), ("own_c0_main/1|b", "1")]));
+    let both = showing(&["a", "b"], &[]);
+    assert!(matches!(ledger.clone().observe_client(0, &both), Err(Discrepancy::Unexplained(_))));
+    assert_eq!(ledger.observe_client(0, &showing(&["b"], &[])), Ok(()));
+    ledger.observe_remote(&log(&["b"]), &[]).unwrap();
+    assert_eq!(ledger.judge_final(&showing(&["b"], &[])), Ok(()));
+    assert!(ledger.judge_final(&showing(&["b", "a"], &[])).is_err(), "the rest is still judged");
+}
+
+#[test]
 fn a_transaction_that_never_arrived_is_named() {
     let mut ledger = ledger();
     ledger.observe_remote(&log(&["r"]), &[]).unwrap();

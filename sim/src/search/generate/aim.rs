@@ -88,6 +88,7 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
         // The pushed transactions come back with the next pull.
         Action::Push { .. } => own.has_news |= own.has_pending,
         Action::Close { .. }
+        | Action::LeftoverConnection { .. }
         | Action::Crash { .. }
         | Action::RestoreDirectory { .. }
         | Action::LoseFile { .. }
@@ -148,7 +149,10 @@ fn phases(action: &Action, state: LikelyState) -> Vec<Phase> {
     // Without a running process there is no transaction to end and no open reader.
     let opens = !matches!(
         action,
-        Action::EndTransaction { .. } | Action::CloseReader { .. } | Action::SecondProcess { .. }
+        Action::EndTransaction { .. }
+            | Action::CloseReader { .. }
+            | Action::SecondProcess { .. }
+            | Action::LeftoverConnection { .. }
     );
     let opening = match state {
         LikelyState { was_opened: false, .. } if opens => Some(Phase::Bootstrap),

@@ -189,7 +189,7 @@ pub(super) fn network_faults(
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
     // A server that lags behind often lags for several requests.
     let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
-    let is_recognizable = header.remote_names_history || header.remote_sends_proofs;
+    let is_recognizable = header.remote_names_history || header.has_proofs();
     let in_a_row = if is_lagging && is_recognizable { *pick(rng, &[1, 2, 3]) } else { 1 };
     (0..in_a_row)
         .map(|later| Fault::Network { at: RequestPlace { nth: at.nth + later, ..at }, fault: fault.clone() })

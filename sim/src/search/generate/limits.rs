@@ -14,6 +14,9 @@ use crate::schedule::{Action, Header, PushMode, Schedule};
 ///   keep their exports and frames.
 /// * A remote that sends neither proofs nor a history id must not lag behind for more than one response in a
 ///   step, because that looks like a restore.
+/// * There must not be two servers if the remote sends no checksums, because only these tell frames of two logs apart.
+/// * There must be neither two servers nor a cache if the application is asked before a client follows another log:
+///   it would be asked for ever.
 /// * If the remote, a directory or a file can lose transactions, later transactions must not depend on them:
 ///   all writes are independent.
 pub fn is_within_limits(schedule: &Schedule) -> bool {
@@ -35,7 +38,8 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
         }
         _ => true,
     };
-    let Header { remote_names_history, remote_sends_proofs, push_mode, .. } = schedule.header;
+    let Header { remote_names_history, push_mode, remote_sends_checksums, asks_before_following, .. } =
+        schedule.header;
     let has = |is: fn(&Action) -> bool| steps.iter().any(|step| is(&step.action));
     let forks = has(|action| matches!(action, Action::RemoteFork { .. }));
     let is_confusing = forks
@@ -49,11 +53,13 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
     };
     let is_stale = |fault: &Fault| matches!(fault, Fault::Network { fault: NetworkFault::Stale { .. }, .. });
     let lags = steps.iter().any(|step| step.faults.iter().filter(|fault| is_stale(fault)).count() > 1);
-    let is_recognizable = remote_sends_proofs
+    let is_recognizable = schedule.header.has_proofs()
         || !is_confusing
             && !steps.iter().any(|step| is_unrecognizable(&step.action))
             && (remote_names_history || !lags);
-    is_recognizable && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
+    let caches = has(|action| matches!(action, Action::RemoteCache { .. }));
+    let is_settled = !(forks && !remote_sends_checksums) && !(asks_before_following && (forks || caches));
+    is_recognizable && is_settled && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub(super) enum Kind {
     OpenReader,
     CloseReader,
     SecondProcess,
+    LeftoverConnection,
     RemotePrune,
     RemoteRestore,
     RemoteFork,
@@ -97,6 +98,7 @@ impl Mix {
                 (Kind::OpenReader, 5),
                 (Kind::CloseReader, 8),
                 (Kind::SecondProcess, 3),
+                (Kind::LeftoverConnection, 3),
             ] {
                 weights.push((kind, rng.random_range(0..to)));
             }
@@ -116,12 +118,14 @@ impl Mix {
                 weights.push((kind, rng.random_range(2..6)));
             }
         }
-        let may_fork = header.remote_sends_proofs || header.push_mode == PushMode::Statements;
+        let may_fork = (header.has_proofs()
+            || header.remote_sends_checksums && header.push_mode == PushMode::Statements)
+            && !header.asks_before_following;
         if profile == Profile::Swarm && forgets && may_fork && rng.random_ratio(1, 3) {
             weights.push((Kind::RemoteFork, rng.random_range(2..6)));
             weights.push((Kind::RemoteJoin, rng.random_range(1..4)));
         }
-        if profile == Profile::Swarm && rng.random_ratio(1, 3) {
+        if profile == Profile::Swarm && !header.asks_before_following && rng.random_ratio(1, 3) {
             weights.push((Kind::RemoteCache, rng.random_range(3..9)));
             weights.push((Kind::RemoteCacheExpires, rng.random_range(1..4)));
         }
@@ -129,7 +133,7 @@ impl Mix {
             weights.push((Kind::WrongServer, rng.random_range(1..4)));
         }
         let has = |kind: Kind| weights.iter().any(|(drawn, _)| *drawn == kind);
-        let keeps_generation = has(Kind::RemoteFork) && !header.remote_sends_proofs;
+        let keeps_generation = has(Kind::RemoteFork) && !header.has_proofs();
         let forgetful =
             [Kind::RemoteRestore, Kind::RemoteFork, Kind::RestoreDirectory, Kind::LoseFile, Kind::Rot];
         let independent_writes = weights.iter().any(|(kind, _)| forgetful.contains(kind));

@@ -106,6 +106,8 @@ fn header(rng: &mut impl Rng, seed: u64) -> Header {
         content_length: rng.random_ratio(3, 5),
         remote_names_history: rng.random_ratio(3, 4),
         remote_sends_proofs: rng.random_ratio(1, 2),
+        remote_sends_checksums: rng.random_ratio(11, 12),
+        asks_before_following: rng.random_ratio(1, 8),
         ..Header::new(seed)
     }
 }
@@ -126,10 +128,14 @@ enum HiddenEffect {
     Erased { table: Table, shared: u8 },
     /// The remote has been replaced by one with an older state, or with a state of its own.
     Replaced,
+    /// The client has committed a transaction after the remote was replaced, and has not followed it yet.
+    Outdated(u8),
+    /// A fault interrupted the client while it followed a replaced remote.
+    HalfFollowed(u8),
 }
 
 impl HiddenEffect {
-    fn of(step: &Step) -> Option<Self> {
+    fn of(step: &Step, states: &[LikelyState]) -> Option<Self> {
         if let Action::RemoteTransaction { writes } = &step.action
             && let Some(&Write::Erase { table, shared }) = writes.last()
         {
@@ -139,6 +145,14 @@ impl HiddenEffect {
             return Some(Self::Replaced);
         }
         let client = step.action.client()?;
+        if states[usize::from(client)].is_severed {
+            if is_engine_operation(&step.action) && !step.faults.is_empty() {
+                return Some(Self::HalfFollowed(client));
+            }
+            if matches!(step.action, Action::Transaction { end: TransactionEnd::Commit, .. }) {
+                return Some(Self::Outdated(client));
+            }
+        }
         if matches!(step.action, Action::Crash { .. })
             || step.faults.iter().any(|fault| fault.crash_kind().is_some())
         {
@@ -182,7 +196,10 @@ fn blackout() -> CrashKind {
 ///   wrong recovery. Any other step may crash as well, which tests the recovery itself.
 /// * After a disk error, the same client pulls, pushes or syncs. If the written data is damaged, this shows.
 /// * After a delete on the remote, a client changes the deleted row.
-/// * After a replacement of the remote, a client pulls or syncs, before another one brings the remote its state.
+/// * After a replacement of the remote, a client pulls or syncs, before another one brings the remote its state. Or
+///   an application first repeats its last transaction, on top of what the remote has lost.
+/// * After a fault while a client followed a replaced remote, the remote is replaced again, the client loses its
+///   replica, or the client goes on.
 fn step(
     rng: &mut impl Rng,
     mix: &Mix,
@@ -192,14 +209,20 @@ fn step(
     states: &[LikelyState],
 ) -> Step {
     let rows_written = shared_rows(before);
-    let follow_up = before.last().and_then(HiddenEffect::of).filter(|_| rng.random_bool(0.5));
+    let follow_up =
+        before.last().and_then(|last| HiddenEffect::of(last, states)).filter(|_| rng.random_bool(0.5));
     let (client, kind) = match follow_up {
         Some(HiddenEffect::Crashed(client)) if rng.random_bool(0.5) => (client, Kind::Transaction),
         Some(HiddenEffect::Crashed(client)) => (client, mix.kind(rng)),
         Some(HiddenEffect::Failed(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Push, Kind::Sync])),
         Some(HiddenEffect::Erased { .. }) => (rng.random_range(0..header.clients), Kind::Transaction),
         Some(HiddenEffect::Replaced) => {
-            (rng.random_range(0..header.clients), *pick(rng, &[Kind::Pull, Kind::Sync]))
+            let kinds = [Kind::Pull, Kind::Sync, Kind::Pull, Kind::Sync, Kind::Transaction];
+            (rng.random_range(0..header.clients), *pick(rng, &kinds))
+        }
+        Some(HiddenEffect::Outdated(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Sync])),
+        Some(HiddenEffect::HalfFollowed(client)) => {
+            (client, *pick(rng, &[Kind::RemoteRestore, Kind::LoseFile, Kind::Pull, Kind::Sync]))
         }
         None => (rng.random_range(0..header.clients), mix.kind(rng)),
     };
@@ -226,13 +249,16 @@ fn step(
         Kind::OpenReader => Action::OpenReader { client },
         Kind::CloseReader => Action::CloseReader { client },
         Kind::SecondProcess => Action::SecondProcess { client },
+        Kind::LeftoverConnection => Action::LeftoverConnection { client },
         Kind::RemotePrune => Action::RemotePrune,
         Kind::RemoteRestore => remote_restore(rng, header),
         Kind::RemoteFork => remote_fork(rng),
         Kind::RemoteJoin => Action::RemoteJoin { keeps_other: rng.random_bool(0.5) },
         Kind::RemoteCache => Action::RemoteCache { route: cached_route(rng, header) },
         Kind::RemoteCacheExpires => Action::RemoteCacheExpires,
-        Kind::WrongServer => Action::WrongServer { client },
+        Kind::WrongServer => {
+            Action::WrongServer { client, times: *pick(rng, &[1, 2, 3]), restarts: rng.random_bool(0.5) }
+        }
         Kind::RestoreDirectory => Action::RestoreDirectory { client, to_step: rng.random_range(1..=id) },
         Kind::LoseFile => Action::LoseFile {
             client,
@@ -256,12 +282,28 @@ fn step(
     {
         writes.insert(0, Write::Update { table, key: Key::Shared(shared) });
     }
+    if let (Some(HiddenEffect::Replaced), Action::Transaction { writes, .. }) = (follow_up, &mut action)
+        && let Some(last) = last_writes(before, client)
+    {
+        writes.clone_from(last);
+    }
+    if let (Some(HiddenEffect::HalfFollowed(_)), Action::LoseFile { file, .. }) = (follow_up, &mut action) {
+        *file = *pick(rng, &[FileClass::Synced, FileClass::SyncedWal]);
+    }
     let state = states[usize::from(client)];
     let faults = step_faults(rng, mix, header, id, &action, state);
     let is_interrupted = is_engine_operation(&action) && rng.random_range(0..100) < mix.inside_percent;
     let during =
         if is_interrupted { during(rng, mix, header, &action, state, &rows_written, id) } else { Vec::new() };
     Step { id, action, faults, during }
+}
+
+/// The writes of the last transaction of a client's application.
+fn last_writes(before: &[Step], client: u8) -> Option<&Vec<Write>> {
+    before.iter().rev().find_map(|step| match &step.action {
+        Action::Transaction { client: writer, writes, .. } if *writer == client => Some(writes),
+        _ => None,
+    })
 }
 
 /// The faults of a step. A step that is no operation of a client's process has none.
@@ -277,6 +319,7 @@ fn step_faults(
     let is_operation = !matches!(
         action,
         Action::SecondProcess { .. }
+            | Action::LeftoverConnection { .. }
             | Action::WrongServer { .. }
             | Action::Close { .. }
             | Action::Crash { .. }
@@ -314,7 +357,7 @@ fn remote_restore(rng: &mut impl Rng, header: &Header) -> Action {
     let keeps_name = rng.random_bool(0.5);
     // After a restore to an earlier generation, a client may recognise the server's new log only by its proofs or
     // by another history id: see the limits in the engine's documentation.
-    let is_recognizable = header.remote_sends_proofs || header.remote_names_history && !keeps_name;
+    let is_recognizable = header.has_proofs() || header.remote_names_history && !keeps_name;
     Action::RemoteRestore {
         generations_back: if is_recognizable { rng.random_range(0..3) } else { 0 },
         transactions_back: rng.random_range(0..4),
@@ -329,7 +372,7 @@ fn remote_fork(rng: &mut impl Rng) -> Action {
 /// A route whose answers a cache may keep. Without proofs, a client cannot tell kept frames from those of another
 /// log where a generation begins.
 fn cached_route(rng: &mut impl Rng, header: &Header) -> Route {
-    match header.remote_sends_proofs {
+    match header.has_proofs() {
         true => *pick(rng, &[Route::Info, Route::Export, Route::PullFrames]),
         false => Route::Info,
     }

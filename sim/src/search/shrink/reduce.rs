@@ -274,6 +274,8 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
         content_length,
         remote_names_history,
         remote_sends_proofs,
+        remote_sends_checksums,
+        asks_before_following,
     } = plain;
     candidates.extend([
         changed(schedule, |schedule| {
@@ -290,7 +292,13 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
         changed(schedule, |schedule| schedule.header.chunk_bytes = chunk_bytes),
         changed(schedule, |schedule| schedule.header.content_length = content_length),
         changed(schedule, |schedule| schedule.header.remote_names_history = remote_names_history),
-        changed(schedule, |schedule| schedule.header.remote_sends_proofs = remote_sends_proofs),
+        changed(schedule, |schedule| {
+            let header = &mut schedule.header;
+            (header.remote_sends_checksums, header.remote_sends_proofs) =
+                (remote_sends_checksums, remote_sends_proofs);
+        }),
+        changed(schedule, |schedule| schedule.header.remote_sends_checksums = remote_sends_checksums),
+        changed(schedule, |schedule| schedule.header.asks_before_following = asks_before_following),
     ]);
     candidates
 }

@@ -149,6 +149,7 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
         | Action::Push { .. }
         | Action::Sync { .. }
         | Action::SecondProcess { .. }
+        | Action::LeftoverConnection { .. }
         | Action::Close { .. }
         | Action::RemoteTransaction { .. }
         | Action::RemoteCheckpoint
@@ -219,12 +220,18 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
             let shorter = (*payload_bytes > 0).then(|| write(*rows, 0));
             fewer.into_iter().chain(shorter).collect()
         }
+        &Action::WrongServer { client, times, restarts } => {
+            let fewer = (1..times).map(|times| Action::WrongServer { client, times, restarts });
+            let steady = restarts.then_some(Action::WrongServer { client, times, restarts: false });
+            fewer.chain(steady).collect()
+        }
         Action::EndTransaction { .. }
         | Action::OpenReader { .. }
         | Action::CloseReader { .. }
         | Action::Pull { .. }
         | Action::Push { .. }
         | Action::SecondProcess { .. }
+        | Action::LeftoverConnection { .. }
         | Action::Close { .. }
         | Action::RemoteCheckpoint
         | Action::RemoteRestart
@@ -234,7 +241,6 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         | Action::RemoteJoin { .. }
         | Action::RemoteCache { .. }
         | Action::RemoteCacheExpires
-        | Action::WrongServer { .. }
         | Action::RestoreDirectory { .. }
         | Action::LoseFile { .. }
         | Action::Rot { .. } => Vec::new(),

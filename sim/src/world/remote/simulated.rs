@@ -22,6 +22,9 @@ use crate::judge::remote_log::{CONTRADICTION, LogEnd, RemoteLog};
 /// The history id of a simulated remote.
 const HISTORY_ID: &str = "h1";
 
+/// The salts and checksums in the header of a frame.
+const STAMP: Range<usize> = 8..24;
+
 /// The log of a simulated remote.
 pub struct Simulated {
     model: RemoteLog,
@@ -29,6 +32,8 @@ pub struct Simulated {
     copies: u32,
     /// A second server on a copy of the database, under the same address.
     other: Option<OtherServer>,
+    /// Whether the frames that it serves have their salts and checksums. Otherwise these are zero.
+    sends_checksums: bool,
 }
 
 /// The part of a server that its copy does not share.
@@ -64,7 +69,11 @@ impl KeptLog for Simulated {
         let frames = &generation.frames()[range.start as usize - 1..range.end as usize - 1];
         let mut body = BytesMut::with_capacity(frames.len() * FRAME_BYTES);
         for frame in frames {
+            let start = body.len();
             body.extend_from_slice(frame.bytes());
+            if !self.sends_checksums {
+                body[start..][STAMP].fill(0);
+            }
         }
         Ok(body.freeze().into())
     }
@@ -116,8 +125,18 @@ impl Remote {
         let instance = Instance::new(io.as_ref());
         let store = Store::create(io, path)?;
         let snapshot = store.main()?;
-        let log = Simulated { model: RemoteLog::begin(snapshot.into()), copies: 0, other: None };
+        let log = Simulated {
+            model: RemoteLog::begin(snapshot.into()),
+            copies: 0,
+            other: None,
+            sends_checksums: true,
+        };
         Ok(Remote::of(store, log, history_id, instance))
+    }
+
+    /// Sets whether the frames that the remote sends have salts and checksums. By default they do.
+    pub fn set_sends_checksums(&mut self, sends_checksums: bool) {
+        self.log.sends_checksums = sends_checksums;
     }
 
     /// Answers one request. A bad request gets a 4xx answer, a failing disk causes a 5xx answer.
