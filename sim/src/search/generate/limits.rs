@@ -58,8 +58,8 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
             && !steps.iter().any(|step| is_unrecognizable(&step.action))
             && (remote_names_history || !lags);
     let caches = has(|action| matches!(action, Action::RemoteCache { .. }));
-    let is_settled = !(forks && !remote_sends_checksums) && !(asks_before_following && (forks || caches));
-    is_recognizable && is_settled && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
+    let is_unsettled = forks && !remote_sends_checksums || asks_before_following && (forks || caches);
+    is_recognizable && !is_unsettled && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
 }
 
 #[cfg(test)]
