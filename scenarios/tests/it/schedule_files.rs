@@ -75,6 +75,10 @@ fn a_number_that_no_history_can_have_is_refused_with_its_range() {
             ),
             "line 2, field `during[0].at.suspension.nth`: 0 is not from 1 to 4294967295",
         ),
+        (
+            step(r#"{"id":1,"action":{"wrong_server":{"client":0,"times":0}}}"#),
+            "line 2, field `action.wrong_server.times`: 0 is not from 1 to 16",
+        ),
     ] {
         assert_eq!(Schedule::parse(&text).unwrap_err().to_string(), message);
     }

@@ -15,6 +15,8 @@ const CLIENTS: RangeInclusive<u64> = 1..=64;
 const CHUNK_BYTES: RangeInclusive<u64> = 1..=1 << 30;
 /// The payload of a row, in bytes. A larger row would fill the memory that a history may use.
 const PAYLOAD_BYTES: RangeInclusive<u64> = 0..=1 << 24;
+/// The number of syncs with a wrong server in one step.
+const WRONG_SERVER_TIMES: RangeInclusive<u64> = 1..=16;
 /// Places are counted from 1.
 const NTH: RangeInclusive<u64> = 1..=u32::MAX as u64;
 
@@ -50,6 +52,9 @@ fn check_limits(line: usize, within: &str, step: &Step) -> Result<(), ScheduleEr
                 check_limit(line, within, &field, (*payload_bytes).into(), PAYLOAD_BYTES)?;
             }
         }
+    }
+    if let Action::WrongServer { times, .. } = step.action {
+        check_limit(line, within, "action.wrong_server.times", times.into(), WRONG_SERVER_TIMES)?;
     }
     for (index, fault) in step.faults.iter().enumerate() {
         let (field, nth) = match fault {

@@ -27,7 +27,7 @@
 //! | a step from start to end; steps that run inside another | `step`, `interleave` |
 //! | an engine operation, its suspensions and its requests | `operations`, `drive`, `exchange` |
 //! | transactions and readers | `transactions`, [`application`], [`writes`], [`sql`] |
-//! | a second process | `second_process` |
+//! | a second engine on a client's database | `second_process` |
 //! | damage to a client's files | `damage` |
 //! | the heal | `heal` |
 //! | a history of the archive behind `plimsoll serve` | `archive_history` |
