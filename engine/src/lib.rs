@@ -199,6 +199,10 @@
 //! * If Synced holds only an export, there is no frame to compare. A server that was restored to a point before
 //!   that export, and that has reached the same generation since, is recognized only by another `history_id`. A
 //!   copy of the files has the same one.
+//! * If the server no longer has the generation of Synced's newest frame, only another `history_id` shows that the
+//!   server was restored as well. Otherwise a pending row of a table that the restore lost is skipped, as if another
+//!   client had dropped the table, and is reported. The same holds for a lost replica if the checksums of the
+//!   server's frames do not chain.
 //! * A generation is entered if the server has Synced's newest frame before and after it sends the next ones. If
 //!   two servers on copies of the same files answer in turn, or if a cache keeps frames, the next ones can be of
 //!   another log.

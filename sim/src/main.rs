@@ -8,8 +8,6 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
-#[cfg(unix)]
-use nix::sys::signal::{SigHandler, Signal};
 
 /// A history allocates a great deal, in many small pieces, on a thread that soon ends.
 #[global_allocator]
@@ -18,15 +16,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     cli::quiet_histories();
     forgo_huge_pages();
-    end_with_the_reader();
     let command = cli::Arguments::parse();
     let status = command.execute().unwrap_or_else(|problem| {
-        eprintln!("plimsoll: {problem}");
+        cli::output::note!("plimsoll: {problem}");
         cli::STATUS_USAGE
     });
     match cli::output::failure() {
         Some(error) => {
-            eprintln!("plimsoll: the output is incomplete: {error}");
+            cli::output::note!("plimsoll: the output is incomplete: {error}");
             ExitCode::from(if status == cli::STATUS_CLEAN { cli::STATUS_USAGE } else { status })
         }
         None => ExitCode::from(status),
@@ -38,14 +35,6 @@ fn main() -> ExitCode {
 fn forgo_huge_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
-        eprintln!("plimsoll: histories will be slower, because huge pages stay on: {error}");
+        cli::output::note!("plimsoll: histories will be slower, because huge pages stay on: {error}");
     }
-}
-
-/// A reader that has seen enough (`| head`) ends the command quietly instead of with a panic about a broken pipe.
-fn end_with_the_reader() {
-    #[cfg(unix)]
-    // SAFETY: no other thread runs yet, and the default action takes no handler.
-    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }
-        .expect("the default action of SIGPIPE can be set");
 }

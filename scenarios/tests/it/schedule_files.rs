@@ -76,6 +76,22 @@ fn a_number_that_no_history_can_have_is_refused_with_its_range() {
             "line 2, field `during[0].at.suspension.nth`: 0 is not from 1 to 4294967295",
         ),
         (
+            header("\"pull_batch_frames\":64", "\"pull_batch_frames\":0"),
+            "line 1, field `pull_batch_frames`: 0 is not from 1 to 1048576",
+        ),
+        (
+            step(
+                r#"{"id":1,"action":{"remote_transaction":{"writes":[{"append":{"payload_bytes":16777216}},{"append":{"payload_bytes":1}}]}}}"#,
+            ),
+            "line 2, field `action.remote_transaction.writes (bytes of payload)`: 16777217 is not from 0 to 16777216",
+        ),
+        (
+            step(
+                r#"{"id":1,"action":{"pull":{"client":0}},"during":[{"at":{"chunk":{"of":{"route":"pull_frames","nth":0},"nth":1}},"step":{"id":2,"action":"remote_prune"}}]}"#,
+            ),
+            "line 2, field `during[0].at.chunk.of.nth`: 0 is not from 1 to 4294967295",
+        ),
+        (
             step(r#"{"id":1,"action":{"wrong_server":{"client":0,"times":0}}}"#),
             "line 2, field `action.wrong_server.times`: 0 is not from 1 to 16",
         ),

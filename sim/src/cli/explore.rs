@@ -16,7 +16,7 @@ use super::failure::{self, Kept};
 use super::files::Source;
 use super::interrupt::Interrupt;
 use super::output::outln;
-use super::{Problem, STATUS_CLEAN, STATUS_INTERRUPTED, files, jobs, status_of};
+use super::{Problem, STATUS_CLEAN, STATUS_INTERRUPTED, STATUS_SAFETY, files, jobs, status_of};
 
 /// The number of findings that are printed.
 const SHOWN_MAX: usize = 10;
@@ -56,6 +56,11 @@ impl Explore {
             (None, Some(length)) => explore::of_length(length),
             (None, None) => explore::default_set(),
         };
+        if units.is_empty() {
+            return Err(Problem::Usage(
+                "the schedule has no step of a client, so there is nothing to explore".into(),
+            ));
+        }
         if let Some(text) = &self.only {
             let names: Vec<String> = units.iter().map(|unit| unit.name.clone()).collect();
             units.retain(|unit| unit.name.contains(text.as_str()));
@@ -105,7 +110,11 @@ impl Explore {
                 files::write_or_print(&path, &schedule.print());
                 return Err(Problem::NotReproduced { path: path.display().to_string() });
             };
-            status = status_of(violation.expectation);
+            // A broken safety is worse than a broken liveness.
+            status = match status {
+                STATUS_SAFETY => STATUS_SAFETY,
+                _ => status_of(violation.expectation),
+            };
             let mut schedule = schedule.clone();
             schedule.comments.head.push(format!("explored: {unit}"));
             outln!("\n{unit}: {violation}");

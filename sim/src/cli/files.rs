@@ -11,6 +11,7 @@ use plimsoll_sim::search::generate::{Profile, generate};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Problem;
+use super::output::note;
 
 /// A seed, the path of a schedule file, or `-` for standard input.
 #[derive(Debug, Clone)]
@@ -37,6 +38,12 @@ impl Source {
     pub fn schedule(&self, profile: Profile) -> Result<Schedule, Problem> {
         let (text, path) = match self {
             Self::Seed(seed) => return Ok(schedule_of(*seed, profile)),
+            Self::File(path) if !Path::new(path).exists() => {
+                return Err(Problem::Usage(format!(
+                    "{path} is neither a seed nor a file: a seed is a number up to {}",
+                    u64::MAX
+                )));
+            }
             Self::File(path) => (read(Path::new(path))?, path.clone()),
             Self::Input => {
                 let mut text = String::new();
@@ -116,18 +123,40 @@ pub fn prepare(directory: &Path, must_exist: bool) -> Result<(), Problem> {
     let failed = |source| Problem::File { what: "write to", path: directory.display().to_string(), source };
     if must_exist {
         std::fs::create_dir_all(directory).map_err(failed)?;
-    } else if !directory.exists() {
-        return Ok(());
     }
-    tempfile::tempfile_in(directory).map(drop).map_err(failed)
+    // A directory that does not exist yet is created in the nearest one that does.
+    let existing = directory.ancestors().find(|ancestor| ancestor.exists());
+    let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(existing).map(drop).map_err(failed)
 }
 
-/// Writes a file, and creates its directory if necessary.
+/// Takes the lock of a file in an output directory for the rest of the process. Returns `None` if another process
+/// has it.
+pub fn lock(path: &Path) -> Result<Option<std::fs::File>, Problem> {
+    let failed = |source| Problem::File { what: "lock", path: path.display().to_string(), source };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Checks before long work that a file can be written.
+pub fn prepare_file(path: &Path) -> Result<(), Problem> {
+    prepare(path.parent().unwrap_or(Path::new("")), false)
+}
+
+/// Writes a file, and creates its directory if necessary. A file that could only be written in part is removed.
 pub fn write(path: &Path, text: &str) -> Result<(), Problem> {
     let directory = path.parent().unwrap_or(Path::new(""));
-    std::fs::create_dir_all(directory)
-        .and_then(|()| std::fs::write(path, text))
-        .map_err(|source| Problem::File { what: "write", path: path.display().to_string(), source })
+    let is_new = !path.exists();
+    std::fs::create_dir_all(directory).and_then(|()| std::fs::write(path, text)).map_err(|source| {
+        if is_new {
+            std::fs::remove_file(path).ok();
+        }
+        Problem::File { what: "write", path: path.display().to_string(), source }
+    })
 }
 
 /// Writes a file like [`write()`]. If that is not possible, prints the reason and the text to standard error: a
@@ -146,6 +175,9 @@ pub fn replace_or_print(path: &Path, text: &str) -> bool {
             source,
         })
     });
+    if replaced.is_err() {
+        std::fs::remove_file(&new).ok();
+    }
     or_print(replaced, text)
 }
 
@@ -153,7 +185,7 @@ fn or_print(written: Result<(), Problem>, text: &str) -> bool {
     match written {
         Ok(()) => true,
         Err(problem) => {
-            eprintln!("{}", instead_of_file(&problem, text));
+            note!("{}", instead_of_file(&problem, text));
             false
         }
     }
@@ -165,12 +197,14 @@ fn instead_of_file(problem: &Problem, text: &str) -> String {
 
 /// Writes a file that must not exist yet.
 pub fn write_new(path: &Path, text: &str) -> Result<(), Problem> {
-    std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| {
-        let path = path.display().to_string();
-        if source.kind() == ErrorKind::AlreadyExists {
-            return Problem::Usage(format!("{path} exists already: pass another --name"));
-        }
-        Problem::File { what: "add", path, source }
+    let name = path.display().to_string();
+    let mut file = std::fs::File::create_new(path).map_err(|source| match source.kind() {
+        ErrorKind::AlreadyExists => Problem::Usage(format!("{name} exists already: pass another --name")),
+        _ => Problem::File { what: "add", path: name.clone(), source },
+    })?;
+    file.write_all(text.as_bytes()).map_err(|source| {
+        std::fs::remove_file(path).ok();
+        Problem::File { what: "add", path: name, source }
     })
 }
 
@@ -207,7 +241,11 @@ pub fn corpus(directory: &Path) -> Result<Vec<(String, Schedule)>, Problem> {
             .map_err(|source| Problem::Schedule { path: path.display().to_string(), source })?;
         Ok((path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), schedule))
     });
-    named.collect()
+    let schedules = named.collect::<Result<Vec<_>, Problem>>()?;
+    if schedules.is_empty() {
+        return Err(Problem::Usage(format!("there is no schedule (*.jsonl) in {}", directory.display())));
+    }
+    Ok(schedules)
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, Problem> {

@@ -2,11 +2,12 @@
 //!
 //! A change that only moves or renames code leaves every line unchanged.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -53,19 +54,28 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     pub fn execute(self) -> Result<u8, Problem> {
+        if self.seeds.end == u64::MAX {
+            return Err(Problem::Usage("--seeds needs an end here: A..B".into()));
+        }
+        if let Some(path) = &self.out {
+            files::prepare_file(path)?;
+        }
+        let corpus = files::corpus(&self.corpus)?;
         let mut text = String::new();
         let profiles = match &self.profile {
             Some(profile) => std::slice::from_ref(profile),
             None => Profile::value_variants(),
         };
         for profile in profiles {
-            let (name, seeds) = (profile.name(), self.seeds.clone());
-            let schedules = seeds.map(|seed| (format!("{name} {seed}"), move || generate(seed, *profile)));
-            text.push_str(&self.lines(&name, schedules.collect()));
+            let (name, start) = (profile.name(), self.seeds.start);
+            let of_seed = |index: u64| {
+                let seed = start + index;
+                (format!("{name} {seed}"), generate(seed, *profile))
+            };
+            text.push_str(&self.lines(&name, self.seeds.end - start, of_seed));
         }
-        let corpus = files::corpus(&self.corpus)?;
-        let schedules = corpus.into_iter().map(|(name, schedule)| (name, move || schedule.clone()));
-        text.push_str(&self.lines("corpus", schedules.collect()));
+        let of_corpus = |index: u64| corpus[index as usize].clone();
+        text.push_str(&self.lines("corpus", corpus.len() as u64, of_corpus));
         if !self.no_explore {
             text.push_str(&self.explored()?);
         }
@@ -78,21 +88,24 @@ impl Fingerprint {
 
     /// Runs the schedules. Returns one line for each, in order, and one line for the sums of their counts.
     #[expect(clippy::disallowed_methods, reason = "histories share nothing, so the thread does not matter")]
-    fn lines(&self, group: &str, schedules: Vec<(String, impl Fn() -> Schedule + Sync)>) -> String {
-        let bar = progress_bar(group, schedules.len());
-        let next = AtomicUsize::new(0);
-        let lines = Mutex::new(vec![String::new(); schedules.len()]);
+    fn lines(&self, group: &str, count: u64, nth: impl Fn(u64) -> (String, Schedule) + Sync) -> String {
+        let bar = progress_bar(group, count);
+        let next = AtomicU64::new(0);
+        let lines = Mutex::new(BTreeMap::new());
         let counts = Mutex::new(Counts::default());
         thread::scope(|scope| {
             for _ in 0..jobs(self.jobs) {
                 scope.spawn(|| {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((name, schedule)) = schedules.get(index) else { break };
-                        let outcome = run(&schedule(), RunOptions::default());
+                        if index >= count {
+                            break;
+                        }
+                        let (name, schedule) = nth(index);
+                        let outcome = run(&schedule, RunOptions::default());
                         counts.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome.counts);
-                        lines.lock().unwrap_or_else(PoisonError::into_inner)[index] =
-                            Line { name, outcome: &outcome }.to_string();
+                        let line = Line { name: &name, outcome: &outcome }.to_string();
+                        lines.lock().unwrap_or_else(PoisonError::into_inner).insert(index, line);
                         bar.inc(1);
                     }
                 });
@@ -100,14 +113,15 @@ impl Fingerprint {
         });
         bar.finish_and_clear();
         let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner).concat();
+        let lines: String =
+            lines.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect();
         let counts = serde_json::to_string(&counts).expect("plain data serializes");
         format!("{lines}{group} counts {counts}\n")
     }
 
     fn explored(&self) -> Result<String, Problem> {
         let units = explore::default_set();
-        let bar = progress_bar("explore", units.len());
+        let bar = progress_bar("explore", units.len() as u64);
         let options = Options { jobs: jobs(self.jobs), crashes_max: 2 };
         let (progress, _) = explore::explore(&units, options, &AtomicBool::new(false), |progress| {
             bar.set_position(progress.units_done);
@@ -144,8 +158,8 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-fn progress_bar(group: &str, length: usize) -> ProgressBar {
+fn progress_bar(group: &str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len}, {eta} left")
         .expect("the template is valid");
-    ProgressBar::new(length as u64).with_style(style).with_message(group.to_owned())
+    ProgressBar::new(length).with_style(style).with_message(group.to_owned())
 }

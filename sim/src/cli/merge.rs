@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use plimsoll_sim::report::sweep::SweepReport;
 
-use super::output::{out, outln};
+use super::output::{note, out, outln};
 use super::{Problem, STATUS_CLEAN, STATUS_USAGE, failure, files, status_of};
 
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ impl Merge {
         }
         let missing: Vec<String> = report.missing_shards().iter().map(ToString::to_string).collect();
         if !missing.is_empty() {
-            eprintln!("plimsoll: shards without a result: {}", missing.join(", "));
+            note!("plimsoll: shards without a result: {}", missing.join(", "));
         }
         Ok(match report.worst() {
             Some(expectation) => status_of(expectation),

@@ -19,6 +19,7 @@ pub mod output;
 mod replay;
 mod results;
 mod run;
+mod schedule;
 #[cfg(feature = "serve")]
 mod serve;
 mod shard;
@@ -99,6 +100,8 @@ enum Command {
     Fingerprint(fingerprint::Fingerprint),
     /// Print the invariants that every history is judged by.
     Invariants,
+    /// Print the schedule of a seed: the file that `replay` runs.
+    Schedule(schedule::Show),
     /// Print the marks: the situations that a sweep should reach.
     Marks,
 }
@@ -121,6 +124,7 @@ impl Arguments {
             Command::Judge(judge) => judge.execute(),
             Command::Fingerprint(fingerprint) => fingerprint.execute(),
             Command::Invariants => Ok(invariants::print()),
+            Command::Schedule(show) => show.execute(),
             Command::Marks => Ok(marks::print()),
         }
     }
@@ -173,7 +177,8 @@ fn minutes(text: &str) -> Result<Duration, String> {
     let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
     match Duration::try_from_secs_f64(minutes * 60.0) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("expected more than 0 minutes, for instance 30 or 0.5".into()),
+        Ok(_) => Err("expected more than 0 minutes, for instance 30 or 0.5".into()),
+        Err(error) => Err(format!("expected a number of minutes, for instance 30 or 0.5: {error}")),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Writes to standard output. A command whose output cannot be written goes on: what it finds still decides its
-//! exit status.
+//! Writes to standard output and standard error. A command whose output cannot be written goes on: what it finds
+//! still decides its exit status, and its files are written.
 
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::OnceLock;
 
 /// The first error of a write.
@@ -18,7 +18,16 @@ macro_rules! out {
     ($($text:tt)*) => { $crate::cli::output::write(format_args!($($text)*)) };
 }
 
-pub(super) use {out, outln};
+/// Like `eprintln!`, but an error is ignored: there is no other place to report it.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::cli::output::write_note(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) use {note, out, outln};
+
+pub fn write_note(text: Arguments<'_>) {
+    std::io::stderr().lock().write_fmt(text).ok();
+}
 
 pub fn write(text: Arguments<'_>) {
     if FAILED.get().is_none()
@@ -28,10 +37,10 @@ pub fn write(text: Arguments<'_>) {
     }
 }
 
-/// The reason why standard output is incomplete.
+/// The reason why standard output is incomplete. A reader that has seen enough (`| head`) is none.
 pub fn failure() -> Option<&'static std::io::Error> {
     if let Err(error) = std::io::stdout().flush() {
         FAILED.get_or_init(|| error);
     }
-    FAILED.get()
+    FAILED.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
 }

@@ -12,7 +12,7 @@ use plimsoll_sim::text::counted;
 use plimsoll_sim::world::run::{Outcome, RunOptions, run};
 
 use super::files::Source;
-use super::output::outln;
+use super::output::{note, outln};
 use super::{
     Problem, STATUS_CLEAN, STATUS_NONDETERMINISM, determinism, files, in_colour, shell_line, status_of,
 };
@@ -67,7 +67,7 @@ impl Replay {
             match files::write(path, &page(&self.heading(), &schedule, &outcome)) {
                 Ok(()) => outln!("wrote {}", path.display()),
                 Err(problem) if status == STATUS_CLEAN => return Err(problem),
-                Err(problem) => eprintln!("plimsoll: {problem}"),
+                Err(problem) => note!("plimsoll: {problem}"),
             }
         } else if !self.trace && !self.check_determinism {
             outln!("{}", timeline(&outcome, in_colour()));

@@ -1,7 +1,9 @@
 //! The result file of a sweep. A sweep into a directory that has the result of an earlier run adds to it.
 //!
-//! Guarantees: a file that the result cannot be added to is refused before the sweep starts.
+//! Guarantees: a file that the result cannot be added to, or that another run will write, is refused before the sweep
+//! starts.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use plimsoll_sim::report::sweep::{SweepReport, report_name};
@@ -9,18 +11,27 @@ use plimsoll_sim::search::seeds::SeedSet;
 use plimsoll_sim::search::sweep::{Shard, Sweep};
 use plimsoll_sim::text::counted;
 
+use super::output::note;
 use super::{Problem, files};
 
 /// The result file of one sweep, and the result of earlier runs in it.
 pub struct ResultFile {
     path: PathBuf,
     earlier: Option<SweepReport>,
+    /// Keeps other runs out, whose results would be replaced.
+    _lock: File,
 }
 
 impl ResultFile {
     /// Reads the result of earlier runs, if the directory has one. `build` is the hash of this program.
     pub fn open(directory: &Path, sweep: &Sweep, build: &str) -> Result<Self, Problem> {
         let path = directory.join(report_name(sweep.shard));
+        let Some(lock) = files::lock(&path.with_extension("lock"))? else {
+            return Err(Problem::Usage(format!(
+                "another run writes its result to {}: wait until it has ended, or pass another --out",
+                path.display()
+            )));
+        };
         let earlier = files::existing_report(&path)?;
         if let Some(earlier) = &earlier {
             let name = path.display().to_string();
@@ -28,9 +39,9 @@ impl ResultFile {
             earlier
                 .check_continues(sweep, build)
                 .map_err(|source| Problem::AnotherSweep { path: name.clone(), source })?;
-            eprintln!("plimsoll: adds to {results} in {name}; their seeds do not run again");
+            note!("plimsoll: adds to {results} in {name}; their seeds do not run again");
         }
-        Ok(Self { path, earlier })
+        Ok(Self { path, earlier, _lock: lock })
     }
 
     /// The seeds that earlier runs have covered.

@@ -17,7 +17,7 @@ use super::failure::{self, CANDIDATE_CPU_LIMIT, Candidates, Kept};
 use super::files::Source;
 use super::interrupt::Interrupt;
 use super::judge::in_child;
-use super::output::{out, outln};
+use super::output::{note, out, outln};
 use super::results::{self, ResultFile};
 use super::shard::ShardOption;
 use super::{
@@ -88,6 +88,10 @@ pub fn seeds(text: &str) -> Result<Range<u64>, String> {
 impl Run {
     pub fn execute(self) -> Result<u8, Problem> {
         let mut sweep = self.sweep()?;
+        if sweep.seed_count() == 0 {
+            let Range { start, end } = sweep.seeds;
+            return Err(Problem::Usage(format!("shard {} has no seed of {start}..{end}", sweep.shard)));
+        }
         files::prepare(self.directory(), self.out.is_some())?;
         let build = files::build()?;
         let open = |directory: &PathBuf| ResultFile::open(directory, &sweep, &build);
@@ -221,7 +225,7 @@ impl Run {
         let line = shell_line(&words(&self.continuation(next, sweep)));
         let text = format!("ended before seed {next}; continue with: {line}");
         if self.json {
-            eprintln!("plimsoll: {text}");
+            note!("plimsoll: {text}");
         } else {
             outln!("\n{text}");
         }

@@ -13,14 +13,14 @@ use super::files::Source;
 use super::interrupt::Interrupt;
 use super::judge::in_child;
 use super::output::outln;
-use super::{Problem, STATUS_NONDETERMINISM, failure, jobs, status_of};
+use super::{Problem, STATUS_NONDETERMINISM, failure, files, jobs, status_of};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   plimsoll shrink 384                                to findings/seed-384.min.jsonl
   plimsoll shrink findings/seed-384.jsonl -o small.jsonl
-  plimsoll shrink scenarios/corpus/lost.jsonl        beside it, to lost.min.jsonl")]
+  plimsoll shrink edited.jsonl                       beside it, to edited.min.jsonl")]
 pub struct Shrink {
     /// A seed, the path of a schedule file, or `-` for standard input.
     source: Source,
@@ -45,6 +45,7 @@ impl Shrink {
     pub fn execute(self) -> Result<u8, Problem> {
         let schedule = self.source.schedule(self.profile)?;
         let path = self.output.clone().unwrap_or_else(|| self.source.shrunk_path());
+        files::prepare_file(&path)?;
         let interrupt = Interrupt::listen()?;
         let nothing = || Problem::Usage(format!("{} does not fail: nothing to shrink", self.source.name()));
         // In a child, because a thread of a history that does not end could not be stopped here.

@@ -13,7 +13,11 @@ use crate::fault::atlas::{has_row, is_rot_promised};
 const CLIENTS: RangeInclusive<u64> = 1..=64;
 /// The size of a chunk of a response's body, in bytes.
 const CHUNK_BYTES: RangeInclusive<u64> = 1..=1 << 30;
-/// The payload of a row, in bytes. A larger row would fill the memory that a history may use.
+/// A number of frames, statements or records at which the engine does something. More than a history can have.
+const COUNT: RangeInclusive<u64> = 1..=1 << 20;
+/// The same, where the engine may do it every time.
+const COUNT_OR_NONE: RangeInclusive<u64> = 0..=1 << 20;
+/// The payload of a row, and that of a transaction, in bytes. More would fill the memory that a history may use.
 const PAYLOAD_BYTES: RangeInclusive<u64> = 0..=1 << 24;
 /// The number of syncs with a wrong server in one step.
 const WRONG_SERVER_TIMES: RangeInclusive<u64> = 1..=16;
@@ -26,7 +30,13 @@ const NTH: RangeInclusive<u64> = 1..=u32::MAX as u64;
 /// [`ScheduleError::Limit`] with the field and its range.
 pub(super) fn check_header(line: usize, header: &Header) -> Result<(), ScheduleError> {
     check_limit(line, "", "clients", header.clients.into(), CLIENTS)?;
-    check_limit(line, "", "chunk_bytes", header.chunk_bytes as u64, CHUNK_BYTES)
+    check_limit(line, "", "chunk_bytes", header.chunk_bytes as u64, CHUNK_BYTES)?;
+    check_limit(line, "", "pull_batch_frames", header.pull_batch_frames, COUNT)?;
+    check_limit(line, "", "push_batch_statements_max", header.push_batch_statements_max as u64, COUNT)?;
+    check_limit(line, "", "push_batch_frames", header.push_batch_frames, COUNT)?;
+    check_limit(line, "", "synced_wal_frames_max", header.synced_wal_frames_max, COUNT)?;
+    check_limit(line, "", "draft_wal_frames_max", header.draft_wal_frames_max, COUNT)?;
+    check_limit(line, "", "change_log_records_max", header.change_log_records_max, COUNT_OR_NONE)
 }
 
 fn check_limit(
@@ -45,13 +55,17 @@ fn check_limit(
 /// Checks the numbers of a step.
 fn check_limits(line: usize, within: &str, step: &Step) -> Result<(), ScheduleError> {
     if let Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } = &step.action {
+        let writes_field = format!("action.{}.writes", step.action.kind().name());
+        let mut sum = 0;
         for (index, write) in writes.iter().enumerate() {
             if let Write::Append { payload_bytes } = write {
-                let field =
-                    format!("action.{}.writes[{index}].append.payload_bytes", step.action.kind().name());
+                let field = format!("{writes_field}[{index}].append.payload_bytes");
                 check_limit(line, within, &field, (*payload_bytes).into(), PAYLOAD_BYTES)?;
+                sum += u64::from(*payload_bytes);
             }
         }
+        let field = format!("{writes_field} (bytes of payload)");
+        check_limit(line, within, &field, sum, PAYLOAD_BYTES)?;
     }
     if let Action::WrongServer { times, .. } = step.action {
         check_limit(line, within, "action.wrong_server.times", times.into(), WRONG_SERVER_TIMES)?;
@@ -70,6 +84,7 @@ fn check_limits(line: usize, within: &str, step: &Step) -> Result<(), ScheduleEr
         let (field, nth) = match during.at {
             Wait::Request(place) => ("request.nth", place.nth),
             Wait::Response(place) => ("response.nth", place.nth),
+            Wait::Chunk { of, .. } if of.nth == 0 => ("chunk.of.nth", of.nth),
             Wait::Chunk { nth, .. } => ("chunk.nth", nth),
             Wait::Reported { nth, .. } => ("told.nth", nth),
             Wait::Suspension { nth } => ("suspension.nth", nth),

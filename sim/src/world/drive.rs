@@ -18,14 +18,35 @@ use super::trace::{Lane, Verb};
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::{FaultKind, Target};
 use crate::fault::{Fault, RequestPlace, Route};
+use crate::judge::format::PAGE_BYTES;
 use crate::judge::verdict::{ENDS, Violation};
-use crate::schedule::{Alternation, Wait};
+use crate::schedule::workload::Write;
+use crate::schedule::{Action, Alternation, Step, Wait};
 
 /// The maximum number of suspensions in one step. Suspensions that wait for a chunk of a body do not count: a
 /// body in tiny chunks has as many chunks as bytes, but it ends. Among 300 swarm seeds, no step suspended
 /// more than 294 times. A history that exceeds the maximum ends within a second, so the shrinker can run it
 /// as often as it needs.
 pub(super) const SUSPENSIONS_MAX: u32 = 3_000;
+
+/// The maximum number of suspensions in one step of a history with these steps: more if its transactions have large
+/// rows, because with the smallest batches each of their pages needs a request of its own.
+pub(super) fn suspensions_max(steps: &[Step]) -> u32 {
+    /// Per page: it may be fetched again after each failure in the step, and pushed as well.
+    const SUSPENSIONS_PER_PAGE: u64 = 8;
+    let writes = steps.iter().flat_map(Step::all).flat_map(|step| match &step.action {
+        Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => writes.as_slice(),
+        _ => &[],
+    });
+    let bytes: u64 = writes
+        .map(|write| match write {
+            Write::Append { payload_bytes } => u64::from(*payload_bytes),
+            _ => 0,
+        })
+        .sum();
+    let pages = bytes / PAGE_BYTES as u64;
+    SUSPENSIONS_MAX.saturating_add(u32::try_from(pages * SUSPENSIONS_PER_PAGE).unwrap_or(u32::MAX))
+}
 
 /// Whether the application keeps waiting for a suspended operation.
 #[derive(PartialEq, Eq)]
@@ -103,8 +124,9 @@ impl World {
         context.suspensions += 1;
         let awaits_chunk = self.clients[number].mailbox.awaited_chunk().is_some();
         context.suspensions_counted += u32::from(!awaits_chunk);
-        if context.suspensions_counted > SUSPENSIONS_MAX {
-            let message = format!("client {number} suspended more than {SUSPENSIONS_MAX} times in one step");
+        let suspensions_max = self.suspensions_max;
+        if context.suspensions_counted > suspensions_max {
+            let message = format!("client {number} suspended more than {suspensions_max} times in one step");
             return Err(Violation::of(ENDS, message));
         }
         Ok(context.suspensions)

@@ -96,6 +96,8 @@ pub struct World {
     recorder: Recorder,
     copies: Copies,
     steering: Steering,
+    /// How often a client may suspend in one step.
+    suspensions_max: u32,
 }
 
 impl World {
@@ -110,6 +112,7 @@ impl World {
             recorder: Recorder::new(trace, inbox),
             copies: Copies::default(),
             steering: Steering::default(),
+            suspensions_max: drive::SUSPENSIONS_MAX,
             header,
         }
     }
@@ -120,9 +123,11 @@ impl World {
         self.steering.set(pilot);
     }
 
-    /// Records which copies of clients' directories these steps restore, so that the copies are taken.
-    pub fn keep_copies_for(&mut self, steps: &[Step]) {
+    /// Prepares for these steps: records which copies of clients' directories they restore, and how much their
+    /// operations may have to transfer.
+    pub fn prepare_for(&mut self, steps: &[Step]) {
         self.copies.keep_for(steps);
+        self.suspensions_max = drive::suspensions_max(steps);
     }
 
     #[cfg(test)]

@@ -223,7 +223,7 @@ fn finish(trace: &SharedTrace, outcome: Outcome) -> Outcome {
 }
 
 fn run_steps(world: &mut World, steps: &[Step], running: &AtomicU32) -> Result<(), Violation> {
-    world.keep_copies_for(steps);
+    world.prepare_for(steps);
     for step in steps {
         running.store(step.id, Ordering::Relaxed);
         world

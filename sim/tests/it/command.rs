@@ -224,3 +224,71 @@ fn a_full_standard_output_is_an_error_and_no_panic() {
         assert!(text.contains("the output is incomplete") && !text.contains("panicked"), "{text}");
     }
 }
+
+/// The reader has seen enough, but the files are still wanted.
+#[test]
+fn a_sweep_whose_reader_has_gone_still_writes_its_result() {
+    let out = directory("no-reader");
+    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+    drop(reader);
+    let arguments = ["run", "--seeds", "0..2", "--out", &out.display().to_string()];
+    let output = plimsoll(&arguments).stdout(writer).output().expect("the command starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(out.join("sweep.json").is_file());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_error_does_not_change_what_a_sweep_does() {
+    let out = directory("full-error");
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("Linux has this device");
+    let arguments = ["run", "--seeds", "0..2", "--out", &out.display().to_string()];
+    for expected in [2, 2] {
+        let output = plimsoll(&arguments).stdout(full()).stderr(full()).output().expect("the command starts");
+        assert_eq!(output.status.code(), Some(expected));
+        assert!(out.join("sweep.json").is_file());
+    }
+}
+
+#[test]
+fn two_sweeps_do_not_write_one_result() {
+    let out = directory("two-sweeps");
+    let lock = std::fs::File::create(out.join("sweep.lock")).expect("the file can be written");
+    lock.try_lock().expect("nobody else has the lock");
+    let arguments = ["run", "--seeds", "0..2", "--out", &out.display().to_string()];
+    let refused = output(&arguments);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("another run writes its result to"), "{}", stderr(&refused));
+    drop(lock);
+    assert_eq!(output(&arguments).status.code(), Some(0));
+}
+
+#[test]
+fn a_command_that_would_do_nothing_is_refused() {
+    let empty = directory("nothing");
+    let schedule = empty.join("empty.jsonl");
+    let header = stdout(&output(&["schedule", "0"]));
+    let header = header.lines().find(|line| line.starts_with('{')).expect("a schedule has a header");
+    std::fs::write(&schedule, format!("{header}\n")).expect("the file can be written");
+    let (schedule, no_corpus) =
+        (schedule.display().to_string(), directory("no-corpus").display().to_string());
+    for (arguments, message) in [
+        (&["explore", &schedule][..], "nothing to explore"),
+        (&["run", "--seeds", "0..1", "--shard", "1/2"], "shard 1/2 has no seed of 0..1"),
+        (&["fingerprint", "--seeds", "3.."], "--seeds needs an end"),
+        (&["fingerprint", "--seeds", "0..1", "--corpus", &no_corpus], "there is no schedule"),
+        (&["replay", "no-such-file"], "neither a seed nor a file"),
+    ] {
+        let output = output(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(message), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_schedule_of_a_seed_can_be_printed_and_replayed() {
+    let file = directory("printed").join("seven.jsonl");
+    std::fs::write(&file, stdout(&output(&["schedule", "7"]))).expect("the file can be written");
+    let hash = |source: &str| stdout(&output(&["replay", source, "--hash"]));
+    assert_eq!(hash(&file.display().to_string()), hash("7"));
+}

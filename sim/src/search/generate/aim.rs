@@ -286,7 +286,7 @@ mod tests {
             let _in_virtual_time = clock::enter(0);
             let trace = Arc::new(Mutex::new(Trace::new(false)));
             let mut world = World::new(schedule.header.clone(), trace, Inbox::default(), false);
-            world.keep_copies_for(&schedule.steps);
+            world.prepare_for(&schedule.steps);
             let mut states = vec![LikelyState::default(); schedule.header.clients.into()];
             for step in &schedule.steps {
                 let phases = match step.action.client() {

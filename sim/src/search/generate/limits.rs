@@ -14,6 +14,9 @@ use crate::schedule::{Action, Header, PushMode, Schedule};
 ///   keep their exports and frames.
 /// * A remote that sends neither proofs nor a history id must not lag behind for more than one response in a
 ///   step, because that looks like a restore.
+/// * After a restore that keeps the name, or of a remote without a name, a client that cannot compare its newest frame
+///   recognizes the restore by proofs alone: no generation may be pruned without them. If the remote sends no
+///   checksums, no replica may be lost either.
 /// * There must not be two servers if the remote sends no checksums, because only these tell frames of two logs apart.
 /// * There must be neither two servers nor a cache if the application is asked before a client follows another log:
 ///   it would be asked for ever.
@@ -58,7 +61,13 @@ pub fn is_within_limits(schedule: &Schedule) -> bool {
             && !steps.iter().any(|step| is_unrecognizable(&step.action))
             && (remote_names_history || !lags);
     let caches = has(|action| matches!(action, Action::RemoteCache { .. }));
-    let is_unsettled = forks && !remote_sends_checksums || asks_before_following && (forks || caches);
+    let hides = (!schedule.header.has_proofs() && has(|action| matches!(action, Action::RemotePrune)))
+        || !remote_sends_checksums
+            && has(|action| matches!(action, Action::LoseFile { .. } | Action::Rot { .. }));
+    let is_nameless = |action: &Action| matches!(*action, Action::RemoteRestore { keeps_name, .. } if keeps_name || !remote_names_history);
+    let is_hidden = hides && steps.iter().any(|step| is_nameless(&step.action));
+    let is_unsettled =
+        is_hidden || forks && !remote_sends_checksums || asks_before_following && (forks || caches);
     is_recognizable && !is_unsettled && (!may_lose || steps.iter().all(|step| is_independent(&step.action)))
 }
 

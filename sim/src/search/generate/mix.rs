@@ -106,12 +106,14 @@ impl Mix {
         // Rare events of servers and directories. At most half of the seeds have events that may lose
         // transactions. In the other seeds, writes can depend on earlier writes.
         let forgets = matches!(profile, Profile::DiskErrors | Profile::Swarm) && rng.random_bool(0.5);
+        let restores = profile == Profile::Swarm && forgets && rng.random_ratio(67, 100);
+        let hides_nothing = |kind| !restores || reveals_restore_after(header, kind);
         let rare = [
-            (Kind::RemotePrune, profile == Profile::Swarm, 25),
-            (Kind::RemoteRestore, profile == Profile::Swarm && forgets, 67),
+            (Kind::RemoteRestore, restores, 100),
+            (Kind::RemotePrune, profile == Profile::Swarm && hides_nothing(Kind::RemotePrune), 25),
             (Kind::RestoreDirectory, profile == Profile::Swarm && forgets, 25),
-            (Kind::LoseFile, profile == Profile::Swarm && forgets, 25),
-            (Kind::Rot, disk_errors && forgets, 50),
+            (Kind::LoseFile, profile == Profile::Swarm && forgets && hides_nothing(Kind::LoseFile), 25),
+            (Kind::Rot, disk_errors && forgets && hides_nothing(Kind::Rot), 50),
         ];
         for (kind, may_occur, percent) in rare {
             if may_occur && rng.random_ratio(percent, 100) {
@@ -162,6 +164,16 @@ impl Mix {
         let (kind, _) =
             self.weights.choose_weighted(rng, |(_, weight)| *weight).expect("transactions have a weight");
         *kind
+    }
+}
+
+/// Whether a client recognizes every restore of the remote although an event of this kind took what it would have
+/// compared: its generation on the remote, or its replica.
+pub(super) fn reveals_restore_after(header: &Header, kind: Kind) -> bool {
+    match kind {
+        Kind::RemotePrune => header.has_proofs(),
+        Kind::LoseFile | Kind::Rot => header.remote_sends_checksums,
+        _ => true,
     }
 }
 

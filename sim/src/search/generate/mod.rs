@@ -6,11 +6,13 @@
 //! draws none.
 //!
 //! `mix` draws what a seed can do, `writes` draws the content of transactions, `faults` draws the faults of a step,
-//! and `aim` estimates the places that these faults can reach. `archive` draws histories of the archive behind
+//! and `aim` estimates the places that these faults can reach. `episode` draws chains of steps that belong together.
+//! `archive` draws histories of the archive behind
 //! `plimsoll serve`.
 
 mod aim;
 mod archive;
+mod episode;
 mod faults;
 mod limits;
 mod mix;
@@ -31,7 +33,7 @@ use crate::schedule::workload::{Key, Table, Write};
 use crate::schedule::{Action, Alternation, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
 use aim::{LikelyState, take_step};
 use faults::{crash, crash_kind, disk_error, is_engine_operation, network_faults, rot, suspension, wait};
-use mix::{Kind, Mix};
+use mix::{Kind, Mix, reveals_restore_after};
 use writes::{is_own_only, remote_writes, shared_rows, writes};
 
 /// The number of steps before the heal.
@@ -77,7 +79,17 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mix = Mix::draw(&mut rng, profile, &header);
     let mut steps: Vec<Step> = Vec::new();
     let mut states = vec![LikelyState::default(); header.clients.into()];
-    for id in 1..=STEPS {
+    let has_episode = mix.crash_percent > 0 && episode::is_possible(&mix) && rng.random_bool(0.5);
+    let episode_starts = has_episode.then(|| rng.random_range(1..STEPS / 2));
+    while steps.len() < STEPS as usize {
+        let id = steps.len() as u32 + 1;
+        if episode_starts == Some(id) {
+            for step in episode::draw(&mut rng, &mix, &header, id) {
+                take_step(&mut states, &step);
+                steps.push(step);
+            }
+            continue;
+        }
         let power_loss_candidate = client_with_unsynced_data(&steps).filter(|_| mix.crash_percent > 0);
         let drawn = power_loss_candidate
             .filter(|(_, (numerator, denominator))| rng.random_ratio(*numerator, *denominator));
@@ -222,7 +234,9 @@ fn step(
         }
         Some(HiddenEffect::Outdated(client)) => (client, *pick(rng, &[Kind::Pull, Kind::Sync])),
         Some(HiddenEffect::HalfFollowed(client)) => {
-            (client, *pick(rng, &[Kind::RemoteRestore, Kind::LoseFile, Kind::Pull, Kind::Sync]))
+            let kinds = [Kind::RemoteRestore, Kind::LoseFile, Kind::Pull, Kind::Sync];
+            let kind = *pick(rng, &kinds);
+            (client, if reveals_restore_after(header, kind) { kind } else { Kind::Sync })
         }
         None => (rng.random_range(0..header.clients), mix.kind(rng)),
     };
