@@ -79,17 +79,17 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mix = Mix::draw(&mut rng, profile, &header);
     let mut steps: Vec<Step> = Vec::new();
     let mut states = vec![LikelyState::default(); header.clients.into()];
-    let has_episode = mix.crash_percent > 0 && episode::is_possible(&mix) && rng.random_bool(0.5);
+    let has_episode = mix.crash_percent > 0 && mix.network_percent > 0 && rng.random_bool(0.5);
     let episode_starts = has_episode.then(|| rng.random_range(1..STEPS / 2));
     while steps.len() < STEPS as usize {
-        let id = steps.len() as u32 + 1;
-        if episode_starts == Some(id) {
+        if episode_starts == Some(steps.len() as u32) {
+            let id = steps.len() as u32 + 1;
             for step in episode::draw(&mut rng, &mix, &header, id) {
                 take_step(&mut states, &step);
                 steps.push(step);
             }
-            continue;
         }
+        let id = steps.len() as u32 + 1;
         let power_loss_candidate = client_with_unsynced_data(&steps).filter(|_| mix.crash_percent > 0);
         let drawn = power_loss_candidate
             .filter(|(_, (numerator, denominator))| rng.random_ratio(*numerator, *denominator));
