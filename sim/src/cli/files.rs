@@ -38,7 +38,7 @@ impl Source {
     pub fn schedule(&self, profile: Profile) -> Result<Schedule, Problem> {
         let (text, path) = match self {
             Self::Seed(seed) => return Ok(schedule_of(*seed, profile)),
-            Self::File(path) if !Path::new(path).exists() => {
+            Self::File(path) if !path.contains(['/', '.']) && !Path::new(path).exists() => {
                 return Err(Problem::Usage(format!(
                     "{path} is neither a seed nor a file: a seed is a number up to {}",
                     u64::MAX

@@ -13,7 +13,7 @@ use plimsoll_engine::events::EventName;
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha12Rng;
 
-use super::faults::crash_kind;
+use super::faults::{crash_kind, lagging_answers};
 use super::mix::{Kind, Mix, reveals_restore_after};
 use super::writes::writes;
 use super::{INSIDE_IDS, blackout, pick, remote_restore};
@@ -178,13 +178,19 @@ impl Episode {
             3 | 4 => {
                 // It walks from the start of the new log, and asks several times where that ends.
                 let requests = 10 + u32::try_from(40 / header.pull_batch_frames).expect("it is at most 40");
-                let at = RequestPlace { route: Route::PullFrames, nth: rng.random_range(1..=requests) };
-                let fault = match rng.random_range(0..4) {
-                    0 => NetworkFault::LoseRequest,
-                    1 => NetworkFault::LoseResponse,
-                    _ => NetworkFault::Stale { generations: 0, transactions: rng.random_range(1..4) },
+                let nth = rng.random_range(1..=requests);
+                let (fault, in_a_row) = match rng.random_range(0..4) {
+                    0 => (NetworkFault::LoseRequest, 1),
+                    1 => (NetworkFault::LoseResponse, 1),
+                    _ => {
+                        let transactions = rng.random_range(1..4);
+                        (NetworkFault::Stale { generations: 0, transactions }, lagging_answers(rng, header))
+                    }
                 };
-                self.add(operation).faults.push(Fault::Network { at, fault });
+                self.add(operation).faults.extend((nth..nth + in_a_row).map(|nth| {
+                    let at = RequestPlace { route: Route::PullFrames, nth };
+                    Fault::Network { at, fault: fault.clone() }
+                }));
             }
             // The rebase finds the database busy.
             _ => {

@@ -187,13 +187,17 @@ pub(super) fn network_faults(
     // a request for frames.
     let has_row = atlas::row(FaultKind::Network(fault.kind(route)), Target::Route(route)).is_some();
     let at = if has_row { at } else { RequestPlace { route: Route::PullFrames, ..at } };
-    // A server that lags behind often lags for several requests.
     let is_lagging = matches!(fault, NetworkFault::Stale { .. }) && at.route == Route::PullFrames;
-    let is_recognizable = header.remote_names_history || header.has_proofs();
-    let in_a_row = if is_lagging && is_recognizable { *pick(rng, &[1, 2, 3]) } else { 1 };
+    let in_a_row = if is_lagging { lagging_answers(rng, header) } else { 1 };
     (0..in_a_row)
         .map(|later| Fault::Network { at: RequestPlace { nth: at.nth + later, ..at }, fault: fault.clone() })
         .collect()
+}
+
+/// The number of answers in a row of a server that lags behind.
+pub(super) fn lagging_answers(rng: &mut impl Rng, header: &Header) -> u32 {
+    let is_recognizable = header.remote_names_history || header.has_proofs();
+    if is_recognizable { *pick(rng, &[1, 2, 3]) } else { 1 }
 }
 
 /// Answers that are wrong about the remote's state. The first is listed twice, because lagging is the usual case.
