@@ -13,6 +13,7 @@ use plimsoll_engine::events::EventName;
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha12Rng;
 
+use super::aim::LikelyState;
 use super::faults::{crash_kind, lagging_answers};
 use super::mix::{Kind, Mix, reveals_restore_after};
 use super::writes::writes;
@@ -42,24 +43,32 @@ fn possible(mix: &Mix, header: &Header) -> Vec<Draw> {
     let restores = has(Kind::RemoteRestore);
     // Without proofs, a client may not recognize a restore to an earlier generation.
     let outgrows = restores && header.has_proofs() && !mix.keeps_generation;
-    let kinds: [(bool, Draw); 4] = [
+    let kinds: [(bool, Draw); 5] = [
         (restores, Episode::follows),
         (restores, Episode::follows),
         (outgrows, Episode::outgrows),
+        (has(Kind::RemoteFork), Episode::two_servers),
         (has(Kind::RemoteFork), Episode::two_servers),
     ];
     kinds.into_iter().filter(|(is_possible, _)| *is_possible).map(|(_, draw)| draw).collect()
 }
 
 /// The steps of one episode, the first with the id `id`; empty if none is possible.
-pub(super) fn draw(rng: &mut ChaCha12Rng, mix: &Mix, header: &Header, id: u32) -> Vec<Step> {
+pub(super) fn draw(
+    rng: &mut ChaCha12Rng,
+    mix: &Mix,
+    header: &Header,
+    id: u32,
+    states: &[LikelyState],
+) -> Vec<Step> {
     let possible = possible(mix, header);
     if possible.is_empty() {
         return Vec::new();
     }
     let client = rng.random_range(0..header.clients);
     let draw = *pick(rng, &possible);
-    let mut episode = Episode { steps: Vec::new(), id, client };
+    let newcomer = (0..header.clients).find(|number| !states[usize::from(*number)].was_opened);
+    let mut episode = Episode { steps: Vec::new(), id, client, newcomer };
     draw(&mut episode, rng, mix, header);
     episode.steps
 }
@@ -75,6 +84,8 @@ struct Episode {
     /// The id of the next step.
     id: u32,
     client: u8,
+    /// A client that has not been opened yet, if there is one.
+    newcomer: Option<u8>,
 }
 
 impl Episode {
@@ -105,7 +116,8 @@ impl Episode {
     }
 
     fn outgrows(&mut self, rng: &mut ChaCha12Rng, mix: &Mix, _header: &Header) {
-        let client = self.client;
+        // Someone who has nothing but an export has no frame to compare.
+        let client = self.newcomer.filter(|_| rng.random_ratio(3, 4)).unwrap_or(self.client);
         self.add(Action::RemoteTransaction { writes: writes(rng, mix) });
         self.add(Action::RemoteCheckpoint);
         self.add(follow(rng, client));
@@ -131,19 +143,24 @@ impl Episode {
         let client = self.client;
         self.commit(&writes(rng, mix));
         self.add(Action::Sync { client });
-        if rng.random_bool(0.5) {
+        // A process that has just been opened knows less about the remote.
+        if rng.random_ratio(3, 4) {
             self.add(Action::Close { client });
         }
-        let alternates = *pick(rng, &[Alternation::Requests, Alternation::Requests, Alternation::Operations]);
+        let alternates = *pick(
+            rng,
+            &[Alternation::Requests, Alternation::Requests, Alternation::Requests, Alternation::Operations],
+        );
         self.add(Action::RemoteFork { alternates });
         for _ in 0..rng.random_range(1..=4) {
             // Several frames, so that the two logs have other lengths.
-            let payload_bytes = *pick(rng, &[0, 0, 9000]);
+            let payload_bytes = *pick(rng, &[0, 9000, 9000]);
             self.add(Action::RemoteTransaction { writes: vec![Write::Append { payload_bytes }] });
         }
         for _ in 0..rng.random_range(1..=2) {
             self.commit(&writes(rng, mix));
-            let operation = if rng.random_bool(0.5) { Action::Push { client } } else { follow(rng, client) };
+            let operation =
+                if rng.random_ratio(2, 3) { Action::Push { client } } else { follow(rng, client) };
             self.add(operation);
         }
         self.add(Action::RemoteJoin { keeps_other: rng.random_bool(0.5) });

@@ -84,7 +84,7 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
     while steps.len() < STEPS as usize {
         if episode_starts == Some(steps.len() as u32) {
             let id = steps.len() as u32 + 1;
-            for step in episode::draw(&mut rng, &mix, &header, id) {
+            for step in episode::draw(&mut rng, &mix, &header, id, &states) {
                 take_step(&mut states, &step);
                 steps.push(step);
             }
