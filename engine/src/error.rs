@@ -140,6 +140,18 @@ pub enum Error {
         /// The beginning of the answer's body.
         detail: String,
     },
+    /// The server does not take a request of this size. A push has then sent its transactions in smaller requests, down
+    /// to a single transaction or, as frames, to a single frame. This is the smallest one. The limit of the server, or of
+    /// a proxy before it, has to grow.
+    #[error("{request}: the server does not take a request of {body_bytes} bytes: {detail}")]
+    RequestTooLarge {
+        /// Method and path.
+        request: String,
+        /// The length of the request's body, in bytes.
+        body_bytes: u64,
+        /// The beginning of the answer's body. It may name the limit.
+        detail: String,
+    },
     /// The server sent more than [`Options::operation_bytes_max`](crate::Options::operation_bytes_max) in one
     /// operation. Whole transactions that arrived before are kept, and the next operation goes on from there.
     /// Nothing of an export is kept: a database that is larger than the limit needs a larger limit.
@@ -332,7 +344,8 @@ impl Error {
             Self::PushRefused { transaction_no, .. } => transaction_no.is_none(),
             // A single answer claims this; the next answer may differ.
             Self::RemoteWentBack { .. } => true,
-            Self::HistoryChanged { .. }
+            Self::RequestTooLarge { .. }
+            | Self::HistoryChanged { .. }
             | Self::UnrelatedServer { .. }
             | Self::StatementRefused { .. }
             | Self::Poisoned { .. }

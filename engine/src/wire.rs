@@ -220,7 +220,8 @@ impl<R: Remote> Wire<R> {
     ) -> Result<(StatusCode, BodyStream<R::Body>)> {
         let name = format!("{method} {path}");
         self.allowance.spend(&name, 0)?;
-        event!(Request, request = name.as_str(), body_bytes = body.len());
+        let sent_bytes = body.len() as u64;
+        event!(Request, request = name.as_str(), body_bytes = sent_bytes);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -235,7 +236,7 @@ impl<R: Remote> Wire<R> {
             .await
             .map_err(|source| Error::Unreachable { request: name.clone(), source })?;
         let status = response.status();
-        Ok((status, BodyStream::new(name, response, self.allowance.clone())?))
+        Ok((status, BodyStream::new(name, sent_bytes, response, self.allowance.clone())?))
     }
 }
 
@@ -275,6 +276,8 @@ pub(crate) fn shortened(text: &str) -> String {
 /// The body of one answer, read chunk by chunk.
 pub(crate) struct BodyStream<B> {
     request: String,
+    /// The length of the request's body.
+    sent_bytes: u64,
     body: B,
     received_bytes: u64,
     announced_bytes: Option<u64>,
@@ -296,7 +299,12 @@ impl<B> BodyStream<B> {
 const BEGINNING_BYTES: usize = 16;
 
 impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
-    fn new(request: String, response: Response<B>, allowance: Arc<Allowance>) -> Result<Self> {
+    fn new(
+        request: String,
+        sent_bytes: u64,
+        response: Response<B>,
+        allowance: Arc<Allowance>,
+    ) -> Result<Self> {
         let (parts, body) = response.into_parts();
         let announced_bytes = match parts.headers.get(CONTENT_LENGTH) {
             None => None,
@@ -314,6 +322,7 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
             .map_err(|problem| Error::BadAnswer { request: request.clone(), problem })?;
         Ok(Self {
             request,
+            sent_bytes,
             body,
             received_bytes: 0,
             announced_bytes,
@@ -424,6 +433,13 @@ impl<B: Body<Data = Bytes, Error = RemoteError> + Unpin> BodyStream<B> {
     }
 
     fn unexpected_with(&self, actual: StatusCode, detail: &[u8]) -> Error {
+        if actual == StatusCode::PAYLOAD_TOO_LARGE && self.sent_bytes > 0 {
+            return Error::RequestTooLarge {
+                request: self.request.clone(),
+                body_bytes: self.sent_bytes,
+                detail: shortened(&String::from_utf8_lossy(detail)),
+            };
+        }
         Error::UnexpectedStatus {
             request: self.request.clone(),
             status: actual.as_u16(),

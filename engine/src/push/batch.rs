@@ -12,6 +12,10 @@ pub(super) enum Stop {
     Stale,
     /// The remote refuses a statement of a local transaction.
     Refused(Error),
+    /// The remote does not take a request with this many transactions, which are more than one.
+    TooLarge {
+        transactions: usize,
+    },
     Failed(Error),
 }
 
@@ -24,15 +28,29 @@ impl From<Error> for Stop {
     }
 }
 
-/// Splits off as many whole transactions as the limit allows, at least one.
+impl Stop {
+    /// The reason why a batch of this many transactions could not be sent.
+    pub(super) fn of_batch(self, transactions: usize) -> Self {
+        match self {
+            Self::Failed(Error::RequestTooLarge { .. }) if transactions > 1 => {
+                Self::TooLarge { transactions }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Splits off as many whole transactions as the limits allow, at least one.
 pub(super) fn split_batch(
     pending: &[Transaction],
     statements_max: usize,
+    transactions_max: usize,
 ) -> Option<(&[Transaction], &[Transaction])> {
     let first = pending.first()?;
     let mut statements = first.statements_max();
     let mut count = 1;
-    while let Some(next) = pending.get(count)
+    while count < transactions_max
+        && let Some(next) = pending.get(count)
         && statements + next.statements_max() <= statements_max
     {
         statements += next.statements_max();
@@ -94,7 +112,7 @@ mod tests {
     fn split(statements: &[usize], statements_max: usize) -> Option<(Vec<u64>, Vec<u64>)> {
         let numbers = |transactions: &[Transaction]| transactions.iter().map(|it| it.no).collect();
         let pending = transactions(statements);
-        split_batch(&pending, statements_max).map(|(batch, rest)| (numbers(batch), numbers(rest)))
+        split_batch(&pending, statements_max, 4).map(|(batch, rest)| (numbers(batch), numbers(rest)))
     }
 
     #[test]
@@ -103,6 +121,7 @@ mod tests {
         assert_eq!(split(&[2, 3, 1, 1], 5), Some((vec![1, 2], vec![3, 4])));
         assert_eq!(split(&[2, 3, 1, 1], 4), Some((vec![1], vec![2, 3, 4])));
         assert_eq!(split(&[2, 3, 1, 1], 7), Some((vec![1, 2, 3, 4], vec![])));
+        assert_eq!(split(&[1, 1, 1, 1, 1], 9), Some((vec![1, 2, 3, 4], vec![5])));
     }
 
     #[test]
@@ -126,5 +145,16 @@ mod tests {
         assert!(matches!(Stop::from(refused(Some(3))), Stop::Refused(_)));
         assert!(matches!(Stop::from(refused(None)), Stop::Failed(_)));
         assert!(matches!(Stop::from(Error::OperationInProgress), Stop::Failed(_)));
+    }
+
+    #[test]
+    fn a_batch_of_one_transaction_does_not_get_smaller() {
+        let too_large = || {
+            let (request, detail) = ("POST /v2/pipeline".into(), String::new());
+            Stop::from(Error::RequestTooLarge { request, body_bytes: 9, detail })
+        };
+        assert!(matches!(too_large().of_batch(2), Stop::TooLarge { transactions: 2 }));
+        assert!(matches!(too_large().of_batch(1), Stop::Failed(Error::RequestTooLarge { .. })));
+        assert!(matches!(Stop::Stale.of_batch(2), Stop::Stale));
     }
 }

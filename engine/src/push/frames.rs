@@ -12,7 +12,8 @@
 //! If the byte order of the sums is not known yet, the stamp is requested, and must be one of the two possible
 //! ones.
 //!
-//! If a transaction is longer than a request, a baton identifies the transaction that the remote holds open.
+//! If a transaction is longer than a request, a baton identifies the transaction that the remote holds open. If the
+//! remote takes no request of that length, the following ones have half as many frames.
 //! Synced is dirty while the frames are being sent. Once the remote has accepted the last frame, the frames
 //! are remote frames and no local tail. They become part of the replica as if they had been pulled: synced
 //! first, then named in the metadata. In every other case the tail is cut off, and the next walk finds out
@@ -46,6 +47,7 @@ pub(super) struct FramesPush<'a, R> {
     pub(super) files: &'a Files,
     pub(super) wire: &'a Wire<R>,
     pub(super) state: &'a mut State,
+    /// The number of frames in a request.
     pub(super) batch_frames: u64,
     pub(super) report: &'a mut PushReport,
 }
@@ -154,9 +156,14 @@ impl<R: Remote> FramesPush<'_, R> {
             self.report.sent_bytes += body.len() as u64;
             let push =
                 FrameRange { generation, range, baton: baton.as_deref(), ends_transaction: last == end };
-            match self.wire.push_frames(push, body, self.state.proved_instance.as_ref()).await? {
-                FramePush::Taken { baton: open } => baton = open,
-                FramePush::Stale => return Ok(false),
+            match self.wire.push_frames(push, body, self.state.proved_instance.as_ref()).await {
+                Ok(FramePush::Taken { baton: open }) => baton = open,
+                Ok(FramePush::Stale) => return Ok(false),
+                Err(Error::RequestTooLarge { .. }) if last > next => {
+                    self.batch_frames = (last + 1 - next) / 2;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             self.report.frames_sent += last + 1 - next.max(replicated + 1);
             next = last + 1;

@@ -5,7 +5,8 @@
 //! one transaction on the remote, together with the new acknowledgement row. The [`PushMode`] decides the
 //! form of a batch (`statements`, `frames`). Both forms are conditional on the state that was read, so a
 //! request that arrives late or twice changes nothing. Before a request is sent, the highest number in it is
-//! durable in the metadata.
+//! durable in the metadata. If the remote does not take a request because of its length, the push starts over with
+//! smaller batches, down to single transactions.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -56,7 +57,9 @@ pub(crate) async fn push<R: Remote>(
     report: &mut PushReport,
 ) -> Result<()> {
     let position = Position::Sending;
-    Push { files, wire, draft, options, state, report, refusals: Vec::new(), position }.run().await
+    let transactions_max = usize::MAX;
+    let refusals = Vec::new();
+    Push { files, wire, draft, options, state, report, refusals, position, transactions_max }.run().await
 }
 
 /// The state of a push between two attempts.
@@ -86,6 +89,8 @@ struct Push<'a, R> {
     /// Statements that the push skips, because the remote's state does not allow them.
     refusals: Vec<Refusal>,
     position: Position,
+    /// The maximum number of transactions in a request.
+    transactions_max: usize,
 }
 
 impl<R: Remote> Push<'_, R> {
@@ -103,6 +108,11 @@ impl<R: Remote> Push<'_, R> {
                 Ok(Attempt::TriedOut) => {}
                 Err(Stop::Stale) => self.start_over().await?,
                 Err(Stop::Refused(error)) => self.note_refusal(error),
+                Err(Stop::TooLarge { transactions }) => {
+                    // Smaller batches are progress: they end at single transactions.
+                    attempts = 0;
+                    self.send_less(transactions).await?;
+                }
                 Err(Stop::Failed(error)) => return Err(error),
             }
         }
@@ -129,6 +139,18 @@ impl<R: Remote> Push<'_, R> {
     /// Prepares another attempt after the remote has changed. The attempt will start at the remote's new end.
     async fn start_over(&mut self) -> Result<()> {
         event!(GuardStale);
+        self.cut_tail().await
+    }
+
+    /// Prepares another attempt after the remote did not take a request with this many transactions: with at most half
+    /// as many in a request.
+    async fn send_less(&mut self, transactions: usize) -> Result<()> {
+        tracing::debug!(transactions, "the remote takes no request of this size");
+        self.transactions_max = transactions / 2;
+        self.cut_tail().await
+    }
+
+    async fn cut_tail(&mut self) -> Result<()> {
         if self.state.synced_is_dirty {
             cut_local_tail(self.files, self.state).await?;
         }
@@ -181,6 +203,7 @@ impl<R: Remote> Push<'_, R> {
             state: self.state,
             report: self.report,
             mode,
+            transactions_max: self.transactions_max,
             acknowledged: row,
             planner,
         };

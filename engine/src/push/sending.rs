@@ -22,6 +22,8 @@ pub(super) struct Sending<'a, 'p, R> {
     pub(super) state: &'a mut State,
     pub(super) report: &'a mut PushReport,
     pub(super) mode: PushMode,
+    /// The maximum number of transactions in a request.
+    pub(super) transactions_max: usize,
     /// The number in the remote's acknowledgement row; `None` if the row does not exist yet.
     pub(super) acknowledged: Option<u64>,
     pub(super) planner: Planner<'p>,
@@ -29,8 +31,9 @@ pub(super) struct Sending<'a, 'p, R> {
 
 impl<R: Remote> Sending<'_, '_, R> {
     pub(super) async fn send_all(mut self, mut pending: &[Transaction]) -> Result<(), Stop> {
-        while let Some((transactions, rest)) = split_batch(pending, self.options.push_batch_statements_max) {
-            self.send_batch(transactions).await?;
+        let statements_max = self.options.push_batch_statements_max;
+        while let Some((transactions, rest)) = split_batch(pending, statements_max, self.transactions_max) {
+            self.send_batch(transactions).await.map_err(|stop| stop.of_batch(transactions.len()))?;
             pending = rest;
             if self.mode == PushMode::Frames && !pending.is_empty() {
                 self.planner.reread_target().while_doing("planning the push", &self.files.synced)?;

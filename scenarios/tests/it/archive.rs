@@ -425,7 +425,10 @@ fn a_directory_without_a_manifest_is_adopted_if_it_is_complete() {
             (3, vec!["1".into(), "2".into(), "3".into()])
         );
         server.stop().await;
-        assert!(data.join("manifest").exists());
+        assert!(data.join("manifest").exists() && !data.join("history-id").exists());
+        std::fs::remove_file(data.join("manifest")).unwrap();
+        let reason = refusal(&data).await;
+        assert!(reason.contains("there is no manifest beside it"), "{reason}");
         // A close that was interrupted after its second step.
         put_back(&data, &missing(&["generation-3.db"]));
         let server = Running::start(&data).await.unwrap();

@@ -1,6 +1,8 @@
 //! Histories of the archive behind `plimsoll serve`, on the simulated disk.
 
 use plimsoll_sim::fault::{CrashKind, DiskError, DiskErrorKind, Fault, FileClass, Lasts, Survival};
+use plimsoll_sim::judge::counts::Counts;
+use plimsoll_sim::judge::marks::ARCHIVE_MARKS;
 use plimsoll_sim::schedule::{Action, ArchiveAction, Header, Schedule, Step, System};
 use plimsoll_sim::search::generate::{Profile, generate};
 use plimsoll_sim::world::run::{RunOptions, run};
@@ -10,7 +12,7 @@ const SEEDS: u64 = 60;
 
 #[test]
 fn generated_histories_are_clean_and_reach_every_kind_of_step() {
-    let mut counts = plimsoll_sim::judge::counts::Counts::default();
+    let mut counts = Counts::default();
     for seed in 0..SEEDS {
         let outcome = run(&generate(seed, Profile::Archive), RunOptions::default());
         assert_eq!(outcome.violation, None, "seed {seed}");
@@ -27,6 +29,19 @@ fn generated_histories_are_clean_and_reach_every_kind_of_step() {
     ] {
         assert!(count > 0, "no {name} in {SEEDS} histories");
     }
+    let injected = |fault: &str| {
+        let of_fault = counts.injected.iter().filter(|(name, _)| name.starts_with(&format!("{fault}/")));
+        of_fault.map(|(_, count)| count).sum::<u64>()
+    };
+    assert_eq!(injected("kill") + injected("power-loss"), counts.crashes_inside);
+    let errors: u64 = DiskErrorKind::ALL.iter().map(|kind| injected(kind.name())).sum();
+    assert_eq!(errors, counts.disk_errors);
+    for fault in ["lose-file", "rot", "foreign-file", "no-space"] {
+        assert!(injected(fault) > 0, "no {fault} in {SEEDS} histories");
+    }
+    // A long sweep reaches all of them.
+    let missing = counts.marks.missing(&ARCHIVE_MARKS).count();
+    assert!(missing < ARCHIVE_MARKS.len() / 2, "{missing} of {} marks are missing", ARCHIVE_MARKS.len());
 }
 
 #[test]
@@ -56,14 +71,19 @@ fn kill() -> Action {
     Action::RemoteCrash { kind: CrashKind::Kill }
 }
 
-/// Runs steps, each with its faults. Returns the number of errors that were injected.
-fn check(steps: Vec<(Action, Vec<Fault>)>) -> u64 {
+/// Runs steps, each with its faults.
+fn counts_of(steps: Vec<(Action, Vec<Fault>)>) -> Counts {
     let system = System::Archive { generation_frames_max: 1000, keep_generations: 0 };
     let header = Header { system, ..Header::new(1) };
     let steps = (1..).zip(steps).map(|(id, (action, faults))| Step { faults, ..Step::new(id, action) });
     let outcome = run(&Schedule::new(header, steps.collect()), RunOptions::default());
     assert_eq!(outcome.violation, None);
-    outcome.counts.disk_errors
+    outcome.counts
+}
+
+/// Runs steps, each with its faults. Returns the number of errors that were injected.
+fn check(steps: Vec<(Action, Vec<Fault>)>) -> u64 {
+    counts_of(steps).disk_errors
 }
 
 /// The disk is full, or fails, at every operation of a close in turn. Then the server goes on, and is killed or loses
@@ -138,5 +158,53 @@ fn a_backup_is_restored_after_any_crash() {
             (crash(), vec![]),
             (write(), vec![]),
         ]);
+    }
+}
+
+/// The disk is full, or fails, at every operation of a flow in turn.
+fn check_every_error(before: &[Action], flow: ArchiveAction) {
+    use DiskErrorKind::{NoSpace, ReadFails, RenameFails, SyncDirectoryFails, SyncDrops, SyncFails};
+    for kind in [NoSpace, ReadFails, RenameFails, SyncDirectoryFails, SyncDrops, SyncFails] {
+        for nth in 1.. {
+            let quiet = |action: &Action| (action.clone(), vec![]);
+            let mut steps: Vec<_> = before.iter().map(quiet).collect();
+            steps.push((Action::RemoteArchive(flow), vec![error(kind, nth)]));
+            steps.extend([power_loss(), write(), Action::RemoteCheckpoint, kill()].iter().map(quiet));
+            if check(steps) == 0 {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_at_any_operation_of_an_import_loses_nothing() {
+    check_every_error(&[write()], ArchiveAction::Import { rows: 2, payload_bytes: 900 });
+}
+
+#[test]
+fn an_error_at_any_operation_of_an_adoption_loses_nothing() {
+    check_every_error(&[write(), Action::RemoteCheckpoint, write()], ArchiveAction::Adopt);
+}
+
+#[test]
+fn an_error_at_any_operation_of_a_backup_leaves_the_original_alone() {
+    check_every_error(&[write(), Action::RemoteCheckpoint, write()], ArchiveAction::Backup);
+}
+
+/// The directory of before has a history id beside its files. If that stayed, a lost manifest would look like none.
+#[test]
+fn a_manifest_that_is_lost_after_an_adoption_is_missed() {
+    let archive = Action::RemoteArchive;
+    // The manifest is the last file in alphabetical order.
+    for file in 0..=8 {
+        let counts = counts_of(vec![
+            (write(), vec![]),
+            (archive(ArchiveAction::Adopt), vec![]),
+            (archive(ArchiveAction::MoveWal), vec![]),
+            (Action::RemotePrune, vec![]),
+            (archive(ArchiveAction::Lose { file }), vec![]),
+        ]);
+        assert_eq!(counts.injected.keys().filter(|name| name.starts_with("lose-file/")).count(), 1);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A test here fails when the core fixes its bug. Then remove the workaround.
 
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use plimsoll_sim::fault::{DiskError, DiskErrorKind, FileClass, Lasts};
@@ -10,7 +10,9 @@ use plimsoll_sim::world::clock;
 use plimsoll_sim::world::disk::Disk;
 use plimsoll_sim::world::trace::{Lane, Trace};
 use turso_core::types::{ImmutableRecord, ValueIterator};
-use turso_core::{Connection, Database, LimboError, MemoryIO, OpenOptions, SqliteDialect, ValueBlob};
+use turso_core::{
+    CheckpointMode, Connection, Database, LimboError, MemoryIO, OpenOptions, SqliteDialect, ValueBlob,
+};
 
 fn connect(path: &str) -> Arc<Connection> {
     let options = OpenOptions::new(Arc::new(SqliteDialect));
@@ -88,4 +90,34 @@ fn a_read_of_page_1_that_failed_in_a_raw_session_is_reported_once_more() {
     // The disk works again.
     assert!(connection.execute("SELECT v FROM t").is_err());
     connection.execute("SELECT v FROM t").unwrap();
+}
+
+/// Checkpoints a database whose WAL is not in the cache, while one of the reads fails in this way.
+fn checkpoint_with(error: DiskErrorKind, nth: u32) -> std::thread::Result<Result<(), LimboError>> {
+    let _in_virtual_time = clock::enter(0);
+    let disk = Disk::new(Lane::Client(0), 1, Arc::new(Mutex::new(Trace::new(false))));
+    let open = || {
+        let options = OpenOptions::new(Arc::new(SqliteDialect));
+        Database::open(disk.io(), "x-draft", options).unwrap().connect().unwrap()
+    };
+    for sql in ["CREATE TABLE t (v)", "INSERT INTO t VALUES (1)"] {
+        open().execute(sql).unwrap();
+    }
+    disk.restart();
+    let connection = open();
+    disk.begin_step(1);
+    disk.arm_error(DiskError { file: FileClass::DraftWal, nth, error, lasts: Lasts::Once, at_once: false });
+    catch_unwind(AssertUnwindSafe(|| {
+        connection.checkpoint(CheckpointMode::Truncate { upper_bound_inclusive: None }).map(drop)
+    }))
+}
+
+/// A checkpoint asserts that a read of the WAL is as long as a page. A local file system returns fewer bytes only at the
+/// end of a file, so a served remote is not protected against it, and its histories have no such error: there, a read
+/// fails as a whole. A sweep of the profile `archive` found this.
+#[test]
+fn a_short_read_of_the_wal_is_a_panic_of_a_checkpoint() {
+    let panics = |error| (1..9).any(|nth| checkpoint_with(error, nth).is_err());
+    assert!(panics(DiskErrorKind::ShortRead));
+    assert!(!panics(DiskErrorKind::ReadFails));
 }

@@ -45,7 +45,10 @@ impl Running {
     }
 
     pub async fn start_with(directory: &Path, archive: ArchiveOptions) -> Result<Self, ServeError> {
-        let settings = Settings { archive, ..Settings::default() };
+        Self::start_as(directory, Settings { archive, ..Settings::default() }).await
+    }
+
+    pub async fn start_as(directory: &Path, settings: Settings) -> Result<Self, ServeError> {
         let server = Server::bind(directory, ANY_PORT, settings).await?;
         let (url, remote) = (format!("http://{}", server.address()), server.remote());
         let (end, ended) = oneshot::channel::<()>();

@@ -35,6 +35,7 @@ mod reports;
 mod schedule_files;
 mod schema_changes;
 mod served;
+mod short_requests;
 mod sqlite;
 mod temporary_tables;
 mod tidy;

@@ -128,7 +128,7 @@ impl Run {
             Some(expectation) => status_of(expectation),
             None if !is_written => STATUS_USAGE,
             None if interrupt.is_interrupted() => STATUS_INTERRUPTED,
-            None if self.require_marks && sum.counts.marks.missing().next().is_some() => STATUS_MARKS,
+            None if self.require_marks && !sum.missing_marks().is_empty() => STATUS_MARKS,
             None => STATUS_CLEAN,
         })
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::Args;
 use plimsoll_sim::serve::{ArchiveOptions, Limits, ServeError, Server, Settings, Token, import};
-use plimsoll_sim::world::remote::StatementLimits;
+use plimsoll_sim::world::remote::{BatonLimits, StatementLimits};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -105,6 +105,12 @@ struct Connections {
     /// Requests that run SQL at the same time, and requests that append frames. More have to wait.
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().requests_at_once)]
     requests_at_once_max: usize,
+    /// Bytes of a pushed transaction that is held open over several requests. There is at most one.
+    #[arg(long, value_name = "BYTES", default_value_t = BatonLimits::default().bytes)]
+    held_bytes_max: usize,
+    /// Time for a pushed transaction that is held open over several requests.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(BatonLimits::default().time))]
+    held_seconds_max: Seconds,
 }
 
 #[derive(Debug, Args)]
@@ -173,6 +179,7 @@ impl Serve {
     fn settings(self) -> Result<Settings, ServeError> {
         let Self { access, connections, statements, .. } = self;
         let limits = Limits {
+            batons: BatonLimits { bytes: connections.held_bytes_max, time: connections.held_seconds_max.0 },
             connections: connections.connections_max,
             head_bytes: connections.head_bytes_max,
             headers: connections.headers_max,

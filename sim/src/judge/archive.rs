@@ -41,6 +41,16 @@ pub struct ArchiveModel {
 }
 
 impl ArchiveModel {
+    /// The generation that was seen last.
+    pub fn generation(&self) -> u64 {
+        self.end.0
+    }
+
+    /// The history id that was seen last.
+    pub fn history_id(&self) -> &str {
+        &self.history_id
+    }
+
     /// The server starts to run a transaction with this number of rows.
     pub fn attempt(&mut self, transaction: u32, rows: u32) {
         self.attempted.insert(transaction, rows);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::NetworkFaultKind;
 use crate::fault::atlas::FaultKind;
 use crate::judge::counts::Counts;
-use crate::judge::marks::{MARKS, Mark};
+use crate::judge::marks::{ARCHIVE_MARKS, MARKS, Mark};
 use crate::judge::verdict::{Expectation, Signature};
 use crate::search::generate::Profile;
 use crate::search::seeds::SeedSet;
@@ -267,6 +267,16 @@ impl SweepReport {
         (0..count).map(|index| Shard { index, count }).filter(|shard| !self.shards.contains(shard)).collect()
     }
 
+    /// The marks that the sweep should reach.
+    pub fn marks(&self) -> &'static [Mark] {
+        if self.profile == Profile::Archive { &ARCHIVE_MARKS } else { &MARKS }
+    }
+
+    /// The marks that were never reached.
+    pub fn missing_marks(&self) -> Vec<&'static Mark> {
+        self.counts.marks.missing(self.marks()).collect()
+    }
+
     /// The number of failures of all signatures.
     pub fn failure_count(&self) -> u64 {
         self.failures.iter().map(|failure| failure.count).sum()
@@ -444,12 +454,12 @@ impl SweepReport {
     /// Lists the marks that were never reached. A sweep with failures shows only their number, because most
     /// such sweeps end early and the list would hide the failure.
     fn write_marks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let marks = &self.counts.marks;
-        line(f, "marks", format_args!("{} of {} reached", marks.reached(), MARKS.len()))?;
+        let missing = self.missing_marks();
+        let count = self.marks().len();
+        line(f, "marks", format_args!("{} of {count} reached", count - missing.len()))?;
         if self.failure_count() > 0 {
             return Ok(());
         }
-        let missing: Vec<&Mark> = marks.missing().collect();
         for mark in missing.iter().take(MARKS_SHOWN_MAX) {
             line(f, "", format_args!("never: {}", mark.name))?;
         }

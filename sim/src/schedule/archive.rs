@@ -40,6 +40,10 @@ pub enum ArchiveAction {
     Backup,
     /// An operator replaces the directory by the last backup, as with `cp`, while no server runs.
     RestoreBackup,
+    /// An operator begins with another database in a new directory, with `plimsoll serve --import`.
+    Import { rows: u8, payload_bytes: u16 },
+    /// The directory is one from before there were manifests, if it has all generations.
+    Adopt,
     /// Another program moves the WAL into the main file and removes it, while no server runs.
     MoveWal,
     /// One of the directory's files is removed while no server runs, and put back after the next start.
@@ -72,6 +76,10 @@ impl fmt::Display for ArchiveAction {
             Self::Fetch => write!(f, "a client fetches all generations of the remote"),
             Self::Backup => write!(f, "the remote's directory is backed up"),
             Self::RestoreBackup => write!(f, "the remote's directory is restored from the backup"),
+            Self::Import { rows, payload_bytes } => {
+                write!(f, "a database with {rows} rows of {payload_bytes} bytes is imported as the remote")
+            }
+            Self::Adopt => write!(f, "the remote's directory has no manifest, as before there were any"),
             Self::MoveWal => write!(f, "another program moves the remote's WAL"),
             Self::Lose { file } => write!(f, "file {file} of the remote's directory is missing"),
             Self::Change { file, offset } => {

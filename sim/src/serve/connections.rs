@@ -21,6 +21,8 @@ use super::router::{State, router};
 
 /// The time that responses in progress may still take after the server has stopped accepting connections.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// The time between two looks at the posted transaction that is held open.
+const BATON_LOOK: Duration = Duration::from_secs(1);
 /// The pause after a connection could not be accepted, for example because no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections beyond the limit that are answered at the same time. More are closed without an answer.
@@ -58,6 +60,7 @@ impl Connections {
         let mut shutdown = pin!(shutdown);
         let router = router(self.state.clone());
         let store = self.state.store.clone();
+        let mut look = tokio::time::interval(BATON_LOOK);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -68,6 +71,7 @@ impl Connections {
                     }
                 },
                 Some(ended) = self.tasks.join_next() => self.end(ended.ok()),
+                _ = look.tick() => store.archive.end_expired_baton(),
                 () = store.broken() => break,
                 () = &mut shutdown => break,
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::remote::StatementLimits;
+use crate::world::remote::{BatonLimits, StatementLimits};
 
 /// How much one client, and all of them together, may use.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct Limits {
     /// Bytes by which the memory of the process may grow while a request runs SQL. Only on Linux.
     pub statement_memory_bytes: u64,
     pub statements: StatementLimits,
+    /// A posted transaction that is held open over several requests. There is at most one.
+    pub batons: BatonLimits,
 }
 
 impl Default for Limits {
@@ -50,6 +52,7 @@ impl Default for Limits {
             statement_time: Duration::from_secs(20),
             statement_memory_bytes: 512 << 20,
             statements: StatementLimits::default(),
+            batons: BatonLimits::default(),
         }
     }
 }

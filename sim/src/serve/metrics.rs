@@ -120,7 +120,7 @@ fn route_of(path: &str) -> &'static str {
 pub(super) async fn export(State(shared): State<Shared>) -> Response {
     let store = shared.store.clone();
     let looked = tokio::task::spawn_blocking(move || {
-        let archive = store.archive();
+        let archive = store.archive.archive();
         (archive.remote().generation(), archive.remote().frame_count())
     });
     let Ok((generation, frames)) = looked.await else {

@@ -7,8 +7,8 @@
 //!   connections.
 //! * `access`: which requests are served at all. `receive`: the body of a request. `answer`: the body of an
 //!   answer.
-//! * `store`: the remote, for several requests at the same time. `watch`, `large_stack`: the time and the stack
-//!   of their statements. `archive`: its files.
+//! * `store`: the remote ([`ServedArchive`](crate::world::remote::archive::ServedArchive)). `watch`, `large_stack`: the
+//!   time and the stack of its statements. `archive`: its files.
 //! * [`Limits`]: how much a client may use. `metrics`: what the server counts.
 //!
 //! Not protected against: a client that has the token, or any program on this machine if there is no token. Such
@@ -114,7 +114,7 @@ impl Server {
         };
         let (listener, address) = listening.await.map_err(|source| ServeError::Listen { address, source })?;
         let limits = settings.limits.clone();
-        let store = Store::new(archive);
+        let store = Store::new(archive, limits.batons.clone());
         Ok(Self { listener, address, state: State::new(store, settings), limits })
     }
 
@@ -161,7 +161,7 @@ impl ServedRemote {
         &self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
     ) -> Result<T, LimboError> {
-        self.store.transact(work)
+        self.store.archive.transact(work)
     }
 
     /// Ends the generation. Returns `false` if it had no frames.
@@ -169,11 +169,11 @@ impl ServedRemote {
     /// # Errors
     /// [`ArchiveError`] if the generation cannot be archived.
     pub fn checkpoint(&self) -> Result<bool, ArchiveError> {
-        self.store.checkpoint()
+        self.store.archive.checkpoint()
     }
 
     /// Calls `look` with the remote.
     pub fn with_remote<T>(&self, look: impl FnOnce(&ArchivedRemote) -> T) -> T {
-        look(self.store.archive().remote())
+        look(self.store.archive.archive().remote())
     }
 }

@@ -28,11 +28,11 @@ use super::answer::{body, problem};
 use super::limits::Limits;
 use super::metrics::{self, Metrics};
 use super::receive::{Bodies, Received};
-use super::store::{Store, is_work};
+use super::store::Store;
 use super::watch::{Ending, RequestWatch};
 use super::{Settings, WorkError, large_stack};
 use crate::world::remote::Watch;
-use crate::world::remote::archive::ArchivedRemote;
+use crate::world::remote::archive::{ArchivedRemote, ServedArchive};
 use crate::world::remote::content::Content;
 
 /// The path of the health check. It goes without the token.
@@ -82,7 +82,7 @@ impl State {
     /// Answers a request whose body has arrived.
     async fn answer(&self, request: Request<Bytes>, received: impl Send + 'static) -> Response {
         let store = self.store.clone();
-        if !is_work(&request) {
+        if !ServedArchive::is_work(&request) {
             // Reading a file blocks.
             let looked = tokio::task::spawn_blocking(move || store.look_up(&request));
             return looked.await.map_or_else(|_| broken(), |answer| self.respond(answer));
@@ -95,7 +95,7 @@ impl State {
         let watched: Arc<dyn Watch> = watch.clone();
         let work = large_stack::run(move || {
             let _held = (permit, received);
-            store.serve(&request, &limits, &watched)
+            store.answer(&request, &limits, &watched)
         });
         match watch.over(work).await {
             Ok(response) => self.respond(response),
@@ -109,7 +109,7 @@ impl State {
         let (head, content) = answer.into_parts();
         match content {
             Content::Bytes(bytes) => self.bodies.hold(Response::from_parts(head, bytes)),
-            Content::File { .. } => Response::from_parts(head, body(content, self.store.io())),
+            Content::File { .. } => Response::from_parts(head, body(content, self.store.archive.io())),
         }
     }
 }

@@ -204,3 +204,37 @@ fn every_address_but_loopback_needs_a_token() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--token-file"), "{output:?}");
 }
+
+#[test]
+fn its_help_names_every_limit_with_its_default() {
+    let output = Command::new(env!("CARGO_BIN_EXE_plimsoll")).args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let flags = [
+        "connections-max",
+        "head-bytes-max",
+        "headers-max",
+        "head-seconds-max",
+        "body-bytes-max",
+        "bodies-bytes-max",
+        "body-idle-seconds-max",
+        "write-seconds-max",
+        "request-seconds-max",
+        "requests-at-once-max",
+        "held-bytes-max",
+        "held-seconds-max",
+        "statement-seconds-max",
+        "statement-memory-bytes-max",
+        "statements-max",
+        "statement-bytes-max",
+        "statement-selects-max",
+        "statement-depth-max",
+        "rows-max",
+        "answer-bytes-max",
+    ];
+    for flag in flags {
+        let text = help.split_once(&format!("--{flag} ")).unwrap_or_else(|| panic!("no --{flag}")).1;
+        let of_flag = text.split("\n      --").next().unwrap();
+        assert!(of_flag.contains("[default: "), "--{flag}");
+    }
+    assert!(help.contains("Not protected against"));
+}

@@ -64,6 +64,8 @@ struct Arguments {
 pub enum Part {
     /// Generated histories. A sweep that is not sharded also reports the marks that it did not reach
     Sweep,
+    /// Generated histories of the directory of a served remote, in the same way
+    Archive,
     /// Short schedules, with a fault injected at every possible place
     Explore,
     /// The fuzz targets
@@ -77,8 +79,15 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] =
-        [Self::Sweep, Self::Explore, Self::Fuzz, Self::Planted, Self::Properties, Self::Mutants];
+    const ALL: [Self; 7] = [
+        Self::Sweep,
+        Self::Archive,
+        Self::Explore,
+        Self::Fuzz,
+        Self::Planted,
+        Self::Properties,
+        Self::Mutants,
+    ];
 
     /// The part's share of the time, relative to the others.
     fn weight(self) -> u32 {
@@ -88,13 +97,14 @@ impl Part {
             Self::Planted => 20,
             Self::Explore => 15,
             Self::Mutants => 10,
-            Self::Properties => 5,
+            Self::Archive | Self::Properties => 5,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Sweep => "sweep",
+            Self::Archive => "archive",
             Self::Explore => "explore",
             Self::Fuzz => "fuzz",
             Self::Planted => "planted",
@@ -159,4 +169,15 @@ impl Arguments {
 fn today() -> u64 {
     const DAY: u64 = 24 * 60 * 60;
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() / DAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_runs_unless_others_are_chosen() {
+        assert_eq!(Part::value_variants(), Part::ALL);
+        assert!(Part::ALL.contains(&Part::Archive));
+    }
 }

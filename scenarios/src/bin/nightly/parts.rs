@@ -10,6 +10,7 @@ use plimsoll_scenarios::commands::{self, Ended};
 use plimsoll_scenarios::planted;
 use plimsoll_sim::report::sweep::{SweepReport, report_name};
 use plimsoll_sim::schedule::ScheduleError;
+use plimsoll_sim::search::generate::Profile;
 use plimsoll_sim::search::sweep::Shard;
 use plimsoll_sim::text::counted;
 use serde::Deserialize;
@@ -112,7 +113,8 @@ impl Ground {
 
     pub fn run(&self, part: Part, limit: Duration) -> Result<Outcome, PartError> {
         match part {
-            Part::Sweep => self.sweep(limit),
+            Part::Sweep => self.sweep("sweep", Profile::Swarm, limit),
+            Part::Archive => self.sweep("archive", Profile::Archive, limit),
             Part::Explore => self.explore(limit),
             Part::Fuzz => crate::fuzz::run(self, limit),
             Part::Planted => self.planted(limit),
@@ -139,8 +141,9 @@ impl Ground {
         commands::run(command, limit).map_err(|source| PartError::Run { source })
     }
 
-    fn sweep(&self, limit: Duration) -> Result<Outcome, PartError> {
-        let directory = self.out.join("sweep");
+    /// Sweeps generated histories. The files are in a directory with the part's name.
+    fn sweep(&self, part: &'static str, profile: Profile, limit: Duration) -> Result<Outcome, PartError> {
+        let directory = self.out.join(part);
         let earlier = directory.join(report_name(self.shard));
         commands::remove_result(&earlier).map_err(|source| PartError::file(&earlier, source))?;
         let first = self.night * NIGHT_SEEDS;
@@ -148,7 +151,7 @@ impl Ground {
         command
             .args(["run", "--json", "--keep-going", "--seeds", &format!("{first}..{}", first + NIGHT_SEEDS)])
             .args(["--minutes", &minutes(limit), "--jobs", &self.jobs.to_string()])
-            .args(["--shard", &self.shard.to_string()])
+            .args(["--shard", &self.shard.to_string(), "--profile", &profile.name()])
             .arg("--out")
             .arg(&directory);
         let ended = self.run_command(&mut command, limit + GRACE)?;
@@ -157,12 +160,12 @@ impl Ground {
         }
         let report: SweepReport = serde_json::from_str(&ended.stdout)
             .map_err(|source| PartError::Report { command: ended.command.clone(), source })?;
-        let mut found = findings::of_directory(&self.plimsoll(), &directory, &self.out, "sweep")?;
+        let mut found = findings::of_directory(&self.plimsoll(), &directory, &self.out, part)?;
         // One of several shards need not reach rare marks.
         if self.shard == Shard::WHOLE {
-            found.extend(report.counts.marks.missing().map(|mark| Finding {
+            found.extend(report.missing_marks().into_iter().map(|mark| Finding {
                 signature: format!("mark never reached: {}", mark.name),
-                part: "sweep",
+                part,
                 what: format!(
                     "{} histories were never in this situation: {}",
                     report.counts.histories, mark.name

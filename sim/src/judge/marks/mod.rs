@@ -7,12 +7,15 @@
 //! * each fault of the reference design, as the situation in which it would cause a failure (`faults`);
 //! * each shape of SQL that applications use ([`SHAPES`]), once for a client and once for the remote.
 //!
+//! Histories of the archive behind `plimsoll serve` have marks of their own (`archive`).
+//!
 //! A history counts how often it reached each mark, and a sweep adds up the counts. `plimsoll run` lists
 //! the marks that were never reached.
 //!
 //! Marks judge nothing. They are derived from the `tracing` events of the engine and from the world's own
 //! events, never from the engine's state.
 
+mod archive;
 mod faults;
 mod reported;
 mod windows;
@@ -23,10 +26,12 @@ use std::sync::LazyLock;
 use plimsoll_engine::events::EventName;
 use serde::{Deserialize, Serialize};
 
+pub use archive::{ARCHIVE_MARKS, Flow, Part, Situation};
 pub use faults::{FAULTS, FaultMark, FinishedStep, StepEnd};
 pub use reported::ReportedEvent;
 pub use windows::{CrashSite, WINDOWS, Window, WindowId};
 
+use crate::fault::DiskErrorKind;
 use crate::fault::atlas::FaultKind;
 use crate::schedule::workload::shapes::{SHAPES, Side};
 
@@ -37,7 +42,7 @@ pub struct Mark {
     pub meaning: &'static str,
 }
 
-/// Every mark, in display order.
+/// Every mark of the engine, in display order.
 pub static MARKS: LazyLock<Vec<Mark>> = LazyLock::new(|| {
     let events =
         EventName::ALL.iter().map(|event| Mark { name: event_mark(*event), meaning: event.meaning() });
@@ -91,6 +96,20 @@ impl MarkCounts {
         self.add(shape_mark(side, name), 1);
     }
 
+    /// A fault has hit an operation of an archive.
+    pub(crate) fn reach_archive_step(&mut self, kind: FaultKind, flow: Flow, part: Part) {
+        self.add(archive::step_mark(kind, flow, part), 1);
+    }
+
+    /// An operation of an archive has failed.
+    pub(crate) fn reach_archive_error(&mut self, kind: DiskErrorKind, flow: Flow) {
+        self.add(archive::flow_mark(kind, flow), 1);
+    }
+
+    pub(crate) fn reach_situation(&mut self, situation: Situation) {
+        self.add(situation.mark(), 1);
+    }
+
     fn add(&mut self, name: String, times: u64) {
         *self.0.entry(name).or_default() += times;
     }
@@ -106,13 +125,8 @@ impl MarkCounts {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    /// The marks that were never reached.
-    pub fn missing(&self) -> impl Iterator<Item = &'static Mark> {
-        MARKS.iter().filter(|mark| self.of(&mark.name) == 0)
-    }
-
-    /// The number of marks that were reached at least once.
-    pub fn reached(&self) -> usize {
-        MARKS.len() - self.missing().count()
+    /// Those of these marks that were never reached.
+    pub fn missing(&self, marks: &'static [Mark]) -> impl Iterator<Item = &'static Mark> {
+        marks.iter().filter(|mark| self.of(&mark.name) == 0)
     }
 }

@@ -36,21 +36,29 @@ pub(super) fn generate(rng: &mut impl Rng, seed: u64) -> Schedule {
 }
 
 fn action(rng: &mut impl Rng) -> Action {
-    use ArchiveAction::{AddForeign, Backup, Change, Fetch, Lose, MoveWal, RestoreBackup, Write};
+    use ArchiveAction::{
+        AddForeign, Adopt, Backup, Change, Fetch, Import, Lose, MoveWal, RestoreBackup, Write,
+    };
     Action::RemoteArchive(match rng.random_range(0..100) {
-        0..44 => Write { rows: rng.random_range(1..4), payload_bytes: *pick(rng, &[0, 10, 900, 5000]) },
-        44..60 => return Action::RemoteCheckpoint,
-        60..68 => return Action::RemoteRestart,
-        68..74 => return Action::RemoteCrash { kind: crash_kind(rng) },
-        74..78 => return Action::RemotePrune,
-        78..80 => Fetch,
-        80..84 => Backup,
-        84..87 => RestoreBackup,
-        87..91 => MoveWal,
-        91..94 => Lose { file: rng.random() },
-        94..97 => Change { file: rng.random(), offset: rng.random() },
-        _ => AddForeign { ahead: rng.random_range(0..3), is_snapshot: rng.random() },
+        0..42 => Write { rows: rng.random_range(1..4), payload_bytes: payload_bytes(rng) },
+        42..57 => return Action::RemoteCheckpoint,
+        57..64 => return Action::RemoteRestart,
+        64..70 => return Action::RemoteCrash { kind: crash_kind(rng) },
+        70..74 => return Action::RemotePrune,
+        74..76 => Fetch,
+        76..80 => Backup,
+        80..83 => RestoreBackup,
+        83..87 => MoveWal,
+        87..90 => Lose { file: rng.random() },
+        90..93 => Change { file: rng.random(), offset: rng.random() },
+        93..96 => AddForeign { ahead: rng.random_range(0..3), is_snapshot: rng.random() },
+        96..98 => Import { rows: rng.random_range(1..4), payload_bytes: payload_bytes(rng) },
+        _ => Adopt,
     })
+}
+
+fn payload_bytes(rng: &mut impl Rng) -> u16 {
+    *pick(rng, &[0, 10, 900, 5000])
 }
 
 /// A number from 1 on, small ones more often.

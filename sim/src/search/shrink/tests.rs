@@ -122,6 +122,7 @@ fn a_subset_becomes_a_list_and_then_as_short_as_possible() {
             outcome.violation = Some(Violation::of(MONOTONE, "gone"));
         }
         let report = crate::world::disk::CrashReport {
+            path: String::new(),
             point: Some(point.clone()),
             place: Some(OperationPlace {
                 file: FileClass::Metadata,

@@ -213,11 +213,18 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
             let weaker = weaker_kind(kind).into_iter().map(|kind| Action::RemoteCrash { kind });
             std::iter::once(Action::RemoteRestart).chain(weaker).collect()
         }
-        Action::RemoteArchive(ArchiveAction::Write { rows, payload_bytes }) => {
-            let write =
-                |rows, payload_bytes| Action::RemoteArchive(ArchiveAction::Write { rows, payload_bytes });
-            let fewer = (*rows > 1).then(|| write(1, *payload_bytes));
-            let shorter = (*payload_bytes > 0).then(|| write(*rows, 0));
+        Action::RemoteArchive(
+            archive @ (ArchiveAction::Write { rows, payload_bytes }
+            | ArchiveAction::Import { rows, payload_bytes }),
+        ) => {
+            let with = |rows, payload_bytes| {
+                Action::RemoteArchive(match archive {
+                    ArchiveAction::Import { .. } => ArchiveAction::Import { rows, payload_bytes },
+                    _ => ArchiveAction::Write { rows, payload_bytes },
+                })
+            };
+            let fewer = (*rows > 1).then(|| with(1, *payload_bytes));
+            let shorter = (*payload_bytes > 0).then(|| with(*rows, 0));
             fewer.into_iter().chain(shorter).collect()
         }
         &Action::WrongServer { client, times, restarts } => {

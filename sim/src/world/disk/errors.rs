@@ -16,7 +16,8 @@ pub(super) struct DiskErrors {
     armed: Vec<DiskError>,
     lasting: Vec<DiskError>,
     reached: [[u32; Access::COUNT]; FileClass::COUNT],
-    injected: Vec<(DiskErrorKind, FileClass)>,
+    /// The injected errors, with the paths of their files.
+    injected: Vec<(DiskErrorKind, String)>,
     suspended: bool,
 }
 
@@ -42,7 +43,7 @@ impl DiskErrors {
     }
 
     /// Takes the errors that were injected since the last call or since the step started.
-    pub(super) fn take_injected(&mut self) -> Vec<(DiskErrorKind, FileClass)> {
+    pub(super) fn take_injected(&mut self) -> Vec<(DiskErrorKind, String)> {
         std::mem::take(&mut self.injected)
     }
 
@@ -58,10 +59,11 @@ impl DiskErrors {
     }
 
     /// Counts an access that is about to happen, and returns the error to inject into it, if any.
-    pub(super) fn reach(&mut self, file: FileClass, accesses: &[Access]) -> Option<InjectedError> {
+    pub(super) fn reach(&mut self, path: &str, accesses: &[Access]) -> Option<InjectedError> {
         if self.suspended {
             return None;
         }
+        let file = FileClass::of(path);
         for access in accesses {
             self.reached[file as usize][*access as usize] += 1;
         }
@@ -78,7 +80,7 @@ impl DiskErrors {
             }
             error
         };
-        self.injected.push((error.error, file));
+        self.injected.push((error.error, path.to_owned()));
         Some(InjectedError { kind: error.error, at_once: error.at_once })
     }
 }

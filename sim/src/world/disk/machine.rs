@@ -193,7 +193,7 @@ impl Machine {
         if self.is_zombie(boot) {
             return None;
         }
-        let injected = self.errors.reach(FileClass::of(path), accesses)?;
+        let injected = self.errors.reach(path, accesses)?;
         self.record(Verb::Injected(injected.kind.into()), path, &[u64::from(injected.at_once)], &[]);
         Some(injected)
     }
@@ -311,6 +311,7 @@ impl Machine {
         self.crash = Some(CrashReport {
             point: injected.map(|(point, _)| point.clone()),
             place: injected.map(|(_, place)| place),
+            path: path.to_owned(),
             kind: kind.clone(),
             unsynced_operations,
             survivors,

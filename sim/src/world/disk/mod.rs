@@ -166,6 +166,13 @@ impl Disk {
     /// they hit.
     #[must_use]
     pub fn take_injected_errors(&self) -> Vec<(DiskErrorKind, FileClass)> {
+        let injected = self.take_injected_errors_by_path();
+        injected.into_iter().map(|(kind, path)| (kind, FileClass::of(&path))).collect()
+    }
+
+    /// Like [`take_injected_errors`](Self::take_injected_errors), with the paths of the files.
+    #[must_use]
+    pub fn take_injected_errors_by_path(&self) -> Vec<(DiskErrorKind, String)> {
         lock(&self.machine).errors.take_injected()
     }
 

@@ -9,6 +9,8 @@ pub struct CrashReport {
     /// The operation that the crash hit, with the role of its file, and its kind. `None` if the machine was
     /// crashed between operations.
     pub place: Option<OperationPlace>,
+    /// The path of the operation's file; empty if the machine was crashed between operations.
+    pub path: String,
     pub kind: CrashKind,
     /// The number of unsynced operations at that moment.
     pub unsynced_operations: u32,

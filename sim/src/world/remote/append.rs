@@ -9,21 +9,45 @@
 //! with a conflict, even if the log already has equal frames: these may be another writer's, and the frames
 //! of the earlier requests can no longer be compared. A client that has not seen the answer may repeat the
 //! request that completed the last transaction, but no earlier request.
+//!
+//! A remote may limit the bytes of an open transaction, and its time ([`BatonLimits`]).
+
+use std::time::Duration;
 
 use http::{Response, StatusCode};
-use turso_core::LimboError;
+use turso_core::{LimboError, MonotonicInstant};
 
 use super::content::Content;
 use super::kept::KeptLog;
-use super::routes::{Range, Status, error, status};
+use super::routes::{Range, Status, error, json, status};
 use super::{Remote, posted_page};
 use crate::judge::format::{FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader};
 
 type FrameBytes = [u8; FRAME_BYTES];
 
+/// How much of a transaction may be held open for its baton, and for how long.
+#[derive(Debug, Clone)]
+pub struct BatonLimits {
+    /// Bytes of its frames.
+    pub bytes: usize,
+    /// The time from its first request on.
+    pub time: Duration,
+}
+
+impl BatonLimits {
+    pub(super) const NONE: Self = Self { bytes: usize::MAX, time: Duration::MAX };
+}
+
+impl Default for BatonLimits {
+    fn default() -> Self {
+        Self { bytes: 64 << 20, time: Duration::from_secs(300) }
+    }
+}
+
 /// The first part of a transaction whose end has not been posted yet.
 pub(super) struct OpenTransaction {
     baton: String,
+    begin: MonotonicInstant,
     /// The frames that follow the last frame of the log.
     frames: Vec<FrameBytes>,
 }
@@ -40,6 +64,7 @@ impl<L: KeptLog> Remote<L> {
         baton: Option<&str>,
         body: &[u8],
     ) -> Result<Response<Content>, LimboError> {
+        self.end_expired_baton();
         if range.start == 0 || range.end <= range.start {
             return Ok(self.status(StatusCode::BAD_REQUEST, Status::BadRange));
         }
@@ -98,25 +123,64 @@ impl<L: KeptLog> Remote<L> {
         open: Option<OpenTransaction>,
         new: &[FrameBytes],
     ) -> Result<Response<Content>, LimboError> {
-        let (baton, mut frames) = match open {
-            Some(open) => (open.baton, open.frames),
-            None => {
-                self.batons += 1;
-                (format!("b{}", self.batons), Vec::new())
-            }
-        };
+        let whole_of_new =
+            new.iter().rposition(|frame| frame_header(frame).is_commit()).map_or(0, |last| last + 1);
+        let held = open.as_ref().filter(|_| whole_of_new == 0).map_or(0, |open| open.frames.len());
+        if (held + new.len() - whole_of_new) * FRAME_BYTES > self.baton_limits.bytes {
+            return Ok(self.too_much_to_hold());
+        }
+        let OpenTransaction { baton, begin, mut frames } = open.unwrap_or_else(|| {
+            self.batons += 1;
+            let begin = self.store.io().current_time_monotonic();
+            OpenTransaction { baton: format!("b{}", self.batons), begin, frames: Vec::new() }
+        });
+        let whole = if whole_of_new == 0 { 0 } else { frames.len() + whole_of_new };
         frames.extend_from_slice(new);
-        let whole =
-            frames.iter().rposition(|frame| frame_header(frame).is_commit()).map_or(0, |last| last + 1);
         if whole > 0 {
+            if !self.keep_roots(&frames[..whole])? {
+                return Ok(self.status(StatusCode::BAD_REQUEST, Status::BadBody));
+            }
             let appended = self.store.append(self.frame_count() + 1, &frames[..whole]);
             self.log.record(&self.store).and(appended)?;
             frames.drain(..whole);
             self.completed = Some(baton.clone());
         }
-        self.open = (!frames.is_empty()).then_some(OpenTransaction { baton, frames });
+        self.open = (!frames.is_empty()).then_some(OpenTransaction { baton, begin, frames });
         let baton = self.open.as_ref().map(|open| open.baton.clone());
         Ok(status(StatusCode::OK, Status::Ok, self.end(), baton))
+    }
+
+    /// Whether the root pages of tables and indexes are still of their kinds after a transaction. If it changes the
+    /// schema, its pages do not show that.
+    fn keep_roots(&self, frames: &[FrameBytes]) -> Result<bool, LimboError> {
+        let page_no = |frame: &FrameBytes| frame_header(frame).page_no;
+        let schema_version = self.store.schema_version()?;
+        let first = frames.iter().rfind(|frame| page_no(frame) == 1);
+        if first
+            .is_some_and(|frame| posted_page::schema_version(&frame[FRAME_HEADER_BYTES..]) != schema_version)
+        {
+            return Ok(true);
+        }
+        let roots = self.store.roots()?;
+        Ok(frames.iter().all(|frame| {
+            let kind = roots.get(&page_no(frame));
+            kind.is_none_or(|kind| posted_page::is_of_kind(&frame[FRAME_HEADER_BYTES..], *kind))
+        }))
+    }
+
+    /// The answer to a request that would hold too much open. Nothing of it was appended, and nothing is held.
+    fn too_much_to_hold(&self) -> Response<Content> {
+        let limit = self.baton_limits.bytes;
+        let reason =
+            format!("a transaction of more than {limit} bytes cannot be held open; send it in one request");
+        json(StatusCode::PAYLOAD_TOO_LARGE, &serde_json::json!({ "error": reason, "limit_bytes": limit }))
+    }
+
+    /// Rolls back the open transaction if its time is over.
+    pub(super) fn end_expired_baton(&mut self) {
+        let now = self.store.io().current_time_monotonic();
+        let limit = self.baton_limits.time;
+        self.open = self.open.take().filter(|open| now.duration_since(open.begin) < limit);
     }
 
     /// Whether a posted frame is of another copy of this log: it has the salts of the existing frame with this

@@ -47,6 +47,7 @@ use std::sync::Arc;
 use turso_core::{Connection, LimboError, Value};
 
 use crate::judge::remote_log::LogEnd;
+pub use append::BatonLimits;
 use append::OpenTransaction;
 use kept::KeptLog;
 use proof::Instance;
@@ -62,6 +63,7 @@ pub struct Remote<L = Simulated> {
     history_id: String,
     /// The posted transaction whose end has not arrived yet.
     open: Option<OpenTransaction>,
+    baton_limits: BatonLimits,
     /// The baton of the posted transaction that was completed last.
     completed: Option<String>,
     /// The number of batons so far.
@@ -80,6 +82,7 @@ impl<L: KeptLog> Remote<L> {
             log,
             history_id,
             open: None,
+            baton_limits: BatonLimits::NONE,
             completed: None,
             batons: 0,
             names_history: true,
@@ -111,6 +114,11 @@ impl<L: KeptLog> Remote<L> {
     /// Sets whether `/info` reports a history id. By default it does.
     pub fn set_names_history(&mut self, names_history: bool) {
         self.names_history = names_history;
+    }
+
+    /// Sets how much of a posted transaction may be held open. By default there is no limit.
+    pub fn set_baton_limits(&mut self, limits: BatonLimits) {
+        self.baton_limits = limits;
     }
 
     /// Sets whether answers name the server's run and the end of the generation before. By default they do.

@@ -3,6 +3,7 @@
 //! The requests run in order. A failing request does not stop the requests after it; only the conditions of a
 //! `batch` can skip a step. A transaction that is still open at the end is rolled back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
@@ -19,7 +20,8 @@ use super::wire::{
 
 /// Parses a request. The error says why it is malformed.
 pub(super) fn parse(body: &[u8]) -> Result<Pipeline, String> {
-    let pipeline: Pipeline = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let mut pipeline: Pipeline = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    resolve(&mut pipeline)?;
     check(&pipeline)?;
     Ok(pipeline)
 }
@@ -41,6 +43,27 @@ pub(super) fn response(answer: Result<PipelineAnswer, LimboError>) -> Response<C
         Ok(answer) => json(StatusCode::OK, &answer),
         Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
     }
+}
+
+/// Replaces the numbers of stored texts by the texts. No text is kept beyond the request.
+fn resolve(pipeline: &mut Pipeline) -> Result<(), String> {
+    let mut stored = BTreeMap::new();
+    for request in &mut pipeline.requests {
+        match request {
+            StreamRequest::StoreSql { sql_id, sql } => {
+                if stored.insert(*sql_id, std::mem::take(sql)).is_some() {
+                    return Err(format!("a text is already stored as {sql_id}"));
+                }
+            }
+            StreamRequest::CloseSql { sql_id } => drop(stored.remove(sql_id)),
+            StreamRequest::Execute { stmt } => stmt.resolve(&stored)?,
+            StreamRequest::Batch { batch } => {
+                batch.steps.iter_mut().try_for_each(|step| step.stmt.resolve(&stored))?;
+            }
+            StreamRequest::Close => {}
+        }
+    }
+    Ok(())
 }
 
 /// Checks that conditions refer only to earlier steps.
@@ -74,6 +97,8 @@ impl Runner<'_> {
                 }
             },
             StreamRequest::Batch { batch } => StreamAnswer::Batch { result: self.run_batch(batch) },
+            StreamRequest::StoreSql { .. } => StreamAnswer::StoreSql,
+            StreamRequest::CloseSql { .. } => StreamAnswer::CloseSql,
             StreamRequest::Close => StreamAnswer::Close,
         };
         StreamResult::Ok { response }

@@ -2,8 +2,9 @@
 //!
 //! A frame brings one page, and most of its meaning is in other pages. What the page alone shows is checked:
 //! a B-tree page has a header and cell pointers that stay inside the page; every other page begins with the
-//! number of another page, as overflow pages and trunk pages of the freelist do. Not checked: the cells, the
-//! order of keys, and whether the pages form a tree.
+//! number of another page, as overflow pages and trunk pages of the freelist do. The schema names the root pages, and
+//! each has to stay one of a table or of an index ([`RootKind`]). Not checked: the cells, the order of keys, and whether
+//! the pages form a tree.
 
 use crate::judge::format::{DATABASE_HEADER_BYTES, DatabaseHeader, PAGE_BYTES};
 
@@ -24,6 +25,27 @@ const INTERIOR_INDEX: u8 = 2;
 const INTERIOR_TABLE: u8 = 5;
 const LEAF_INDEX: u8 = 10;
 const LEAF_TABLE: u8 = 13;
+
+/// The kind of a root page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RootKind {
+    Table,
+    Index,
+}
+
+/// Whether a page can be a root page of this kind. It is not page 1.
+pub(super) fn is_of_kind(page: &[u8], kind: RootKind) -> bool {
+    match kind {
+        RootKind::Table => matches!(page[0], INTERIOR_TABLE | LEAF_TABLE),
+        RootKind::Index => matches!(page[0], INTERIOR_INDEX | LEAF_INDEX),
+    }
+}
+
+/// The number that page 1 counts up with each change of the schema.
+pub(super) fn schema_version(page: &[u8]) -> u32 {
+    const AT: usize = 40;
+    u32::from_be_bytes([page[AT], page[AT + 1], page[AT + 2], page[AT + 3]])
+}
 
 /// Checks page `number` with these bytes.
 pub(super) fn check(number: u32, page: &[u8]) -> Result<(), PageProblem> {

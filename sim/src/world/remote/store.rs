@@ -6,6 +6,7 @@
 //! place ([`configure`]): it does not checkpoint on its own, does not panic on a failed sync, and does not
 //! sort in a temporary file of the host.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use turso_core::{
 };
 
 use super::files;
+use super::posted_page::RootKind;
 use crate::judge::format::{FRAME_BYTES, WAL_HEADER_BYTES, WalHeader};
 use crate::judge::remote_log::CONTRADICTION;
 
@@ -24,15 +26,21 @@ pub(super) struct BoundStatement {
     pub sql: String,
     /// Argument n is bound to parameter n + 1. Parameters without an argument are NULL.
     pub args: Vec<Value>,
+    /// Arguments by the names of their parameters, with or without the first character (`:`, `@`, `$` or `?`).
+    pub named_args: Vec<(String, Value)>,
 }
 
 impl BoundStatement {
     pub fn new(sql: impl Into<String>) -> BoundStatement {
-        BoundStatement { sql: sql.into(), args: Vec::new() }
+        BoundStatement { sql: sql.into(), args: Vec::new(), named_args: Vec::new() }
     }
 
     pub fn with_args(self, args: impl IntoIterator<Item = Value>) -> BoundStatement {
         BoundStatement { args: args.into_iter().collect(), ..self }
+    }
+
+    pub fn with_named_args(self, args: impl IntoIterator<Item = (String, Value)>) -> BoundStatement {
+        BoundStatement { named_args: args.into_iter().collect(), ..self }
     }
 }
 
@@ -107,6 +115,10 @@ impl Store {
         files::sync(&self.io, &files::wal_path(&self.path))
     }
 
+    pub fn io(&self) -> &Arc<dyn IO> {
+        &self.io
+    }
+
     /// The connection that SQL runs on. A caller that opens a transaction on it must end it, see
     /// [`roll_back`].
     pub fn shared(&self) -> &Arc<Connection> {
@@ -129,6 +141,25 @@ impl Store {
         let done = work(&self.shared).and_then(|value| self.shared.execute("COMMIT").map(|()| value));
         roll_back(&self.shared)?;
         done
+    }
+
+    /// The number of the schema's version.
+    pub fn schema_version(&self) -> Result<u32, LimboError> {
+        let version = execute(&self.shared, &BoundStatement::new("PRAGMA schema_version"))?;
+        Ok(version.rows[0][0].as_int().unwrap_or_default() as u32)
+    }
+
+    /// The root pages whose kind the schema tells. That of a table WITHOUT ROWID is an index, and its text would have to
+    /// be parsed.
+    pub(super) fn roots(&self) -> Result<BTreeMap<u32, RootKind>, LimboError> {
+        const ROOTS: &str = "SELECT rootpage, type = 'index' FROM sqlite_schema \
+                             WHERE rootpage > 1 AND coalesce(sql, '') NOT LIKE '%without%'";
+        let found = execute(&self.shared, &BoundStatement::new(ROOTS))?;
+        let root = |row: &Vec<Value>| {
+            let kind = if row[1].as_int()? == 1 { RootKind::Index } else { RootKind::Table };
+            Some((u32::try_from(row[0].as_int()?).ok()?, kind))
+        };
+        Ok(found.rows.iter().filter_map(root).collect())
     }
 
     /// Appends complete transactions to the WAL and syncs it.
@@ -220,7 +251,23 @@ pub(super) fn prepare(
         let index = NonZero::new(index).expect("parameters count from 1");
         prepared.bind_at(index, value.clone())?;
     }
+    for (name, value) in &statement.named_args {
+        let index = index_of(&prepared, name)
+            .ok_or_else(|| LimboError::InvalidArgument(format!("no parameter is named `{name}`")))?;
+        prepared.bind_at(index, value.clone())?;
+    }
     Ok(prepared)
+}
+
+/// The number of the parameter with this name.
+fn index_of(prepared: &Statement, name: &str) -> Option<NonZero<usize>> {
+    let prefixed = [":", "@", "$"].map(|prefix| format!("{prefix}{name}"));
+    let names = std::iter::once(name).chain(prefixed.iter().map(String::as_str));
+    let numbered = || name.strip_prefix('?')?.parse().ok().filter(|no| *no <= prepared.parameters_count());
+    names
+        .into_iter()
+        .find_map(|name| prepared.parameter_index(name))
+        .or_else(|| numbered().and_then(NonZero::new))
 }
 
 /// Runs a prepared statement to completion, or until `admit` fails for a row.

@@ -1,7 +1,9 @@
 //! The JSON of `/v2/pipeline`, as the server sees it ("hrana" over HTTP).
 //!
 //! This code is deliberately separate from the engine's: two independent readings of a protocol find mistakes
-//! that a shared one hides. Features that the server does not support (named arguments, batons) do not parse.
+//! that a shared one hides. Features that the server does not support (batons, `sequence`, `describe`) do not parse.
+
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -28,7 +30,9 @@ impl Pipeline {
             let (one, several) = match request {
                 StreamRequest::Execute { stmt } => (Some(stmt), &[][..]),
                 StreamRequest::Batch { batch } => (None, &batch.steps[..]),
-                StreamRequest::Close => (None, &[][..]),
+                StreamRequest::StoreSql { .. } | StreamRequest::CloseSql { .. } | StreamRequest::Close => {
+                    (None, &[][..])
+                }
             };
             one.into_iter().chain(several.iter().map(|step| &step.stmt)).map(|stmt| stmt.sql.as_str())
         })
@@ -38,25 +42,66 @@ impl Pipeline {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum StreamRequest {
-    Execute { stmt: Stmt },
-    Batch { batch: Batch },
+    Execute {
+        stmt: Stmt,
+    },
+    Batch {
+        batch: Batch,
+    },
+    /// Names a text for the rest of the request.
+    StoreSql {
+        sql_id: i32,
+        sql: String,
+    },
+    CloseSql {
+        sql_id: i32,
+    },
     Close,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Stmt {
+    /// The text. [`resolve`](Self::resolve) puts the stored text of `sql_id` here.
+    #[serde(default)]
     sql: String,
     #[serde(default)]
-    args: Vec<Value>,
-    #[serde(default, rename = "named_args")]
-    _named_args: Vec<Unsupported>,
+    sql_id: Option<i32>,
     #[serde(default)]
+    args: Vec<Value>,
+    #[serde(default)]
+    named_args: Vec<NamedArg>,
+    #[serde(default = "yes")]
     pub want_rows: bool,
 }
 
+/// The default of `want_rows`.
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+struct NamedArg {
+    name: String,
+    value: Value,
+}
+
 impl Stmt {
+    /// Replaces the number of a stored text by the text.
+    ///
+    /// # Errors
+    /// There is no such text.
+    pub fn resolve(&mut self, stored: &BTreeMap<i32, String>) -> Result<(), String> {
+        let Some(id) = self.sql_id.take() else { return Ok(()) };
+        let sql = stored.get(&id).ok_or_else(|| format!("no text is stored as {id}"))?;
+        self.sql.clone_from(sql);
+        Ok(())
+    }
+
     pub fn statement(&self) -> BoundStatement {
-        BoundStatement::new(&self.sql).with_args(self.args.iter().cloned().map(turso_core::Value::from))
+        let named = self.named_args.iter().map(|arg| (arg.name.clone(), arg.value.clone().into()));
+        BoundStatement::new(&self.sql)
+            .with_args(self.args.iter().cloned().map(turso_core::Value::from))
+            .with_named_args(named)
     }
 }
 
@@ -109,6 +154,8 @@ pub(super) enum StreamResult {
 pub(super) enum StreamAnswer {
     Execute { result: ExecuteResult },
     Batch { result: BatchResult },
+    StoreSql,
+    CloseSql,
     Close,
 }
 

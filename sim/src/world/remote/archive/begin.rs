@@ -80,7 +80,8 @@ pub(super) fn close_moved(place: &Place, manifest: Manifest, log: &Log) -> Resul
 /// The manifest of a directory that has none, but a history id and the files of all generations from the first on.
 /// `None` if the directory has no file of an archive. Nothing is written.
 ///
-/// Every snapshot must equal the end of the generation before it. Whatever does not fit is refused by name.
+/// Every snapshot must equal the end of the generation before it. Whatever does not fit is refused by name. The history id
+/// moves into the manifest, and its file is removed then.
 pub(super) fn adopt(place: &Place, names: &[String]) -> Result<Option<Manifest>, ArchiveError> {
     let ours = names.iter().filter(|name| Name::parse(name) != Name::Other);
     let Some(first) = ours.min() else { return Ok(None) };
@@ -101,6 +102,8 @@ pub(super) fn adopt(place: &Place, names: &[String]) -> Result<Option<Manifest>,
         manifest.current = closed.generation + 1;
         manifest.closed.push(closed);
     }
+    // Beside it, a lost manifest would look like none.
+    manifest.removing.push(HISTORY_ID.to_owned());
     Ok(Some(manifest))
 }
 

@@ -57,8 +57,8 @@ pub(super) fn check_files(place: &Place, manifest: &Manifest, names: &[String]) 
             // The snapshot of the next generation may be left from a close that did not get further.
             Name::Snapshot(no) => (manifest.oldest()..=manifest.current + 1).contains(&no),
             Name::Log(no) => (manifest.oldest()..=manifest.current).contains(&no),
-            Name::Journal => false,
-            Name::Current | Name::CurrentWal | Name::HistoryId | Name::Other => true,
+            Name::Journal | Name::HistoryId => false,
+            Name::Current | Name::CurrentWal | Name::Other => true,
         };
         if !is_known && !manifest.removing.contains(name) {
             let reason = "the manifest does not name it";

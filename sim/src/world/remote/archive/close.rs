@@ -15,64 +15,44 @@
 //!
 //! A generation is pruned in two steps: a manifest without the generation is put in place, then the files are removed.
 
+use std::sync::Arc;
+
+use turso_core::File;
+
 use super::Archive;
 use super::error::ArchiveError;
-use super::manifest::{ClosedGeneration, Manifest};
+use super::manifest::{ClosedGeneration, LogEndStamp, Manifest};
 use super::place::{CURRENT, CURRENT_WAL, Name, Place, log_name, snapshot_name};
 use super::scan::{Database, Log, log_bytes};
 use crate::world::remote::files;
 
 impl Archive {
-    /// Ends the generation, and prunes if there are more generations than the options allow. Returns `false` if the
-    /// generation had no frames.
+    /// Step 1. Returns `None` if the generation has no frames.
+    pub(super) fn begin_close(&mut self) -> Result<Option<Closing>, ArchiveError> {
+        // The core moves all frames, also those that could not be recorded after their commit.
+        self.record().map_err(self.remote.log.place.failed("read", CURRENT_WAL))?;
+        let log = &mut self.remote.log;
+        let Some(end) = log.end() else { return Ok(None) };
+        // The manifest of an earlier attempt may be in place, and the files that it names are overwritten now.
+        log.settle()?;
+        let file = log.complete()?;
+        check_free(&log.place, log.manifest.current)?;
+        Ok(Some(Closing { place: log.place.clone(), manifest: log.manifest.clone(), file, end }))
+    }
+
+    /// Steps 3 and 4. Then prunes, if there are more generations than the options allow.
     ///
     /// # Errors
     /// [`ArchiveError`] if the generation could not be closed. It stays open, and nothing is lost.
-    pub fn checkpoint(&mut self) -> Result<bool, ArchiveError> {
-        self.heal()?;
-        // The core moves all frames, also those that could not be recorded after their commit.
-        self.record().map_err(self.remote.log.place.failed("read", CURRENT_WAL))?;
-        if self.remote.frame_count() == 0 {
-            return Ok(false);
-        }
-        let next = self.prepare_next()?;
+    pub(super) fn finish_close(&mut self, next: Manifest) -> Result<(), ArchiveError> {
+        let next = self.remote.log.put(next)?;
         self.move_wal(next)?;
         if let Some(count) = self.options.keep_generations
             && let Err(error) = self.prune(count.get())
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "old generations were not pruned");
         }
-        Ok(true)
-    }
-
-    /// Steps 1 to 3. Returns the manifest that was put in place.
-    fn prepare_next(&mut self) -> Result<Manifest, ArchiveError> {
-        let log = &mut self.remote.log;
-        // The manifest of an earlier attempt may be in place, and the files that it names are overwritten now.
-        log.settle()?;
-        let end = log.end().expect("a generation with frames has a last one");
-        let file = log.complete()?;
-        let (place, manifest) = (&log.place, &log.manifest);
-        let generation = manifest.current;
-        check_free(place, generation)?;
-        let name = log_name(generation);
-        let bytes = place.size(&name, &file)?;
-        let log_stamp = place.stamp(&name, &file, bytes)?;
-        let scanned = Log::read(place, &name, file, end.frames)?;
-        if scanned.end != Some(end) {
-            return Err(ArchiveError::damaged(&place.path(&name), "differs from the WAL that it follows"));
-        }
-        let name = snapshot_name(generation);
-        let snapshot = place.open(&name)?;
-        let snapshot_bytes = manifest.snapshot.bytes;
-        let database = Database { name: &name, snapshot: &snapshot, snapshot_bytes, log: &scanned };
-        let snapshot = place.write(&snapshot_name(generation + 1), database.pieces(place))?;
-        place.sync()?;
-        let mut next = manifest.clone();
-        let closed = ClosedGeneration { generation, snapshot: manifest.snapshot, log: log_stamp, end };
-        next.closed.push(closed);
-        (next.current, next.snapshot) = (generation + 1, snapshot);
-        log.put(next)
+        Ok(())
     }
 
     /// Step 4. From here on, `next` is in place.
@@ -108,7 +88,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError`] if the disk still fails.
-    pub fn heal(&mut self) -> Result<(), ArchiveError> {
+    pub(super) fn heal(&mut self) -> Result<(), ArchiveError> {
         if !self.watch.take() {
             return Ok(());
         }
@@ -147,7 +127,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError`]. The generations may or may not be served any more.
-    pub fn prune(&mut self, count: u64) -> Result<bool, ArchiveError> {
+    pub(super) fn prune(&mut self, count: u64) -> Result<bool, ArchiveError> {
         let log = &mut self.remote.log;
         if (log.manifest.closed.len() as u64) < count.max(1) {
             return Ok(false);
@@ -162,6 +142,40 @@ impl Archive {
         log.manifest = log.put(next)?;
         log.remove_pruned()?;
         Ok(true)
+    }
+}
+
+/// A generation that is being closed. Its log is complete and durable.
+pub(super) struct Closing {
+    place: Place,
+    manifest: Manifest,
+    file: Arc<dyn File>,
+    end: LogEndStamp,
+}
+
+impl Closing {
+    /// Step 2. Returns the manifest of the next generation. It reads and writes only files that do not change while there
+    /// is no writer, so that the archive can answer in the meantime.
+    pub(super) fn write_snapshot(self) -> Result<Manifest, ArchiveError> {
+        let Self { place, manifest, file, end } = self;
+        let generation = manifest.current;
+        let name = log_name(generation);
+        let log_stamp = place.stamp(&name, &file, place.size(&name, &file)?)?;
+        let log = Log::read(&place, &name, file, end.frames)?;
+        if log.end != Some(end) {
+            return Err(ArchiveError::damaged(&place.path(&name), "differs from the WAL that it follows"));
+        }
+        let name = snapshot_name(generation);
+        let snapshot = place.open(&name)?;
+        let snapshot_bytes = manifest.snapshot.bytes;
+        let database = Database { name: &name, snapshot: &snapshot, snapshot_bytes, log: &log };
+        let stamp = place.write(&snapshot_name(generation + 1), database.pieces(&place))?;
+        place.sync()?;
+        let mut next = manifest;
+        let closed = ClosedGeneration { generation, snapshot: next.snapshot, log: log_stamp, end };
+        next.closed.push(closed);
+        (next.current, next.snapshot) = (generation + 1, stamp);
+        Ok(next)
     }
 }
 

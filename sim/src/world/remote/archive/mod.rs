@@ -28,6 +28,7 @@
 //! | `begin` | new directories, imports, and directories from before there were manifests |
 //! | `close` | ends generations, prunes, and recovers from failed writes |
 //! | `backup` | copies the directory of a running server |
+//! | `served` | answers requests, several at the same time: start here |
 //! | `log` | the log that answers are read from |
 //! | `manifest`, `place` | the manifest; the directory and the names of its files |
 //! | `scan` | reads logs and databases piece by piece |
@@ -44,20 +45,17 @@ mod log;
 mod manifest;
 mod place;
 mod scan;
+mod served;
 mod shared;
 
 use std::num::NonZero;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
 use plimsoll_engine::LockGuard;
-use turso_core::{Connection, IO, LimboError};
+use turso_core::{IO, LimboError};
 
 use super::Remote;
-use super::content::Content;
 use super::proof::Instance;
-use super::routes;
 use super::store::Store;
 use check::{Checked, State, check_database, check_files};
 pub use error::ArchiveError;
@@ -65,6 +63,7 @@ pub use log::ArchivedLog;
 use manifest::{Manifest, Stage};
 use place::{CURRENT, CURRENT_WAL};
 pub use place::{DirectoryStorage, Identity, Place};
+pub use served::ServedArchive;
 use shared::{SharedHandles, Watch};
 
 /// The remote of an archive.
@@ -79,7 +78,8 @@ pub struct ArchiveOptions {
     pub keep_generations: Option<NonZero<u64>>,
 }
 
-/// A remote in a directory.
+/// A remote in a directory. [`ServedArchive`] works with it: it recovers from failures before a write, and sees to it that
+/// no other connection is in use while the database is opened again or its WAL is emptied.
 pub struct Archive {
     remote: ArchivedRemote,
     options: ArchiveOptions,
@@ -196,12 +196,6 @@ impl Archive {
         &self.remote
     }
 
-    /// The remote, to work with between [`heal`](Self::heal) and [`close_if_due`](Self::close_if_due). The first of
-    /// them opens the database again, and the second one empties its WAL, so no other connection may be in use then.
-    pub fn remote_mut(&mut self) -> &mut ArchivedRemote {
-        &mut self.remote
-    }
-
     /// Whether [`heal`](Self::heal) has something to do.
     pub fn needs_healing(&self) -> bool {
         self.watch.has_seen()
@@ -212,61 +206,22 @@ impl Archive {
         self.remote.log.place.io.clone()
     }
 
-    /// Answers one request, and ends the generation if it is long enough. A bad request gets a 4xx answer, a failing
-    /// disk causes a 5xx answer.
-    pub fn serve(&mut self, request: &Request<Bytes>) -> Response<Content> {
-        if request.method() != http::Method::POST {
-            return self.remote.answer(request);
-        }
-        self.work(|remote| remote.answer(request)).unwrap_or_else(|error| {
-            let reason = crate::text::error_chain(&error);
-            routes::error(StatusCode::SERVICE_UNAVAILABLE, &reason)
-        })
-    }
-
-    /// Runs another writer's transaction.
-    ///
-    /// # Errors
-    /// The error of `work` or of the commit, or of a disk that has failed before and still fails.
-    pub fn transact<T>(
-        &mut self,
-        work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
-    ) -> Result<T, LimboError> {
-        let done = self.work(|remote| remote.transact(work));
-        done.unwrap_or_else(|error| Err(LimboError::InternalError(crate::text::error_chain(&error))))
-    }
-
-    /// Does work that may write to the database: recovers from an earlier failure before it, and ends the generation
-    /// after it if that is long enough.
-    ///
-    /// # Errors
-    /// [`ArchiveError`] if a disk that has failed before still fails. The work was not done then.
-    pub fn work<T>(&mut self, work: impl FnOnce(&mut ArchivedRemote) -> T) -> Result<T, ArchiveError> {
-        self.heal()?;
-        let done = work(&mut self.remote);
-        self.close_if_due();
-        Ok(done)
-    }
-
     /// Whether the generation is long enough to be ended.
-    pub fn is_close_due(&self) -> bool {
+    fn is_close_due(&self) -> bool {
         let limit = self.options.generation_frames_max.max(1);
         self.remote.frame_count() >= self.close_at.max(limit) && !self.remote.is_held_open()
     }
 
-    /// Ends the generation if it is long enough. An error is no error of the request, which has taken effect. The next
-    /// attempt follows after some more frames, because an attempt may copy the whole database.
-    pub fn close_if_due(&mut self) {
+    /// Notes the result of an attempt to close a generation that was long enough. If it has failed, the next attempt
+    /// follows after some more frames, because an attempt may copy the whole database.
+    fn note_close(&mut self, closed: &Result<bool, ArchiveError>) {
         /// An attempt that has failed is repeated after this part of the frames of a generation.
         const RETRIES_PER_GENERATION: u64 = 8;
-        if !self.is_close_due() {
-            return;
-        }
         let limit = self.options.generation_frames_max.max(1);
-        match self.checkpoint() {
+        match closed {
             Ok(_) => self.close_at = limit,
             Err(error) => {
-                let reason = crate::text::error_chain(&error);
+                let reason = crate::text::error_chain(error);
                 tracing::warn!(reason, "the generation stays open");
                 self.close_at = self.remote.frame_count() + (limit / RETRIES_PER_GENERATION).max(1);
             }

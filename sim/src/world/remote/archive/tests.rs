@@ -8,6 +8,8 @@ use super::*;
 use crate::fault::{CrashKind, CrashPoint, FileClass, Moment, OperationKind, OperationPlace, Survival};
 use crate::world::clock;
 use crate::world::disk::Disk;
+use crate::world::remote::BatonLimits;
+use crate::world::remote::content::Content;
 use crate::world::remote::files;
 use crate::world::trace::{Lane, Trace};
 
@@ -22,17 +24,21 @@ fn place(disk: &Disk) -> Place {
     Place { io: disk.io(), storage: disk.io(), directory: "remote".to_owned() }
 }
 
-fn open(disk: &Disk) -> Result<Archive, ArchiveError> {
-    Archive::open(place(disk), OPTIONS)
+fn served(archive: Archive) -> ServedArchive {
+    ServedArchive::new(archive, BatonLimits::default())
 }
 
-fn rows(archive: &Archive) -> String {
-    let rows = archive.remote().query("SELECT v FROM t ORDER BY v");
+fn open(disk: &Disk) -> Result<ServedArchive, ArchiveError> {
+    Archive::open(place(disk), OPTIONS).map(served)
+}
+
+fn rows(served: &ServedArchive) -> String {
+    let rows = served.archive().remote().query("SELECT v FROM t ORDER BY v");
     rows.iter().map(|row| row[0].to_string()).collect::<Vec<_>>().join(" ")
 }
 
-fn execute(archive: &mut Archive, sql: &str) {
-    archive.transact(|connection| connection.execute(sql)).unwrap();
+fn execute(served: &ServedArchive, sql: &str) {
+    served.transact(|connection| connection.execute(sql)).unwrap();
 }
 
 fn arm(disk: &Disk, operation: OperationKind, nth: u32, moment: Moment, kind: CrashKind) {
@@ -46,11 +52,11 @@ fn arm(disk: &Disk, operation: OperationKind, nth: u32, moment: Moment, kind: Cr
 fn transactions_found_in_the_wal_survive_a_power_loss_after_the_start() {
     let _in_virtual_time = clock::enter(0);
     let disk = disk();
-    let mut archive = open(&disk).unwrap();
-    execute(&mut archive, "CREATE TABLE t (v)");
+    let archive = open(&disk).unwrap();
+    execute(&archive, "CREATE TABLE t (v)");
     // Killed after the commit's last write, before its sync.
     arm(&disk, OperationKind::Sync, 1, Moment::Before, CrashKind::Kill);
-    execute(&mut archive, "INSERT INTO t VALUES ('written')");
+    execute(&archive, "INSERT INTO t VALUES ('written')");
     assert!(disk.is_down());
     drop(archive);
     disk.restart();
@@ -93,7 +99,7 @@ fn an_import_that_a_crash_interrupts_is_complete_or_has_to_be_repeated() {
             Ok(_) => {}
             Err(ArchiveError::ImportInterrupted { .. }) => {
                 interrupted += 1;
-                let archive = Archive::import(place(&disk), "source.db", OPTIONS).unwrap();
+                let archive = served(Archive::import(place(&disk), "source.db", OPTIONS).unwrap());
                 assert_eq!(rows(&archive), "imported");
             }
             Err(error) => panic!("a crash before operation {nth}: {error}"),
@@ -108,20 +114,20 @@ fn an_import_that_a_crash_interrupts_is_complete_or_has_to_be_repeated() {
 fn exports_and_frames_are_parts_of_files_that_outlive_their_names() {
     let _in_virtual_time = clock::enter(0);
     let disk = disk();
-    let mut archive = open(&disk).unwrap();
-    execute(&mut archive, "CREATE TABLE t (v)");
+    let archive = open(&disk).unwrap();
+    execute(&archive, "CREATE TABLE t (v)");
     let io = archive.io();
-    let mut get = |path: &str| {
-        let request = Request::get(path).body(Bytes::new()).unwrap();
-        archive.serve(&request).into_body()
+    let get = |path: &str| {
+        let request = http::Request::get(path).body(bytes::Bytes::new()).unwrap();
+        archive.look_up(&request).into_body()
     };
     let (snapshot, frames) = (get("/export/1"), get("/sync/1/1/100"));
     assert!(matches!((&snapshot, &frames), (Content::File { .. }, Content::File { .. })));
-    let before = (snapshot.clone().read(&io).unwrap(), frames.clone().read(&io).unwrap());
+    let before = (snapshot.clone().read(io).unwrap(), frames.clone().read(io).unwrap());
     assert!(archive.checkpoint().unwrap());
     assert!(archive.prune(1).unwrap());
     assert!(!disk.paths().iter().any(|path| path.contains("generation-1.")));
-    assert_eq!((snapshot.read(&io).unwrap(), frames.read(&io).unwrap()), before);
+    assert_eq!((snapshot.read(io).unwrap(), frames.read(io).unwrap()), before);
 }
 
 /// A snapshot that a close has left half-written is overwritten by the next close, and it does not hinder a start.
@@ -129,15 +135,16 @@ fn exports_and_frames_are_parts_of_files_that_outlive_their_names() {
 fn a_close_that_was_interrupted_by_a_full_disk_is_completed_later() {
     let _in_virtual_time = clock::enter(0);
     let disk = disk();
-    let mut archive = open(&disk).unwrap();
-    execute(&mut archive, "CREATE TABLE t (v)");
+    let archive = open(&disk).unwrap();
+    execute(&archive, "CREATE TABLE t (v)");
     let io: Arc<dyn IO> = disk.io();
     files::write_all(&io, "remote/generation-2.db", b"half").unwrap();
     drop(archive);
-    let mut archive = open(&disk).unwrap();
-    execute(&mut archive, "INSERT INTO t VALUES ('kept')");
+    let archive = open(&disk).unwrap();
+    execute(&archive, "INSERT INTO t VALUES ('kept')");
     assert!(archive.checkpoint().unwrap());
     drop(archive);
     let archive = open(&disk).unwrap();
-    assert_eq!((archive.remote().generation(), rows(&archive)), (2, "kept".to_owned()));
+    let generation = archive.archive().remote().generation();
+    assert_eq!((generation, rows(&archive)), (2, "kept".to_owned()));
 }

@@ -28,7 +28,7 @@ fn requests_run_in_order_and_a_failure_stops_no_other() {
         json!([
             { "type": "execute", "stmt": stmt("INSERT INTO t VALUES (1, 'again')", json!([])) },
             { "type": "execute", "stmt": { "sql": "INSERT INTO t VALUES (2, 'v2'), (3, 'v3')" } },
-            { "type": "execute", "stmt": { "sql": "SELECT * FROM t" } },
+            { "type": "execute", "stmt": { "sql": "SELECT * FROM t", "want_rows": false } },
             { "type": "close" },
         ]),
     );
@@ -36,7 +36,11 @@ fn requests_run_in_order_and_a_failure_stops_no_other() {
     assert_eq!(results[0]["error"]["code"], "SQLITE_CONSTRAINT");
     assert!(results[0]["error"]["message"].as_str().unwrap().contains("UNIQUE"), "{results}");
     assert_eq!(results[1]["response"]["result"]["affected_row_count"], 2);
-    assert_eq!(results[2]["response"]["result"]["rows"], json!([]), "rows are returned only if requested");
+    assert_eq!(
+        results[2]["response"]["result"]["rows"],
+        json!([]),
+        "rows are returned unless they are not wanted"
+    );
     assert_eq!(results[3], json!({ "type": "ok", "response": { "type": "close" } }));
     assert_eq!(rows(&remote, "SELECT k FROM t ORDER BY k"), "1 2 3");
 }
@@ -129,19 +133,55 @@ fn conditions_combine() {
     assert_eq!(shape(&results[0]["response"]["result"]), format!("ok {expected}"));
 }
 
+fn store(id: i32, sql: &str) -> Json {
+    json!({ "type": "store_sql", "sql_id": id, "sql": sql })
+}
+
+#[test]
+fn a_batch_may_name_its_arguments_and_its_texts() {
+    let mut remote = remote_with_rows(1);
+    let named =
+        |name: &str, value: &str| json!({ "name": name, "value": { "type": "text", "value": value } });
+    let insert = |args: Json| json!({ "sql_id": 7, "args": [], "named_args": args });
+    let step = |stmt: Json| json!({ "stmt": stmt });
+    let both = json!([named("id", "2"), named("$v", "two")]);
+    let steps = [
+        step(json!({ "sql": "BEGIN", "want_rows": false })),
+        step(insert(both)),
+        step(insert(json!([named("unknown", "3")]))),
+        step(json!({ "sql": "COMMIT" })),
+    ];
+    let requests = json!([
+        store(7, "INSERT INTO t VALUES (:id, $v)"),
+        { "type": "batch", "batch": { "steps": steps } },
+        { "type": "close_sql", "sql_id": 7 },
+        { "type": "execute", "stmt": { "sql": "SELECT v FROM t WHERE k = @id", "named_args": [named("@id", "2")] } },
+        store(7, "SELECT 1"),
+        { "type": "close" },
+    ]);
+    let results = pipeline(&mut remote, requests);
+    assert_eq!(results[0]["response"]["type"], "store_sql");
+    assert_eq!(shape(&results[1]["response"]["result"]), "ok ok error ok");
+    assert_eq!(results[2]["response"]["type"], "close_sql");
+    // Rows are wanted by default.
+    assert_eq!(results[3]["response"]["result"]["rows"][0][0]["value"], "two", "{results}");
+    assert_eq!(rows(&remote, "SELECT * FROM t ORDER BY k"), "1|v1 2|two");
+}
+
 #[test]
 fn malformed_requests_run_nothing() {
     let mut remote = remote_with_rows(1);
     let insert = json!({ "type": "execute", "stmt": stmt("INSERT INTO t VALUES (2, 'v2')", json!([])) });
     let arg = |value: Json| json!([insert, { "type": "execute", "stmt": stmt("SELECT ?", json!([value])) }]);
-    let named = json!({ "sql": "SELECT :a", "named_args": [{ "name": "a", "value": { "type": "null" } }] });
+    let stored = json!({ "sql_id": 1 });
     let forward = json!({ "condition": { "type": "ok", "step": 0 }, "stmt": stmt("SELECT 1", json!([])) });
     let bodies = [
         "".to_owned(),
         "{".to_owned(),
         json!({ "baton": "b1", "requests": [insert] }).to_string(),
         json!({ "requests": [insert, { "type": "sequence" }] }).to_string(),
-        json!({ "requests": [insert, { "type": "execute", "stmt": named }] }).to_string(),
+        json!({ "requests": [insert, store(1, "SELECT 1"), store(1, "SELECT 2")] }).to_string(),
+        json!({ "requests": [insert, { "type": "execute", "stmt": stored }] }).to_string(),
         json!({ "requests": [insert, { "type": "batch", "batch": { "steps": [forward] } }] }).to_string(),
         json!({ "requests": arg(json!({ "type": "integer", "value": 1 })) }).to_string(),
         json!({ "requests": arg(json!({ "type": "integer", "value": "1.5" })) }).to_string(),

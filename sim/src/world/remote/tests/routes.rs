@@ -1,7 +1,10 @@
 //! Tests `/info`, `/export` and `/sync`.
 
+use std::time::Duration;
+
 use super::*;
 use crate::judge::format::{DatabaseHeader, FRAME_BYTES, FRAME_HEADER_BYTES, FrameHeader};
+use crate::world::remote::BatonLimits;
 
 /// Frames `start..end` of a generation, which must exist.
 fn frames(remote: &mut Remote, generation: u64, start: u64, end: u64) -> Bytes {
@@ -204,6 +207,62 @@ fn a_transaction_may_span_requests_by_its_baton() {
     );
     assert_eq!(rows(&remote, "SELECT count(*) FROM t"), "2");
     assert_eq!(rows(&remote, "PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn an_open_transaction_that_grows_too_long_is_refused_and_not_held() {
+    let (mut remote, body, first) = a_long_transaction();
+    let (count, limit) = (body.len() / FRAME_BYTES, 2 * FRAME_BYTES);
+    remote.set_baton_limits(BatonLimits { bytes: limit, ..BatonLimits::default() });
+    assert_eq!(post_part(&mut remote, (&body, first), (0, 2), "").1.as_deref(), Some("b2"));
+    // A page that nobody uses, so that the transaction does not end.
+    let mut more = vec![0; FRAME_BYTES];
+    more[3] = 9;
+    let path = format!("/sync/1/{}/{}/b2", first + 2, first + 3);
+    let refused = post(&mut remote, &path, more);
+    assert_eq!(refused.status(), 413);
+    assert_eq!(json_of(&refused)["limit_bytes"], limit);
+    assert!(!remote.is_held_open());
+    // Complete transactions are not held.
+    let end = first - 1 + count as u64;
+    assert_eq!(post_part(&mut remote, (&body, first), (0, count), ""), ("ok".to_owned(), None, end));
+}
+
+#[test]
+fn an_open_transaction_that_takes_too_long_is_rolled_back() {
+    let (mut remote, body, first) = a_long_transaction();
+    let count = body.len() / FRAME_BYTES;
+    remote.set_baton_limits(BatonLimits { time: Duration::ZERO, ..BatonLimits::default() });
+    assert_eq!(post_part(&mut remote, (&body, first), (0, 2), "").1.as_deref(), Some("b2"));
+    let gone = ("conflict".to_owned(), None, first - 1);
+    assert_eq!(post_part(&mut remote, (&body, first), (2, count), "/b2"), gone);
+    assert!(!remote.is_held_open());
+}
+
+#[test]
+fn a_root_page_stays_one_of_its_kind() {
+    let mut remote = remote_with_rows(1);
+    transact(&mut remote, &["CREATE INDEX i ON t (v)", "INSERT INTO t VALUES (2, 'v2')"]);
+    let root = |remote: &Remote, name: &str| -> u32 {
+        rows(remote, &format!("SELECT rootpage FROM sqlite_schema WHERE name = '{name}'")).parse().unwrap()
+    };
+    // The first bytes of leaf pages.
+    let (of_index, of_table) = (10, 13);
+    for (name, wrong, right) in [("t", of_index, of_table), ("i", of_table, of_index)] {
+        let number = root(&remote, name);
+        let count = remote.frame_count();
+        let all = frames(&mut remote, 1, 1, u64::MAX);
+        let known = all.as_chunks::<FRAME_BYTES>().0;
+        let header = |frame: &[u8; FRAME_BYTES]| FrameHeader::parse(frame).unwrap();
+        let mut frame = known.iter().rfind(|frame| header(frame).page_no == number).unwrap().to_vec();
+        frame[4..8].copy_from_slice(&header(known.last().unwrap()).db_size.to_be_bytes());
+        assert_eq!(frame[FRAME_HEADER_BYTES], right, "{name}");
+        let path = format!("/sync/1/{}/{}", count + 1, count + 2);
+        frame[FRAME_HEADER_BYTES] = wrong;
+        assert_eq!(status(&post(&mut remote, &path, frame.clone())), (400, "bad_body".into(), 1, count));
+        frame[FRAME_HEADER_BYTES] = right;
+        assert_eq!(status(&post(&mut remote, &path, frame)).0, 200);
+    }
 }
 
 #[test]
