@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::num::NonZero;
+use std::num::{NonZero, ParseIntError};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct Serve {
     #[arg(long, value_name = "DIR", default_value = "remote")]
     data: PathBuf,
     /// The number of frames after which a generation ends and the next one starts.
-    #[arg(long, value_name = "FRAMES", default_value_t = 1000)]
+    #[arg(long, value_name = "FRAMES", value_parser = positive::<u64>, default_value_t = 1000)]
     generation_frames_max: u64,
     /// The number of generations to keep, the current one included. Clients that need an older one start over with the
     /// current state. Keeps all by default.
@@ -76,22 +76,22 @@ struct Access {
 #[command(next_help_heading = "Limits of connections and requests")]
 struct Connections {
     /// Open connections; at most half of the file descriptors that the process may open.
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "COUNT", value_parser = positive::<usize>, default_value_t = Limits::default().connections)]
     connections_max: usize,
     /// Bytes of a request's head.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().head_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = positive::<usize>, default_value_t = Limits::default().head_bytes)]
     head_bytes_max: usize,
     /// Headers of a request.
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().headers)]
+    #[arg(long, value_name = "COUNT", value_parser = positive::<usize>, default_value_t = Limits::default().headers)]
     headers_max: usize,
     /// Time for a request's head, and for which an unused connection is kept.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().head_time))]
     head_seconds_max: Seconds,
     /// Bytes of a request's body.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = positive::<usize>, default_value_t = Limits::default().body_bytes)]
     body_bytes_max: usize,
     /// Bytes of all bodies in memory: those of requests, and the results of SQL.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().bodies_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = positive::<usize>, default_value_t = Limits::default().bodies_bytes)]
     bodies_bytes_max: usize,
     /// Time for the next part of a request's body.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().body_idle_time))]
@@ -103,10 +103,10 @@ struct Connections {
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().request_time))]
     request_seconds_max: Seconds,
     /// Requests that run SQL at the same time, and requests that append frames. More have to wait.
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().requests_at_once)]
+    #[arg(long, value_name = "COUNT", value_parser = positive::<usize>, default_value_t = Limits::default().requests_at_once)]
     requests_at_once_max: usize,
     /// Bytes of a pushed transaction that is held open over several requests. There is at most one.
-    #[arg(long, value_name = "BYTES", default_value_t = BatonLimits::default().bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = positive::<usize>, default_value_t = BatonLimits::default().bytes)]
     held_bytes_max: usize,
     /// Time for a pushed transaction that is held open over several requests.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(BatonLimits::default().time))]
@@ -120,26 +120,35 @@ struct Statements {
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().statement_time))]
     statement_seconds_max: Seconds,
     /// Bytes by which the memory of the server may grow while a request runs SQL. Only on Linux.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().statement_memory_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = positive::<u64>, default_value_t = Limits::default().statement_memory_bytes)]
     statement_memory_bytes_max: u64,
     /// Statements in a request.
-    #[arg(long, value_name = "COUNT", default_value_t = StatementLimits::default().statements)]
+    #[arg(long, value_name = "COUNT", value_parser = positive::<usize>, default_value_t = StatementLimits::default().statements)]
     statements_max: usize,
     /// Bytes of a statement's text.
-    #[arg(long, value_name = "BYTES", default_value_t = StatementLimits::default().sql_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = positive::<usize>, default_value_t = StatementLimits::default().sql_bytes)]
     statement_bytes_max: usize,
     /// SELECT and VALUES clauses of a statement, with those of its views, triggers and cascading foreign keys.
-    #[arg(long, value_name = "COUNT", default_value_t = StatementLimits::default().selects)]
+    #[arg(long, value_name = "COUNT", value_parser = positive::<usize>, default_value_t = StatementLimits::default().selects)]
     statement_selects_max: usize,
     /// Depth of parentheses, and of views, triggers and foreign keys that lead to each other.
-    #[arg(long, value_name = "DEPTH", default_value_t = StatementLimits::default().nesting)]
+    #[arg(long, value_name = "DEPTH", value_parser = positive::<usize>, default_value_t = StatementLimits::default().nesting)]
     statement_depth_max: usize,
     /// Rows of a statement's result.
-    #[arg(long, value_name = "COUNT", default_value_t = StatementLimits::default().rows)]
+    #[arg(long, value_name = "COUNT", value_parser = positive::<usize>, default_value_t = StatementLimits::default().rows)]
     rows_max: usize,
     /// Bytes of the results of a request.
-    #[arg(long, value_name = "BYTES", default_value_t = StatementLimits::default().answer_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = positive::<usize>, default_value_t = StatementLimits::default().answer_bytes)]
     answer_bytes_max: usize,
+}
+
+/// Parses a limit. A limit of nothing would refuse everything.
+fn positive<T: FromStr<Err = ParseIntError> + From<u8> + PartialOrd>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(limit) if limit >= T::from(1) => Ok(limit),
+        Ok(_) => Err("expected at least 1".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Serve {

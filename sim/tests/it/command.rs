@@ -278,6 +278,7 @@ fn a_command_that_would_do_nothing_is_refused() {
         (&["fingerprint", "--seeds", "3.."], "--seeds needs an end"),
         (&["fingerprint", "--seeds", "0..1", "--corpus", &no_corpus], "there is no schedule"),
         (&["replay", "no-such-file"], "neither a seed nor a file"),
+        (&["serve", "--connections-max", "0"], "expected at least 1"),
     ] {
         let output = output(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
