@@ -40,8 +40,8 @@ fn generated_histories_are_clean_and_reach_every_kind_of_step() {
         assert!(injected(fault) > 0, "no {fault} in {SEEDS} histories");
     }
     // A long sweep reaches all of them.
-    let missing = counts.marks.missing(&ARCHIVE_MARKS).count();
-    assert!(missing < ARCHIVE_MARKS.len() / 2, "{missing} of {} marks are missing", ARCHIVE_MARKS.len());
+    let reached = ARCHIVE_MARKS.len() - counts.marks.missing(&ARCHIVE_MARKS).count();
+    assert!(reached > 50, "{reached} of {} marks", ARCHIVE_MARKS.len());
 }
 
 #[test]
