@@ -196,7 +196,7 @@ impl Archive {
         &self.remote
     }
 
-    /// Whether [`heal`](Self::heal) has something to do.
+    /// Whether a failure has left something to heal.
     pub fn needs_healing(&self) -> bool {
         self.watch.has_seen()
     }
