@@ -195,11 +195,13 @@ impl Episode {
             3 | 4 => {
                 // It walks from the start of the new log, and asks several times where that ends.
                 let requests = 10 + u32::try_from(40 / header.pull_batch_frames).expect("it is at most 40");
-                let nth = rng.random_range(1..=requests);
+                let mut nth = rng.random_range(1..=requests);
                 let (fault, in_a_row) = match rng.random_range(0..4) {
                     0 => (NetworkFault::LoseRequest, 1),
                     1 => (NetworkFault::LoseResponse, 1),
                     _ => {
+                        // It is believed if it lags where the walk of the new log begins, and goes on to.
+                        nth = rng.random_range(1..=6);
                         let transactions = rng.random_range(1..4);
                         (NetworkFault::Stale { generations: 0, transactions }, lagging_answers(rng, header))
                     }

@@ -197,7 +197,7 @@ pub(super) fn network_faults(
 /// The number of answers in a row of a server that lags behind.
 pub(super) fn lagging_answers(rng: &mut impl Rng, header: &Header) -> u32 {
     let is_recognizable = header.remote_names_history || header.has_proofs();
-    if is_recognizable { *pick(rng, &[1, 2, 3]) } else { 1 }
+    if is_recognizable { *pick(rng, &[1, 2, 3, 3]) } else { 1 }
 }
 
 /// Answers that are wrong about the remote's state. The first is listed twice, because lagging is the usual case.
