@@ -302,6 +302,9 @@ fn a_backup_of_a_running_server_is_a_database_with_a_new_history() {
         backup(&data, &to).unwrap();
         server.execute(&["INSERT INTO t VALUES (5)"]);
         assert!(matches!(backup(&data, &to), Err(ArchiveError::NotEmpty { .. })));
+        let inside = data.join("backups/monday");
+        assert!(matches!(backup(&data, &inside), Err(ArchiveError::Inside { .. })));
+        assert!(!inside.exists());
         server.stop().await;
         let restored = Running::start(&to).await.unwrap();
         assert_ne!(history(&restored), before);

@@ -161,6 +161,23 @@ fn a_backup_is_restored_after_any_crash() {
     }
 }
 
+/// The log is lost. The next start cannot write it again; the frames are in the WAL.
+#[test]
+fn a_backup_has_what_the_log_lacks() {
+    let archive = Action::RemoteArchive;
+    let mut behind = 0;
+    for nth in 1..16 {
+        behind += check(vec![
+            (write(), vec![]),
+            // The files are current.db, its WAL, the snapshot, the log and the manifest.
+            (archive(ArchiveAction::Lose { file: 3 }), vec![error(DiskErrorKind::OpenFails, nth)]),
+            (archive(ArchiveAction::Backup), vec![]),
+            (archive(ArchiveAction::RestoreBackup), vec![]),
+        ]);
+    }
+    assert!(behind > 0);
+}
+
 /// The disk is full, or fails, at every operation of a flow in turn.
 fn check_every_error(before: &[Action], flow: ArchiveAction) {
     use DiskErrorKind::{NoSpace, ReadFails, RenameFails, SyncDirectoryFails, SyncDrops, SyncFails};

@@ -14,6 +14,8 @@ fn comments_stay_where_they_are() {
     assert_eq!(schedule.comments.before_step[&1], ["why this step"]);
     assert_eq!(schedule.comments.tail, ["the end"]);
     assert_eq!(schedule.print(), text);
+    // Some editors begin a file with a byte order mark.
+    assert_eq!(Schedule::parse(&format!("\u{feff}{text}")).unwrap().print(), text);
 }
 
 #[test]

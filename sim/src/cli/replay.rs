@@ -1,7 +1,7 @@
 //! `plimsoll replay`: runs one history again, shows what happened, and optionally checks that it is
 //! deterministic.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use plimsoll_sim::report::page::{Heading, page};
@@ -36,7 +36,7 @@ pub struct Replay {
     /// Print only the trace's hash.
     #[arg(long, conflicts_with_all = ["trace", "html", "check_determinism"])]
     hash: bool,
-    /// Write the timeline to an HTML page, a single file that needs no network, instead of printing it.
+    /// Write the timeline to an HTML page, a single file that needs no network, instead of printing it. `-` prints the page.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Run the history twice in this process and once in another, and compare every event.
@@ -60,6 +60,10 @@ impl Replay {
         }
         if self.hash || self.events {
             outln!("{:016x}", outcome.hash);
+            return Ok(status);
+        }
+        if self.html.as_deref() == Some(Path::new("-")) {
+            outln!("{}", page(&self.heading(), &schedule, &outcome));
             return Ok(status);
         }
         if let Some(path) = &self.html {

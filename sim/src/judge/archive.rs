@@ -63,13 +63,6 @@ impl ArchiveModel {
         }
     }
 
-    /// The log may not have been complete: the transactions and frames of the last generation may be missing.
-    pub fn doubt_last_generation(&mut self) {
-        self.attempted.append(&mut self.acknowledged);
-        self.end.1 = 0;
-        self.frames.remove(&self.end.0);
-    }
-
     /// A copy of the files was put in place: what came after it is gone, and the history has another name.
     pub fn restored_to(&mut self, copied: &Self) {
         let (attempted, history_id) = (self.attempted.clone(), self.history_id.clone());

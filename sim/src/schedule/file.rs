@@ -130,6 +130,8 @@ impl Schedule {
         let mut waiting = Vec::new();
         let mut schedule: Option<Self> = None;
         let mut check = Check::default();
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, text) in (1..).zip(text.lines()) {
             let trimmed = text.trim();
             if let Some(comment) = text.trim_start().strip_prefix('#') {

@@ -30,7 +30,22 @@ pub fn import(directory: &Path, source: &Path) -> Result<(), ArchiveError> {
 /// # Errors
 /// [`ArchiveError`].
 pub fn backup(from: &Path, to: &Path) -> Result<(), ArchiveError> {
+    if is_inside(to, from) {
+        return Err(ArchiveError::Inside { path: to.display().to_string() });
+    }
     Archive::backup(&existing(from)?, &place(to)?)
+}
+
+/// Whether a path, which need not exist, leads into a directory.
+#[expect(clippy::disallowed_methods, reason = "a served remote uses real files")]
+fn is_inside(path: &Path, directory: &Path) -> bool {
+    let (Ok(path), Ok(directory)) = (std::path::absolute(path), std::fs::canonicalize(directory)) else {
+        return false;
+    };
+    // The part that exists may lead through a link.
+    path.ancestors()
+        .find_map(|part| std::fs::canonicalize(part).ok())
+        .is_some_and(|real| real.starts_with(directory))
 }
 
 /// A directory, which is created if it does not exist.

@@ -12,7 +12,7 @@ use axum::extract::State as Extracted;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -131,11 +131,18 @@ pub(super) fn router(state: State) -> Router {
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request_time))
         .layer(RequestBodyTimeoutLayer::new(limits.body_idle_time));
     Router::new()
-        .route(HEALTH, get(|| async { "ok\n" }))
+        .route(HEALTH, get(health))
         .route("/metrics", get(metrics::export))
         .fallback(answer)
         .layer(layers)
         .with_state(state)
+}
+
+async fn health(Extracted(state): Extracted<State>) -> Response {
+    match state.store.archive.check_health() {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => problem(StatusCode::SERVICE_UNAVAILABLE, &reason.to_string()),
+    }
 }
 
 async fn answer(Extracted(state): Extracted<State>, request: axum::extract::Request) -> Response {

@@ -80,6 +80,14 @@ fn a_clean_history_replays_in_lanes_and_exits_with_0() {
 }
 
 #[test]
+fn a_page_can_be_printed() {
+    let output = output(&["replay", "7", "--html", "-"]);
+    assert_eq!(output.status.code(), Some(0));
+    let page = stdout(&output);
+    assert!(page.starts_with("<!") && page.trim_end().ends_with("</html>"), "{page}");
+}
+
+#[test]
 fn a_fault_that_is_not_reached_is_named() {
     let step = r#"{"id":3,"action":{"pull":{"client":0}},"faults":[{"crash":{"place":{"file":"metadata","operation":"rename","nth":99},"moment":"after","kind":"kill"}}]}"#;
     let output = with_input(&["replay", "-"], &format!("# by hand\n{HEADER}\n{step}\n"));

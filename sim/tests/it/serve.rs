@@ -145,6 +145,30 @@ fn a_log_that_nobody_reads_holds_up_no_answer() {
 }
 
 #[test]
+fn writes_to_a_directory_that_is_gone_are_not_acknowledged() {
+    let parent = tempfile::tempdir().unwrap();
+    let (data, moved) = (parent.path().join("data"), parent.path().join("moved"));
+    let served = Served::start(&data, "", "", Stdio::null());
+    assert!(is_ok(&served.execute("CREATE TABLE t (v)")));
+    std::fs::rename(&data, &moved).unwrap();
+    let refused = served.execute("INSERT INTO t VALUES (1)");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("was removed or replaced"), "{refused}");
+    assert!(served.get("/healthz").starts_with("HTTP/1.1 503 "));
+    // Another server's directory in its place is not written either.
+    std::fs::create_dir(&data).unwrap();
+    assert!(Served::start(&data, "", "", Stdio::null()).end().success());
+    assert!(served.execute("INSERT INTO t VALUES (2)").starts_with("HTTP/1.1 503 "));
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&moved, &data).unwrap();
+    assert!(is_ok(&served.get("/healthz")));
+    let kept = served.execute("INSERT INTO t VALUES (3) RETURNING v");
+    assert!(is_ok(&kept) && kept.contains(r#""value":"3""#), "{kept}");
+    std::fs::remove_dir_all(&data).unwrap();
+    assert!(served.execute("INSERT INTO t VALUES (4)").starts_with("HTTP/1.1 503 "));
+    assert!(served.end().success());
+}
+
+#[test]
 fn a_client_that_hangs_up_costs_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let served = Served::start(directory.path(), "", "", Stdio::null());

@@ -20,7 +20,9 @@ use super::writes::writes;
 use super::{INSIDE_IDS, blackout, pick, remote_restore};
 use crate::fault::{Fault, FileClass, NetworkFault, RequestPlace, Route};
 use crate::schedule::workload::Write;
-use crate::schedule::{Action, Alternation, During, EngineEvent, Header, Step, TransactionEnd, Wait};
+use crate::schedule::{
+    Action, Alternation, During, EngineEvent, Header, PushMode, Step, TransactionEnd, Wait,
+};
 
 /// The events between the start of a re-bootstrap and the report of the operation.
 const FOLLOWING: [EventName; 11] = [
@@ -43,12 +45,17 @@ fn possible(mix: &Mix, header: &Header) -> Vec<Draw> {
     let restores = has(Kind::RemoteRestore);
     // Without proofs, a client may not recognize a restore to an earlier generation.
     let outgrows = restores && header.has_proofs() && !mix.keeps_generation;
-    let kinds: [(bool, Draw); 5] = [
+    let forks = has(Kind::RemoteFork);
+    // Nothing but checksums shows from which log a pushed frame is.
+    let is_unproved = forks && header.push_mode == PushMode::Frames && !header.has_proofs();
+    let kinds: [(bool, Draw); 7] = [
         (restores, Episode::follows),
         (restores, Episode::follows),
         (outgrows, Episode::outgrows),
-        (has(Kind::RemoteFork), Episode::two_servers),
-        (has(Kind::RemoteFork), Episode::two_servers),
+        (forks, Episode::two_servers),
+        (forks, Episode::two_servers),
+        (is_unproved, Episode::two_servers),
+        (is_unproved, Episode::two_servers),
     ];
     kinds.into_iter().filter(|(is_possible, _)| *is_possible).map(|(_, draw)| draw).collect()
 }

@@ -237,13 +237,7 @@ impl ArchiveHistory {
             return;
         }
         match copied {
-            Ok(()) => {
-                let mut model = self.model.clone();
-                if self.has_failed {
-                    model.doubt_last_generation();
-                }
-                self.backup = Some(model);
-            }
+            Ok(()) => self.backup = Some(self.model.clone()),
             Err(_) => self.counts.errors_reported += 1,
         }
     }

@@ -74,10 +74,7 @@ pub(super) fn check_files(place: &Place, manifest: &Manifest, names: &[String]) 
 }
 
 pub(super) fn check_exists(place: &Place, names: &[String], name: &str) -> Result<(), ArchiveError> {
-    if names.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    Err(ArchiveError::damaged(&place.path(name), "is missing"))
+    if exists(names, name) { Ok(()) } else { Err(ArchiveError::damaged(&place.path(name), "is missing")) }
 }
 
 fn check_stamp(place: &Place, names: &[String], name: &str, expected: Stamp) -> Result<(), ArchiveError> {
@@ -97,18 +94,44 @@ fn check_stamp(place: &Place, names: &[String], name: &str, expected: Stamp) -> 
 /// Checks the core's database, and decides how to continue. [`check_files`] has passed.
 pub(super) fn check_database(
     place: &Place,
-    mut manifest: Manifest,
+    manifest: Manifest,
     names: &[String],
 ) -> Result<Checked, ArchiveError> {
-    let exists = |name: &str| names.iter().any(|known| known == name);
     let main = place.open_shared(CURRENT)?;
-    let wal = match exists(CURRENT_WAL) {
-        true => read_wal(place)?,
+    let Logs { manifest, log, wal, state } = find_logs(place, manifest, names, Place::open_shared)?;
+    let none = Log::empty();
+    let moved = if state == State::MovedByAnother { &log } else { &none };
+    check_main(place, &manifest, moved, &main, &wal)?;
+    let has_wal = exists(names, CURRENT_WAL);
+    Ok(Checked { manifest, log, has_wal, wal_frames: wal.frames(), state, main })
+}
+
+/// Where the frames of the current generation are.
+pub(super) struct Logs {
+    /// The manifest, or the one before it if the close that has written it was given up.
+    pub manifest: Manifest,
+    /// The log of the current generation.
+    pub log: Log,
+    /// The core's WAL. If the state is [`State::Open`], it has all frames of the log, and perhaps more.
+    pub wal: Log,
+    pub state: State,
+}
+
+/// Finds the frames of the current generation. The log is read before the WAL: behind a running server, the WAL is
+/// always the longer one.
+pub(super) fn find_logs(
+    place: &Place,
+    mut manifest: Manifest,
+    names: &[String],
+    open_wal: fn(&Place, &str) -> Result<Arc<dyn File>, ArchiveError>,
+) -> Result<Logs, ArchiveError> {
+    let name = log_name(manifest.current);
+    let mut log = match exists(names, &name) {
+        true => Log::read(place, &name, place.open(&name)?, u64::MAX)?,
         false => Log::empty(),
     };
-    let name = log_name(manifest.current);
-    let mut log = match exists(&name) {
-        true => Log::read(place, &name, place.open(&name)?, u64::MAX)?,
+    let wal = match exists(names, CURRENT_WAL) {
+        true => read_wal(place, open_wal(place, CURRENT_WAL)?)?,
         false => Log::empty(),
     };
     let state = match (log.end, manifest.closed.last()) {
@@ -136,16 +159,15 @@ pub(super) fn check_database(
         }
         (Some(_), _) => State::MovedByAnother,
     };
-    let none = Log::empty();
-    let moved = if state == State::MovedByAnother { &log } else { &none };
-    check_main(place, &manifest, moved, &main, &wal)?;
-    let has_wal = exists(CURRENT_WAL);
-    Ok(Checked { manifest, log, has_wal, wal_frames: wal.frames(), state, main })
+    Ok(Logs { manifest, log, wal, state })
+}
+
+fn exists(names: &[String], name: &str) -> bool {
+    names.iter().any(|known| known == name)
 }
 
 /// Reads the core's WAL. A crash may have left zeros instead of its header, or less than a header.
-fn read_wal(place: &Place) -> Result<Log, ArchiveError> {
-    let file = place.open_shared(CURRENT_WAL)?;
+fn read_wal(place: &Place, file: Arc<dyn File>) -> Result<Log, ArchiveError> {
     let wal = Log::read(place, CURRENT_WAL, file.clone(), u64::MAX)?;
     if wal.header.is_none() {
         let size = place.size(CURRENT_WAL, &file)?;

@@ -37,9 +37,18 @@ pub enum ArchiveError {
     /// The directory already has an archive.
     #[error("{path} already has a database: only a new directory can be the target")]
     NotEmpty { path: String },
+    /// A backup inside the directory that it is a backup of would be a foreign file there.
+    #[error("{path} is inside the directory of the server: choose a directory elsewhere")]
+    Inside { path: String },
     /// The directory has no archive.
     #[error("{path} has no archive: there is no manifest")]
     NoArchive { path: String },
+    /// The directory, or the database in it, was removed or replaced under a running server.
+    #[error(
+        "{path} was removed or replaced while the server was running, so it keeps nothing any more; \
+         put it back, or restart the server"
+    )]
+    Gone { path: String },
     /// The server changed the directory again and again while it was copied.
     #[error("{path} changed again and again while it was copied; repeat the backup")]
     KeepsChanging { path: String },

@@ -158,7 +158,7 @@ impl Manifest {
 
     /// Whether this manifest, which was read from the directory, is in the file that it was written to.
     pub fn is_original(&self, place: &Place) -> Result<bool, ArchiveError> {
-        Ok(self.identity == Some(identity(place, MANIFEST)?))
+        Ok(self.identity == Some(place.identity(MANIFEST)?))
     }
 
     /// Replaces the directory's manifest by this one, atomically and durably.
@@ -166,7 +166,7 @@ impl Manifest {
     /// # Errors
     /// If the error comes from the last step, the manifest may be in place.
     pub fn put(&mut self, place: &Place) -> Result<(), ArchiveError> {
-        self.write(place, |place| identity(place, MANIFEST_NEXT).map(Some))
+        self.write(place, |place| place.identity(MANIFEST_NEXT).map(Some))
     }
 
     /// Like [`put`](Self::put), as the manifest of a copy.
@@ -197,11 +197,6 @@ impl Manifest {
         })?;
         place.sync()
     }
-}
-
-fn identity(place: &Place, name: &str) -> Result<Identity, ArchiveError> {
-    let path = place.path(name);
-    place.storage.identity(&path).map_err(|source| ArchiveError::File { operation: "examine", path, source })
 }
 
 fn hash_of(body: &str) -> String {

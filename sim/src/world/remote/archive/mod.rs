@@ -88,6 +88,8 @@ pub struct Archive {
     closing: Option<Manifest>,
     /// The number of frames at which the next attempt to close the generation is made.
     close_at: u64,
+    /// The identity of the core's main file at the start.
+    main: Identity,
     /// The last field, because fields are dropped in order: the lock ends when the files are closed.
     _lock: LockGuard,
 }
@@ -177,11 +179,12 @@ impl Archive {
         if state == State::MovedByAnother {
             manifest = begin::close_moved(&place, manifest, &log)?;
         }
+        let main = place.identity(CURRENT)?;
         let mut log = ArchivedLog::new(place, manifest);
         log.remove_pruned()?;
         let remote = Remote::of(store, log, history_id, instance);
         let close_at = options.generation_frames_max.max(1);
-        let mut archive = Self { remote, options, watch, closing: None, close_at, _lock: lock };
+        let mut archive = Self { remote, options, watch, closing: None, close_at, main, _lock: lock };
         archive.record().map_err(failed("read"))?;
         Ok(archive)
     }
@@ -199,6 +202,19 @@ impl Archive {
     /// Whether a failure has left something to heal.
     pub fn needs_healing(&self) -> bool {
         self.watch.has_seen()
+    }
+
+    /// Checks that the directory is still where it was. The open files of a removed one can be written, but nobody
+    /// will ever read them.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Gone`].
+    fn check_in_place(&self) -> Result<(), ArchiveError> {
+        let place = &self.remote.log.place;
+        match place.identity(CURRENT) {
+            Ok(found) if found == self.main => Ok(()),
+            _ => Err(ArchiveError::Gone { path: place.path(CURRENT) }),
+        }
     }
 
     /// The IO through which the contents of answers are read.

@@ -148,6 +148,16 @@ impl Place {
         })
     }
 
+    /// What distinguishes a file from its copies.
+    pub(super) fn identity(&self, name: &str) -> Result<Identity, ArchiveError> {
+        let path = self.path(name);
+        self.storage.identity(&path).map_err(|source| ArchiveError::File {
+            operation: "examine",
+            path,
+            source,
+        })
+    }
+
     /// Opens a file that the core does not use. No lock is taken on it.
     pub(super) fn open(&self, name: &str) -> Result<Arc<dyn File>, ArchiveError> {
         let flags = OpenFlags::ReadOnly | OpenFlags::NoLock;

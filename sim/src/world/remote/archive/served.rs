@@ -115,11 +115,14 @@ impl ServedArchive {
     /// generation after it if that is long enough.
     ///
     /// # Errors
-    /// [`ArchiveError`] if a disk that has failed before still fails. The work was not done then.
+    /// [`ArchiveError`] if a disk that has failed before still fails: the work was not done then. Or if the directory
+    /// is gone: then it is unknown whether what was done is kept.
     fn write<T>(&self, work: impl FnOnce() -> T) -> Result<T, ArchiveError> {
         let _writer = lock(&self.writer);
+        self.archive().check_in_place()?;
         self.heal()?;
         let done = work();
+        self.archive().check_in_place()?;
         if self.archive().is_close_due() {
             // An error is no error of the request, which has taken effect.
             let closed = self.close();
@@ -146,6 +149,14 @@ impl ServedArchive {
     fn alone<T>(&self, work: impl FnOnce(&mut Archive) -> T) -> T {
         let _no_session = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         work(&mut self.archive())
+    }
+
+    /// Why writes are refused, if they are. An archive in use is not asked: nobody waits here.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Gone`].
+    pub fn check_health(&self) -> Result<(), ArchiveError> {
+        self.archive.try_lock().map_or(Ok(()), |archive| archive.check_in_place())
     }
 
     /// Rolls back the open transaction if its time is over, unless the archive is in use.
