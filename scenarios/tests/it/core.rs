@@ -11,7 +11,8 @@ use plimsoll_sim::world::disk::Disk;
 use plimsoll_sim::world::trace::{Lane, Trace};
 use turso_core::types::{ImmutableRecord, ValueIterator};
 use turso_core::{
-    CheckpointMode, Connection, Database, LimboError, MemoryIO, OpenOptions, SqliteDialect, ValueBlob,
+    CheckpointMode, Connection, Database, DatabaseOpts, LimboError, MemoryIO, OpenOptions, SqliteDialect,
+    ValueBlob,
 };
 
 fn connect(path: &str) -> Arc<Connection> {
@@ -120,4 +121,59 @@ fn a_short_read_of_the_wal_is_a_panic_of_a_checkpoint() {
     let panics = |error| (1..9).any(|nth| checkpoint_with(error, nth).is_err());
     assert!(panics(DiskErrorKind::ShortRead));
     assert!(!panics(DiskErrorKind::ReadFails));
+}
+
+/// The core writes the two options without the comma between them, and cannot parse that. The statement fails, but if
+/// its transaction is committed, no other connection can read the schema any more. The generator of programs draws no such table.
+#[test]
+fn a_strict_table_without_rowid_makes_the_database_unreadable() {
+    for (options, is_readable) in
+        [("STRICT", true), ("WITHOUT ROWID", true), ("WITHOUT ROWID, STRICT", false)]
+    {
+        let experimental = DatabaseOpts::new().with_without_rowid(true);
+        let open = OpenOptions::new(Arc::new(SqliteDialect)).db_opts(experimental);
+        let path = format!("options-{}.db", options.len());
+        let database = Database::open(Arc::new(MemoryIO::new()), &path, open).unwrap();
+        let writer = database.connect().unwrap();
+        writer.execute("BEGIN").unwrap();
+        let created = writer.execute(format!("CREATE TABLE t (id TEXT PRIMARY KEY, v INT) {options}"));
+        assert_eq!(created.is_ok(), is_readable, "{options}: {created:?}");
+        writer.execute("COMMIT").unwrap();
+        let reader = database.connect().unwrap();
+        let read =
+            reader.prepare("SELECT name FROM sqlite_schema").and_then(|mut names| names.run_collect_rows());
+        assert_eq!(read.is_ok(), is_readable, "{options}: {read:?}");
+    }
+}
+
+/// The automatic indexes of the table then have each other's content.
+#[test]
+fn an_added_column_changes_the_order_of_a_tables_keys() {
+    let connection = connect("add-column.db");
+    connection.execute("CREATE TABLE t (a TEXT, b TEXT, UNIQUE (a), PRIMARY KEY (b))").unwrap();
+    connection.execute("ALTER TABLE t ADD COLUMN d TEXT").unwrap();
+    let rows =
+        connection.prepare("SELECT sql FROM sqlite_schema WHERE name = 't'").unwrap().run_collect_rows();
+    let sql = rows.unwrap()[0][0].to_string();
+    assert!(sql.find("PRIMARY KEY").unwrap() < sql.find("UNIQUE").unwrap(), "{sql}");
+}
+
+/// The capture decodes the image of a row that another row of the statement has left in its buffer.
+#[test]
+fn an_upsert_of_several_large_rows_fails_under_capture_alone() {
+    for (capture, is_accepted) in [("off", true), ("full", false)] {
+        let connection = connect(&format!("upsert-{capture}.db"));
+        connection.execute("CREATE TABLE m (id INTEGER PRIMARY KEY, v TEXT)").unwrap();
+        connection.execute(format!("PRAGMA capture_data_changes_conn('{capture}')")).unwrap();
+        let upsert = |rows: &str| {
+            connection
+                .execute(format!("INSERT INTO m VALUES {rows} ON CONFLICT (id) DO UPDATE SET v = excluded.v"))
+        };
+        let large = "hex(zeroblob(5000))";
+        upsert(&format!("(10, {large}), (20, {large})")).unwrap();
+        upsert(&format!("(9, {large}), (10, {large})")).unwrap();
+        upsert("(5, 'short'), (10, 'short')").unwrap();
+        let upserted = upsert(&format!("(30, {large}), (10, {large})"));
+        assert_eq!(upserted.is_ok(), is_accepted, "{capture}: {upserted:?}");
+    }
 }

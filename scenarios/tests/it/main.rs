@@ -29,6 +29,7 @@ mod imports;
 mod lock;
 mod network;
 mod planted;
+mod programs;
 mod properties;
 mod replay;
 mod reports;

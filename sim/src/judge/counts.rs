@@ -19,6 +19,11 @@ pub struct Counts {
     #[serde(rename = "histories_with_both")]
     pub histories_with_crash_and_network_fault: u64,
     pub steps: u64,
+    /// The statements of programs that succeeded.
+    #[serde(default)]
+    pub statements: u64,
+    #[serde(default)]
+    pub statements_failed: u64,
     /// Steps that ran inside other steps.
     pub steps_inside: u64,
     /// Operations that were refused because another one was in progress.
@@ -87,6 +92,8 @@ impl Counts {
             histories,
             histories_with_crash_and_network_fault,
             steps,
+            statements,
+            statements_failed,
             steps_inside,
             second_operations,
             second_processes,

@@ -8,6 +8,7 @@
 //! | [`counts`] | what happened in a history, counted |
 //! | [`ledger`] | the acknowledged transactions of every writer, and the content that follows from them |
 //! | [`remote_log`] | the remote's model: every generation's snapshot and frames |
+//! | [`tables`] | the content of a database, and the differences between two |
 //! | [`archive`] | the model of a served remote's archive |
 //! | `claims`, `paths` | what a client's metadata claims, and where its files are |
 //! | `database_files`, `durability` | page-level checks, and checks on versions of the metadata |
@@ -26,6 +27,7 @@ pub mod ledger;
 pub mod marks;
 mod paths;
 pub mod remote_log;
+pub mod tables;
 pub mod verdict;
 
 use turso_core::Value;
@@ -48,7 +50,10 @@ pub(crate) fn judge_integrity_answer(
 ) -> Result<(), Violation> {
     let complaint = match answer {
         Ok(rows) if rows.len() == 1 && rows[0][0].to_string() == "ok" => return Ok(()),
-        Ok(rows) => format!("{rows:?}"),
+        Ok(rows) => match rows.first() {
+            Some(first) => format!("{} (the first of {} complaints)", first[0], rows.len()),
+            None => "no answer".to_owned(),
+        },
         Err(error) => error_chain(&error),
     };
     Err(Violation::of(INTEGRITY, format!("{database}: {complaint}")))

@@ -76,6 +76,16 @@ invariants! {
         "a served remote that refuses to start changes nothing and names the file; it touches no file that is not its own";
     ARCHIVE_RESUMES = "archive-resumes", Always,
         "a served remote starts on every directory that it and a crash have left";
+    PULL_NEUTRAL = "pull-neutral", Always,
+        "an operation of a client for which nothing is new leaves all its tables as they were";
+    PUSH_FAITHFUL = "push-faithful", Always,
+        "after a successful push, if nobody else has written, the remote has the schema and the rows that the client shows";
+    MERGED = "merged", Always,
+        "after an operation, each row is what the conflict policy makes of base, local and remote";
+    EXPLAINED = "explained", Always,
+        "a conflict is reported only if somebody else has written";
+    AS_EXPECTED = "as-expected", Always,
+        "a query with known rows shows them";
     NOTHING_LOST = "nothing-lost", Eventually,
         "I6: every committed local transaction is on the remote";
     LIVENESS = "liveness", Eventually,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::validate::{Check, check_header};
-use super::{FORMAT, Header, Schedule, Step};
+use super::{FORMAT, Header, Schedule, Step, script};
 
 /// The comments of a schedule file: lines that begin with `#`, without that sign and the space after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +88,13 @@ pub enum ScheduleError {
         /// The fault, as the file has it.
         fault: String,
     },
+    /// A line of a script cannot be read.
+    #[error("line {line}: {problem}")]
+    Script {
+        /// The line, counted from 1.
+        line: usize,
+        problem: String,
+    },
     /// The file has no header line.
     #[error("no header line")]
     Empty,
@@ -121,17 +128,20 @@ impl Schedule {
         text
     }
 
-    /// Parses the text of a schedule file. Skips empty lines; lines that begin with `#` are comments.
+    /// Parses the text of a schedule file or of a script. Skips empty lines; lines that begin with `#` are comments.
     ///
     /// # Errors
     /// [`ScheduleError`] with the line and the field.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if script::is_script(text) {
+            return script::parse(text);
+        }
         let mut comments = Comments::default();
         let mut waiting = Vec::new();
         let mut schedule: Option<Self> = None;
         let mut check = Check::default();
-        // Some editors begin a file with a byte order mark.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, text) in (1..).zip(text.lines()) {
             let trimmed = text.trim();
             if let Some(comment) = text.trim_start().strip_prefix('#') {

@@ -13,6 +13,8 @@ pub struct Header {
     pub format: u32,
     #[serde(default, skip_serializing_if = "System::is_engine")]
     pub system: System,
+    #[serde(default, skip_serializing_if = "Workload::is_tokens")]
+    pub workload: Workload,
     /// The source of all values that must look random.
     pub key: u64,
     pub clients: u8,
@@ -57,6 +59,36 @@ pub struct Header {
 
 fn yes() -> bool {
     true
+}
+
+/// What the applications work with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// The tables of [`workload`](super::workload), whose rows carry tokens. The ledger knows what has to be in them.
+    #[default]
+    Tokens,
+    /// Those tables, and others that programs create.
+    TokensAndPrograms,
+    /// Only tables that programs create. The remote's database is empty at the beginning.
+    Programs,
+}
+
+impl Workload {
+    fn is_tokens(&self) -> bool {
+        *self == Self::Tokens
+    }
+
+    /// Whether the remote begins with the tables whose rows carry tokens.
+    pub fn has_tokens(self) -> bool {
+        self != Self::Programs
+    }
+
+    /// Whether the contents of all tables are judged.
+    pub fn has_programs(self) -> bool {
+        self != Self::Tokens
+    }
 }
 
 /// The form of a push's requests.
@@ -118,6 +150,7 @@ impl Header {
         Self {
             format: FORMAT,
             system: System::Engine,
+            workload: Workload::Tokens,
             key,
             clients: 2,
             pull_batch_frames: 64,

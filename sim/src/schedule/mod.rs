@@ -11,12 +11,14 @@
 //! | `wait` | moments inside an operation when other steps run |
 //! | [`workload`] | writes as data, and their SQL |
 //! | `file` | the file format and its parser |
+//! | `script` | scenarios as people write them, read as schedules |
 //! | `validate` | checks that steps and faults are possible |
 //! | `words` | steps in English |
 
 mod archive;
 mod file;
 mod header;
+mod script;
 mod step;
 mod validate;
 mod wait;
@@ -27,8 +29,8 @@ use serde::{Deserialize, Serialize};
 
 pub use archive::{ArchiveAction, System};
 pub use file::{Comments, ScheduleError};
-pub use header::{Header, PushMode};
-pub use step::{Action, ActionKind, Alternation, During, Step, TransactionEnd};
+pub use header::{Header, PushMode, Workload};
+pub use step::{Action, ActionKind, Alternation, Copies, During, Step, TransactionEnd};
 pub use wait::{EngineEvent, Wait};
 
 /// The version of the file format that this simulator writes and reads.

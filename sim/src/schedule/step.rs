@@ -87,6 +87,31 @@ pub enum Action {
         /// The client's number, from 0.
         client: u8,
     },
+    /// The client's process opens its database, if it is not running.
+    Open {
+        /// The client's number, from 0.
+        client: u8,
+    },
+    /// The client's application runs SQL, one statement after the other. A statement may fail; then the next one
+    /// follows. A transaction that the statements leave open stays open.
+    Program {
+        /// The client's number, from 0.
+        client: u8,
+        sql: Vec<String>,
+    },
+    /// Another writer runs SQL on the remote, as in `program`. A transaction that is left open is rolled back.
+    RemoteProgram { sql: Vec<String> },
+    /// A query is run on a copy of the database, and its rows are recorded.
+    Show {
+        on: Copies,
+        sql: String,
+        /// The rows that each of the copies has to show, as the timeline prints them. Anything will do if there are none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expect: Option<Vec<String>>,
+    },
+    /// All clients that are open sync until nothing moves. Then their copies and the remote must have the same schema
+    /// and rows, and be intact.
+    Compare,
     Pull {
         /// The client's number, from 0.
         client: u8,
@@ -231,6 +256,9 @@ impl Action {
             | Self::EndTransaction { client, .. }
             | Self::OpenReader { client }
             | Self::CloseReader { client }
+            | Self::Open { client }
+            | Self::Program { client, .. }
+            | Self::Show { on: Copies::Client(client), .. }
             | Self::Pull { client }
             | Self::Push { client }
             | Self::Sync { client }
@@ -243,6 +271,9 @@ impl Action {
             | Self::LoseFile { client, .. }
             | Self::Rot { client, .. } => Some(client),
             Self::RemoteTransaction { .. }
+            | Self::RemoteProgram { .. }
+            | Self::Show { on: Copies::Remote | Copies::All, .. }
+            | Self::Compare
             | Self::RemoteCheckpoint
             | Self::RemoteRestart
             | Self::RemoteCrash { .. }
@@ -263,6 +294,9 @@ impl Action {
             | Self::EndTransaction { client, .. }
             | Self::OpenReader { client }
             | Self::CloseReader { client }
+            | Self::Open { client }
+            | Self::Program { client, .. }
+            | Self::Show { on: Copies::Client(client), .. }
             | Self::Pull { client }
             | Self::Push { client }
             | Self::Sync { client }
@@ -275,6 +309,9 @@ impl Action {
             | Self::LoseFile { client, .. }
             | Self::Rot { client, .. } => Some(client),
             Self::RemoteTransaction { .. }
+            | Self::RemoteProgram { .. }
+            | Self::Show { on: Copies::Remote | Copies::All, .. }
+            | Self::Compare
             | Self::RemoteCheckpoint
             | Self::RemoteRestart
             | Self::RemoteCrash { .. }
@@ -299,6 +336,18 @@ impl ActionKind {
     pub fn name(self) -> &'static str {
         self.into()
     }
+}
+
+/// Some copies of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[serde(rename_all = "snake_case")]
+pub enum Copies {
+    /// The one of this client.
+    Client(u8),
+    Remote,
+    /// Those of all clients that are open, and the remote.
+    All,
 }
 
 /// How two servers under one address take turns.

@@ -67,6 +67,11 @@ fn check_limits(line: usize, within: &str, step: &Step) -> Result<(), ScheduleEr
         let field = format!("{writes_field} (bytes of payload)");
         check_limit(line, within, &field, sum, PAYLOAD_BYTES)?;
     }
+    if let Action::Program { sql, .. } | Action::RemoteProgram { sql } = &step.action {
+        let field = format!("action.{}.sql (bytes)", step.action.kind().name());
+        let bytes = sql.iter().map(|statement| statement.len() as u64).sum();
+        check_limit(line, within, &field, bytes, PAYLOAD_BYTES)?;
+    }
     if let Action::WrongServer { times, .. } = step.action {
         check_limit(line, within, "action.wrong_server.times", times.into(), WRONG_SERVER_TIMES)?;
     }

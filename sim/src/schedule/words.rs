@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::workload::Write;
-use super::{Action, Alternation, Step, TransactionEnd, Wait};
+use super::{Action, Alternation, Copies, Step, TransactionEnd, Wait};
 use crate::fault::{Damage, Ordinal};
 use crate::text::counted;
 
@@ -28,6 +28,14 @@ impl fmt::Display for Action {
             }
             Self::OpenReader { client } => write!(f, "client {client} opens a reader"),
             Self::CloseReader { client } => write!(f, "client {client} reads its open reader to the end"),
+            Self::Open { client } => write!(f, "client {client} opens its database"),
+            Self::Program { client, sql } => {
+                write!(f, "client {client}'s application runs {}", statements(sql))
+            }
+            Self::RemoteProgram { sql } => write!(f, "another writer runs {} on the remote", statements(sql)),
+            Self::Show { on, sql, expect: None } => write!(f, "a query on {on}: {sql}"),
+            Self::Show { on, sql, expect: Some(_) } => write!(f, "a query on {on}, with known rows: {sql}"),
+            Self::Compare => write!(f, "all copies are compared after all open clients have synced"),
             Self::Pull { client } => write!(f, "client {client} pulls"),
             Self::Push { client } => write!(f, "client {client} pushes"),
             Self::Sync { client } => write!(f, "client {client} syncs"),
@@ -85,6 +93,24 @@ impl fmt::Display for Action {
             Self::Rot { client, file, offset, damage: Damage::Sector { .. } } => {
                 write!(f, "the sector of byte {offset} of client {client}'s {file} is damaged")
             }
+        }
+    }
+}
+
+/// The only statement, or the number of statements.
+fn statements(sql: &[String]) -> String {
+    match sql {
+        [only] => only.clone(),
+        several => counted(several.len() as u64, "statement"),
+    }
+}
+
+impl fmt::Display for Copies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(client) => write!(f, "client {client}"),
+            Self::Remote => write!(f, "the remote"),
+            Self::All => write!(f, "every copy"),
         }
     }
 }

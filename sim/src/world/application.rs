@@ -118,6 +118,7 @@ impl World {
                 None => CommitState::Doubtful,
             };
             self.referee.ledger.resolve(entry, commit_state);
+            self.note_local_commit(number);
         }
         Ok(())
     }
@@ -152,7 +153,7 @@ impl World {
 
     /// Runs `work` on connections of a client's application. Returns `None` if it could not be done: the
     /// machine crashed, its disk failed, or another writer held the lock.
-    fn application<T>(
+    pub(super) fn application<T>(
         &mut self,
         number: u8,
         context: &mut StepContext,

@@ -15,6 +15,7 @@ use super::trace::{Lane, SharedTrace};
 use crate::fault::FileClass;
 use crate::judge::ledger::{Content, Moment};
 use crate::judge::remote_log::RemoteLog;
+use crate::judge::tables::Tables;
 use crate::judge::verdict::Violation;
 use crate::judge::{Claims, DatabaseFiles, Durable, Epochs, Paths};
 use crate::schedule::Header;
@@ -83,6 +84,8 @@ pub struct Process {
     pub connection: LocalConnection,
     /// The queries that the application has prepared on `connection`.
     pub prepared: PreparedQueries,
+    /// The connection on which the application runs its programs, once it has run one. It may have a transaction open.
+    pub program: Option<LocalConnection>,
     /// A transaction that the application holds open on another connection.
     pub held: Option<Held>,
     /// A reader that the application holds open.
@@ -157,7 +160,10 @@ impl Client {
     }
 
     pub fn holds_open(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| process.held.is_some())
+        self.process.as_ref().is_some_and(|process| {
+            let is_open = process.program.as_ref().is_some_and(|program| !program.is_autocommit());
+            is_open || process.held.is_some()
+        })
     }
 
     /// The rows that its application sees. `None` while its process is not running.
@@ -167,6 +173,15 @@ impl Client {
         let content = read_content(|sql| prepared.query(connection, sql));
         self.disk.suspend_errors(false);
         Some(content)
+    }
+
+    /// The content of all its tables, without open transactions. `None` while its process is not running.
+    pub fn tables(&self) -> Option<Result<Tables, Error>> {
+        let Process { connection, .. } = self.process.as_ref()?;
+        self.disk.suspend_errors(true);
+        let tables = Tables::read(|sql| connection.query(sql, &[]));
+        self.disk.suspend_errors(false);
+        Some(tables)
     }
 
     /// Its database's files and tables at the end of a history. `None` while its process is not running.

@@ -34,13 +34,20 @@ pub(super) const SUSPENSIONS_MAX: u32 = 3_000;
 pub(super) fn suspensions_max(steps: &[Step]) -> u32 {
     /// Per page: it may be fetched again after each failure in the step, and pushed as well.
     const SUSPENSIONS_PER_PAGE: u64 = 8;
-    let writes = steps.iter().flat_map(Step::all).flat_map(|step| match &step.action {
-        Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => writes.as_slice(),
-        _ => &[],
-    });
-    let bytes: u64 = writes
-        .map(|write| match write {
-            Write::Append { payload_bytes } => u64::from(*payload_bytes),
+    let payload = |write: &Write| match write {
+        Write::Append { payload_bytes } => u64::from(*payload_bytes),
+        _ => 0,
+    };
+    let bytes: u64 = steps
+        .iter()
+        .flat_map(Step::all)
+        .map(|step| match &step.action {
+            Action::Transaction { writes, .. } | Action::RemoteTransaction { writes } => {
+                writes.iter().map(payload).sum()
+            }
+            Action::Program { sql, .. } | Action::RemoteProgram { sql } => {
+                sql.iter().map(|statement| statement.len() as u64).sum()
+            }
             _ => 0,
         })
         .sum();

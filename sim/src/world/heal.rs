@@ -37,10 +37,19 @@ impl World {
 
     /// Syncs all clients until nothing moves.
     pub(super) fn settle(&mut self, context: &mut StepContext) -> Result<(), Violation> {
-        let rounds_max = self.clients.all().len() + ROUNDS_EXTRA;
+        self.settle_clients(&self.clients.numbers().collect::<Vec<_>>(), context)
+    }
+
+    /// Syncs some clients until nothing moves.
+    pub(super) fn settle_clients(
+        &mut self,
+        numbers: &[u8],
+        context: &mut StepContext,
+    ) -> Result<(), Violation> {
+        let rounds_max = numbers.len() + ROUNDS_EXTRA;
         for _ in 0..rounds_max {
             let before = Activity::of(&self.clients, &self.server);
-            if !self.sync_round(context)? {
+            if !self.sync_round(numbers, context)? {
                 let after = Activity::of(&self.clients, &self.server);
                 return if self.referee.is_judging() {
                     self.referee.judge_quiescence(&before, &after)
@@ -71,14 +80,15 @@ impl World {
         for number in self.clients.numbers() {
             self.close_reader(number, context)?;
             self.end_held(number, TransactionEnd::Rollback, context)?;
+            self.end_program(number, context)?;
         }
         Ok(())
     }
 
     /// Syncs each client once. Returns whether the syncs changed anything.
-    fn sync_round(&mut self, context: &mut StepContext) -> Result<bool, Violation> {
+    fn sync_round(&mut self, numbers: &[u8], context: &mut StepContext) -> Result<bool, Violation> {
         let mut moved = false;
-        for number in self.clients.numbers() {
+        for &number in numbers {
             let this_moved = self.sync(number, context)?;
             if self.referee.is_judging() && this_moved {
                 self.judge_step(Some(number))?;

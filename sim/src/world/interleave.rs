@@ -7,6 +7,7 @@
 use super::World;
 use super::context::StepContext;
 use super::exchange::deliver;
+use super::referee::Author;
 use super::trace::{Lane, Verb};
 use crate::fault::RequestPlace;
 use crate::judge::verdict::Violation;
@@ -55,7 +56,10 @@ impl World {
         }
         self.arm(step, machine, &mut context);
         deliver(self.late.at_step(step.id), &mut self.server, &self.recorder);
+        // What the operation around this step has done so far is its own.
+        self.note_change(outer.operating.map_or(Author::Others, Author::Client));
         let acted = self.act(step, &mut context);
+        self.note_author(&step.action);
         self.note_marks(step, &context);
         let mut unreached = std::mem::take(&mut context.pending);
         unreached.extend(machine.into_iter().flat_map(|number| self.disarm(number)));

@@ -27,6 +27,7 @@
 //! | a step from start to end; steps that run inside another | `step`, `interleave` |
 //! | an engine operation, its suspensions and its requests | `operations`, `drive`, `exchange` |
 //! | transactions and readers | `transactions`, [`application`], [`writes`], [`sql`] |
+//! | programs, and queries that show what a copy holds | `programs` |
 //! | a second engine on a client's database | `second_process` |
 //! | damage to a client's files | `damage` |
 //! | the heal | `heal` |
@@ -58,6 +59,7 @@ pub mod memory;
 pub mod network;
 mod operations;
 pub mod pilot;
+mod programs;
 mod recorder;
 mod referee;
 pub mod remote;
@@ -108,7 +110,7 @@ impl World {
             server: Server::new(&header, trace.clone()),
             clients: Clients::new(&header, &trace),
             late: LateRequests::default(),
-            referee: Referee::new(is_judging),
+            referee: Referee::new(header.workload, is_judging),
             recorder: Recorder::new(trace, inbox),
             copies: Copies::default(),
             steering: Steering::default(),

@@ -36,7 +36,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Pull => "pull",
@@ -68,7 +68,8 @@ impl World {
                 let engine = Engine::open(io.clone(), io, mailbox, &base, options).await?;
                 let connection = engine.connect()?;
                 let prepared = PreparedQueries::default();
-                Ok(Process { engine: Arc::new(engine), connection, prepared, held: None, reader: None })
+                let engine = Arc::new(engine);
+                Ok(Process { engine, connection, prepared, program: None, held: None, reader: None })
             }
         };
         let written_before = client.disk.totals().bytes_written;
@@ -89,6 +90,12 @@ impl World {
                 // were committed.
                 if self.referee.is_judging() {
                     self.referee.judge_content(client, &self.server)?;
+                }
+                if has_never_caught_up
+                    && self.referee.judges_contents()
+                    && let Some(Ok(tables)) = client.tables()
+                {
+                    self.referee.news.begin(number, tables);
                 }
                 Ok(true)
             }
@@ -130,6 +137,7 @@ impl World {
         let is_detached = self.clients[number].claims().is_some_and(|claims| claims.is_detached());
         let needs_write_lock = kind.needs_write_lock() || rebootstrap_expected || is_detached;
         let epoch_before = self.server.log().epoch();
+        let contents_before = self.contents_before(number);
         let driven = self.drive(number, kind, context, async { follow(&engine, operation).await })?;
         if last_log(context).asked_for_export() && context.has_injected(FaultKind::StaleCache) {
             // A cache has repeated answers of a log that the remote no longer has, and the client went back to it.
@@ -140,10 +148,14 @@ impl World {
         let needs_write_lock =
             needs_write_lock || last_log(context).has_reported(EventName::RebootstrapBegins);
         match driven {
-            Driven::Crashed | Driven::Abandoned => Ok(false),
-            Driven::Done(Ok(Reported { rebootstrapped, forgotten })) => {
+            Driven::Crashed | Driven::Abandoned => {
+                self.referee.news.forget(number);
+                Ok(false)
+            }
+            Driven::Done(Ok(Reported { rebootstrapped, forgotten, conflicts })) => {
                 // The client has seen everything that happened to the remote before the operation.
                 self.clients[number].followed_epoch = epoch_before;
+                self.judge_contents(number, kind, contents_before.as_ref(), Some(conflicts), context)?;
                 self.clients[number].follows_wrong_server = false;
                 self.referee.ledger.accept_report(number, forgotten);
                 self.accept_reported_rebootstrap(number, rebootstrapped, context).map(|()| true)
@@ -164,6 +176,7 @@ impl World {
             }
             Driven::Done(Err(error)) => {
                 self.judge_error(number, "operation", &error, context)?;
+                self.judge_contents(number, kind, contents_before.as_ref(), None, context)?;
                 self.adopt_older_copy(number, &engine, &error, context)?;
                 // A poisoned engine must be reopened. The application drops it here, and the next step that
                 // needs an engine opens a new one.
@@ -359,18 +372,29 @@ pub(super) struct Reported {
     pub rebootstrapped: Option<RebootstrapReason>,
     /// The number of the client's transactions that the remote has lost.
     pub forgotten: u64,
+    pub conflicts: u64,
 }
 
 impl From<PullReport> for Reported {
     fn from(pull: PullReport) -> Self {
-        Self { rebootstrapped: pull.rebootstrapped, forgotten: pull.transactions_forgotten }
+        Self {
+            rebootstrapped: pull.rebootstrapped,
+            forgotten: pull.transactions_forgotten,
+            conflicts: pull.conflicts.total,
+        }
     }
 }
 
 impl From<PushReport> for Reported {
     fn from(push: PushReport) -> Self {
-        let pulled = push.pull.and_then(|pull| pull.rebootstrapped);
-        Self { rebootstrapped: push.rebootstrapped.or(pulled), forgotten: push.transactions_forgotten }
+        let pulled = push.pull.map(Self::from);
+        let (rebootstrapped, conflicts) =
+            pulled.map_or((None, 0), |pulled| (pulled.rebootstrapped, pulled.conflicts));
+        Self {
+            rebootstrapped: push.rebootstrapped.or(rebootstrapped),
+            forgotten: push.transactions_forgotten,
+            conflicts: push.conflicts.total + conflicts,
+        }
     }
 }
 
@@ -380,6 +404,7 @@ impl From<SyncReport> for Reported {
         Self {
             rebootstrapped: push.rebootstrapped.or(pull.rebootstrapped),
             forgotten: push.forgotten + pull.forgotten,
+            conflicts: push.conflicts + pull.conflicts,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! time of the history's thread, not on real time, so that a machine that stands still breaks nothing. The
 //! thread of such a history cannot be stopped and is left running. `search::child` runs it in a process that ends.
 
+use std::any::Any;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -133,9 +134,18 @@ fn run_within(limit: Duration, history: impl FnOnce(&AtomicU32) -> Outcome + Sen
             }
         }
         outcome => match (running.join(), outcome) {
-            (Err(panic), _) => resume_unwind(panic),
+            (Err(panic), _) => of_simulator(panic),
             (Ok(_), outcome) => outcome.expect("a history that does not panic sends its outcome"),
         },
+    }
+}
+
+/// Panics as the simulator has panicked on a history's thread, where nothing is printed.
+fn of_simulator(panic: Box<dyn Any + Send>) -> ! {
+    let text = panic.downcast_ref::<String>().cloned();
+    match text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())) {
+        Some(text) => panic!("the simulator failed: {text}"),
+        None => resume_unwind(panic),
     }
 }
 
@@ -174,7 +184,7 @@ pub(crate) fn run_piloted(
         let builder = thread::Builder::new().name(THREAD_NAME.into());
         let history = builder.spawn_scoped(scope, history).expect("a thread can be started");
         if let Err(panic) = history.join() {
-            resume_unwind(panic);
+            of_simulator(panic);
         }
     });
 }

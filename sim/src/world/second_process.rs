@@ -37,11 +37,11 @@ impl World {
             return Ok(());
         }
         let Some(process) = client.process.take() else { return Ok(()) };
-        let Process { engine, connection, prepared, held, reader } = process;
+        let Process { engine, connection, prepared, program, held, reader } = process;
         drop(engine);
         let io = client.disk.io();
         let refused = self.expect_refusal(number, io);
-        drop((prepared, held, reader, connection));
+        drop((prepared, program, held, reader, connection));
         self.end_process(number);
         refused
     }

@@ -19,6 +19,7 @@ use super::trace::{Lane, SharedTrace};
 use crate::fault::CrashKind;
 use crate::judge::ledger::Content;
 use crate::judge::remote_log::{LogEnd, RemoteLog};
+use crate::judge::tables::Tables;
 use crate::schedule::workload::{LOG, QUIET, SCHEMA};
 use crate::schedule::{Alternation, Header};
 
@@ -28,6 +29,8 @@ const READABLE: &str = "a judged database is readable";
 pub(super) struct Server {
     pub remote: Remote,
     disk: Disk,
+    /// Whether it has the tables whose rows carry tokens.
+    has_tokens: bool,
     crashes: u32,
     /// The end of the log right after the schema was created. No stale answer is older than that.
     schema_end: LogEnd,
@@ -48,15 +51,18 @@ impl Server {
         remote.set_names_history(header.remote_names_history);
         remote.set_sends_proofs(header.has_proofs());
         remote.set_sends_checksums(header.remote_sends_checksums);
-        remote
-            .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
-            .expect("the schema is valid SQL");
+        if header.workload.has_tokens() {
+            remote
+                .transact(|connection| SCHEMA.iter().try_for_each(|sql| connection.execute(sql)))
+                .expect("the schema is valid SQL");
+        }
         let schema_end = remote.end();
         // A remote without the workload's tables is useless, so no restore goes back beyond this point.
         remote.forget_older_backups();
         Self {
             remote,
             disk,
+            has_tokens: header.workload.has_tokens(),
             crashes: 0,
             schema_end,
             alternation: None,
@@ -188,8 +194,17 @@ impl Server {
         content
     }
 
+    /// The content of all tables.
+    pub fn tables(&self) -> Tables {
+        let Ok(tables) = Tables::read(|sql| Ok::<_, Infallible>(self.remote.query(sql)));
+        tables
+    }
+
     /// The tokens in the tables `log` and `quiet`, in order.
     pub fn tokens(&self) -> (Vec<String>, Vec<String>) {
+        if !self.has_tokens {
+            return (Vec::new(), Vec::new());
+        }
         let tokens = |sql| self.remote.query(sql).iter().map(|row| row[0].to_string()).collect();
         (tokens(LOG), tokens(QUIET))
     }

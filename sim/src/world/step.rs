@@ -6,6 +6,7 @@ use super::clock;
 use super::context::StepContext;
 use super::exchange::deliver;
 use super::operations::{Operation, Reported};
+use super::referee::Author;
 use super::trace::{Lane, Verb};
 use crate::fault::Fault;
 use crate::fault::atlas::{FaultKind, Target};
@@ -26,6 +27,7 @@ impl World {
         let mut context = self.begin_step(step);
         self.alternate(Alternation::Operations)?;
         let acted = self.act(step, &mut context);
+        self.note_author(&step.action);
         self.end_step(step, context);
         acted?;
         if let Some(number) = step.action.client() {
@@ -72,7 +74,35 @@ impl World {
         self.inform_pilot();
         self.arm(step, step.action.client(), &mut context);
         deliver(self.late.at_step(step.id), &mut self.server, &self.recorder);
+        self.note_change(Author::Others);
         context
+    }
+
+    /// Notes who has changed the remote since the last call.
+    pub(super) fn note_change(&mut self, author: Author) {
+        self.referee.news.note(author, &self.server, self.late.arrivals());
+    }
+
+    /// Notes what an action has changed, for everybody for whom it is news.
+    pub(super) fn note_author(&mut self, action: &Action) {
+        let author = match action {
+            Action::RemoteCheckpoint | Action::RemoteRestart | Action::RemotePrune => Author::Upkeep,
+            action => action.client().map_or(Author::Others, Author::Client),
+        };
+        self.note_change(author);
+        if matches!(
+            action,
+            Action::RemoteRestore { .. } | Action::RemoteFork { .. } | Action::RemoteJoin { .. }
+        ) {
+            self.referee.news.forget_bases();
+        }
+        if let Action::WrongServer { client, .. }
+        | Action::RestoreDirectory { client, .. }
+        | Action::LoseFile { client, .. }
+        | Action::Rot { client, .. } = action
+        {
+            self.referee.news.forget(*client);
+        }
     }
 
     /// Arms the faults of a step: file faults in the disk of `machine`, all others in the step's context.
@@ -95,6 +125,7 @@ impl World {
 
     fn end_step(&mut self, step: &Step, mut context: StepContext) {
         deliver(self.late.after_step(), &mut self.server, &self.recorder);
+        self.note_change(Author::Others);
         let mut unreached = std::mem::take(&mut context.pending);
         for number in self.clients.numbers() {
             unreached.extend(self.disarm(number));
@@ -145,6 +176,14 @@ impl World {
                 self.open_reader(*client, context)
             }
             Action::CloseReader { client } => self.close_reader(*client, context),
+            Action::Open { client } => self.ensure_open(*client, context).map(drop),
+            Action::Program { client, sql } => self.run_program(*client, sql, context),
+            Action::RemoteProgram { sql } => {
+                self.run_remote_program(sql);
+                Ok(())
+            }
+            Action::Show { on, sql, expect } => self.show(*on, sql, expect.as_deref()),
+            Action::Compare => self.compare(context),
             Action::Pull { client } => {
                 let pull = async |engine: &Engine| engine.pull().await.map(Reported::from);
                 let succeeded = self.operate(*client, Operation::Pull, context, pull)?;

@@ -109,6 +109,10 @@ pub enum Verb {
     Engine(EventName),
     Error,
     Transaction,
+    /// A statement of a program.
+    Statement,
+    /// A row that a query shows.
+    Row,
     Close,
     /// The user deletes the directory.
     StartsOver,

@@ -73,6 +73,9 @@ impl World {
         if !effects.is_empty() {
             self.referee.ledger.enter(Entry::new(writer, effects, commit_state));
         }
+        if commit_state == CommitState::Committed {
+            self.note_local_commit(number);
+        }
         self.inform_pilot();
         if is_down {
             self.reap(number, true, context);

@@ -49,6 +49,7 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
         let is_news = matches!(
             step.action,
             Action::RemoteTransaction { .. }
+                | Action::RemoteProgram { .. }
                 | Action::RemoteCheckpoint
                 | Action::RemoteRestore { .. }
                 | Action::RemoteFork { .. }
@@ -74,7 +75,7 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
     own.was_opened |= !is_injected;
     match step.action {
         Action::Transaction { end: TransactionEnd::HeldOpen, .. } => own.holds_open = true,
-        Action::Transaction { .. } => own.has_pending = true,
+        Action::Transaction { .. } | Action::Program { .. } => own.has_pending = true,
         Action::EndTransaction { .. } => {
             own.has_pending |= own.holds_open;
             own.holds_open = false;
@@ -94,7 +95,11 @@ pub(super) fn take_step(states: &mut [LikelyState], step: &Step) {
         | Action::LoseFile { .. }
         | Action::Rot { .. } => own.is_running = false,
         Action::SecondProcess { .. }
+        | Action::Open { .. }
+        | Action::Show { .. }
+        | Action::Compare
         | Action::RemoteTransaction { .. }
+        | Action::RemoteProgram { .. }
         | Action::RemoteCheckpoint
         | Action::RemoteRestart
         | Action::RemoteCrash { .. }

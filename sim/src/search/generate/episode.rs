@@ -46,16 +46,16 @@ fn possible(mix: &Mix, header: &Header) -> Vec<Draw> {
     // Without proofs, a client may not recognize a restore to an earlier generation.
     let outgrows = restores && header.has_proofs() && !mix.keeps_generation;
     let forks = has(Kind::RemoteFork);
-    // Nothing but checksums shows from which log a pushed frame is.
-    let is_unproved = forks && header.push_mode == PushMode::Frames && !header.has_proofs();
+    // Pushed frames become a part of the replica before the log has been read again.
+    let pushes_frames = forks && header.push_mode == PushMode::Frames;
     let kinds: [(bool, Draw); 7] = [
         (restores, Episode::follows),
         (restores, Episode::follows),
         (outgrows, Episode::outgrows),
         (forks, Episode::two_servers),
         (forks, Episode::two_servers),
-        (is_unproved, Episode::two_servers),
-        (is_unproved, Episode::two_servers),
+        (pushes_frames, Episode::two_servers),
+        (pushes_frames, Episode::two_servers),
     ];
     kinds.into_iter().filter(|(is_possible, _)| *is_possible).map(|(_, draw)| draw).collect()
 }

@@ -70,7 +70,10 @@ impl Mix {
             Profile::Crash => (true, false, false),
             Profile::Network => (false, true, false),
             Profile::DiskErrors => (false, false, true),
-            Profile::Swarm => (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(3, 4)),
+            Profile::Programs if rng.random_ratio(1, 3) => (false, false, false),
+            Profile::Programs | Profile::Swarm => {
+                (rng.random_ratio(9, 10), rng.random_ratio(9, 10), rng.random_ratio(3, 4))
+            }
         };
         let mut weights = vec![(Kind::Transaction, rng.random_range(20..40))];
         for (kind, from, to) in [

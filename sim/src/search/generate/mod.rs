@@ -5,10 +5,9 @@
 //! of events, not only in their order. All random numbers are drawn here; a running schedule
 //! draws none.
 //!
-//! `mix` draws what a seed can do, `writes` draws the content of transactions, `faults` draws the faults of a step,
+//! `profile` limits what a sweep can draw, `mix` draws what a seed can do, `writes` draws the content of transactions, `faults` draws the faults of a step,
 //! and `aim` estimates the places that these faults can reach. `episode` draws chains of steps that belong together.
-//! `archive` draws histories of the archive behind
-//! `plimsoll serve`.
+//! `programs` draws applications and their SQL. `archive` draws histories of the archive behind `plimsoll serve`.
 
 mod aim;
 mod archive;
@@ -16,24 +15,28 @@ mod episode;
 mod faults;
 mod limits;
 mod mix;
+mod profile;
+mod programs;
 mod writes;
 
 pub use limits::is_within_limits;
+pub use profile::Profile;
 
-use clap::ValueEnum;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::fault::atlas::rows_of;
 use crate::fault::{CrashKind, DiskErrorKind, FileClass, Route, Survival};
 use crate::schedule::workload::{Key, Table, Write};
-use crate::schedule::{Action, Alternation, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait};
+use crate::schedule::{
+    Action, Alternation, During, Header, PushMode, Schedule, Step, TransactionEnd, Wait, Workload,
+};
 use aim::{LikelyState, take_step};
 use faults::{crash, crash_kind, disk_error, is_engine_operation, network_faults, rot, suspension, wait};
 use mix::{Kind, Mix, reveals_restore_after};
+use programs::Application;
 use writes::{is_own_only, remote_writes, shared_rows, writes};
 
 /// The number of steps before the heal.
@@ -41,43 +44,21 @@ const STEPS: u32 = 20;
 /// The steps inside step n have ids above n times this number.
 const INSIDE_IDS: u32 = 1000;
 
-/// The faults that the seeds of a sweep may draw.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Profile {
-    /// No faults
-    Calm,
-    /// Crashes only
-    Crash,
-    /// Network faults only
-    Network,
-    /// Disk errors only
-    DiskErrors,
-    /// All faults, in a different mix for each seed
-    #[default]
-    Swarm,
-    /// The directory of a served remote instead of the engine: crashes, disk errors, missing and foreign files, backups
-    Archive,
-}
-
-impl Profile {
-    /// The profile's name on the command line.
-    ///
-    /// # Panics
-    /// Never: no profile is hidden.
-    pub fn name(self) -> String {
-        self.to_possible_value().expect("no profile is hidden").get_name().to_owned()
-    }
-}
-
 pub fn generate(seed: u64, profile: Profile) -> Schedule {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     if profile == Profile::Archive {
         return archive::generate(&mut rng, seed);
     }
-    let header = header(&mut rng, seed);
+    let mut header = header(&mut rng, seed);
     let mix = Mix::draw(&mut rng, profile, &header);
     let mut steps: Vec<Step> = Vec::new();
+    let mut application = None;
+    if profile == Profile::Programs {
+        header.workload = Workload::TokensAndPrograms;
+        let mut drawn = Application::draw(&mut rng);
+        steps.push(Step::new(1, Action::RemoteProgram { sql: drawn.schema(&mut rng) }));
+        application = Some(drawn);
+    }
     let mut states = vec![LikelyState::default(); header.clients.into()];
     let has_episode = mix.crash_percent > 0 && mix.network_percent > 0 && rng.random_bool(0.5);
     let episode_starts = has_episode.then(|| rng.random_range(1..STEPS / 2));
@@ -96,6 +77,10 @@ pub fn generate(seed: u64, profile: Profile) -> Schedule {
         let step = match drawn {
             Some((client, _)) => Step::new(id, Action::Crash { client, kind: blackout() }),
             None => step(&mut rng, &mix, &header, id, &steps, &states),
+        };
+        let step = match &mut application {
+            Some(application) => application.program_instead(&mut rng, step),
+            None => step,
         };
         take_step(&mut states, &step);
         steps.push(step);

@@ -7,7 +7,7 @@ use super::moved::with_moved_faults;
 use super::weaken::{fewer, kinds_mut, smaller_action, weaker_fault};
 use crate::fault::Fault;
 use crate::fault::{CrashKind, Survival};
-use crate::schedule::{Action, Header, Schedule, Step};
+use crate::schedule::{Action, Header, Schedule, Step, Workload};
 use crate::world::disk::CrashReport;
 use crate::world::run::Outcome;
 
@@ -261,6 +261,7 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
     let Header {
         format: _,
         system: _,
+        workload: _,
         key: _,
         clients: _,
         pull_batch_frames,
@@ -279,8 +280,13 @@ fn with_plainer_headers(schedule: &Schedule) -> Vec<Schedule> {
     } = plain;
     candidates.extend([
         changed(schedule, |schedule| {
-            let Header { clients, system, .. } = schedule.header;
-            schedule.header = Header { clients, system, ..Header::new(schedule.header.key) };
+            let Header { clients, system, workload, .. } = schedule.header;
+            schedule.header = Header { clients, system, workload, ..Header::new(schedule.header.key) };
+        }),
+        changed(schedule, |schedule| {
+            if schedule.header.workload == Workload::TokensAndPrograms {
+                schedule.header.workload = Workload::Programs;
+            }
         }),
         changed(schedule, |schedule| schedule.header.pull_batch_frames = pull_batch_frames),
         changed(schedule, |schedule| schedule.header.push_batch_statements_max = push_batch_statements_max),

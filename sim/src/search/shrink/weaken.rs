@@ -145,6 +145,11 @@ pub(super) fn kinds_mut(step: &mut Step) -> Vec<&mut CrashKind> {
         | Action::EndTransaction { .. }
         | Action::OpenReader { .. }
         | Action::CloseReader { .. }
+        | Action::Open { .. }
+        | Action::Program { .. }
+        | Action::RemoteProgram { .. }
+        | Action::Show { .. }
+        | Action::Compare
         | Action::Pull { .. }
         | Action::Push { .. }
         | Action::Sync { .. }
@@ -186,6 +191,12 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         }
         Action::RemoteTransaction { writes } => {
             smaller_writes(writes).into_iter().map(|writes| Action::RemoteTransaction { writes }).collect()
+        }
+        Action::Program { client, sql } => {
+            all_fewer(sql).into_iter().map(|sql| Action::Program { client: *client, sql }).collect()
+        }
+        Action::RemoteProgram { sql } => {
+            all_fewer(sql).into_iter().map(|sql| Action::RemoteProgram { sql }).collect()
         }
         Action::Sync { client } => vec![Action::Pull { client: *client }, Action::Push { client: *client }],
         Action::RemoteRestore { generations_back, transactions_back, keeps_name } => {
@@ -235,6 +246,9 @@ pub(super) fn smaller_action(action: &Action) -> Vec<Action> {
         Action::EndTransaction { .. }
         | Action::OpenReader { .. }
         | Action::CloseReader { .. }
+        | Action::Open { .. }
+        | Action::Show { .. }
+        | Action::Compare
         | Action::Pull { .. }
         | Action::Push { .. }
         | Action::SecondProcess { .. }

@@ -9,7 +9,10 @@ use crate::fault::Arrival;
 
 /// The late requests, in the order in which they were sent.
 #[derive(Default)]
-pub struct LateRequests(Vec<(Request<Bytes>, Due)>);
+pub struct LateRequests {
+    waiting: Vec<(Request<Bytes>, Due)>,
+    arrivals: u64,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
@@ -29,7 +32,12 @@ impl LateRequests {
             // The ends of this step and of the next one.
             Arrival::AfterNextStep => Due::AfterSteps(2),
         };
-        self.0.push((request, due));
+        self.waiting.push((request, due));
+    }
+
+    /// The number of requests that have arrived late so far.
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals
     }
 
     /// Takes the requests that arrive at the end of an exchange.
@@ -59,13 +67,14 @@ impl LateRequests {
 
     fn take_due(&mut self, mut is_due: impl FnMut(&mut Due) -> bool) -> Vec<Request<Bytes>> {
         let mut arriving = Vec::new();
-        for (request, mut due) in take(&mut self.0) {
+        for (request, mut due) in take(&mut self.waiting) {
             if is_due(&mut due) {
                 arriving.push(request);
             } else {
-                self.0.push((request, due));
+                self.waiting.push((request, due));
             }
         }
+        self.arrivals += arriving.len() as u64;
         arriving
     }
 }

@@ -36,7 +36,12 @@ impl Referee {
             let message = format!("{token} was committed but never reached the remote");
             return Err(Violation::of(NOTHING_LOST, message));
         }
-        self.judge_convergence(clients, server)?;
+        if self.workload.has_tokens() {
+            self.judge_convergence(clients, server)?;
+        }
+        if self.workload.has_programs() {
+            self.judge_equal(clients, server)?;
+        }
         self.judge_integrity(clients, server)
     }
 
@@ -77,6 +82,30 @@ impl Referee {
         Ok(())
     }
 
+    /// Checks that all databases have the same schema and the same rows.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub(in crate::world) fn judge_equal(
+        &mut self,
+        clients: &Clients,
+        server: &Server,
+    ) -> Result<(), Violation> {
+        self.checks += 1;
+        let remote = server.tables();
+        for client in clients.all() {
+            let owner = format!("client {}", client.number);
+            let Some(tables) = client.tables() else { continue };
+            let tables = tables.map_err(|error| {
+                Violation::of(CONVERGENCE, format!("{owner} cannot be read: {}", error_chain(&error)))
+            })?;
+            if let Some(difference) = tables.difference(&owner, &remote, "the remote") {
+                return Err(Violation::of(CONVERGENCE, difference));
+            }
+        }
+        Ok(())
+    }
+
     fn judge_final(&self, owner: &str, content: &Content) -> Result<(), Violation> {
         let judged = self.ledger.judge_final(content);
         judged.map_err(|difference| Violation::of(CONVERGENCE, format!("{owner}: {difference}")))
@@ -105,7 +134,15 @@ impl Referee {
         Err(Violation::of(QUIESCENCE, message))
     }
 
-    fn judge_integrity(&mut self, clients: &Clients, server: &Server) -> Result<(), Violation> {
+    /// Runs `PRAGMA integrity_check` on all copies that are open.
+    ///
+    /// # Errors
+    /// The first complaint.
+    pub(in crate::world) fn judge_integrity(
+        &mut self,
+        clients: &Clients,
+        server: &Server,
+    ) -> Result<(), Violation> {
         const SQL: &str = "PRAGMA integrity_check";
         self.checks += 1;
         judge_integrity_answer("the remote", Ok(server.remote.query(SQL)))?;

@@ -179,6 +179,7 @@ fn content_of(client: &Client, image: &CrashImage, header: &Header) -> Result<Op
     for _ in 0..SUSPENSIONS_MAX {
         match catch_unwind(AssertUnwindSafe(|| opening.as_mut().poll(&mut context))) {
             Err(panic) => return Err(violation_of_panic(client.number, &*panic)),
+            Ok(Poll::Ready(Ok(_))) if !header.workload.has_tokens() => return Ok(None),
             Ok(Poll::Ready(Ok((_engine, connection)))) => {
                 let content = read_content(|sql| connection.query(sql, &[]));
                 return content.map(Some).map_err(|error| Violation::of(READS, error.to_string()));

@@ -6,13 +6,16 @@
 //! |---|---|
 //! | this one | the remote, and a client's files and content, after every step |
 //! | `operation` | how an engine operation ended |
+//! | `contents` | what an operation did to the tables of a client and of the remote |
 //! | `image` | one sampled crash image per history |
 //! | `end` | everything once the faults have ended |
 
+mod contents;
 mod end;
 mod image;
 mod operation;
 
+pub(super) use contents::{Author, Before, Finished, News};
 pub(super) use end::Activity;
 pub(super) use image::Sample;
 
@@ -22,6 +25,7 @@ use super::server::Server;
 use crate::judge::ledger::Ledger;
 use crate::judge::verdict::{CAUGHT_UP, NAMED_INTACT, READS, Violation};
 use crate::judge::{self, Claims, Durable, judge_durability, judge_monotone};
+use crate::schedule::Workload;
 use crate::text::error_chain;
 
 /// The ledger of a history, and the number of checks.
@@ -29,6 +33,9 @@ pub(super) struct Referee {
     pub ledger: Ledger,
     /// The history's one crash image.
     pub sample: Sample,
+    /// The clients for which something may be new.
+    pub news: News,
+    workload: Workload,
     /// Whether invariants are judged. Only the benchmark of a history's lower bound turns this off.
     is_judging: bool,
     /// The number of times that an invariant was judged.
@@ -37,9 +44,14 @@ pub(super) struct Referee {
 }
 
 impl Referee {
-    pub fn new(is_judging: bool) -> Self {
-        let (ledger, sample) = (Ledger::default(), Sample::default());
-        Self { ledger, sample, is_judging, checks: 0, images_opened: 0 }
+    pub fn new(workload: Workload, is_judging: bool) -> Self {
+        let (ledger, sample, news) = (Ledger::default(), Sample::default(), News::default());
+        Self { ledger, sample, news, workload, is_judging, checks: 0, images_opened: 0 }
+    }
+
+    /// Whether the tables that programs create are judged.
+    pub fn judges_contents(&self) -> bool {
+        self.is_judging && self.workload.has_programs()
     }
 
     pub fn is_judging(&self) -> bool {
@@ -109,6 +121,9 @@ impl Referee {
     /// The broken invariant.
     pub fn judge_content(&mut self, client: &mut Client, server: &Server) -> Result<(), Violation> {
         self.checks += 1;
+        if !self.workload.has_tokens() {
+            return Ok(());
+        }
         // The client may see transactions that the remote has applied since the ledger last observed it.
         self.judge_remote(server)?;
         let number = client.number;

@@ -111,6 +111,20 @@ impl<L: KeptLog> Remote<L> {
         self.log.record(&self.store).and(done)
     }
 
+    /// Like [`transact`](Self::transact), on a connection of its own. SQL that fails can leave a connection of the core
+    /// with a schema that is not the database's.
+    ///
+    /// # Errors
+    /// The error of `work` or of the commit.
+    pub fn transact_alone<T>(
+        &mut self,
+        work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
+    ) -> Result<T, LimboError> {
+        self.open = None;
+        let done = self.store.connect().and_then(|connection| store::transact_on(&connection, work));
+        self.log.record(&self.store).and(done)
+    }
+
     /// Sets whether `/info` reports a history id. By default it does.
     pub fn set_names_history(&mut self, names_history: bool) {
         self.names_history = names_history;
@@ -140,8 +154,16 @@ impl<L: KeptLog> Remote<L> {
     /// # Panics
     /// If the query fails.
     pub fn query(&self, sql: &str) -> Vec<Vec<Value>> {
-        let rows = store::execute(self.store.shared(), &BoundStatement::new(sql));
-        rows.unwrap_or_else(|error| panic!("a checker's query of the remote failed: {sql}: {error}")).rows
+        let rows = self.try_query(sql);
+        rows.unwrap_or_else(|error| panic!("a checker's query of the remote failed: {sql}: {error}"))
+    }
+
+    /// Runs a query that may be wrong. Not an event of the history.
+    ///
+    /// # Errors
+    /// The query's error.
+    pub fn try_query(&self, sql: &str) -> Result<Vec<Vec<Value>>, LimboError> {
+        store::execute(self.store.shared(), &BoundStatement::new(sql)).map(|result| result.rows)
     }
 
     /// The number of the current generation, from 1.

@@ -237,17 +237,17 @@ impl Guard<'_> {
         // While a statement is compiled, nothing is written.
         let prepared = catch_unwind(AssertUnwindSafe(|| store::prepare(connection, statement)));
         let prepared = prepared.map_err(|_| StatementError::Panicked)??;
-        let executed = self.run(prepared);
+        let executed = self.run(connection, prepared);
         if matches!(kind, Kind::Controls | Kind::ChangesSchema) {
             *self.expansion.borrow_mut() = None;
         }
         executed
     }
 
-    fn run(&self, prepared: Statement) -> Result<Executed, StatementError> {
+    fn run(&self, connection: &Connection, prepared: Statement) -> Result<Executed, StatementError> {
         let mut excess = None;
         let mut row_count = 0;
-        let executed = store::run(prepared, |row| {
+        let executed = store::run(connection, prepared, |row| {
             row_count += 1;
             self.count_row(row, row_count).map_err(|error| {
                 excess = Some(error);

@@ -50,6 +50,8 @@ pub(super) struct Executed {
     pub columns: Vec<String>,
     pub rows: Vec<Vec<Value>>,
     pub affected_row_count: i64,
+    /// The rowid of the connection's last insert; 0 before the first.
+    pub last_insert_rowid: i64,
 }
 
 pub struct Store {
@@ -137,10 +139,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
     ) -> Result<T, LimboError> {
-        self.shared.execute("BEGIN")?;
-        let done = work(&self.shared).and_then(|value| self.shared.execute("COMMIT").map(|()| value));
-        roll_back(&self.shared)?;
-        done
+        transact_on(&self.shared, work)
     }
 
     /// The number of the schema's version.
@@ -232,7 +231,7 @@ pub(super) fn execute(
     connection: &Arc<Connection>,
     statement: &BoundStatement,
 ) -> Result<Executed, LimboError> {
-    run(prepare(connection, statement)?, |_| Ok(()))
+    run(connection, prepare(connection, statement)?, |_| Ok(()))
 }
 
 /// Compiles a statement and binds its arguments.
@@ -272,6 +271,7 @@ fn index_of(prepared: &Statement, name: &str) -> Option<NonZero<usize>> {
 
 /// Runs a prepared statement to completion, or until `admit` fails for a row.
 pub(super) fn run(
+    connection: &Connection,
     mut prepared: Statement,
     mut admit: impl FnMut(&Row) -> Result<(), LimboError>,
 ) -> Result<Executed, LimboError> {
@@ -282,7 +282,19 @@ pub(super) fn run(
         Ok(())
     })?;
     let columns = (0..prepared.num_columns()).map(|index| prepared.get_column_name(index).into_owned());
-    Ok(Executed { columns: columns.collect(), rows, affected_row_count: prepared.n_change() })
+    let (affected_row_count, last_insert_rowid) = (prepared.n_change(), connection.last_insert_rowid());
+    Ok(Executed { columns: columns.collect(), rows, affected_row_count, last_insert_rowid })
+}
+
+/// Runs `work` in one transaction of a connection: commits all of it, or nothing.
+pub(super) fn transact_on<T>(
+    connection: &Arc<Connection>,
+    work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
+) -> Result<T, LimboError> {
+    connection.execute("BEGIN")?;
+    let done = work(connection).and_then(|value| connection.execute("COMMIT").map(|()| value));
+    roll_back(connection)?;
+    done
 }
 
 /// Rolls back the open transaction, if there is one.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use turso_core::{LimboError, Numeric};
 
 use super::session::StatementError;
+use super::statement_check::Refusal;
 use super::store::{BoundStatement, Executed};
 
 /// The body of a request.
@@ -169,10 +170,12 @@ pub(super) struct ExecuteResult {
 
 impl ExecuteResult {
     pub fn new(executed: Executed, want_rows: bool) -> ExecuteResult {
-        let cols = executed.columns.into_iter().map(|name| Column { name }).collect();
-        let rows = if want_rows { executed.rows } else { Vec::new() };
+        let Executed { columns, rows, affected_row_count, last_insert_rowid } = executed;
+        let cols = columns.into_iter().map(|name| Column { name }).collect();
+        let rows = if want_rows { rows } else { Vec::new() };
         let rows = rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect();
-        ExecuteResult { cols, rows, affected_row_count: executed.affected_row_count, last_insert_rowid: None }
+        let last_insert_rowid = (last_insert_rowid != 0).then(|| last_insert_rowid.to_string());
+        ExecuteResult { cols, rows, affected_row_count, last_insert_rowid }
     }
 }
 
@@ -197,6 +200,7 @@ pub(super) struct Error {
 impl From<StatementError> for Error {
     fn from(error: StatementError) -> Error {
         let code = match &error {
+            StatementError::Refused(Refusal::Syntax(_) | Refusal::MoreThanOne) => "SQLITE_ERROR",
             StatementError::Refused(_) => "SQLITE_AUTH",
             StatementError::Stopped(_) => "SQLITE_INTERRUPT",
             StatementError::TooManyRows { .. } | StatementError::TooManyBytes { .. } => "SQLITE_TOOBIG",

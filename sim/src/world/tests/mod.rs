@@ -105,12 +105,13 @@ fn an_unnecessary_re_bootstrap_is_counted_and_is_a_violation() {
 #[test]
 fn an_unreported_or_falsely_reported_re_bootstrap_is_a_violation() {
     let lost = [Action::LoseFile { client: 0, file: crate::fault::FileClass::SyncedWal }];
-    let unreported =
-        async |engine: &Engine| engine.pull().await.map(|_| Reported { rebootstrapped: None, forgotten: 0 });
+    let unreported = async |engine: &Engine| {
+        engine.pull().await.map(|_| Reported { rebootstrapped: None, forgotten: 0, conflicts: 0 })
+    };
     assert_eq!(found_in(&lost, unreported), (1, Err(NO_SURPRISE.name)));
     let requested = Some(RebootstrapReason::Requested);
     let false_report = async |engine: &Engine| {
-        engine.pull().await.map(|_| Reported { rebootstrapped: requested, forgotten: 0 })
+        engine.pull().await.map(|_| Reported { rebootstrapped: requested, forgotten: 0, conflicts: 0 })
     };
     assert_eq!(found_in(&[], false_report), (0, Err(NO_SURPRISE.name)));
 }

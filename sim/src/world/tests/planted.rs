@@ -14,12 +14,12 @@ use crate::judge::ledger::{CommitState, Entry, Ledger};
 use crate::judge::verdict::*;
 use crate::judge::{Claims, Durable};
 use crate::schedule::workload::{Effect, Writer};
-use crate::schedule::{Action, During, EngineEvent, TransactionEnd, Wait};
+use crate::schedule::{Action, Copies, During, EngineEvent, TransactionEnd, Wait, Workload};
 use crate::world::client::Engine;
 use crate::world::context::StepContext;
 use crate::world::listener::Listener;
 use crate::world::operations::{Driven, Operation, Reported};
-use crate::world::referee::{Activity, Sample};
+use crate::world::referee::{Activity, Author, Sample};
 use crate::world::trace::Trace;
 use crate::world::*;
 
@@ -28,7 +28,8 @@ type Breaker = fn(&mut World) -> Result<(), Violation>;
 
 const BREAKERS: &[(Invariant, Breaker)] = &[
     (SYNCED_PREFIX, |world| {
-        flip(world, &synced_wal(world), last_byte_of_frame(1));
+        let frames = member(world, "synced_wal_frames");
+        flip(world, &synced_wal(world), last_byte_of_frame(frames as usize));
         // The disk's own finding belongs to another invariant.
         let _findings = world.clients[0].disk.take_touched_names();
         world.judge_step(Some(0))
@@ -113,6 +114,33 @@ const BREAKERS: &[(Invariant, Breaker)] = &[
         world.referee.judge_image(&world.header, &world.clients, &world.server)
     }),
     (ENDS, |world| world.drive(0, Operation::Push, &mut StepContext::default(), pending::<()>()).map(|_| ())),
+    (PULL_NEUTRAL, |world| {
+        pull_that(world, async |engine| {
+            engine.connect()?.execute("INSERT INTO shelf VALUES (1)")?;
+            engine.pull().await.map(Reported::from)
+        })
+    }),
+    (PUSH_FAITHFUL, |world| {
+        let does_nothing = async |_: &Engine| Ok(reported(0));
+        world.operate(0, Operation::Push, &mut StepContext::default(), does_nothing).map(drop)
+    }),
+    (MERGED, |world| {
+        // The client puts back a row that the remote has deleted since.
+        pull_that(world, async |engine| engine.pull().await.map(Reported::from))?;
+        on_remote(world, "INSERT INTO shelf VALUES (1)");
+        world.note_change(Author::Others);
+        pull_that(world, async |engine| {
+            let report = engine.pull().await.map(Reported::from);
+            engine.connect()?.execute("DELETE FROM shelf")?;
+            report
+        })
+    }),
+    (EXPLAINED, |world| pull_that(world, async |_| Ok(reported(1)))),
+    (AS_EXPECTED, |world| {
+        let sql = "SELECT count(*) FROM shelf".to_owned();
+        let expect = Some(vec!["7".to_owned()]);
+        world.step(&Step::new(90, Action::Show { on: Copies::All, sql, expect }))
+    }),
     (NOTHING_LOST, |world| {
         world.heal_and_judge()?;
         let effects = vec![Effect::Appended("lost".into())];
@@ -167,8 +195,11 @@ fn correct_world() -> (World, DefaultGuard) {
     let trace = Arc::new(Mutex::new(Trace::new(false)));
     let (listener, inbox) = Listener::new(trace.clone());
     let guard = set_default(listener);
-    let mut world = World::new(Header::new(5), trace, inbox, true);
+    let header = Header { workload: Workload::TokensAndPrograms, ..Header::new(5) };
+    let mut world = World::new(header, trace, inbox, true);
     let actions = [
+        Action::RemoteProgram { sql: vec!["CREATE TABLE shelf (v)".to_owned()] },
+        Action::RemoteCheckpoint,
         Action::Pull { client: 0 },
         Action::RemoteTransaction { writes: vec![] },
         Action::RemoteTransaction { writes: vec![] },
@@ -210,6 +241,17 @@ fn overwrite(world: &World, path: &str, offset: usize, bytes: Vec<u8>) {
 fn flip(world: &World, path: &str, offset: usize) {
     let byte = world.clients[0].disk.read(path).expect("the file exists")[offset];
     overwrite(world, path, offset, vec![byte ^ 1]);
+}
+
+fn pull_that(
+    world: &mut World,
+    operation: impl AsyncFnOnce(&Engine) -> plimsoll_engine::Result<Reported>,
+) -> Result<(), Violation> {
+    world.operate(0, Operation::Pull, &mut StepContext::default(), operation).map(drop)
+}
+
+fn reported(conflicts: u64) -> Reported {
+    Reported { rebootstrapped: None, forgotten: 0, conflicts }
 }
 
 fn on_remote(world: &mut World, sql: &str) {

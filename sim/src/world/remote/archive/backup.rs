@@ -45,7 +45,7 @@ fn read(from: &Place) -> Result<Manifest, ArchiveError> {
 
 /// Copies the files. Returns the manifest of the copies.
 fn copy_files(from: &Place, to: &Place, named: &Manifest) -> Result<Manifest, ArchiveError> {
-    let logs = find_logs(from, named.clone(), &from.names()?, Place::open)?;
+    let logs = find_logs(from, named.clone(), &from.names()?, || from.open(CURRENT_WAL))?;
     let manifest = &logs.manifest;
     for closed in &manifest.closed {
         copy_file(from, to, &snapshot_name(closed.generation), closed.snapshot)?;

@@ -98,7 +98,8 @@ pub(super) fn check_database(
     names: &[String],
 ) -> Result<Checked, ArchiveError> {
     let main = place.open_shared(CURRENT)?;
-    let Logs { manifest, log, wal, state } = find_logs(place, manifest, names, Place::open_shared)?;
+    let Logs { manifest, log, wal, state } =
+        find_logs(place, manifest, names, || place.open_shared(CURRENT_WAL))?;
     let none = Log::empty();
     let moved = if state == State::MovedByAnother { &log } else { &none };
     check_main(place, &manifest, moved, &main, &wal)?;
@@ -123,7 +124,7 @@ pub(super) fn find_logs(
     place: &Place,
     mut manifest: Manifest,
     names: &[String],
-    open_wal: fn(&Place, &str) -> Result<Arc<dyn File>, ArchiveError>,
+    open_wal: impl FnOnce() -> Result<Arc<dyn File>, ArchiveError>,
 ) -> Result<Logs, ArchiveError> {
     let name = log_name(manifest.current);
     let mut log = match exists(names, &name) {
@@ -131,7 +132,7 @@ pub(super) fn find_logs(
         false => Log::empty(),
     };
     let wal = match exists(names, CURRENT_WAL) {
-        true => read_wal(place, open_wal(place, CURRENT_WAL)?)?,
+        true => read_wal(place, open_wal()?)?,
         false => Log::empty(),
     };
     let state = match (log.end, manifest.closed.last()) {

@@ -21,6 +21,16 @@ fn values_survive_the_round_trip() {
 }
 
 #[test]
+fn an_insert_is_answered_with_its_rowid_and_bad_sql_with_an_error() {
+    let mut remote = remote();
+    let execute = |sql: &str| json!({ "type": "execute", "stmt": stmt(sql, json!([])) });
+    let sql = ["CREATE TABLE t (k INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (41), (42)", "SELEC 1"];
+    let results = pipeline(&mut remote, json!(sql.map(execute)));
+    assert_eq!(results[1]["response"]["result"]["last_insert_rowid"], "42", "{results}");
+    assert_eq!(results[2]["error"]["code"], "SQLITE_ERROR", "{results}");
+}
+
+#[test]
 fn requests_run_in_order_and_a_failure_stops_no_other() {
     let mut remote = remote_with_rows(1);
     let results = pipeline(
