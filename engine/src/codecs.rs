@@ -62,6 +62,7 @@ fn metadata() -> impl Strategy<Value = Metadata> {
             attempted_transaction_no: numbers[0],
             history_id: names.1,
             anchor: remote.2,
+            former_anchor: remote.2.filter(|_| names.4),
             attachment: names.3,
             history_changed: names.4,
             settled_transaction_no: numbers[1],

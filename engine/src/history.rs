@@ -100,11 +100,21 @@ async fn look_at_anchor<R: Remote>(wire: &Wire<R>, metadata: &Metadata, synced: 
 /// Whether the server has another log, when Synced cannot be read or its generation is gone. Then only the anchor in
 /// the metadata can be compared. Returns `false` if nothing shows a difference.
 pub(crate) async fn has_other_log<R: Remote>(wire: &Wire<R>, metadata: &Metadata) -> Result<bool> {
+    lacks(wire, metadata, metadata.anchor).await
+}
+
+/// Asks the server whether it has another log than the one with this frame. Returns `false` if nothing shows a
+/// difference.
+pub(crate) async fn lacks<R: Remote>(
+    wire: &Wire<R>,
+    metadata: &Metadata,
+    anchor: Option<Anchor>,
+) -> Result<bool> {
     // A single answer may be wrong.
     for _ in 0..2 {
         let info = wire.info().await?;
         let has_other_log = has_other_name(&info, metadata)
-            || match metadata.anchor {
+            || match anchor {
                 Some(anchor) => has_lost(wire, anchor, info.current_generation).await?,
                 None => false,
             };

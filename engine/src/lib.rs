@@ -116,6 +116,9 @@
 //!
 //! # Conflicts
 //!
+//! `docs/conflict-policy.md` of this crate is the whole policy, as tables, with the cases in which the engine does not follow
+//! it yet. In short:
+//!
 //! Local transactions are replayed on the remote's current state, row by row. A rebase and a push follow the
 //! same rules. The replayed change counts as the later one:
 //!
@@ -173,6 +176,7 @@
 //! | the server was restored to an older state, or a copy of it answers | twice: it does not have Synced's newest frame, or a frame does not continue the checksums of the one before, or a generation begins elsewhere | re-bootstraps, or asks: [`Options::history_change`] |
 //! | the server is another one, for example with an empty database | it has another log, none of the application's tables, and no acknowledgement of this client | refuses: [`Error::UnrelatedServer`], until the application calls [`SyncEngine::rebootstrap`] |
 //! | two servers on copies of the same files answer in turn | a push names the server that has shown its log; frames that do not fit are refused | fails with a retryable error or re-bootstraps, until one server remains |
+//! | an answer lags behind the newest frame of a replica that was lost | the server has that frame, but says that its log ends before it | asks again, then fails with a retryable error |
 //! | the server is restored repeatedly while one operation runs | the operation would need a fourth re-bootstrap | fails with [`Error::HistoryUnsettled`]; the next operation continues |
 //! | Synced or its WAL is missing, too short or corrupt | length, stamp of the last frame, checksums, database header | re-bootstraps, because Synced holds nothing local |
 //! | Draft or its WAL is missing or too short | existence, length, stamp of the watermark's frame | refuses: [`Error::MissingFile`], [`Error::Damaged`] |

@@ -132,6 +132,10 @@ pub struct Metadata {
     /// Synced's newest remote frame; `None` while Synced holds only an export of a server that does not say what was
     /// before it.
     pub anchor: Option<Anchor>,
+    /// Synced's newest remote frame before an export of the same log took Synced's place. The log must still have it when
+    /// Draft is rebased. `None` if Draft has been rebased since, or if the server's stamps say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_anchor: Option<Anchor>,
     /// How Draft relates to Synced.
     pub attachment: Attachment,
     /// Whether Draft is still based on another log than Synced. If a local transaction then needs a table
@@ -198,6 +202,7 @@ impl Metadata {
             attempted_transaction_no: 0,
             history_id: None,
             anchor: None,
+            former_anchor: None,
             attachment: Attachment::Attached,
             history_changed: false,
             settled_transaction_no: 0,
@@ -232,6 +237,7 @@ impl Metadata {
             attempted_transaction_no,
             history_id,
             anchor,
+            former_anchor,
             attachment,
             history_changed,
             settled_transaction_no,
@@ -250,6 +256,15 @@ impl Metadata {
     /// The last frame of the current generation that Synced holds; 0 for none.
     pub(crate) fn synced_frame(&self) -> u64 {
         self.synced_frame_no.unwrap_or(0)
+    }
+
+    /// The newest frame of the log that is known to prove something, whether Synced holds it or held it before an export
+    /// took its place.
+    pub(crate) fn newest_anchor(&self) -> Option<Anchor> {
+        let anchors = [self.former_anchor, self.anchor].into_iter().flatten();
+        anchors
+            .filter(|anchor| anchor.generation > 0 && anchor.stamp.is_some())
+            .max_by_key(|anchor| (anchor.generation, anchor.frame_no))
     }
 
     /// Whether Synced's newest frame of the current generation is in its WAL. A generation may not have

@@ -75,6 +75,7 @@ pub(crate) async fn rebase(files: &Files, draft: &Draft, state: &mut State) -> R
             metadata.draft_changed_pages = PageSet::default();
             metadata.attachment = Attachment::Attached;
             metadata.history_changed = false;
+            metadata.former_anchor = None;
         })
         .await?;
     cut_local_tail(files, state).await?;

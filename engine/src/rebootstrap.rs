@@ -15,6 +15,9 @@
 //!
 //! From step 4 on, Draft's watermark is not valid for Synced. Nothing is pushed before a rebase has written
 //! every page of Draft.
+//!
+//! The new Synced has no frame to compare. If its log is the one that the old Synced replicated, the metadata keeps the old
+//! one's newest frame, and the walk does not end before it has come to it.
 
 use crate::bootstrap::download;
 use crate::draft::Draft;
@@ -145,6 +148,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
             metadata.history_changed |=
                 is_other_log || metadata.history_id.is_some() && metadata.history_id != info.history_id;
             metadata.history_id = info.history_id;
+            metadata.former_anchor = metadata.newest_anchor().filter(|_| !metadata.history_changed);
             metadata.anchor = predecessor;
             metadata.synced_wal_frames = 0;
             metadata.synced_wal_stamp = FrameStamp::default();

@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::history::{self, Verdict};
-use crate::metadata::Attachment;
+use crate::metadata::{Attachment, Metadata};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::proof::{Comparison, Origin};
@@ -346,11 +346,43 @@ impl<R: Remote> Walker<'_, R> {
                 return Ok(false);
             }
         }
+        if !self.has_come_to_former_end().await? {
+            return Ok(false);
+        }
         // The replica replaces one of another log. The rebase that follows gives up what the server has
         // acknowledged and this log lacks. So a single answer does not decide where this log ends.
         let metadata = &self.state.metadata;
         let gives_up = metadata.history_changed && metadata.attachment == Attachment::Detached;
         Ok(!gives_up || self.ends_seen >= ENDS_SEEN_MIN)
+    }
+
+    /// Whether the walk has come to the newest frame that Synced had before an export of the same log took its place. If
+    /// the server no longer has that frame, it has another log. If it has it, an answer that the log ends before it was
+    /// behind.
+    async fn has_come_to_former_end(&mut self) -> Result<bool, Stop> {
+        let Some(former) = self.state.metadata.former_anchor else { return Ok(true) };
+        if history::lacks(self.wire, &self.state.metadata, Some(former)).await? {
+            let forget = |metadata: &mut Metadata| {
+                (metadata.history_changed, metadata.former_anchor) = (true, None);
+            };
+            self.state.store(self.files, forget).await?;
+            return Ok(true);
+        }
+        let metadata = &self.state.metadata;
+        let reached = (metadata.synced_generation, metadata.synced_frame());
+        if reached >= (former.generation, former.frame_no) {
+            return Ok(true);
+        }
+        if self.ends_seen < ENDS_SEEN_MAX {
+            return Ok(false);
+        }
+        Err(Stop::Contradicted(Error::BadAnswer {
+            request: format!("GET /sync/{}/{}", reached.0, reached.1 + 1),
+            problem: format!(
+                "the log is said to end here, but the server has frame {} of generation {}",
+                former.frame_no, former.generation
+            ),
+        }))
     }
 
     /// Ends the walk at the end of the log.

@@ -79,15 +79,19 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
     let (synced, synced_wal) =
         if claims.has_replica() { (u64::MAX, wal_bytes(claims.synced_wal_frames)) } else { (0, 0) };
     let draft_wal = wal_bytes(claims.draft_wal_frames());
-    // A WAL that a compaction has emptied is shorter than the announcement says, even if frames were written
-    // to it since.
-    let is_emptied = claims.is_compacting() && length(version, &paths.draft_wal) < draft_wal;
+    // A WAL that a compaction or a checkpoint has emptied is shorter than the announcement says, even if frames were
+    // written to it since. The announcement may be put in place once more before the cut is durable: it holds with the
+    // frames and without them.
+    let is_emptied =
+        |path: &str, named: u64| length(version, path) < named || is_cut_to_nothing(version, path);
+    let is_draft_emptied = claims.is_compacting() && is_emptied(&paths.draft_wal, draft_wal);
+    let is_synced_emptied = claims.may_have_lost_wal() && is_emptied(&paths.synced_wal, synced_wal);
     let named = [
         (&paths.synced_next, if is_replacing { u64::MAX } else { 0 }),
         (&paths.synced, synced),
         (&paths.draft, u64::MAX),
-        (&paths.synced_wal, synced_wal),
-        (&paths.draft_wal, if is_emptied { 0 } else { draft_wal }),
+        (&paths.synced_wal, if is_synced_emptied { 0 } else { synced_wal }),
+        (&paths.draft_wal, if is_draft_emptied { 0 } else { draft_wal }),
     ];
     for (path, end) in named {
         if let Some(part) = version.unsynced.get(path).and_then(|unsynced| unsynced.first_below(end, path)) {
@@ -106,6 +110,12 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
 fn length(version: &MetadataVersion, path: &str) -> u64 {
     let unsynced = version.unsynced.get(path).map_or(0, Unsynced::end);
     version.durable_lengths.get(path).copied().unwrap_or(0).max(unsynced)
+}
+
+/// Whether a file was emptied and the cut is not durable.
+fn is_cut_to_nothing(version: &MetadataVersion, path: &str) -> bool {
+    let Some(Unsynced::Bytes(ranges)) = version.unsynced.get(path) else { return false };
+    ranges.first().is_some_and(|range| *range == (0..u64::MAX))
 }
 
 /// The claims of a metadata version that is known to be durable, or that is compared with a durable one.
@@ -215,6 +225,20 @@ mod tests {
         assert_eq!(judged(bytes(16_512..20_632)), Some(DURABLE_FIRST.name));
         assert_eq!(judged(Unsynced::DirectoryEntry), Some(DURABLE_FIRST.name));
         assert_eq!(judged(bytes(0..32)), None);
+    }
+
+    /// The announcement is put in place once more after an error, and holds with the log and without it.
+    #[test]
+    fn a_log_that_is_announced_to_be_emptied_may_be_cut() {
+        let judged = |phase, path, range| {
+            judge_version_in(phase, "attached", path, bytes(range)).map(|violation| violation.invariant)
+        };
+        let cut = || 0..u64::MAX;
+        assert_eq!(judged("checkpointing_synced", "c-synced-wal", cut()), None);
+        assert_eq!(judged("compacting_draft", "c-draft-wal", cut()), None);
+        assert_eq!(judged("checkpointing_synced", "c-draft-wal", cut()), Some(DURABLE_FIRST.name));
+        assert_eq!(judged("ready", "c-synced-wal", cut()), Some(DURABLE_FIRST.name));
+        assert_eq!(judged("checkpointing_synced", "c-synced-wal", 4152..8272), Some(DURABLE_FIRST.name));
     }
 
     /// A reader cannot tell what the largest number stands for.

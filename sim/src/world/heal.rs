@@ -28,11 +28,20 @@ impl World {
         self.join_remote(false)?;
         self.end_held_connections(&mut context)?;
         self.settle(&mut context)?;
-        if self.referee.is_judging() {
-            self.referee.judge_end(&mut self.clients, &self.server)
-        } else {
-            Ok(())
+        if !self.referee.is_judging() {
+            return Ok(());
         }
+        self.referee.judge_end(&mut self.clients, &self.server)?;
+        if self.referee.judges_contents() { self.judge_end_again(&mut context) } else { Ok(()) }
+    }
+
+    /// Judges the end once more with new processes: those of the history may remember what is in no file.
+    fn judge_end_again(&mut self, context: &mut StepContext) -> Result<(), Violation> {
+        for number in self.clients.numbers() {
+            self.end_process(number);
+            self.ensure_open(number, context)?;
+        }
+        self.referee.judge_end(&mut self.clients, &self.server)
     }
 
     /// Syncs all clients until nothing moves.
