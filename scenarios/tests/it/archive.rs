@@ -130,6 +130,16 @@ fn a_missing_file_is_refused_by_name_and_nothing_is_written() {
             assert!(reason.contains(named), "without {name}: {reason}");
             put_back(&data, &complete);
         }
+        // Each of the two has all frames of the current generation.
+        let logs = ["current.db-wal", "generation-3.wal"].map(|name| data.join(name));
+        let losses: [fn(&PathBuf) -> std::io::Result<()>; 2] =
+            [|log| std::fs::remove_file(log), |log| std::fs::write(log, b"")];
+        for lose in losses {
+            logs.iter().try_for_each(lose).unwrap();
+            let reason = refusal(&data).await;
+            assert!(reason.contains("current.db-wal has no frames"), "{reason}");
+            put_back(&data, &complete);
+        }
         let is_left = |name: &str| name == "lock" || name.starts_with("current.db");
         let only: Files = complete.into_iter().filter(|(name, _)| is_left(name)).collect();
         put_back(&data, &only);

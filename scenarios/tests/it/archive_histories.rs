@@ -170,7 +170,10 @@ fn a_backup_has_what_the_log_lacks() {
         behind += check(vec![
             (write(), vec![]),
             // The files are current.db, its WAL, the snapshot, the log and the manifest.
-            (archive(ArchiveAction::Lose { file: 3 }), vec![error(DiskErrorKind::OpenFails, nth)]),
+            (
+                archive(ArchiveAction::Lose { file: 3, second: None }),
+                vec![error(DiskErrorKind::OpenFails, nth)],
+            ),
             (archive(ArchiveAction::Backup), vec![]),
             (archive(ArchiveAction::RestoreBackup), vec![]),
         ]);
@@ -220,7 +223,7 @@ fn a_manifest_that_is_lost_after_an_adoption_is_missed() {
             (archive(ArchiveAction::Adopt), vec![]),
             (archive(ArchiveAction::MoveWal), vec![]),
             (Action::RemotePrune, vec![]),
-            (archive(ArchiveAction::Lose { file }), vec![]),
+            (archive(ArchiveAction::Lose { file, second: None }), vec![]),
         ]);
         assert_eq!(counts.injected.keys().filter(|name| name.starts_with("lose-file/")).count(), 1);
     }

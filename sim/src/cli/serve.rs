@@ -251,6 +251,7 @@ fn log(quiet: bool) -> WorkerGuard {
     let requests = if quiet { LevelFilter::WARN } else { LevelFilter::INFO };
     let targets = Targets::new()
         .with_default(LevelFilter::ERROR)
+        .with_target("plimsoll_sim", LevelFilter::WARN)
         .with_target("plimsoll_sim::serve", requests)
         .with_target("tower_http", requests);
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);

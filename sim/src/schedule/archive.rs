@@ -50,6 +50,9 @@ pub enum ArchiveAction {
     Lose {
         /// The number of the file in alphabetical order, modulo their count.
         file: u8,
+        /// Another file that is missing as well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        second: Option<u8>,
     },
     /// Bytes of one of the directory's files change while no server runs, and change back after the next start.
     Change {
@@ -81,7 +84,12 @@ impl fmt::Display for ArchiveAction {
             }
             Self::Adopt => write!(f, "the remote's directory has no manifest, as before there were any"),
             Self::MoveWal => write!(f, "another program moves the remote's WAL"),
-            Self::Lose { file } => write!(f, "file {file} of the remote's directory is missing"),
+            Self::Lose { file, second: None } => {
+                write!(f, "file {file} of the remote's directory is missing")
+            }
+            Self::Lose { file, second: Some(second) } => {
+                write!(f, "files {file} and {second} of the remote's directory are missing")
+            }
             Self::Change { file, offset } => {
                 write!(f, "byte {offset} of file {file} of the remote's directory is changed")
             }

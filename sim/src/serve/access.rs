@@ -1,4 +1,4 @@
-//! Decides which requests are served at all: by their host, token and content type. The layer
+//! Decides which requests are served at all: by the size of their head, their host, token and content type. The layer
 //! [`CsrfLayer`](tower_http::csrf::CsrfLayer) refuses the pages of other sites.
 
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 
-use super::answer::problem;
+use super::answer::{object, problem};
 use super::router::{HEALTH, State as Shared};
 
 /// A token that every request has to carry.
@@ -75,6 +75,29 @@ pub(super) async fn require_token(State(shared): State<Shared>, request: Request
         }
         _ => next.run(request).await,
     }
+}
+
+/// Refuses a request whose head is longer than the limit. The connection's buffer is larger, because bodies go through it
+/// too.
+pub(super) async fn require_small_head(
+    State(shared): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
+    /// What stands between a header's name and its value, and behind it.
+    const SEPARATORS: usize = ": \r\n".len();
+    let headers = request.headers().iter();
+    let of_headers: usize = headers.map(|(name, value)| name.as_str().len() + value.len() + SEPARATORS).sum();
+    let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    let limit = shared.limits.head_bytes;
+    if uri + of_headers <= limit {
+        return next.run(request).await;
+    }
+    let text = format!("the head of the request has more than {limit} bytes");
+    object(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        &serde_json::json!({ "error": text, "limit_bytes": limit }),
+    )
 }
 
 /// Refuses a request for another host's name. A page of another site can make its own name lead to this

@@ -145,6 +145,7 @@ fn full() -> Response {
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "the server has too many connections");
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -1,8 +1,11 @@
 //! Receives the body of a request, within the limits of one body and of all bodies together. The results of SQL
 //! count as bodies, because a slow reader keeps them in memory.
 
+use std::convert::Infallible;
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,12 +13,13 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::timeout::TimeoutError;
 
 use super::answer::{object, problem};
+use crate::world::remote::content::CHUNK_BYTES;
 
 /// The memory of one permit, in bytes.
 const PERMIT_BYTES: usize = 1024;
@@ -60,12 +64,7 @@ impl Bodies {
     /// Lets an answer count as a body until it is sent. Returns another answer if there is no memory for it.
     pub fn hold(&self, answer: Response<Bytes>) -> Response {
         match self.acquire(answer.body().len().div_ceil(PERMIT_BYTES)) {
-            Ok(memory) => answer.map(|bytes| {
-                Body::new(Full::new(bytes).map_frame(move |frame| {
-                    let _until_it_is_sent = &memory;
-                    frame
-                }))
-            }),
+            Ok(memory) => answer.map(|rest| Body::new(Held { rest, _memory: memory })),
             Err(refused) => self.answer(&refused),
         }
     }
@@ -132,6 +131,37 @@ impl Bodies {
             }
             Refused::Broken(reason) => problem(StatusCode::BAD_REQUEST, reason),
         }
+    }
+}
+
+/// The rest of an answer that counts as a body. It is sent in parts: a connection takes the next one only when its client has
+/// read enough of those before.
+struct Held {
+    rest: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.rest.len().min(CHUNK_BYTES as usize);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
     }
 }
 

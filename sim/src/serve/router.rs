@@ -23,7 +23,7 @@ use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use tower_http::trace::{DefaultMakeSpan, DefaultOnResponse, TraceLayer};
 use tracing::Level;
 
-use super::access::{Token, require_host, require_token, require_type};
+use super::access::{Token, require_host, require_small_head, require_token, require_type};
 use super::answer::{body, problem};
 use super::limits::Limits;
 use super::metrics::{self, Metrics};
@@ -49,7 +49,7 @@ pub(super) struct Inner {
     pub token: Option<Token>,
     pub hosts: Vec<String>,
     pub ending: Ending,
-    limits: Limits,
+    pub limits: Limits,
     /// Requests that run SQL, and requests that append frames: a slow statement must not hold up a push.
     sql: Arc<Semaphore>,
     appends: Arc<Semaphore>,
@@ -124,6 +124,7 @@ pub(super) fn router(state: State) -> Router {
         .layer(SetResponseHeaderLayer::overriding(CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .layer(log)
         .layer(from_fn_with_state(state.clone(), metrics::measure))
+        .layer(from_fn_with_state(state.clone(), require_small_head))
         .layer(from_fn_with_state(state.clone(), require_host))
         .layer(from_fn_with_state(state.clone(), require_token))
         .layer(CsrfLayer::new())

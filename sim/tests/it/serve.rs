@@ -5,9 +5,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use turso_core::{Database, IO, OpenOptions, PlatformIO, SqliteDialect};
 
 /// A statement that runs until it is stopped.
 const ENDLESS: &str =
@@ -215,6 +217,66 @@ fn more_connections_than_file_descriptors_do_not_end_it() {
     while !is_ok(&served.get("/info")) {}
     assert!(served.execute("CREATE TABLE t (v)").contains(r#""type":"ok""#));
     assert!(served.end().success());
+}
+
+/// The generation cannot be closed, because the next snapshot would be longer than files may be.
+#[test]
+fn its_log_has_requests_and_what_went_wrong_behind_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, log) = (directory.path().join("data"), directory.path().join("log"));
+    let stderr = || Stdio::from(std::fs::File::create(&log).unwrap());
+    let served = Served::start(&data, "ulimit -f 256", "--generation-frames-max 8", stderr());
+    assert!(is_ok(&served.execute("CREATE TABLE t (v)")));
+    for _ in 0..200 {
+        served.execute("INSERT INTO t SELECT hex(randomblob(1000)) FROM generate_series(1, 10)");
+    }
+    assert!(served.end().success());
+    let lines = std::fs::read_to_string(&log).unwrap();
+    assert!(lines.contains("method=POST uri=/v2/pipeline"), "{}", &lines[..lines.len().min(2000)]);
+    assert!(lines.contains("status=200"));
+    assert!(lines.contains(" WARN "), "no warning in {} lines", lines.lines().count());
+    let quiet = Served::start(&directory.path().join("quiet"), "", "--quiet", stderr());
+    assert!(is_ok(&quiet.get("/info")));
+    assert!(quiet.end().success());
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "");
+}
+
+#[test]
+fn a_database_is_imported_served_with_a_token_and_backed_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let io: Arc<dyn IO> = Arc::new(PlatformIO::new().unwrap());
+    let source = Database::open(io, &path("source.db"), OpenOptions::new(Arc::new(SqliteDialect))).unwrap();
+    let connection = source.connect().unwrap();
+    for sql in ["CREATE TABLE t (v)", "INSERT INTO t VALUES ('kept')", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+        connection.execute(sql).unwrap();
+    }
+    drop((connection, source));
+    const TOKEN: &str = "0123456789abcdef";
+    std::fs::write(path("token"), TOKEN).unwrap();
+    let arguments =
+        format!("--import '{}' --token-file '{}' --allow-host here.test", path("source.db"), path("token"));
+    let served = Served::start(&directory.path().join("data"), "", &arguments, Stdio::null());
+    let select = pipeline("SELECT v FROM t");
+    assert!(served.send(&select).starts_with("HTTP/1.1 401 "));
+    let with_token = |host: &str| {
+        select.replacen("host: localhost", &format!("host: {host}\r\nauthorization: Bearer {TOKEN}"), 1)
+    };
+    assert!(served.send(&with_token("here.test")).contains(r#""value":"kept""#));
+    assert!(served.send(&with_token("there.test")).starts_with("HTTP/1.1 421 "));
+    let backup = Command::new(env!("CARGO_BIN_EXE_plimsoll"))
+        .args(["backup", "--data", &path("data"), "--to", &path("copy")])
+        .output()
+        .unwrap();
+    assert!(backup.status.success(), "{backup:?}");
+    // The server still has its database for itself.
+    assert!(served.send(&with_token("localhost")).contains(r#""value":"kept""#));
+    let copy = Served::start(&directory.path().join("copy"), "", "", Stdio::null());
+    assert!(copy.execute("SELECT v FROM t").contains(r#""value":"kept""#));
+    let history = |info: &str| info.split("history_id").nth(1).map(str::to_owned);
+    let info = "GET /info HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer 0123456789abcdef\r\n\r\n";
+    assert_ne!(history(&served.send(info)), history(&copy.get("/info")));
+    assert!(copy.end().success() && served.end().success());
 }
 
 #[test]

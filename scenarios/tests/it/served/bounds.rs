@@ -35,6 +35,33 @@ async fn stalled(server: &Running, sent: usize, announced: usize) -> TcpStream {
     stream
 }
 
+/// A client that does not read the result of its SQL keeps it in the server's memory.
+#[test]
+fn results_that_nobody_reads_count_as_bodies() {
+    runtime().block_on(async {
+        let server = Running::start(Limits { bodies_bytes: 20 << 20, ..limits() }).await;
+        let sql = r#"{"requests":[{"type":"execute","stmt":{"sql":"SELECT hex(randomblob(4000)) FROM generate_series(1, 1700)"}}]}"#;
+        let request = post("/v2/pipeline", "", sql);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let used = async || {
+            let text = server.get("/metrics").await.text;
+            let line = text.lines().find_map(|line| line.strip_prefix("plimsoll_bodies_bytes "));
+            line.and_then(|bytes| bytes.parse::<usize>().ok()).unwrap()
+        };
+        while used().await < 12 << 20 {}
+        for _ in 0..20 {
+            assert!(used().await >= 12 << 20, "it is forgotten before it is read");
+        }
+        assert_eq!(server.send(&request).await.status, 503);
+        drop(stream);
+        while used().await > 0 {}
+        server.stop().await;
+    });
+}
+
 #[test]
 fn bodies_share_a_limited_memory() {
     runtime().block_on(async {
@@ -81,6 +108,19 @@ fn a_head_without_measure_is_refused() {
         let request = format!("GET /info HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(200_000));
         assert_eq!(server.send(request).await.status, 431);
         assert_eq!(server.get("/info").await.status, 200);
+        server.stop().await;
+        let server = Running::start(Limits { head_bytes: 2000, ..limits() }).await;
+        for (length, status) in [(1000, 200), (3000, 431), (20_000, 431)] {
+            let filler = "y".repeat(length);
+            let request =
+                format!("GET /info HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: {filler}\r\n\r\n");
+            assert_eq!(server.send(request).await.status, status, "a header of {length} bytes");
+            assert_eq!(
+                server.get(&format!("/info?{filler}")).await.status,
+                status,
+                "a URI of {length} bytes"
+            );
+        }
         server.stop().await;
     });
 }

@@ -49,7 +49,7 @@ fn action(rng: &mut impl Rng) -> Action {
         76..80 => Backup,
         80..83 => RestoreBackup,
         83..87 => MoveWal,
-        87..90 => Lose { file: rng.random() },
+        87..90 => Lose { file: rng.random(), second: rng.random_ratio(1, 3).then(|| rng.random()) },
         90..93 => Change { file: rng.random(), offset: rng.random() },
         93..96 => AddForeign { ahead: rng.random_range(0..3), is_snapshot: rng.random() },
         96..98 => Import { rows: rng.random_range(1..4), payload_bytes: payload_bytes(rng) },

@@ -29,9 +29,13 @@ impl ArchiveHistory {
                 self.quiet(|history| remove_all(&history.disk, BACKUP));
                 self.backup = None;
             }
-            ArchiveAction::Lose { file } => {
+            ArchiveAction::Lose { file, second } => {
                 return self.tamper(Situation::MissingRefused, |disk, paths| {
-                    let path = &paths[usize::from(*file) % paths.len()];
+                    let path_of = |file: u8| &paths[usize::from(file) % paths.len()];
+                    let path = path_of(*file);
+                    if let Some(second) = second.map(path_of).filter(|second| *second != path) {
+                        assert!(disk.lose(second), "the file was listed");
+                    }
                     disk.lose(path).then(|| (FaultKind::LoseFile.name(), path.clone()))
                 });
             }

@@ -70,9 +70,7 @@ pub(super) fn close_moved(place: &Place, manifest: Manifest, log: &Log) -> Resul
         Database { name: &name, snapshot: &snapshot, snapshot_bytes: manifest.snapshot.bytes, log };
     let stamp = place.write(&snapshot_name(generation + 1), database.pieces(place))?;
     place.sync()?;
-    let mut next = manifest;
-    next.closed.push(ClosedGeneration { generation, snapshot: next.snapshot, log: log_stamp, end });
-    (next.current, next.snapshot) = (generation + 1, stamp);
+    let mut next = manifest.close(log_stamp, end, stamp);
     next.put(place)?;
     Ok(next)
 }

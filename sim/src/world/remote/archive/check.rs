@@ -9,6 +9,7 @@
 //! | has frames | is empty or missing | this generation |
 //! | is the log of the generation before | is empty or missing | this generation; the core's WAL is moved now |
 //! | continues the log of the generation before | is empty or missing | the generation before, which is open again |
+//! | is empty or missing | is empty or missing | this generation, if the manifest says that it has had no frame |
 //! | is empty, missing or another log | has frames | the next generation: another program has moved the WAL |
 //!
 //! In each state the main file has to equal the database that the archive expects, page by page. The pages that the
@@ -146,10 +147,15 @@ pub(super) fn find_logs(
                 // Transactions were acknowledged after the manifest was put in place: the close was given up.
                 let before = manifest.closed.pop().expect("there is a closed generation");
                 (manifest.current, manifest.snapshot) = (before.generation, before.snapshot);
+                manifest.has_frames = true;
                 let name = log_name(manifest.current);
                 log = Log::read(place, &name, place.open(&name)?, before.end.frames)?;
                 State::Open
             }
+        }
+        (None, _) if manifest.has_frames && wal.frames() == 0 => {
+            let problem = format!("has no frames, nor has {name}, but the generation has had some");
+            return Err(ArchiveError::damaged(&place.path(CURRENT_WAL), problem));
         }
         (None, _) => State::Open,
         (Some(end), _) if is_same_log(wal.header.as_ref(), log.header.as_ref()) => {

@@ -21,7 +21,7 @@ use turso_core::File;
 
 use super::Archive;
 use super::error::ArchiveError;
-use super::manifest::{ClosedGeneration, LogEndStamp, Manifest};
+use super::manifest::{LogEndStamp, Manifest};
 use super::place::{CURRENT, CURRENT_WAL, Name, Place, log_name, snapshot_name};
 use super::scan::{Database, Log, log_bytes};
 use crate::world::remote::files;
@@ -171,11 +171,7 @@ impl Closing {
         let database = Database { name: &name, snapshot: &snapshot, snapshot_bytes, log: &log };
         let stamp = place.write(&snapshot_name(generation + 1), database.pieces(&place))?;
         place.sync()?;
-        let mut next = manifest;
-        let closed = ClosedGeneration { generation, snapshot: next.snapshot, log: log_stamp, end };
-        next.closed.push(closed);
-        (next.current, next.snapshot) = (generation + 1, stamp);
-        Ok(next)
+        Ok(manifest.close(log_stamp, end, stamp))
     }
 }
 

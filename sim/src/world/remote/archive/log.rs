@@ -98,7 +98,8 @@ impl ArchivedLog {
         /// The number of frames that are copied at once.
         const CHUNK_FRAMES: u64 = CHUNK_BYTES / FRAME_BYTES as u64;
         let frames = self.frame_count();
-        if self.current.copied == frames && (frames == 0 || self.current.is_durable) {
+        let is_noted = self.current.is_durable && self.manifest.has_frames;
+        if self.current.copied == frames && (frames == 0 || is_noted) {
             return Ok(());
         }
         // A manifest that names the log as a closed one may be in place. It must not grow then.
@@ -124,6 +125,9 @@ impl ArchivedLog {
         if !self.current.is_durable {
             self.sync(&file)?;
             self.current.is_durable = true;
+        }
+        if !self.manifest.has_frames {
+            self.manifest = self.put(Manifest { has_frames: true, ..self.manifest.clone() })?;
         }
         Ok(())
     }

@@ -43,6 +43,9 @@ pub(super) struct Manifest {
     pub current: u64,
     /// The snapshot at the start of the current generation.
     pub snapshot: Stamp,
+    /// Whether the current generation has had a frame. Then its frames must be in the core's WAL or in the log.
+    #[serde(default)]
+    pub has_frames: bool,
     /// Files of pruned generations that may not have been removed yet.
     pub removing: Vec<String>,
 }
@@ -103,8 +106,15 @@ impl Manifest {
             closed: Vec::new(),
             current: 1,
             snapshot: Stamp { bytes: 0, hash: 0 },
+            has_frames: false,
             removing: Vec::new(),
         }
+    }
+
+    /// The manifest after the current generation has ended with this log. The next one begins with a snapshot.
+    pub fn close(mut self, log: Stamp, end: LogEndStamp, snapshot: Stamp) -> Self {
+        self.closed.push(ClosedGeneration { generation: self.current, snapshot: self.snapshot, log, end });
+        Self { current: self.current + 1, snapshot, has_frames: false, ..self }
     }
 
     /// The oldest generation.
