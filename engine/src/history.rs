@@ -97,24 +97,15 @@ async fn look_at_anchor<R: Remote>(wire: &Wire<R>, metadata: &Metadata, synced: 
     Ok(Sighting::Other)
 }
 
-/// Whether the server has another log, when Synced cannot be read or its generation is gone. Then only the anchor in
-/// the metadata can be compared. Returns `false` if nothing shows a difference.
+/// Whether the server has another log than the one that Draft is based on, when Synced cannot be read, its generation is
+/// gone, or a new export has taken its place. Then only an anchor in the metadata can be compared. Returns `false` if
+/// nothing shows a difference.
 pub(crate) async fn has_other_log<R: Remote>(wire: &Wire<R>, metadata: &Metadata) -> Result<bool> {
-    lacks(wire, metadata, metadata.anchor).await
-}
-
-/// Asks the server whether it has another log than the one with this frame. Returns `false` if nothing shows a
-/// difference.
-pub(crate) async fn lacks<R: Remote>(
-    wire: &Wire<R>,
-    metadata: &Metadata,
-    anchor: Option<Anchor>,
-) -> Result<bool> {
     // A single answer may be wrong.
     for _ in 0..2 {
         let info = wire.info().await?;
         let has_other_log = has_other_name(&info, metadata)
-            || match anchor {
+            || match metadata.former_anchor.or(metadata.anchor) {
                 Some(anchor) => has_lost(wire, anchor, info.current_generation).await?,
                 None => false,
             };

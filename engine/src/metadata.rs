@@ -258,13 +258,10 @@ impl Metadata {
         self.synced_frame_no.unwrap_or(0)
     }
 
-    /// The newest frame of the log that is known to prove something, whether Synced holds it or held it before an export
-    /// took its place.
-    pub(crate) fn newest_anchor(&self) -> Option<Anchor> {
-        let anchors = [self.former_anchor, self.anchor].into_iter().flatten();
-        anchors
-            .filter(|anchor| anchor.generation > 0 && anchor.stamp.is_some())
-            .max_by_key(|anchor| (anchor.generation, anchor.frame_no))
+    /// The newest frame of the log that Draft is based on, if it proves which log that is.
+    pub(crate) fn proving_anchor(&self) -> Option<Anchor> {
+        let anchor = self.former_anchor.or(self.anchor);
+        anchor.filter(|anchor| anchor.generation > 0 && anchor.stamp.is_some())
     }
 
     /// Whether Synced's newest frame of the current generation is in its WAL. A generation may not have

@@ -148,7 +148,7 @@ pub(crate) async fn rebootstrap<R: Remote>(
             metadata.history_changed |=
                 is_other_log || metadata.history_id.is_some() && metadata.history_id != info.history_id;
             metadata.history_id = info.history_id;
-            metadata.former_anchor = metadata.newest_anchor().filter(|_| !metadata.history_changed);
+            metadata.former_anchor = metadata.proving_anchor().filter(|_| !metadata.history_changed);
             metadata.anchor = predecessor;
             metadata.synced_wal_frames = 0;
             metadata.synced_wal_stamp = FrameStamp::default();

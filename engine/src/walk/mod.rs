@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::events::event;
 use crate::files::Files;
 use crate::history::{self, Verdict};
-use crate::metadata::{Attachment, Metadata};
+use crate::metadata::Attachment;
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::proof::{Comparison, Origin};
@@ -357,16 +357,12 @@ impl<R: Remote> Walker<'_, R> {
     }
 
     /// Whether the walk has come to the newest frame that Synced had before an export of the same log took its place. If
-    /// the server no longer has that frame, it has another log. If it has it, an answer that the log ends before it was
-    /// behind.
+    /// the server has that frame, an answer that the log ends before it was behind. Stops the walk if the server has
+    /// another log by now.
     async fn has_come_to_former_end(&mut self) -> Result<bool, Stop> {
         let Some(former) = self.state.metadata.former_anchor else { return Ok(true) };
-        if history::lacks(self.wire, &self.state.metadata, Some(former)).await? {
-            let forget = |metadata: &mut Metadata| {
-                (metadata.history_changed, metadata.former_anchor) = (true, None);
-            };
-            self.state.store(self.files, forget).await?;
-            return Ok(true);
+        if history::has_other_log(self.wire, &self.state.metadata).await? {
+            return Err(Stop::LogDiverged(RebootstrapReason::HistoryChanged));
         }
         let metadata = &self.state.metadata;
         let reached = (metadata.synced_generation, metadata.synced_frame());

@@ -233,6 +233,38 @@ fn a_row_that_waits_for_a_table_is_kept_when_the_application_follows_a_restored_
     assert_eq!(place.remote_rows("SELECT v FROM late"), ["waiting"]);
 }
 
+/// The server is restored while a client has only an export of it, which proves nothing. The client remembers what its lost
+/// replica had.
+#[test]
+fn an_application_is_asked_even_if_the_replica_is_lost_before_the_server_is_restored() {
+    let (place, engine) = place(true);
+    drop(engine);
+    let way = Lying::to(&place.remote);
+    let open =
+        || block_on(place.open_as("a", way.clone(), |options| options.history_change(HistoryChange::Ask)));
+    let engine = open().unwrap();
+    engine.connect().unwrap().execute("CREATE TABLE late (v)").unwrap();
+    block_on(engine.sync()).unwrap();
+    engine.connect().unwrap().execute("INSERT INTO late VALUES ('waiting')").unwrap();
+    drop(engine);
+    place.io().remove_file(&format!("{}-synced", place.path("a"))).unwrap();
+    way.answer_with(|path, answer| (!path.starts_with("/sync/1/1/")).then_some(answer));
+    let engine = open().unwrap();
+    let error = block_on(engine.pull()).unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    way.tell_the_truth();
+    place.remote.with_remote(|remote| remote.restore(0, 1, true));
+    for _ in 0..2 {
+        let error = block_on(engine.sync()).unwrap_err();
+        assert!(matches!(error, Error::HistoryChanged { .. }), "{error}");
+        assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM late"), ["waiting"]);
+    }
+    block_on(engine.rebootstrap()).unwrap();
+    block_on(engine.sync()).unwrap();
+    assert_eq!(rows(&engine.connect().unwrap(), "SELECT v FROM late"), ["waiting"]);
+    assert_eq!(place.remote_rows("SELECT v FROM late"), ["waiting"]);
+}
+
 fn without_chain(path: &str, answer: Response<Bytes>) -> Option<Response<Bytes>> {
     let is_of_frames = path.starts_with("/sync/") && answer.body().len().is_multiple_of(FRAME_BYTES);
     if !is_of_frames {
