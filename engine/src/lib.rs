@@ -116,8 +116,8 @@
 //!
 //! # Conflicts
 //!
-//! `docs/conflict-policy.md` of this crate is the whole policy, as tables, with the cases in which the engine does not follow
-//! it yet. In short:
+//! `docs/conflict-policy.md` of this crate is the whole policy, as tables, with the cases in which the engine
+//! does not follow it yet. In short:
 //!
 //! Local transactions are replayed on the remote's current state, row by row. A rebase and a push follow the
 //! same rules. The replayed change counts as the later one:

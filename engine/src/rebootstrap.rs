@@ -16,8 +16,8 @@
 //! From step 4 on, Draft's watermark is not valid for Synced. Nothing is pushed before a rebase has written
 //! every page of Draft.
 //!
-//! The new Synced has no frame to compare. If its log is the one that the old Synced replicated, the metadata keeps the old
-//! one's newest frame, and the walk does not end before it has come to it.
+//! The new Synced has no frame to compare. If its log is the one that the old Synced replicated, the metadata
+//! keeps the old one's newest frame, and the walk does not end before it has come to it.
 
 use crate::bootstrap::download;
 use crate::draft::Draft;

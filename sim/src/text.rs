@@ -8,6 +8,14 @@ pub fn counted(count: u64, thing: &str) -> String {
     format!("{} {thing}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
+/// A text, or its beginning and its length if it is longer than `shown` characters.
+pub fn shortened(text: &str, shown: usize) -> String {
+    match text.char_indices().nth(shown) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+    }
+}
+
 /// An error and its causes, on one line.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -233,8 +233,8 @@ fn a_row_that_waits_for_a_table_is_kept_when_the_application_follows_a_restored_
     assert_eq!(place.remote_rows("SELECT v FROM late"), ["waiting"]);
 }
 
-/// The server is restored while a client has only an export of it, which proves nothing. The client remembers what its lost
-/// replica had.
+/// The server is restored while a client has only an export of it, which proves nothing. The client remembers
+/// what its lost replica had.
 #[test]
 fn an_application_is_asked_even_if_the_replica_is_lost_before_the_server_is_restored() {
     let (place, engine) = place(true);

@@ -124,7 +124,8 @@ fn a_short_read_of_the_wal_is_a_panic_of_a_checkpoint() {
 }
 
 /// The core writes the two options without the comma between them, and cannot parse that. The statement fails, but if
-/// its transaction is committed, no other connection can read the schema any more. The generator of programs draws no such table.
+/// its transaction is committed, no other connection can read the schema any more. The generator of programs
+/// draws no such table.
 #[test]
 fn a_strict_table_without_rowid_makes_the_database_unreadable() {
     for (options, is_readable) in

@@ -4,8 +4,8 @@ use plimsoll_sim::schedule::Action;
 use plimsoll_sim::search::generate::{Profile, generate};
 use rusqlite::Connection;
 
-/// A statement may fail because of the rows that are there, and after a failed change of the schema so may those that rely
-/// on it. It must not fail because nobody can read it.
+/// A statement may fail because of the rows that are there, and after a failed change of the schema so may
+/// those that rely on it. It must not fail because nobody can read it.
 #[test]
 fn most_statements_of_applications_are_accepted_and_all_can_be_read() {
     let (mut accepted, mut refused) = (0, 0);

@@ -79,13 +79,12 @@ pub fn judge_durability(version: &MetadataVersion, paths: &Paths) -> Result<(), 
     let (synced, synced_wal) =
         if claims.has_replica() { (u64::MAX, wal_bytes(claims.synced_wal_frames)) } else { (0, 0) };
     let draft_wal = wal_bytes(claims.draft_wal_frames());
-    // A WAL that a compaction or a checkpoint has emptied is shorter than the announcement says, even if frames were
-    // written to it since. The announcement may be put in place once more before the cut is durable: it holds with the
-    // frames and without them.
-    let is_emptied =
-        |path: &str, named: u64| length(version, path) < named || is_cut_to_nothing(version, path);
-    let is_draft_emptied = claims.is_compacting() && is_emptied(&paths.draft_wal, draft_wal);
-    let is_synced_emptied = claims.may_have_lost_wal() && is_emptied(&paths.synced_wal, synced_wal);
+    // A WAL that a compaction has emptied is shorter than the announcement says, even if frames were written to it
+    // since. An announcement may be put in place once more before the cut is durable: it holds with the frames and
+    // without them.
+    let is_draft_emptied = claims.is_compacting()
+        && (length(version, &paths.draft_wal) < draft_wal || is_cut_to_nothing(version, &paths.draft_wal));
+    let is_synced_emptied = claims.may_have_lost_wal() && is_cut_to_nothing(version, &paths.synced_wal);
     let named = [
         (&paths.synced_next, if is_replacing { u64::MAX } else { 0 }),
         (&paths.synced, synced),

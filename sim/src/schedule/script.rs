@@ -8,6 +8,8 @@ use super::{Action, Comments, Copies, Header, PushMode, Schedule, Step, Workload
 
 /// The number that a script's header has as its key. Scripts draw nothing.
 const KEY: u64 = 1;
+/// The maximum number of steps that one line stands for.
+const EACH_MAX: u32 = 10_000;
 /// The row that stands for no rows.
 const NOTHING: &str = "nothing";
 
@@ -37,8 +39,17 @@ pub(super) fn parse(text: &str) -> Result<Schedule, ScheduleError> {
         if let Some(comment) = text.strip_prefix('#') {
             script.waiting.push(comment.strip_prefix(' ').unwrap_or(comment).to_owned());
         } else if text == "R{" {
-            let block = lines.by_ref().map(|(_, text)| text).take_while(|text| *text != "}");
-            let sql = block.filter(|text| !text.is_empty()).map(str::to_owned).collect();
+            let mut sql = Vec::new();
+            loop {
+                let Some((_, text)) = lines.next() else {
+                    return Err(script_error(line, "the block `R{` has no `}`"));
+                };
+                match text {
+                    "}" => break,
+                    text if text.is_empty() || text.starts_with('#') => {}
+                    text => sql.push(text.to_owned()),
+                }
+            }
             script.add(line, Action::RemoteProgram { sql });
         } else {
             script.read(line, text)?;
@@ -60,7 +71,8 @@ struct Script {
 
 impl Script {
     fn finish(self) -> Result<Schedule, ScheduleError> {
-        let header = Header { clients: self.names.len().max(1) as u8, ..self.header };
+        let clients = u8::try_from(self.names.len().max(1)).unwrap_or(u8::MAX);
+        let header = Header { clients, ..self.header };
         check_header(1, &header)?;
         let mut check = Check::default();
         self.steps.iter().try_for_each(|(line, step)| check.step(*line, &header, step))?;
@@ -84,6 +96,9 @@ impl Script {
         if let Some((subject, sql)) = text.split_once(": ") {
             if let Some((count, client)) = repeated(subject) {
                 let client = self.client(line, client)?;
+                if count > EACH_MAX {
+                    return Err(script_error(line, format!("`each` is at most {EACH_MAX}")));
+                }
                 for number in 1..=count {
                     let sql = vec![sql.replace("{i}", &number.to_string())];
                     self.add(line, Action::Program { client, sql });
@@ -156,7 +171,7 @@ impl Script {
 
     fn expect(&mut self, line: usize, row: &str) -> Result<(), ScheduleError> {
         let Some((_, Step { action: Action::Show { expect, .. }, .. })) = self.steps.last_mut() else {
-            return Err(script(line, "`expect` has to follow a query"));
+            return Err(script_error(line, "`expect` has to follow a query"));
         };
         let rows = expect.get_or_insert_default();
         if row != NOTHING {
@@ -170,7 +185,7 @@ impl Script {
             self.header.push_mode = match value {
                 "frames" => PushMode::Frames,
                 "statements" => PushMode::Statements,
-                _ => return Err(script(line, "`option push` is `frames` or `statements`")),
+                _ => return Err(script_error(line, "`option push` is `frames` or `statements`")),
             };
             return Ok(());
         }
@@ -178,17 +193,17 @@ impl Script {
         let read = serde_json::from_str(value).unwrap_or_else(|_| value.into());
         match fields.get_mut(key) {
             Some(field) if !matches!(key, "format" | "clients" | "workload" | "system") => *field = read,
-            _ => return Err(script(line, format!("there is no option {key}"))),
+            _ => return Err(script_error(line, format!("there is no option {key}"))),
         }
-        self.header =
-            serde_json::from_value(fields).map_err(|error| script(line, format!("option {key}: {error}")))?;
+        self.header = serde_json::from_value(fields)
+            .map_err(|error| script_error(line, format!("option {key}: {error}")))?;
         Ok(())
     }
 
     fn client(&self, line: usize, name: &str) -> Result<u8, ScheduleError> {
         let number = self.names.iter().position(|known| known == name);
         let number = number.and_then(|number| u8::try_from(number).ok());
-        number.ok_or_else(|| script(line, format!("client {name} has not been opened")))
+        number.ok_or_else(|| script_error(line, format!("client {name} has not been opened")))
     }
 }
 
@@ -202,12 +217,12 @@ fn is_name(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
-fn script(line: usize, problem: impl Into<String>) -> ScheduleError {
+fn script_error(line: usize, problem: impl Into<String>) -> ScheduleError {
     ScheduleError::Script { line, problem: problem.into() }
 }
 
 fn unknown(line: usize, text: &str) -> ScheduleError {
-    script(line, format!("cannot read `{text}`; see sim/docs/scripts.md"))
+    script_error(line, format!("cannot read `{text}`; see sim/docs/scripts.md"))
 }
 
 #[cfg(test)]
@@ -245,5 +260,7 @@ mod tests {
         assert_eq!(problem("open a\nexpect 1\n"), "line 2: `expect` has to follow a query");
         assert_eq!(problem("option speed 1\nopen a\n"), "line 1: there is no option speed");
         assert!(problem("option chunk_bytes 0\nopen a\n").contains("chunk_bytes"));
+        assert_eq!(problem("open a\nR{\nSELECT 1\n"), "line 2: the block `R{` has no `}`");
+        assert_eq!(problem("open a\neach 4000000000 a: SELECT 1\n"), "line 2: `each` is at most 10000");
     }
 }

@@ -99,13 +99,14 @@ pub enum Action {
         client: u8,
         sql: Vec<String>,
     },
-    /// Another writer runs SQL on the remote, as in `program`. A transaction that is left open is rolled back.
+    /// Another writer runs SQL on the remote, all of it in one transaction. A statement may fail; then the next
+    /// one follows.
     RemoteProgram { sql: Vec<String> },
     /// A query is run on a copy of the database, and its rows are recorded.
     Show {
         on: Copies,
         sql: String,
-        /// The rows that each of the copies has to show, as the timeline prints them. Anything will do if there are none.
+        /// The rows that each of the copies has to show, in order, as the timeline prints them. Without the field, any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expect: Option<Vec<String>>,
     },

@@ -134,8 +134,8 @@ impl Bodies {
     }
 }
 
-/// The rest of an answer that counts as a body. It is sent in parts: a connection takes the next one only when its client has
-/// read enough of those before.
+/// The rest of an answer that counts as a body. It is sent in parts: a connection takes the next one only when
+/// its client has read enough of those before.
 struct Held {
     rest: Bytes,
     _memory: OwnedSemaphorePermit,

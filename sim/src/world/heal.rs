@@ -35,12 +35,13 @@ impl World {
         if self.referee.judges_contents() { self.judge_end_again(&mut context) } else { Ok(()) }
     }
 
-    /// Judges the end once more with new processes: those of the history may remember what is in no file.
+    /// Judges the end once more with new processes: those of the history may remember what is in no file. A commit whose
+    /// sync has failed may show only now, and is sent then.
     fn judge_end_again(&mut self, context: &mut StepContext) -> Result<(), Violation> {
         for number in self.clients.numbers() {
             self.end_process(number);
-            self.ensure_open(number, context)?;
         }
+        self.settle(context)?;
         self.referee.judge_end(&mut self.clients, &self.server)
     }
 

@@ -165,6 +165,7 @@ impl World {
             {
                 self.recorder.counts.busy += 1;
                 context.end = StepEnd::Busy;
+                self.judge_contents(number, kind, contents_before.as_ref(), None, context)?;
                 Ok(false)
             }
             // The remote has changed its log once more after the application has confirmed the first change.
@@ -172,6 +173,7 @@ impl World {
                 if self.header.asks_before_following && rebootstrap_expected =>
             {
                 self.recorder.counts.errors_refused += 1;
+                self.judge_contents(number, kind, contents_before.as_ref(), None, context)?;
                 Ok(false)
             }
             Driven::Done(Err(error)) => {

@@ -1,5 +1,5 @@
-//! Programs: SQL as an application sends it, queries that show what a copy of the database holds, and the contents before and
-//! after an operation.
+//! Programs: SQL as an application sends it, queries that show what a copy of the database holds, and the
+//! contents before and after an operation.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,11 +14,11 @@ use super::trace::{Lane, Verb};
 use crate::judge::tables::show_row;
 use crate::judge::verdict::{AS_EXPECTED, READS, Violation};
 use crate::schedule::Copies;
-use crate::text::error_chain;
+use crate::text::{error_chain, shortened};
 
 impl World {
-    /// Runs an application's program, one statement after the other. A statement may fail, unless its error says that
-    /// the database is broken.
+    /// Runs an application's program, one statement after the other. A statement may fail, unless its error
+    /// says that the database is broken.
     pub(super) fn run_program(
         &mut self,
         number: u8,
@@ -41,9 +41,6 @@ impl World {
                 Ok(Ok(())) => {
                     self.recorder.counts.statements += 1;
                     self.record(Lane::Application(number), Verb::Statement, statement, &[]);
-                    if connection.is_autocommit() {
-                        self.note_local_commit(number);
-                    }
                 }
                 Ok(Err(error)) if is_of_statement(&error) => {
                     self.recorder.counts.statements_failed += 1;
@@ -52,6 +49,10 @@ impl World {
                 }
                 Ok(Err(error)) => self.judge_failed_transaction(number, &error, context)?,
                 Err(panic) => return Err(violation_of_panic(number, &*panic)),
+            }
+            // A statement that has failed may have kept some of its rows.
+            if connection.is_autocommit() {
+                self.note_local_commit(number);
             }
         }
         Ok(())
@@ -85,7 +86,7 @@ impl World {
     /// Runs another writer's program as one transaction of the remote.
     pub(super) fn run_remote_program(&mut self, sql: &[String]) {
         let mut failures = Vec::new();
-        let ran = self.server.remote.transact_alone(|connection| {
+        let ran = self.server.remote.transact(|connection| {
             for statement in sql {
                 if let Err(error) = connection.execute(statement) {
                     failures.push(format!("{statement}: {error}"));
@@ -122,8 +123,8 @@ impl World {
         Some(Before { client, remote: self.server.tables(), is_up_to_date })
     }
 
-    /// Judges what an operation has done to contents. `conflicts` is the number that it has reported, if it has
-    /// succeeded.
+    /// Judges what an operation has done to contents. `conflicts` is the number that it has reported, if it
+    /// has succeeded.
     pub(super) fn judge_contents(
         &mut self,
         number: u8,
@@ -147,13 +148,12 @@ impl World {
         let has_succeeded = conflicts.is_some();
         let conflicts = conflicts.unwrap_or_default();
         let finished = Finished { operation, has_succeeded, conflicts, before, after: &after };
-        let is_up_to_date = before.is_up_to_date && self.referee.news.is_up_to_date(number);
-        if is_up_to_date {
-            self.referee.judge_unchanged(client, &self.server, &finished)?;
+        let remote = self.server.tables();
+        if before.is_up_to_date && self.referee.news.is_up_to_date(number) {
+            self.referee.judge_unchanged(client, &remote, &finished)?;
         }
         let is_at_end = client.claims().is_some_and(|claims| claims.progress() == self.server.position());
         let is_whole = has_succeeded && (operation == Operation::Push || is_at_end);
-        let remote = self.server.tables();
         if is_whole {
             self.referee.judge_merged(client, &remote, &finished)?;
         }
@@ -207,15 +207,19 @@ impl World {
             if let Some(expected) = expect
                 && expected != rows
             {
-                let message =
-                    format!("{owner} shows {} for {sql}, but expected is {}", lines(&rows), lines(expected));
+                let message = format!(
+                    "{owner} shows {} for {sql}, but expected is {}",
+                    in_words(&rows),
+                    in_words(expected)
+                );
                 return Err(Violation::of(AS_EXPECTED, message));
             }
         }
         Ok(())
     }
 
-    /// Lets all open clients sync until nothing moves, compares all open copies, and checks that they are intact.
+    /// Lets all open clients sync until nothing moves, compares all open copies, and checks that they are
+    /// intact.
     ///
     /// # Errors
     /// The first difference, or the complaint of `PRAGMA integrity_check`.
@@ -228,19 +232,28 @@ impl World {
     }
 }
 
-/// Whether a statement's error is the application's own affair: SQL that the schema or the data do not allow, or that
-/// the engine refuses. Other errors say that a file failed or that the database is broken.
+/// Whether a statement's error is the application's own affair: SQL that the schema or the data do not allow,
+/// or that the engine refuses. Other errors say that a file failed or that the database is broken.
 fn is_of_statement(error: &Error) -> bool {
     match error {
         Error::StatementRefused { .. } => true,
         Error::Database { source, .. } => !matches!(
             source,
-            LimboError::Corrupt(_) | LimboError::InternalError(_) | LimboError::CompletionError(_)
+            LimboError::Corrupt(_)
+                | LimboError::NotADB
+                | LimboError::InternalError(_)
+                | LimboError::CompletionError(_)
         ),
         _ => false,
     }
 }
 
-fn lines(rows: &[String]) -> String {
-    if rows.is_empty() { "no rows".to_owned() } else { rows.join("; ") }
+/// Rows on one line, each shortened if it is long.
+fn in_words(rows: &[String]) -> String {
+    const SHOWN_CHARS: usize = 200;
+    if rows.is_empty() {
+        return "no rows".to_owned();
+    }
+    let shown: Vec<String> = rows.iter().map(|row| shortened(row, SHOWN_CHARS)).collect();
+    shown.join("; ")
 }

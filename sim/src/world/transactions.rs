@@ -73,7 +73,7 @@ impl World {
         if !effects.is_empty() {
             self.referee.ledger.enter(Entry::new(writer, effects, commit_state));
         }
-        if commit_state == CommitState::Committed {
+        if !is_down {
             self.note_local_commit(number);
         }
         self.inform_pilot();

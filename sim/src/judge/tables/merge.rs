@@ -1,19 +1,19 @@
 //! The conflict policy as a model: three states in, one out. It knows nothing but contents.
 //!
-//! `engine/docs/conflict-policy.md` is the policy. The model has what it says about rows and columns. A table is left
-//! out where the policy needs more than the rows of that table: another definition on one side, unique values besides the
-//! key, foreign keys, collations, and columns that are computed.
+//! `engine/docs/conflict-policy.md` is the policy. The model has what it says about rows and columns. A table
+//! is left out where the policy needs more than the rows of that table: another definition on one side,
+//! unique values besides the key, foreign keys, collations, and columns that are computed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cell, Row, Tables};
+use super::{Cell, Object, Row, Tables};
 
-/// The parts of a definition that are not modelled.
+/// The parts of a table's definition, or of that of an index on it, that are not modelled.
 const NOT_MODELLED: [&str; 3] = ["UNIQUE", "COLLATE", " AS("];
 
 impl Tables {
-    /// Applies transactions to `remote`: those that have led from each of `states` to the next. Returns the remote's content
-    /// and that after each of them, without the tables that are not modelled.
+    /// Applies transactions to `remote`: those that have led from each of `states` to the next. Returns the
+    /// remote's content and that after each of them, without the tables that are not modelled.
     pub fn rebased(states: &[Self], remote: &Self) -> Vec<Self> {
         let mut known = remote.clone();
         known.rows.retain(|table, _| {
@@ -53,15 +53,12 @@ impl Tables {
     }
 
     fn is_modelled(&self, table: &str) -> bool {
-        let on_table = [format!("ON {}(", super::quoted(table)), format!("ON {table}(")];
-        let is_unique = |((kind, _), sql): (&(String, String), &String)| {
-            kind == "index" && sql.starts_with("CREATE UNIQUE") && on_table.iter().any(|on| sql.contains(on))
+        let needs_more = |((kind, _), object): (&(String, String), &Object)| {
+            let sql = object.sql.to_ascii_uppercase();
+            let is_of_table = object.table == table && matches!(&**kind, "table" | "index");
+            sql.contains("REFERENCES") || is_of_table && NOT_MODELLED.iter().any(|part| sql.contains(part))
         };
-        let has_foreign_keys = self.objects.values().any(|sql| sql.contains("REFERENCES"));
-        let sql = &self.objects[&("table".to_owned(), table.to_owned())];
-        !has_foreign_keys
-            && !self.objects.iter().any(is_unique)
-            && !NOT_MODELLED.iter().any(|part| sql.contains(part))
+        !self.objects.iter().any(needs_more)
     }
 }
 

@@ -1,8 +1,9 @@
-//! The content of a database as an application sees it: the schema, and the rows of each table by value and type.
+//! The content of a database as an application sees it: the schema, and the rows of each table by value and
+//! type.
 //!
-//! Nothing here knows a statement, a change log or a page. Two databases are equal if an application could not tell one
-//! from the other: the same objects with the same definitions, and the same rows. Rows have no order and no hidden
-//! rowid.
+//! Nothing here knows a statement, a change log or a page. Two databases are equal if an application could
+//! not tell one from the other: the same objects with the same definitions, and the same rows. Rows have no
+//! order and no hidden rowid.
 //!
 //! `merge` is the conflict policy as a model of contents.
 
@@ -13,6 +14,8 @@ use std::fmt;
 
 use turso_core::{Numeric, Value};
 
+use crate::text::shortened;
+
 /// The names of the objects that belong to SQLite or to the engine begin so.
 const RESERVED: [&str; 4] = ["sqlite_", "turso_", "__turso_", "plimsoll_"];
 /// The number of characters of a value that a message shows.
@@ -21,12 +24,20 @@ const SHOWN_CHARS: usize = 40;
 /// The content of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tables {
-    /// The definition of each object, by type and name, with the least white space.
-    objects: BTreeMap<(String, String), String>,
+    /// The objects of the schema, by type and name.
+    objects: BTreeMap<(String, String), Object>,
     /// The rows of each table, sorted.
     rows: BTreeMap<String, Vec<Row>>,
     /// The positions of the key's columns in the rows of each table.
     keys: BTreeMap<String, Vec<usize>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Object {
+    /// The table that it is, or that it belongs to.
+    table: String,
+    /// The definition, with the least white space.
+    sql: String,
 }
 
 /// The values of a row, in the order of the table's columns.
@@ -54,22 +65,19 @@ impl From<&Value> for Cell {
     }
 }
 
-/// As a literal of SQL, shortened if it is long.
+/// As a literal of SQL.
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = match self {
-            Self::Null => return f.write_str("NULL"),
-            Self::Integer(integer) => return write!(f, "{integer}"),
-            Self::Real(bits) => return write!(f, "{:?}", f64::from_bits(*bits)),
-            Self::Text(text) => format!("'{}'", text.replace('\'', "''").replace('\0', "\u{2400}")),
+        match self {
+            Self::Null => f.write_str("NULL"),
+            Self::Integer(integer) => write!(f, "{integer}"),
+            Self::Real(bits) => write!(f, "{:?}", f64::from_bits(*bits)),
+            Self::Text(text) => write!(f, "'{}'", text.replace('\'', "''").replace('\0', "\u{2400}")),
             Self::Blob(bytes) => {
-                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("x'{digits}'")
+                f.write_str("x'")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str("'")
             }
-        };
-        match whole.char_indices().nth(SHOWN_CHARS) {
-            None => f.write_str(&whole),
-            Some((end, _)) => write!(f, "{}… ({} characters)", &whole[..end], whole.chars().count()),
         }
     }
 }
@@ -87,8 +95,8 @@ impl Tables {
     /// The error of `query`.
     pub fn read<E>(mut query: impl FnMut(&str) -> Result<Vec<Vec<Value>>, E>) -> Result<Self, E> {
         let (mut objects, mut rows, mut keys) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        for object in query("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")? {
-            let [kind, name, sql] = [0, 1, 2].map(|column| object[column].to_string());
+        for object in query("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")? {
+            let [kind, name, table, sql] = [0, 1, 2, 3].map(|column| object[column].to_string());
             if RESERVED.iter().any(|prefix| name.to_ascii_lowercase().starts_with(prefix)) {
                 continue;
             }
@@ -104,7 +112,7 @@ impl Tables {
                 keys.insert(name.clone(), key.collect());
                 rows.insert(name.clone(), found);
             }
-            objects.insert((kind, name), normalized(&sql));
+            objects.insert((kind, name), Object { table, sql: normalized(&sql) });
         }
         Ok(Self { objects, rows, keys })
     }
@@ -125,10 +133,10 @@ impl Tables {
             object.map(|(kind, name)| format!("only {owner} has the {kind} {}", quoted(name)))
         };
         only(self, other, here).or_else(|| only(other, self, there)).or_else(|| {
-            let differs = |(object, sql): &(&(String, String), &String)| other.objects[*object] != **sql;
-            let ((kind, name), sql) = self.objects.iter().find(differs)?;
-            let theirs = &other.objects[&(kind.clone(), name.clone())];
-            Some(format!("the {kind} {} is {sql} for {here}, but {theirs} for {there}", quoted(name)))
+            let mut pairs = self.objects.iter().map(|(named, ours)| (named, ours, &other.objects[named]));
+            let ((kind, name), ours, theirs) = pairs.find(|(_, ours, theirs)| ours != theirs)?;
+            let (name, ours, theirs) = (quoted(name), &ours.sql, &theirs.sql);
+            Some(format!("the {kind} {name} is {ours} for {here}, but {theirs} for {there}"))
         })
     }
 }
@@ -141,7 +149,8 @@ fn difference_of_rows(here: &str, rows: &[Row], others: &[Row], there: &str) -> 
     let count = |rows: &[Row], row: &Row| rows.iter().filter(|other| *other == row).count();
     let more =
         |left: &[Row], right: &[Row]| left.iter().find(|row| count(left, row) > count(right, row)).cloned();
-    let in_words = |row: &Row| row.iter().map(Cell::to_string).collect::<Vec<_>>().join(", ");
+    let cell_in_words = |cell: &Cell| shortened(&cell.to_string(), SHOWN_CHARS);
+    let in_words = |row: &Row| row.iter().map(cell_in_words).collect::<Vec<_>>().join(", ");
     let found = match (more(rows, others), more(others, rows)) {
         (Some(ours), Some(theirs)) => {
             format!("{here} has ({}) and {there} has ({})", in_words(&ours), in_words(&theirs))
@@ -176,7 +185,12 @@ fn normalized(sql: &str) -> String {
         }
         text.push(letter);
     }
-    text.trim_end().replacen(" IF NOT EXISTS ", " ", 1)
+    const IF_NOT_EXISTS: &str = " IF NOT EXISTS";
+    let text = text.trim_end();
+    match text.to_ascii_uppercase().find(IF_NOT_EXISTS) {
+        Some(start) => format!("{}{}", &text[..start], &text[start + IF_NOT_EXISTS.len()..]),
+        None => text.to_owned(),
+    }
 }
 
 fn quoted(name: &str) -> String {
@@ -187,7 +201,7 @@ fn quoted(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn tables(schema: &[[&'static str; 3]], rows: &[Vec<Value>]) -> Tables {
+    fn tables(schema: &[[&'static str; 4]], rows: &[Vec<Value>]) -> Tables {
         let read = Tables::read(|sql| {
             Ok::<_, std::convert::Infallible>(if sql.contains("sqlite_schema") {
                 schema.iter().map(|object| object.map(Value::build_text).to_vec()).collect()
@@ -201,8 +215,10 @@ mod tests {
         tables
     }
 
-    const SCHEMA: [[&str; 3]; 2] =
-        [["table", "t", "CREATE TABLE t (v)"], ["table", "turso_cdc", "CREATE TABLE turso_cdc (x)"]];
+    const SCHEMA: [[&str; 4]; 2] = [
+        ["table", "t", "t", "CREATE TABLE t (v)"],
+        ["table", "turso_cdc", "turso_cdc", "CREATE TABLE turso_cdc (x)"],
+    ];
 
     #[test]
     fn the_order_of_rows_and_the_engines_tables_make_no_difference() {
@@ -230,13 +246,13 @@ mod tests {
             normalized("CREATE TABLE t(a TEXT, b)STRICT")
         );
         assert_ne!(normalized("CREATE TABLE \"a b\" (c)"), normalized("CREATE TABLE \"a  b\" (c)"));
-        assert_eq!(normalized("CREATE INDEX IF NOT EXISTS i ON t(a)"), normalized("CREATE INDEX i ON t (a)"));
+        assert_eq!(normalized("CREATE INDEX if not exists i ON t(a)"), normalized("CREATE INDEX i ON t (a)"));
     }
 
     #[test]
     fn another_definition_is_a_difference() {
-        let first = tables(&[["table", "t", "CREATE TABLE t (v)"]], &[]);
-        let second = tables(&[["table", "t", "CREATE TABLE t (w)"]], &[]);
+        let first = tables(&[["table", "t", "t", "CREATE TABLE t (v)"]], &[]);
+        let second = tables(&[["table", "t", "t", "CREATE TABLE t (w)"]], &[]);
         assert!(
             first
                 .difference("a", &second, "b")

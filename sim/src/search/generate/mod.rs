@@ -5,8 +5,8 @@
 //! of events, not only in their order. All random numbers are drawn here; a running schedule
 //! draws none.
 //!
-//! `profile` limits what a sweep can draw, `mix` draws what a seed can do, `writes` draws the content of transactions, `faults` draws the faults of a step,
-//! and `aim` estimates the places that these faults can reach. `episode` draws chains of steps that belong together.
+//! `profile` limits what a sweep can draw, `mix` draws what a seed can do, `writes` draws the content of
+//! transactions, `faults` draws the faults of a step, and `aim` estimates the places that these faults can reach. `episode` draws chains of steps that belong together.
 //! `programs` draws applications and their SQL. `archive` draws histories of the archive behind `plimsoll serve`.
 
 mod aim;

@@ -20,7 +20,8 @@ pub enum Profile {
     Swarm,
     /// Applications with ordinary SQL, and all faults but those that lose transactions
     Programs,
-    /// The directory of a served remote instead of the engine: crashes, disk errors, missing and foreign files, backups
+    /// The directory of a served remote instead of the engine: crashes, disk errors, missing and foreign
+    /// files, backups
     Archive,
 }
 

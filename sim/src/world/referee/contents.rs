@@ -1,10 +1,12 @@
 //! Judges what an operation does to contents: to the tables that a client shows, and to those of the remote.
 //!
-//! The conflict policy says what becomes of a client's changes when others have written too. Its *base* is what the client
-//! has seen of the remote, with what it has pushed. It is known after a successful operation, until one fails.
+//! The conflict policy says what becomes of a client's changes when others have written too. Its *base* is
+//! what the client has seen of the remote, with what it has pushed. It is known after a successful operation,
+//! until one fails.
 //!
-//! As long as nobody else has written since a client caught up, nothing can be new for it. Then an operation must leave
-//! its tables as they are, must not report a conflict, and after a successful push the remote must show the same.
+//! As long as nobody else has written since a client caught up, nothing can be new for it. Then an operation
+//! must leave its tables as they are, must not report a conflict, and after a successful push the remote must
+//! show the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +35,8 @@ pub(in crate::world) struct News {
     up_to_date: BTreeSet<u8>,
     /// Generation, frame and epoch of the remote, and the number of late requests that have arrived.
     seen: (u64, u64, usize, u64),
-    /// The content that each client's local transactions are based on, as far as it is known, and the content after each of
-    /// them.
+    /// The content that each client's local transactions are based on, as far as it is known, and the
+    /// content after each of them.
     bases: BTreeMap<u8, Vec<Tables>>,
 }
 
@@ -61,7 +63,8 @@ impl News {
         self.bases.remove(&number);
     }
 
-    /// The client has no transactions that the remote does not have: they begin with this content from now on.
+    /// The client has no transactions that the remote does not have: they begin with this content from now
+    /// on.
     pub fn begin(&mut self, number: u8, base: Tables) {
         self.bases.insert(number, vec![base]);
     }
@@ -119,14 +122,15 @@ pub(in crate::world) struct Finished<'a> {
 }
 
 impl Referee {
-    /// Judges `pull-neutral`, `push-faithful` and `explained` after an operation for which nothing can be new.
+    /// Judges `pull-neutral`, `push-faithful` and `explained` after an operation for which nothing can be
+    /// new.
     ///
     /// # Errors
     /// The first broken invariant.
     pub(in crate::world) fn judge_unchanged(
         &mut self,
         client: &Client,
-        server: &Server,
+        remote: &Tables,
         finished: &Finished<'_>,
     ) -> Result<(), Violation> {
         self.checks += 1;
@@ -148,7 +152,7 @@ impl Referee {
         if !(*has_succeeded && matches!(operation, Operation::Push | Operation::Sync)) {
             return Ok(());
         }
-        match server.tables().difference("the remote", after, "the client") {
+        match remote.difference("the remote", after, "the client") {
             None => Ok(()),
             Some(difference) => {
                 let message = format!(

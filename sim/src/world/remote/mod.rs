@@ -111,20 +111,6 @@ impl<L: KeptLog> Remote<L> {
         self.log.record(&self.store).and(done)
     }
 
-    /// Like [`transact`](Self::transact), on a connection of its own. SQL that fails can leave a connection of the core
-    /// with a schema that is not the database's.
-    ///
-    /// # Errors
-    /// The error of `work` or of the commit.
-    pub fn transact_alone<T>(
-        &mut self,
-        work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
-    ) -> Result<T, LimboError> {
-        self.open = None;
-        let done = self.store.connect().and_then(|connection| store::transact_on(&connection, work));
-        self.log.record(&self.store).and(done)
-    }
-
     /// Sets whether `/info` reports a history id. By default it does.
     pub fn set_names_history(&mut self, names_history: bool) {
         self.names_history = names_history;

@@ -139,7 +139,10 @@ impl Store {
         &self,
         work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
     ) -> Result<T, LimboError> {
-        transact_on(&self.shared, work)
+        self.shared.execute("BEGIN")?;
+        let done = work(&self.shared).and_then(|value| self.shared.execute("COMMIT").map(|()| value));
+        roll_back(&self.shared)?;
+        done
     }
 
     /// The number of the schema's version.
@@ -284,17 +287,6 @@ pub(super) fn run(
     let columns = (0..prepared.num_columns()).map(|index| prepared.get_column_name(index).into_owned());
     let (affected_row_count, last_insert_rowid) = (prepared.n_change(), connection.last_insert_rowid());
     Ok(Executed { columns: columns.collect(), rows, affected_row_count, last_insert_rowid })
-}
-
-/// Runs `work` in one transaction of a connection: commits all of it, or nothing.
-pub(super) fn transact_on<T>(
-    connection: &Arc<Connection>,
-    work: impl FnOnce(&Arc<Connection>) -> Result<T, LimboError>,
-) -> Result<T, LimboError> {
-    connection.execute("BEGIN")?;
-    let done = work(connection).and_then(|value| connection.execute("COMMIT").map(|()| value));
-    roll_back(connection)?;
-    done
 }
 
 /// Rolls back the open transaction, if there is one.

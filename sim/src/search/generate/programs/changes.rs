@@ -100,8 +100,8 @@ impl Application {
         vec![sql]
     }
 
-    /// Rebuilds a table with another shape, as the migrations of Django, Rails and Prisma do where ALTER TABLE is not
-    /// enough: create, copy, drop, rename.
+    /// Rebuilds a table with another shape, as the migrations of Django, Rails and Prisma do where ALTER
+    /// TABLE is not enough: create, copy, drop, rename.
     pub(super) fn rebuild(&mut self, rng: &mut impl Rng) -> Vec<String> {
         let Some(number) = (0..self.tables.len()).collect::<Vec<_>>().choose(rng).copied() else {
             return Vec::new();

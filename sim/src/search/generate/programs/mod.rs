@@ -1,8 +1,9 @@
 //! Draws applications: a schema, and then programs that use it.
 //!
-//! An application is drawn as a whole, because ordinary SQL is only ordinary next to its schema. What a seed's
-//! application can do is drawn first ([`Features`]), so that two applications differ in kind. One model of the schema is
-//! kept for all writers. A writer that has not seen a schema change yet sends statements that fail, as in reality.
+//! An application is drawn as a whole, because ordinary SQL is only ordinary next to its schema. What a
+//! seed's application can do is drawn first ([`Features`]), so that two applications differ in kind. One
+//! model of the schema is kept for all writers. A writer that has not seen a schema change yet sends
+//! statements that fail, as in reality.
 //!
 //! | module | draws |
 //! |---|---|

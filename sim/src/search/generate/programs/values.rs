@@ -34,7 +34,8 @@ impl Class {
     }
 }
 
-/// A value that a column of this class can hold. Texts have a digit, so that messages about them have one signature.
+/// A value that a column of this class can hold. Texts have a digit, so that messages about them have one
+/// signature.
 pub(super) fn value(rng: &mut impl Rng, class: Class, features: &Features) -> String {
     if features.extremes && rng.random_ratio(1, 6) {
         return extreme(rng, class).to_owned();

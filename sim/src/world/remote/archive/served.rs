@@ -119,7 +119,6 @@ impl ServedArchive {
     /// is gone: then it is unknown whether what was done is kept.
     fn write<T>(&self, work: impl FnOnce() -> T) -> Result<T, ArchiveError> {
         let _writer = lock(&self.writer);
-        self.archive().check_in_place()?;
         self.heal()?;
         let done = work();
         self.archive().check_in_place()?;
@@ -131,7 +130,9 @@ impl ServedArchive {
         Ok(done)
     }
 
+    /// Recovers from an earlier failure before a write, if the directory is still in place.
     fn heal(&self) -> Result<(), ArchiveError> {
+        self.archive().check_in_place()?;
         if self.archive().needs_healing() { self.alone(Archive::heal) } else { Ok(()) }
     }
 
@@ -194,6 +195,7 @@ impl ServedArchive {
     /// [`ArchiveError`]. The generations may or may not be served any more.
     pub fn prune(&self, count: u64) -> Result<bool, ArchiveError> {
         let _writer = lock(&self.writer);
+        self.archive().check_in_place()?;
         self.archive().prune(count)
     }
 }
